@@ -1,0 +1,1 @@
+"""The code-provider command: init and serve."""

@@ -1,0 +1,31 @@
+"""The provider's entry in the hub's catalogue, where the provider registers itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from code_provider.apiresourceschemas import read_object
+from code_provider.provider_workspace import JsonObject, Resource, Workspace, ensure
+
+CATALOG_ENTRIES: Final = Resource("providers.kedge.faros.sh/v1alpha1", "catalogentries")
+
+
+def read_catalog_entry(path: Path) -> JsonObject:
+    """The CatalogEntry in ``path``. Raises ``InitError`` unless the file holds exactly one, with a name."""
+    return read_object(path, CATALOG_ENTRIES.api, "CatalogEntry")
+
+
+async def ensure_catalog_entry(workspace: Workspace, entry: JsonObject) -> None:
+    """Create the entry, or give the existing one its spec, labels and annotations; what the hub wrote stays."""
+
+    def wanted(existing: JsonObject | None) -> JsonObject:
+        if existing is None:
+            return entry
+        metadata = dict(existing["metadata"])
+        for key in ("labels", "annotations"):
+            if entry["metadata"].get(key):
+                metadata[key] = {**metadata.get(key, {}), **entry["metadata"][key]}
+        return {**existing, "metadata": metadata, "spec": entry["spec"]}
+
+    await ensure(workspace, CATALOG_ENTRIES, entry["metadata"]["name"], wanted)

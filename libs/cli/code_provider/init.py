@@ -1,0 +1,57 @@
+"""``code-provider init``: put the provider's API into its workspace, once, before ``serve``.
+
+Each step needs the one before: schemas, the APIExport that refers to them, the endpoint slice that refers to the
+export, the grant to bind it, and last the CatalogEntry, which offers the provider to tenants. Running it again writes
+nothing unless something changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+from codecommon.kcp import Kcp
+from codecommon.kubeconfig import KubeAccess, KubeconfigError
+
+from code_provider.apiexport import ensure_endpoint_slice, ensure_export
+from code_provider.apiresourceschemas import ensure_schemas, read_schemas
+from code_provider.bindgrant import ensure_bind_grant
+from code_provider.catalogentry import ensure_catalog_entry, read_catalog_entry
+from code_provider.errors import InitError
+from code_provider.init_settings import InitSettings
+from code_provider.provider_workspace import KcpWorkspace
+
+
+async def bootstrap(settings: InitSettings) -> list[str]:
+    """Make the provider's workspace what it should be; returns what was written, in order, as ``created apiexports/x``.
+
+    Raises ``InitError`` at the first thing that cannot be done. Files are read before anything is written.
+    """
+    schemas = read_schemas(settings.schemas_dir)
+    entry = read_catalog_entry(settings.catalog_entry) if settings.catalog_entry else None
+    async with KubeAccess(settings.kubeconfig) as access:
+        try:
+            await access.current()
+        except KubeconfigError as error:
+            raise InitError(str(error)) from error
+        workspace = KcpWorkspace(Kcp(access))
+        await ensure_schemas(workspace, schemas)
+        await ensure_export(workspace, [schema["metadata"]["name"] for schema in schemas])
+        await ensure_endpoint_slice(workspace, settings.workspace_path)
+        await ensure_bind_grant(workspace)
+        if entry is not None:
+            await ensure_catalog_entry(workspace, entry)
+        return workspace.writes
+
+
+def init(environ: Mapping[str, str]) -> int:
+    """Run ``bootstrap`` with the settings in ``environ``; returns the exit code, and says on stderr what happened."""
+    try:
+        writes = asyncio.run(bootstrap(InitSettings.from_environ(environ)))
+    except InitError as error:
+        print(f"init: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    for write in writes or ["nothing to do"]:
+        print(f"init: {write}", file=sys.stderr)
+    return 0

@@ -1,0 +1,1 @@
+"""Everything the services of the code provider share."""

@@ -1,0 +1,68 @@
+"""The one table of kinds: who reconciles what, and which references the watcher follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+GROUP: Final = "code.kedge.faros.sh"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
+PAUSED: Final = f"{GROUP}/paused"
+CREATE_CLAIM: Final = f"{GROUP}/create-claim"
+CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
+
+ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
+"""Annotations whose change is a reason to reconcile; every other annotation is somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of our API.
+
+    ``service`` names the process that reconciles it and the prefix of its durables; None: served and left alone.
+    ``parent`` is the plural of the kind that ``reference`` (a field of spec) names an object of.
+    """
+
+    resource: str
+    kind: str
+    service: str | None
+    reference: str | None = None
+    parent: str | None = None
+
+    @property
+    def finalizer(self) -> str:
+        return f"{self.resource}.{GROUP}/finalizer"
+
+
+CONNECTIONS: Final = Kind("connections", "Connection", "connection-svc")
+REPOSITORIES: Final = Kind("repositories", "Repository", "repository-svc", "connectionRef", "connections")
+DEPLOY_KEYS: Final = Kind("deploykeys", "DeployKey", None, "repositoryRef", "repositories")
+COLLABORATORS: Final = Kind("collaborators", "Collaborator", None, "repositoryRef", "repositories")
+PACKAGES: Final = Kind("packages", "Package", None, "repositoryRef", "repositories")
+REPOSITORY_COMMITS: Final = Kind("repositorycommits", "RepositoryCommit", None, "repositoryRef", "repositories")
+REPOSITORY_CHECKOUTS: Final = Kind("repositorycheckouts", "RepositoryCheckout", None, "repositoryRef", "repositories")
+REPOSITORY_BUILD_STATUSES: Final = Kind(
+    "repositorybuildstatuses", "RepositoryBuildStatus", None, "repositoryRef", "repositories"
+)
+
+KINDS: Final = {
+    kind.resource: kind
+    for kind in (
+        CONNECTIONS,
+        REPOSITORIES,
+        DEPLOY_KEYS,
+        COLLABORATORS,
+        PACKAGES,
+        REPOSITORY_COMMITS,
+        REPOSITORY_CHECKOUTS,
+        REPOSITORY_BUILD_STATUSES,
+    )
+}
+
+
+def children_of(resource: str) -> tuple[Kind, ...]:
+    """Kinds whose objects refer to an object of ``resource``."""
+    return tuple(kind for kind in KINDS.values() if kind.parent == resource)

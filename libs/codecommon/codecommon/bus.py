@@ -1,0 +1,238 @@
+"""NATS JetStream: the streams, durables and buckets of the provider, and how events get in and out of them.
+
+Everything is declared from the tables here by whichever process starts first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import NotFoundError as JetStreamNotFoundError
+from nats.js.kv import KeyValue
+
+from codecommon import telemetry
+from codecommon.api.kinds import KINDS
+from codecommon.events import CONTENT_TYPE, Lane, ObjectEvent
+from codecommon.settings import NatsSettings
+
+_log = logging.getLogger(__name__)
+
+EVENTS_STREAM: Final = "CODE_EVENTS"
+DEAD_STREAM: Final = "CODE_DEAD"
+LOCKS: Final = "CODE_LOCKS"
+LEASES: Final = "CODE_LEASES"
+STRIKES: Final = "CODE_STRIKES"
+
+ACK_WAIT_SECONDS: Final = 15.0
+"""A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
+
+_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+_PUBLISH_TIMEOUT_SECONDS: Final = 5.0
+_DEAD_MAX_AGE_SECONDS: Final = 7 * 24 * 3600
+_STREAM_NAME_IN_USE: Final = 10058
+_DUPLICATE_WINDOW_SECONDS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    ttl_seconds: float
+    storage: api.StorageType
+
+
+# Locks and leases outlive no crash by more than their TTL: memory serves them. Strikes count crashes and must survive them.
+_BUCKETS: Final = {
+    LOCKS: Bucket(15, api.StorageType.MEMORY),
+    LEASES: Bucket(15, api.StorageType.MEMORY),
+    STRIKES: Bucket(3600, api.StorageType.FILE),
+}
+
+
+class BusUnavailable(Exception):
+    """NATS did not take the message in time; nothing is known of whether it is stored."""
+
+
+def durable_name(service: str, lane: Lane) -> str:
+    return service if lane == "events" else f"{service}-resync"
+
+
+def _durables() -> dict[str, list[str]]:
+    """Durable name → filter subjects, for every service that reconciles a kind."""
+    durables: dict[str, list[str]] = {}
+    lanes: tuple[Lane, ...] = ("events", "resync")
+    for kind in KINDS.values():
+        if kind.service is not None:
+            for lane in lanes:
+                durables.setdefault(durable_name(kind.service, lane), []).append(f"code.{lane}.{kind.resource}.>")
+    return durables
+
+
+class Bus:
+    """One connection to NATS. Use ``async with Bus.connect(settings) as bus``."""
+
+    def __init__(self, nc: Client, replicas: int) -> None:
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_TIMEOUT_SECONDS)
+        self._replicas = replicas
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Bus]:
+        """Connect, waiting for the server for as long as it takes; says once what it waits for."""
+        nc = Client()
+        options: dict[str, Any] = {
+            "servers": list(settings.url),
+            "name": name,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.5,
+            "allow_reconnect": True,
+            "error_cb": _report,
+            "disconnected_cb": _disconnected,
+            "reconnected_cb": _reconnected,
+        }
+        if settings.creds is not None:
+            options["user_credentials"] = str(settings.creds)
+        if settings.user is not None and settings.password is not None:
+            options |= {"user": settings.user, "password": settings.password.reveal()}
+        if settings.ca is not None:
+            options["tls"] = nats_tls(str(settings.ca))
+        _log.info("connecting to NATS")
+        await nc.connect(**options)
+        try:
+            yield cls(nc, settings.replicas)
+        finally:
+            # drain() waits for subscriptions that are idle by now; what matters is that the last acks are out.
+            await _flush_and_close(nc)
+
+    async def ping(self) -> None:
+        """Raises when the connection does not answer within two seconds."""
+        await self.nc.flush(timeout=2)
+
+    async def declare(self) -> None:
+        """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once."""
+        await self._stream(
+            api.StreamConfig(
+                name=EVENTS_STREAM,
+                subjects=["code.events.>", "code.resync.>"],
+                retention=api.RetentionPolicy.WORK_QUEUE,
+                discard=api.DiscardPolicy.OLD,
+                max_msgs_per_subject=1,
+                storage=api.StorageType.FILE,
+                num_replicas=self._replicas,
+                duplicate_window=_DUPLICATE_WINDOW_SECONDS,
+            )
+        )
+        await self._stream(
+            api.StreamConfig(
+                name=DEAD_STREAM,
+                subjects=["code.dead.>"],
+                retention=api.RetentionPolicy.LIMITS,
+                max_age=_DEAD_MAX_AGE_SECONDS,
+                storage=api.StorageType.FILE,
+                num_replicas=self._replicas,
+            )
+        )
+        for durable, subjects in _durables().items():
+            await self.js.add_consumer(
+                EVENTS_STREAM,
+                api.ConsumerConfig(
+                    durable_name=durable,
+                    filter_subjects=subjects,
+                    ack_policy=api.AckPolicy.EXPLICIT,
+                    ack_wait=ACK_WAIT_SECONDS,
+                    max_deliver=-1,
+                    # A parked message keeps its slot: any bound would let one tenant stop all.
+                    max_ack_pending=-1,
+                ),
+            )
+        for name, bucket in _BUCKETS.items():
+            await self.js.create_key_value(
+                api.KeyValueConfig(
+                    bucket=name, ttl=bucket.ttl_seconds, storage=bucket.storage, replicas=self._replicas, history=1
+                )
+            )
+
+    async def bucket(self, name: str) -> KeyValue:
+        return await self.js.key_value(name)
+
+    async def publish(self, event: ObjectEvent) -> None:
+        """Store one event; returns after the server's acknowledgement. Raises ``BusUnavailable``."""
+        headers = {"Content-Type": CONTENT_TYPE}
+        if event.message_id is not None:
+            headers[api.Header.MSG_ID.value] = event.message_id
+        telemetry.inject(headers)
+        body = event.encode(datetime.now(UTC).isoformat())
+        try:
+            await self.js.publish(event.subject, body, timeout=_PUBLISH_TIMEOUT_SECONDS, headers=headers)
+        except (NatsError, TimeoutError) as error:
+            raise BusUnavailable(type(error).__name__) from None
+
+    async def bury(self, msg: Msg, why: str) -> None:
+        """Keep a message that cannot be decoded in ``CODE_DEAD`` and take it off the queue."""
+        _log.error("a message on %s cannot be decoded and is set aside in %s: %s", msg.subject, DEAD_STREAM, why)
+        await self.js.publish(f"code.dead.{msg.subject}", msg.data, timeout=_PUBLISH_TIMEOUT_SECONDS)
+        await msg.term()
+
+    async def subscribe(self, service: str, lane: Lane) -> JetStreamContext.PullSubscription:
+        """The pull subscription of a service's durable; ``declare`` has made it."""
+        return await self.js.pull_subscribe_bind(durable_name(service, lane), EVENTS_STREAM)
+
+    async def _stream(self, config: api.StreamConfig) -> None:
+        try:
+            await self.js.add_stream(config)
+        except BadRequestError as error:
+            if error.err_code != _STREAM_NAME_IN_USE:
+                raise
+            await self.js.update_stream(config)
+
+
+async def fetch_one(subscription: JetStreamContext.PullSubscription, timeout: float) -> Msg | None:
+    """The next message, or None when there is none within ``timeout`` seconds or the server cannot be asked now."""
+    try:
+        return (await subscription.fetch(1, timeout=timeout))[0]
+    except (NatsTimeoutError, TimeoutError):
+        return None
+    except JetStreamNotFoundError:
+        raise
+    except (APIError, NatsError) as error:
+        # A server that restarts answers so for a moment; the client reconnects by itself.
+        _log.warning("cannot fetch from NATS now: %s", type(error).__name__)
+        await asyncio.sleep(1)
+        return None
+
+
+def nats_tls(ca: str) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=ca)
+
+
+async def _flush_and_close(nc: Client) -> None:
+    try:
+        await nc.flush(timeout=2)
+    except (NatsError, TimeoutError):
+        _log.warning("NATS did not confirm the last messages before this process closed its connection")
+    await nc.close()
+
+
+async def _report(error: Exception) -> None:
+    _log.warning("NATS: %s", type(error).__name__)
+
+
+async def _disconnected() -> None:
+    _log.warning("disconnected from NATS")
+
+
+async def _reconnected() -> None:
+    _log.info("reconnected to NATS")

@@ -1,0 +1,62 @@
+"""What a reconciler may raise, and what each means.
+
+Reconcilers and adapters raise; only ``codecommon.commit`` and ``codecommon.runtime`` interpret. An exception that is none of
+these counts as ``Retryable`` with reason ``InternalError``: what we do not understand is never final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from codecommon.api.meta import Condition
+
+
+class Interruption(Exception):
+    """Base of the three results a reconciler can raise.
+
+    Args:
+        reason: CamelCase condition reason, listed in docs/conditions.md.
+        message: what is wrong and what to do about it, for a person; redacted before it is written anywhere.
+        conditions: further conditions of the kind to set with it (``observed_generation`` and times are filled in).
+        status: status fields learned before giving up (wire names), such as an id from the host, that must not be lost.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.conditions = conditions
+        self.status: Mapping[str, Any] = status or {}
+
+
+class Terminal(Interruption):
+    """The user must act. A change of spec or of a dependency wakes the object; the resync tries again."""
+
+
+class NotReady(Interruption):
+    """Waits for another object, whose event wakes this one."""
+
+
+class Retryable(Interruption):
+    """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the runtime's growing back-off)."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        after: timedelta | None = None,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(reason, message, conditions=conditions, status=status)
+        self.after = after

@@ -1,0 +1,1 @@
+"""Git hosts: the backend protocol, its registry, and the GitHub implementation."""

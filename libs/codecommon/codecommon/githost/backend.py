@@ -1,0 +1,182 @@
+"""What a git host must be able to do for us.
+
+Every method is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` (``codecommon.errors``) with a reason of
+``docs/conditions.md``; nothing else is known of a host's errors outside its backend. A ``get_`` returns None only when the
+host says that the thing does not exist, never because it could not be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from codecommon.api.repository import Visibility
+from codecommon.errors import Terminal
+from codecommon.secrets import SecretValue
+
+OwnerKind = Literal["User", "Organization"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostTarget:
+    """Where and as whom: what a backend needs to open a session.
+
+    ``base_url``: as written in the Connection, empty for the provider's public host; already allowed by the operator.
+    ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion); no two tenants share one.
+    """
+
+    base_url: str
+    token: SecretValue
+    ca_bundle: str | None
+    principal: tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom a credential speaks for. ``scopes`` None: the host does not say."""
+
+    login: str
+    id: str
+    scopes: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostRepository:
+    """One repository as the host shows it. ``id`` is the numeric id in decimal, stable over rename and transfer."""
+
+    id: str
+    owner: str
+    name: str
+    visibility: Visibility
+    description: str
+    default_branch: str
+    archived: bool
+    created_at: datetime
+    html_url: str
+    clone_url: str
+    ssh_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The host says that there is no such repository. ``since`` is the Date header of its 404."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """The name was given up by a rename or a transfer; the host answers it with a redirect to ``location``."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """A repository to be made, complete with all that the host needs to make it."""
+
+    owner: str
+    owner_kind: OwnerKind
+    name: str
+    visibility: Visibility
+    description: str
+    auto_init: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryChanges:
+    """Settings to be changed on an existing repository; None: left as it is."""
+
+    visibility: Visibility | None = None
+    description: str | None = None
+    default_branch: str | None = None
+    archived: bool | None = None
+
+
+class AlreadyExists(Exception):
+    """The host refused to create because the name is taken: somebody made it since it was last looked at."""
+
+
+class ConnectionHost(Protocol):
+    async def validate_connection(self) -> Account:
+        """Ask the host whom the credential belongs to."""
+        ...
+
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None:
+        """Whether ``owner`` is a user or an organisation; None when the host knows no such account (for this credential)."""
+        ...
+
+
+class RepositoryHost(Protocol):
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None: ...
+
+    async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
+        """Look a repository up by name; a redirect is reported, not followed."""
+        ...
+
+    async def get_repository(self, repo_id: str) -> HostRepository | None:
+        """Look a repository up by its numeric id, wherever it was renamed or transferred to."""
+        ...
+
+    async def has_branch(self, repo: HostRepository, branch: str) -> bool: ...
+
+    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
+        """Create a repository. Raises ``AlreadyExists`` when the name is taken."""
+        ...
+
+    async def update_repository(self, repo_id: str, changes: RepositoryChanges) -> HostRepository: ...
+
+    async def delete_repository(self, repo_id: str) -> None:
+        """Delete by id; a repository that is gone already counts as deleted."""
+        ...
+
+
+class AccessHost(Protocol):
+    async def ensure_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> str:
+        """Register a key; returns the host's key id in decimal."""
+        ...
+
+    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None: ...
+
+    async def ensure_collaborator(self, repo_id: str, username: str, permission: str) -> str | None:
+        """Grant or invite; returns the id of the invitation that is pending, None when the grant is in force."""
+        ...
+
+    async def remove_collaborator(self, repo_id: str, username: str) -> None:
+        """Revoke a grant or cancel a pending invitation."""
+        ...
+
+
+class GitBackend(ConnectionHost, RepositoryHost, Protocol):
+    """A session with one host under one credential. ``host`` is its name as pinned in status, with port if not the default."""
+
+    @property
+    def name(self) -> str:
+        """The provider, as in ``Connection.spec.provider``."""
+        ...
+
+    @property
+    def host(self) -> str: ...
+
+
+OpenBackend = Callable[[HostTarget], GitBackend]
+
+
+class Registry:
+    """Backends by ``Connection.spec.provider``."""
+
+    def __init__(self, backends: Mapping[str, OpenBackend]) -> None:
+        self._backends = dict(backends)
+
+    def open(self, provider: str, target: HostTarget) -> GitBackend:
+        """Raises ``Terminal`` (``ProviderNotFound``) for a provider nobody registered."""
+        try:
+            opener = self._backends[provider]
+        except KeyError:
+            known = ", ".join(sorted(self._backends))
+            raise Terminal(
+                "ProviderNotFound", f"provider {provider!r} is not known here; use one of: {known}"
+            ) from None
+        return opener(target)

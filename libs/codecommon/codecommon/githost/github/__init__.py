@@ -1,0 +1,1 @@
+"""GitHub: github.com, GitHub Enterprise Cloud with data residency, and GitHub Enterprise Server."""

@@ -1,0 +1,147 @@
+"""Is the process alive, is it ready, and its metrics: ``/livez``, ``/readyz`` and ``/metrics``.
+
+Alive means that the event loop turns. Ready is the list of pings, each of which asks something that the process cannot work
+without; it is never a constant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+_log = logging.getLogger(__name__)
+
+Ping = Callable[[], Awaitable[object]]
+
+_PING_SECONDS: Final = 2.0
+_BEAT_SECONDS: Final = 1.0
+_STALLED_SECONDS: Final = 10.0
+_OK: Final = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``/readyz`` answers. ``pings``: name → ``ok`` or what was wrong, in words that hold no detail of it."""
+
+    phase: str
+    pings: dict[str, str]
+
+    @property
+    def ready(self) -> bool:
+        return self.phase == "started" and all(result == _OK for result in self.pings.values())
+
+    @property
+    def http_status(self) -> int:
+        return 200 if self.ready else 503
+
+    def body(self) -> dict[str, Any]:
+        return {"ready": self.ready, "phase": self.phase, "pings": self.pings}
+
+
+class Readiness:
+    """The pings of a process, and whether it has started or is stopping."""
+
+    def __init__(self, ping_seconds: float = _PING_SECONDS) -> None:
+        self._ping_seconds = ping_seconds
+        self._pings: dict[str, Ping] = {}
+        self._failing: set[str] = set()
+        self.phase = "starting"
+        """``starting``, ``started`` or ``stopping``."""
+
+    def ping(self, name: str, ping: Ping) -> None:
+        """Make ``ping`` a condition of being ready: it fails by raising, or by taking longer than two seconds."""
+        self._pings[name] = ping
+
+    async def check(self) -> Report:
+        """Run all pings at once."""
+        results = await asyncio.gather(*(self._try(name, ping) for name, ping in self._pings.items()))
+        return Report(self.phase, dict(zip(self._pings, results, strict=True)))
+
+    async def _try(self, name: str, ping: Ping) -> str:
+        try:
+            async with asyncio.timeout(self._ping_seconds):
+                await ping()
+        except TimeoutError as error:
+            result = f"no answer within {self._ping_seconds:g} s"
+            self._failed(name, error)
+        except Exception as error:  # noqa: BLE001 - whatever a ping raises is its result
+            # Whoever can reach the port reads this answer: the text of the error is for the log only.
+            result = type(error).__name__
+            self._failed(name, error)
+        else:
+            result = _OK
+            if name in self._failing:
+                self._failing.discard(name)
+                _log.info("%s answers again", name)
+        return result
+
+    def _failed(self, name: str, error: Exception) -> None:
+        if name not in self._failing and self.phase == "started":
+            self._failing.add(name)
+            _log.warning("not ready: %s: %s: %s", name, type(error).__name__, error)
+
+
+class Heartbeat:
+    """Notices an event loop that does not turn."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        return time.monotonic() - self._last < _STALLED_SECONDS
+
+    async def run(self) -> None:
+        while True:
+            self._last = time.monotonic()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+
+@asynccontextmanager
+async def serve(readiness: Readiness, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+    """Serve the three endpoints and yield where. Raises ``OSError`` if the port cannot be had.
+
+    ``host`` empty: loopback for port 0, which picks a free port; all interfaces for any other.
+    """
+    heartbeat = Heartbeat()
+    runner = web.AppRunner(_app(readiness, heartbeat), access_log=None, handle_signals=False)
+    await runner.setup()
+    beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
+    try:
+        await web.TCPSite(runner, host or (None if port else "127.0.0.1"), port, shutdown_timeout=1).start()
+        address: tuple[str, int] = runner.addresses[0][:2]
+        yield address
+    finally:
+        beating.cancel()
+        await runner.cleanup()
+
+
+def _app(readiness: Readiness, heartbeat: Heartbeat) -> web.Application:
+    async def livez(_: web.Request) -> web.Response:
+        return _json(200 if heartbeat.alive else 503, {"alive": heartbeat.alive})
+
+    async def readyz(_: web.Request) -> web.Response:
+        report = await readiness.check()
+        return _json(report.http_status, report.body())
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    return app
+
+
+def _json(status: int, body: dict[str, Any]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")

@@ -1,0 +1,154 @@
+"""The provider's kubeconfig: may appear late, may be rotated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import aiohttp
+import yaml
+from kubernetes_asyncio.client import Configuration
+from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config_from_dict
+
+_log = logging.getLogger(__name__)
+
+KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
+_CHECK_INTERVAL_SECONDS: Final = 2.0
+_SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class KubeconfigError(Exception):
+    """The kubeconfig cannot be used; the message names the file and what to do, and quotes nothing from it."""
+
+
+class Access:
+    """One loaded kubeconfig: ``server`` without a trailing slash, ``session`` with its TLS settings."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self.server = str(configuration.host).rstrip("/")
+        # One session for everything; the watcher holds a stream per kind open, so the pool is not bounded here.
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=_ssl_context(configuration), keepalive_timeout=60),
+            read_bufsize=2**20,
+            auto_decompress=True,
+        )
+
+    async def headers(self) -> dict[str, str]:
+        """Authentication headers; refreshes tokens that expire (exec plugins, in-cluster)."""
+        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        return {"Authorization": token} if token else {}
+
+
+class KubeAccess:
+    """Keeps an ``Access`` current with its file. Use as an async context manager."""
+
+    def __init__(self, path: Path | None) -> None:
+        """``path`` None means the service account of the pod."""
+        self._path = path
+        self._access: Access | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._checked = 0.0
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._access is not None:
+            await self._access.session.close()
+            self._access = None
+
+    async def wait(self) -> None:
+        """Return once the kubeconfig can be loaded; says once a minute what it waits for."""
+        said = 0.0
+        while True:
+            try:
+                await self.current()
+            except KubeconfigError as error:
+                if time.monotonic() - said > 60 or not said:
+                    _log.warning("waiting for the kubeconfig: %s", error)
+                    said = time.monotonic()
+                await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
+            else:
+                return
+
+    async def ping(self) -> None:
+        """For readiness: raises unless kcp answers within two seconds."""
+        access = await self.current()
+        timeout = aiohttp.ClientTimeout(total=2)
+        async with access.session.get(f"{access.server}/version", headers=await access.headers(), timeout=timeout):
+            return
+
+    async def current(self) -> Access:
+        """The access to use for the next request. Raises ``KubeconfigError`` while there never was a usable file."""
+        now = time.monotonic()
+        if self._access is not None and now - self._checked < _CHECK_INTERVAL_SECONDS:
+            return self._access
+        async with self._lock:
+            stamp = _stamp(self._path) if self._path else None
+            if self._access is not None and stamp == self._stamp:
+                self._checked = now
+                return self._access
+            try:
+                fresh = Access(await _load(self._path))
+            except KubeconfigError as error:
+                self._checked = now
+                if self._access is None:
+                    raise
+                _log.warning("keeping the kubeconfig that was loaded before: %s", error)
+                return self._access
+            old, self._access, self._stamp, self._checked = self._access, fresh, stamp, now
+            if old is not None:
+                _log.info("the kubeconfig was rotated and is loaded anew")
+                await old.session.close()
+            return fresh
+
+
+def kubeconfig_path(environ: Mapping[str, str]) -> Path | None:
+    """The first of the kubeconfig variables that is set wins; None: in-cluster."""
+    return next((Path(environ[name]) for name in KUBECONFIG_VARIABLES if environ.get(name)), None)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
+
+
+async def _load(path: Path | None) -> Configuration:
+    configuration = Configuration()
+    try:
+        if path is None:
+            if not _SERVICE_ACCOUNT_TOKEN.exists():
+                names: Sequence[str] = KUBECONFIG_VARIABLES
+                raise KubeconfigError(f"no service account in this pod; set {names[0]} to the path of a kubeconfig")
+            load_incluster_config(client_configuration=configuration)
+            return configuration
+        content = yaml.safe_load(await asyncio.to_thread(path.read_bytes))
+        if not isinstance(content, dict):
+            raise KubeconfigError(f"{path} is not a kubeconfig")
+        await load_kube_config_from_dict(content, client_configuration=configuration)
+    except OSError as error:
+        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ConfigException, ValueError) as error:
+        # The text of a parse error quotes the line it failed on, which may be the token.
+        raise KubeconfigError(f"{path or 'in-cluster configuration'} cannot be used ({type(error).__name__})") from None
+    return configuration
+
+
+def _ssl_context(configuration: Configuration) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

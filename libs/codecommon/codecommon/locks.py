@@ -1,0 +1,83 @@
+"""One worker per object: a keyed mutex within the process, a KV entry across replicas.
+
+The KV lock saves work only. Correctness rests on guarded writes: a holder that lost its lock can do no harm that a conflict
+would not catch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js.errors import KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+RENEW_SECONDS: Final = 5.0
+LOST_AFTER_SECONDS: Final = 10.0
+
+
+class Taken(Exception):
+    """Another replica is at work on the object."""
+
+
+class KeyedMutex:
+    """An ``asyncio.Lock`` per key that exists only while somebody holds or wants it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+
+class ReplicaLock:
+    """A lock entry in ``CODE_LOCKS``. ``lost`` is true once it could not be renewed for ten seconds."""
+
+    def __init__(self, bucket: KeyValue, key: str, revision: int) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._revision = revision
+        self._renewed = time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        return time.monotonic() - self._renewed > LOST_AFTER_SECONDS
+
+    async def renew(self) -> None:
+        """Extend the entry by its TTL; a failure only shows in ``lost`` after a while."""
+        with suppress(NatsError, TimeoutError):
+            self._revision = await self._bucket.update(self._key, _HOLDER, last=self._revision)
+            self._renewed = time.monotonic()
+
+    async def release(self) -> None:
+        # Not released: it expires by itself.
+        with suppress(NatsError, TimeoutError):
+            await self._bucket.delete(self._key, last=self._revision)
+
+
+_HOLDER: Final = uuid.uuid4().hex.encode()
+
+
+async def acquire(bucket: KeyValue, key: str) -> ReplicaLock:
+    """Take the lock of an object; raises ``Taken`` when another replica has it."""
+    try:
+        revision = await bucket.create(key, _HOLDER)
+    except KeyWrongLastSequenceError:
+        raise Taken from None
+    return ReplicaLock(bucket, key, revision)

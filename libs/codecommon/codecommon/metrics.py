@@ -1,0 +1,20 @@
+"""Metrics that more than one service counts. Served at ``/metrics`` by ``codecommon.health``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+RECONCILE_RESULTS: Final = Counter(
+    "code_reconcile_results",
+    "Passes over an object by what came of them: Ready, Released, Gone, Terminal, NotReady, Retryable, Error.",
+    ("kind", "result"),
+)
+RECONCILE_SECONDS: Final = Histogram(
+    "code_reconcile_seconds",
+    "How long a pass over an object took, waiting for the host included.",
+    ("kind",),
+    # From an echo that is answered out of kcp's cache to a pass that waits for a slow host.
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)

@@ -1,0 +1,226 @@
+"""One pass over one object: its reads, its guarded writes, and what it leaves in status.
+
+Every write carries the uid and resourceVersion that this pass has seen last. Metadata and status never go in one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from codecommon import conditions
+from codecommon.api.kinds import Kind
+from codecommon.api.meta import BaseStatus, Resource, Wire
+from codecommon.endpoints import EXPORT_NAME
+from codecommon.errors import Interruption, NotReady, Retryable, Terminal
+from codecommon.events import Versions
+from codecommon.kcp import Conflict, Invalid, JsonObject, NotFound, Objects
+from codecommon.outcome import Ready
+
+T = TypeVar("T", bound=Resource[Any, Any])
+
+_STATUS_ATTEMPTS: Final = 3
+_SHOWN_REFERRERS: Final = 10
+_KEPT_WITHOUT_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
+
+
+class Gone(Exception):
+    """The object is no more, or its name belongs to another uid: there is nothing left to do."""
+
+
+class Superseded(Exception):
+    """Somebody wrote the object during this pass: read it again and decide anew."""
+
+
+class Pass(Generic[T]):
+    """``object`` is the newest state this pass knows; ``versions`` are those of its dependencies in the event."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        parse: type[T],
+        owned: frozenset[str],
+        objects: Objects,
+        raw: JsonObject,
+        versions: Versions,
+    ) -> None:
+        self.kind = kind
+        self.objects = objects
+        self.versions = versions
+        self._parse = parse
+        self._owned = owned | _KEPT_WITHOUT_SUMMARY
+        self._raw = raw
+        self._writing = asyncio.Lock()
+        self.object: T = parse.parse(raw, objects.workspace)
+
+    # ---- metadata
+
+    @property
+    def held(self) -> bool:
+        return self.kind.finalizer in self.object.metadata.finalizers
+
+    async def hold(self, annotations: Mapping[str, str | None] | None = None) -> T:
+        """Make sure that our finalizer (and ``annotations``; None removes one) is on the object; one write at most.
+
+        Raises ``Superseded`` when the object was changed or is being deleted by now, ``Gone`` when it is gone.
+        """
+        wanted = dict(annotations or {})
+        present = self.object.metadata.annotations
+        changed = {k: v for k, v in wanted.items() if present.get(k) != v}
+        metadata: JsonObject = {}
+        if not self.held:
+            metadata["finalizers"] = [*self.object.metadata.finalizers, self.kind.finalizer]
+        if changed:
+            metadata["annotations"] = changed
+        if metadata:
+            await self._write({"metadata": metadata})
+        return self.object
+
+    async def release(self) -> None:
+        """Take our finalizer off; raises as ``hold``. An object that is gone already counts as released."""
+        if not self.held:
+            return
+        rest = [f for f in self.object.metadata.finalizers if f != self.kind.finalizer]
+        try:
+            await self._write({"metadata": {"finalizers": rest}})
+        except Gone:
+            return
+
+    async def confirm_deleting(self) -> None:
+        """A live read that shows this uid with a deletionTimestamp: the guard before anything is deleted on the host."""
+        await self.reload()
+        if not self.object.deleting:
+            raise Superseded
+
+    async def reload(self) -> None:
+        """Read the object live. Raises ``Gone``."""
+        try:
+            raw = await self.objects.get(self.kind.resource, self.object.name)
+        except NotFound:
+            raise Gone from None
+        self._take(raw)
+
+    # ---- the workspace
+
+    async def leaving(self) -> bool:
+        """Whether the workspace is giving up our export: all its bindings of it are being deleted. Live, uncached."""
+        bindings = [
+            binding
+            for binding in await self.objects.list("apibindings")
+            if binding["spec"]["reference"].get("export", {}).get("name") == EXPORT_NAME
+        ]
+        if not bindings:
+            # kcp removes a binding only after our finalizers have left, so an empty answer is not yet the truth.
+            raise Retryable("BindingNotVisible", "kcp shows no APIBinding of this API in the workspace; looking again")
+        return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
+
+    async def require_no_referrers(self, children: tuple[Kind, ...]) -> None:
+        """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one."""
+        found: list[str] = []
+        for kind in children:
+            selector = f"spec.{kind.reference}={self.object.name}"
+            found += [
+                f"{kind.kind}/{raw['metadata']['name']}"
+                for raw in await self.objects.list(kind.resource, field_selector=selector)
+                if kind.finalizer in raw["metadata"].get("finalizers", ())
+            ]
+        if found:
+            more = f" and {len(found) - _SHOWN_REFERRERS} more" if len(found) > _SHOWN_REFERRERS else ""
+            shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
+            raise NotReady("DeletionBlocked", f"kept until these are deleted: {shown}{more}")
+
+    # ---- status
+
+    async def commit(self, result: Ready | Interruption, now: datetime) -> None:
+        """Write what ``result`` says into status, if that changes anything.
+
+        A conflict is answered by reading again and writing the same result: what the host told us is never dropped.
+        Raises ``Gone``, or the last ``Superseded`` after three attempts.
+        """
+        generation = self.object.metadata.generation
+        for attempt in range(1, _STATUS_ATTEMPTS + 1):
+            patch = self._status_patch(result, generation, now)
+            if not patch:
+                return
+            try:
+                await self._write({"status": patch}, subresource="status")
+            except Superseded:
+                if attempt == _STATUS_ATTEMPTS:
+                    raise
+                await self.reload()
+            else:
+                return
+
+    async def announce(self, reason: str, message: str, now: datetime) -> None:
+        """Say that a long pass is under way (``Reconciling=True``); the pass goes on meanwhile."""
+        status: BaseStatus = self.object.status
+        wanted = conditions.condition(conditions.RECONCILING, "True", reason, message)
+        merged = conditions.merge(
+            status.conditions,
+            [wanted],
+            owned=frozenset(),
+            generation=self.object.metadata.generation,
+            now=_rfc3339(now),
+        )
+        try:
+            await self._write({"status": {"conditions": _dump(merged)}}, subresource="status")
+        except (Superseded, Gone):
+            # The pass itself will meet the same and deal with it.
+            return
+
+    def _status_patch(self, result: Ready | Interruption, generation: int, now: datetime) -> JsonObject:
+        status: BaseStatus = self.object.status
+        wanted: JsonObject = dict(result.status)
+        if not isinstance(result, Retryable):
+            wanted["observedGeneration"] = generation
+            if self.object.reconcile_requested_at is not None:
+                wanted["lastHandledReconcileAt"] = self.object.reconcile_requested_at
+        # An interruption says nothing about the kind's other conditions unless it names them.
+        owned = self._owned if isinstance(result, Ready | Terminal) else _KEPT_WITHOUT_SUMMARY
+        wanted["conditions"] = _dump(
+            conditions.merge(
+                status.conditions,
+                conditions.from_result(status, result, generation),
+                owned=owned,
+                generation=generation,
+                now=_rfc3339(now),
+            )
+        )
+        stored: JsonObject = self._raw.get("status") or {}
+        return {k: v for k, v in wanted.items() if stored.get(k) != v}
+
+    # ---- writing
+
+    async def _write(self, body: JsonObject, subresource: str = "") -> None:
+        async with self._writing:
+            metadata = self.object.metadata
+            guard = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
+            patch = {**body, "metadata": {**body.get("metadata", {}), **guard}}
+            try:
+                raw = await self.objects.merge_patch(self.kind.resource, metadata.name, patch, subresource=subresource)
+            except NotFound:
+                raise Gone from None
+            except Conflict:
+                raise Superseded from None
+            except Invalid:
+                # Among what kcp refuses as invalid is a finalizer added to an object that is being deleted.
+                if "metadata" in body and not self.object.deleting:
+                    raise Superseded from None
+                raise
+            self._take(raw)
+
+    def _take(self, raw: JsonObject) -> None:
+        if raw["metadata"]["uid"] != self.object.metadata.uid:
+            raise Gone
+        self._raw = raw
+        self.object = self._parse.parse(raw, self.objects.workspace)
+
+
+def _dump(items: tuple[Wire, ...]) -> list[JsonObject]:
+    return [item.model_dump(by_alias=True) for item in items]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

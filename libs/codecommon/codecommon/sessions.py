@@ -1,0 +1,237 @@
+"""From a Connection to a session with its git host.
+
+A session is kept per Connection uid and Secret version, so no two tenants share one, and is used only where it was read at
+or after the versions that the event names. What is newer is read anew; nothing here polls.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from codecommon.api.connection import Connection
+from codecommon.api.meta import Workspace
+from codecommon.bus import Bus, BusUnavailable
+from codecommon.errors import NotReady, Terminal
+from codecommon.events import ObjectEvent, Versions
+from codecommon.githost import credential
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import GitBackend, HostTarget, Registry
+from codecommon.kcp import Forbidden, Kcp, NotFound, Objects
+from codecommon.outcome import Outcome
+from codecommon.secrets import SecretValue
+
+_log = logging.getLogger(__name__)
+
+CREDENTIAL_REJECTED: Final = "CredentialRejected"
+CREDENTIAL_UNAVAILABLE: Final = "CredentialUnavailable"
+
+_DEFAULT_KEY: Final = "token"
+_MOST_SESSIONS: Final = 2048
+_REVALIDATE_EVERY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The text of a Secret's key; ``version`` is the Secret's resourceVersion."""
+
+    token: SecretValue
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Connection as it was read, and the host opened with its credential."""
+
+    connection: Connection
+    secret_version: str
+    host: GitBackend
+
+
+class Sessions:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        kcp: Kcp,
+        bus: Bus,
+        allowed_hosts: AllowedHosts,
+        credentials_namespace: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._kcp = kcp
+        self._bus = bus
+        self._allowed_hosts = allowed_hosts
+        self._namespace = credentials_namespace
+        self._clock = clock
+        self._cache: OrderedDict[tuple[str, str, str], Session] = OrderedDict()
+        self._revalidated: OrderedDict[str, float] = OrderedDict()
+
+    async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
+        """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
+
+        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or its key is missing or the Secret is on its way
+        out, ``Terminal`` (``SecretsClaimNotAccepted``) where the tenant has not let us read Secrets.
+        """
+        ref = connection.spec.secret_ref
+        namespace = ref.namespace or self._namespace
+        key = ref.key or _DEFAULT_KEY
+        try:
+            secret = await objects.get("secrets", ref.name, namespace=namespace, not_older=not_older)
+        except NotFound:
+            raise NotReady(
+                CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} does not exist; create it with key {key!r}"
+            ) from None
+        except Forbidden:
+            raise Terminal(
+                "SecretsClaimNotAccepted",
+                "this workspace has not accepted the provider's claim on secrets; accept it in the APIBinding "
+                "(disable the provider and enable it again with the claim ticked)",
+            ) from None
+        version = str(secret["metadata"]["resourceVersion"])
+        if secret["metadata"].get("deletionTimestamp"):
+            raise NotReady(CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again")
+        data: dict[str, Any] = secret.get("data") or {}
+        if key not in data:
+            raise NotReady(
+                CREDENTIAL_UNAVAILABLE,
+                f"Secret {namespace}/{ref.name} has no key {key!r}; add it or set spec.secretRef.key",
+                status={"observedSecretVersion": version},
+            )
+        try:
+            text = base64.b64decode(data[key]).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise Terminal(
+                "CredentialInvalid",
+                f"key {key!r} of Secret {namespace}/{ref.name} is not text; store the token as one line",
+                status={"observedSecretVersion": version},
+            ) from None
+        return Credential(SecretValue(text), version)
+
+    def open(self, connection: Connection, found: Credential) -> GitBackend:
+        """Open the host of a Connection with a credential. No request is made.
+
+        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``.
+        """
+        spec = connection.spec
+        endpoint = self._allowed_hosts.endpoint(spec.base_url)
+        token = credential.judge(found.token, endpoint).token
+        principal = (connection.workspace.cluster, connection.metadata.uid, found.version)
+        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", token, spec.ca_bundle, principal))
+
+    async def for_object(
+        self, objects: Objects, connection_ref: str, versions: Versions, *, live: bool = False
+    ) -> Session:
+        """The session that an object uses through ``connection_ref``.
+
+        ``live`` reads Connection and Secret uncached, as the design asks before anything is deleted on the host.
+        Raises ``NotReady`` while the Connection is missing, not validated, or without its credential.
+        """
+        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref)
+        cached = self._cache.get(key)
+        if cached is not None and not live and _covers(cached, versions):
+            self._cache.move_to_end(key)
+            return cached
+        self._cache.pop(key, None)
+        connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
+        found = await self.credential(objects, connection, not_older="" if live else versions.secret or "")
+        if cached is not None and _same_credential(cached, connection, found):
+            session = Session(connection, found.version, cached.host)
+        else:
+            session = Session(connection, found.version, self.open(connection, found))
+        self._cache[key] = session
+        if len(self._cache) > _MOST_SESSIONS:
+            self._cache.popitem(last=False)
+        return session
+
+    async def with_fresh_credential(
+        self, objects: Objects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
+    ) -> Outcome:
+        """Run ``work``; when the host rejects its credential, once more with what is stored now if that is another one.
+
+        If it is the same, the Connection is asked to validate itself, at most once a minute.
+        """
+        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref)
+        try:
+            return await work()
+        except Terminal as rejected:
+            used = self._cache.pop(key, None)
+            if rejected.reason != CREDENTIAL_REJECTED or used is None:
+                raise
+            now = await self.for_object(objects, connection_ref, Versions(), live=True)
+            if now.secret_version != used.secret_version:
+                return await work()
+            await self._revalidate(objects.workspace, now.connection)
+            raise
+
+    async def _connection(self, objects: Objects, name: str, not_older: str) -> Connection:
+        try:
+            raw = await objects.get("connections", name, not_older=not_older)
+        except NotFound:
+            raise NotReady(
+                "ConnectionNotFound", f"Connection {name!r} does not exist; create it or change spec.connectionRef"
+            ) from None
+        return Connection.parse(raw, objects.workspace)
+
+    async def _revalidate(self, workspace: Workspace, connection: Connection) -> None:
+        uid = connection.metadata.uid
+        now = self._clock()
+        if now - self._revalidated.get(uid, float("-inf")) < _REVALIDATE_EVERY_SECONDS:
+            return
+        self._revalidated[uid] = now
+        if len(self._revalidated) > _MOST_SESSIONS:
+            self._revalidated.popitem(last=False)
+        event = ObjectEvent(
+            resource="connections",
+            cluster=workspace.cluster,
+            name=connection.name,
+            uid=uid,
+            generation=connection.metadata.generation,
+            resource_version=connection.metadata.resource_version,
+            deleting=connection.deleting,
+            reason="revalidate",
+            endpoint=workspace.endpoint,
+        )
+        try:
+            await self._bus.publish(event)
+        except BusUnavailable:
+            _log.warning("could not ask for the Connection to be validated again; its resync will")
+
+
+def require_validated(connection: Connection) -> None:
+    """Raises ``NotReady`` unless the Connection was validated in its current form and is here to stay."""
+    validated = connection.status.condition("Validated")
+    if connection.deleting:
+        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is being deleted")
+    if validated is None or connection.status.observed_generation != connection.metadata.generation:
+        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is not validated yet")
+    if validated.status != "True":
+        ready = connection.status.condition("Ready") or validated
+        raise NotReady(
+            "ConnectionNotReady", f"Connection {connection.name!r} is not ready: {ready.reason}: {ready.message}"
+        )
+
+
+def _covers(session: Session, versions: Versions) -> bool:
+    """Whether the session was read at or after ``versions``; unknown versions are covered by nothing."""
+    if versions.connection is None or versions.secret is None:
+        return False
+    return int(session.connection.metadata.resource_version) >= int(versions.connection) and int(
+        session.secret_version
+    ) >= int(versions.secret)
+
+
+def _same_credential(session: Session, connection: Connection, found: Credential) -> bool:
+    old = session.connection
+    return (
+        old.metadata.uid == connection.metadata.uid
+        and old.spec == connection.spec
+        and session.secret_version == found.version
+    )

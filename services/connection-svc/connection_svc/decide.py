@@ -1,0 +1,36 @@
+"""What a Connection's observations mean. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from codecommon.api.meta import Condition
+from codecommon.conditions import condition
+from codecommon.errors import Interruption, Terminal
+from codecommon.githost.backend import OwnerKind
+
+VALIDATED: Final = "Validated"
+
+# The portal knows three reasons of Validated; the precise one is in Ready.
+_UNAVAILABLE: Final = frozenset({"CredentialUnavailable", "SecretsClaimNotAccepted"})
+
+
+def not_validated(refused: Interruption) -> Condition:
+    """``Validated=False`` for a Connection that could not be validated."""
+    if refused.reason in _UNAVAILABLE:
+        reason = "CredentialUnavailable"
+    elif refused.reason == "ProviderNotFound":
+        reason = "ProviderNotFound"
+    else:
+        reason = "ValidationFailed"
+    return condition(VALIDATED, "False", reason, refused.message)
+
+
+def require_owner(owner: str, kind: OwnerKind | None) -> None:
+    """Raises ``Terminal`` (``OwnerNotFound``) when the host shows no such account."""
+    if kind is None:
+        raise Terminal(
+            "OwnerNotFound",
+            f"the host knows no user or organisation {owner!r}, or this credential may not see it; "
+            "correct spec.owner (delete the Connection and create it anew) or give the credential access",
+        )

@@ -1,0 +1,58 @@
+"""Connection: is the credential there, is it accepted, and whose is it."""
+
+from __future__ import annotations
+
+from codecommon.api.connection import Connection
+from codecommon.api.kinds import children_of
+from codecommon.conditions import condition
+from codecommon.errors import Interruption, Retryable
+from codecommon.outcome import Outcome, Ready, Released
+from codecommon.passes import Pass
+from codecommon.sessions import Sessions
+
+from connection_svc import decide
+
+
+class ConnectionReconciler:
+    """Validate one Connection against its git host."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def reconcile(self, run: Pass[Connection]) -> Outcome:
+        if run.object.deleting:
+            return await self._release(run)
+        await run.hold()
+        try:
+            return await self._validate(run)
+        except Retryable:
+            raise
+        except Interruption as refused:
+            refused.conditions = (*refused.conditions, decide.not_validated(refused))
+            raise
+
+    async def _validate(self, run: Pass[Connection]) -> Ready:
+        connection = run.object
+        found = await self._sessions.credential(run.objects, connection, not_older=run.versions.secret or "")
+        try:
+            host = self._sessions.open(connection, found)
+            account = await host.validate_connection()
+            owner_kind = await host.get_owner_kind(connection.spec.owner)
+            decide.require_owner(connection.spec.owner, owner_kind)
+        except Interruption as refused:
+            refused.status = {**refused.status, "observedSecretVersion": found.version}
+            raise
+        return Ready(
+            {
+                "login": account.login,
+                "scopes": list(account.scopes) if account.scopes is not None else None,
+                "host": host.host,
+                "observedSecretVersion": found.version,
+            },
+            (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),),
+        )
+
+    async def _release(self, run: Pass[Connection]) -> Released:
+        """The Connection outlives what needs its credential for its own clean-up."""
+        await run.require_no_referrers(children_of(run.kind.resource))
+        return Released()

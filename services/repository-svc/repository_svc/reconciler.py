@@ -1,0 +1,162 @@
+"""Repository: observe the host, claim, act, report."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+from codecommon.api.kinds import CREATE_CLAIM, children_of
+from codecommon.api.repository import Repository
+from codecommon.errors import Interruption, NotReady, Retryable, Terminal
+from codecommon.githost.backend import AlreadyExists, GitBackend, HostRepository, RepositoryChanges
+from codecommon.outcome import Outcome, Ready, Released
+from codecommon.passes import Pass
+from codecommon.sessions import CREDENTIAL_UNAVAILABLE, Session, Sessions, require_validated
+
+from repository_svc import decide
+from repository_svc.release import Release, decide_found, decide_release, may_give_up
+
+_log = logging.getLogger(__name__)
+
+
+class RepositoryReconciler:
+    """Make one repository on the host match one Repository object."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def reconcile(self, run: Pass[Repository]) -> Outcome:
+        work = self._release if run.object.deleting else self._apply
+        return await self._sessions.with_fresh_credential(
+            run.objects, run.object.spec.connection_ref, partial(work, run)
+        )
+
+    async def _apply(self, run: Pass[Repository]) -> Outcome:
+        repo = run.object
+        session = await self._sessions.for_object(run.objects, repo.spec.connection_ref, run.versions)
+        require_validated(session.connection)
+        owner = _owner(repo, session)
+        decide.require_identity(repo, session.host.host, owner)
+        keep = await self._bound(run, session.host, owner) if repo.status.repo_id else None
+        if keep is None:
+            keep = await self._unbound(run, session, owner)
+        return await self._settle(run, session.host, owner, keep)
+
+    async def _bound(self, run: Pass[Repository], host: GitBackend, owner: str) -> decide.Keep | None:
+        assert run.object.status.repo_id is not None
+        seen = await host.get_repository(run.object.status.repo_id)
+        keep = decide.decide_bound(run.object, seen, datetime.now(UTC))
+        if keep is None and await host.get_owner_kind(owner) is None:
+            raise Terminal(
+                "HostObjectMissing", f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen"
+            )
+        return keep
+
+    async def _unbound(self, run: Pass[Repository], session: Session, owner: str) -> decide.Keep:
+        repo, host = run.object, session.host
+        seen = await host.find_repository(owner, repo.spec.name)
+        same_name = await self._repositories(run, f"spec.name={repo.spec.name}")
+        decide.require_eldest(repo, decide.namesakes(repo, same_name, owner, session.connection.spec.owner))
+        decision = decide.decide_unbound(repo, seen)
+        if isinstance(decision, decide.Keep):
+            decide.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
+            return decision
+        request = decide.creation(repo, owner, await host.get_owner_kind(owner))
+        claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
+        if claimed_before:
+            # Then no write guards the create, and a live read must.
+            await run.reload()
+        await run.hold({CREATE_CLAIM: decision.claim})
+        try:
+            return decide.Keep(await host.ensure_repository(request), "Created")
+        except AlreadyExists:
+            if not claimed_before:
+                await run.hold({CREATE_CLAIM: None})
+            taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
+            raise Retryable("NameTaken", taken) from None
+
+    async def _repositories(self, run: Pass[Repository], field_selector: str) -> list[Repository]:
+        raw = await run.objects.list(
+            run.kind.resource, field_selector=field_selector, not_older=run.object.metadata.resource_version
+        )
+        return [Repository.parse(r, run.objects.workspace) for r in raw]
+
+    async def _settle(self, run: Pass[Repository], host: GitBackend, owner: str, keep: decide.Keep) -> Ready:
+        """Bring the settings in line and report what the host shows."""
+        repo = await run.hold()
+        seen = keep.seen
+        baseline = decide.baseline_after(repo, keep.origin)
+        settings = decide.decide_settings(repo, seen, keep.origin, baseline)
+        changes, conditions = settings.changes, list(settings.conditions)
+        try:
+            if settings.wants_branch is not None:
+                if await host.has_branch(seen, settings.wants_branch):
+                    changes = replace(changes, default_branch=settings.wants_branch)
+                else:
+                    conditions.append(decide.branch_pending(settings.wants_branch))
+            if changes != RepositoryChanges():
+                seen = await host.update_repository(seen.id, changes)
+        except Interruption as interruption:
+            # What is known of the repository is kept; its settings are not, so that they are compared again.
+            known = decide.status_of(repo, seen, keep.origin, host.host, owner, baseline)
+            interruption.status = {**known, "visibility": repo.status.visibility, **interruption.status}
+            raise
+        if seen.archived:
+            conditions.append(decide.ARCHIVED)
+        return Ready(decide.status_of(repo, seen, keep.origin, host.host, owner, baseline), tuple(conditions))
+
+    # ---- release
+
+    async def _release(self, run: Pass[Repository]) -> Outcome:
+        leaving = await run.leaving()
+        if not leaving:
+            await run.require_no_referrers(children_of(run.kind.resource))
+        plan = decide_release(run.object, leaving=leaving)
+        if plan is Release.LEAVE:
+            if leaving:
+                _log.info("the workspace gives up the API: released, the repository stays on the host")
+            return Released()
+        try:
+            await self._clean_up(run, plan)
+        except Interruption as interruption:
+            if leaving and may_give_up(run.object, interruption, datetime.now(UTC)):
+                _log.warning(
+                    "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
+                )
+                return Released()
+            if interruption.reason in (CREDENTIAL_UNAVAILABLE, "ConnectionNotFound"):
+                raise NotReady(
+                    CREDENTIAL_UNAVAILABLE,
+                    f"{interruption.message}; restore the credential so that the repository can be deleted on the host, or set "
+                    "spec.deletionPolicy to Orphan to let go of this object and leave the repository",
+                ) from None
+            raise
+        return Released()
+
+    async def _clean_up(self, run: Pass[Repository], plan: Release) -> None:
+        session = await self._sessions.for_object(run.objects, run.object.spec.connection_ref, run.versions, live=True)
+        owner = _owner(run.object, session)
+        decide.require_identity(run.object, session.host.host, owner)
+        repo_id = run.object.status.repo_id
+        if plan is Release.LOOK:
+            seen = (
+                await session.host.get_repository(repo_id)
+                if repo_id is not None
+                else await session.host.find_repository(owner, run.object.spec.name)
+            )
+            plan = decide_found(run.object, seen, datetime.now(UTC))
+            repo_id = seen.id if isinstance(seen, HostRepository) else None
+        if plan is Release.LEAVE or repo_id is None:
+            return
+        await run.confirm_deleting()
+        if plan is Release.ARCHIVE:
+            if await session.host.get_repository(repo_id) is not None:
+                await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
+        else:
+            await session.host.delete_repository(repo_id)
+
+
+def _owner(repo: Repository, session: Session) -> str:
+    return repo.spec.owner or session.connection.spec.owner

@@ -1,0 +1,1 @@
+"""Publishes changes of kcp objects to NATS JetStream."""

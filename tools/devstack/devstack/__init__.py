@@ -1,0 +1,1 @@
+"""Control plane, git host simulator and development hub for tests and demos."""

@@ -1,0 +1,122 @@
+"""pytest fixtures around real processes, shared by all tests of one run.
+
+Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once whichever folders are tested. Everything
+listens on the loopback interface, and lives and dies with the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from devstack.devhub import DevHub
+from devstack.kcp import Kcp
+from devstack.nats import NatsServer
+from devstack.paths import RUNS
+from devstack.processes import Process
+from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.settings import Settings
+from devstack.simulator import SimulatorProcess
+from devstack.tenant import Tenant
+
+PREFIX = "tests-"
+
+
+@pytest.fixture(scope="session")
+def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The folder with data and logs of this run; kept if a test failed, until the next run."""
+    for old in RUNS.glob(f"{PREFIX}*"):
+        if not _alive(int(old.name.removeprefix(PREFIX))):
+            shutil.rmtree(old)
+    folder = RUNS / f"{PREFIX}{os.getpid()}"
+    folder.mkdir(parents=True)
+    yield folder
+    if not request.session.testsfailed:
+        shutil.rmtree(folder)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@pytest.fixture(scope="session")
+def dev_settings() -> Settings:
+    return Settings.from_environ(os.environ)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def kcp(run_dir: Path, dev_settings: Settings) -> AsyncIterator[Kcp]:
+    """A real kcp: started once per run (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
+    async with Kcp(run_dir / "kcp", kubeconfig=dev_settings.kubeconfig) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def nats_server(run_dir: Path) -> AsyncIterator[NatsServer]:
+    """A real nats-server with JetStream. A test that stops it starts it again."""
+    async with NatsServer(run_dir / "nats") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def github_sim(run_dir: Path) -> AsyncIterator[SimulatorProcess]:
+    """The GitHub simulator as a process of its own; ``.url`` for Connections, ``.control`` to look inside."""
+    async with SimulatorProcess(run_dir / "githubsim") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def devhub(kcp: Kcp, run_dir: Path) -> AsyncIterator[DevHub]:
+    async with DevHub(kcp, run_dir / "devhub") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def provider(devhub: DevHub, run_dir: Path, dev_settings: Settings) -> ProviderInstallation:
+    """The provider's workspace with its API in it: provisioned by the hub, filled by ``code-provider init``."""
+    provisioned = await devhub.provision_provider("code")
+    installation = install_provider(provisioned, run_dir / "provider", devhub.url, dev_settings.environment)
+    await run_init(installation)
+    await devhub.wait_for_catalogue(provisioned)
+    return installation
+
+
+@pytest.fixture(scope="session")
+def services_environment() -> Mapping[str, str]:
+    """What ``code-provider serve`` gets besides its addresses; a conftest may override it."""
+    return {"CODE_RESYNC_INTERVAL": "10s"}
+
+
+@pytest_asyncio.fixture(scope="session")
+async def services(
+    provider: ProviderInstallation,
+    nats_server: NatsServer,
+    github_sim: SimulatorProcess,
+    kcp: Kcp,
+    services_environment: Mapping[str, str],
+) -> AsyncIterator[Process]:
+    """``code-provider serve`` with all six services, for the whole run."""
+    environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": github_sim.authority, **services_environment}
+    async with provider.command("serve", environment) as process:
+        await wait_serving(process, provider.url, kcp.session)
+        yield process
+
+
+@pytest_asyncio.fixture
+async def tenant(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterator[Tenant]:
+    """A new workspace with the provider enabled; about 3 s. More of them: ``devhub.create_tenant()`` and ``enable``."""
+    made = await devhub.create_tenant()
+    await devhub.enable(made)
+    yield made
+    await devhub.delete_tenant(made)

@@ -1,0 +1,149 @@
+"""Who sees what, and who may change it: the caller's rights joined with those of its token."""
+
+from __future__ import annotations
+
+from devstack.githubsim.calls import ApiError, Call, Caller, Moved, not_found
+from devstack.githubsim.world import Account, Organization, Repository, Role, Token, User, Visibility, World
+
+RANK: dict[Role, int] = {"read": 1, "triage": 2, "write": 3, "maintain": 4, "admin": 5}
+
+_NO_ADMIN = "Must have admin rights to Repository."
+_OUT_OF_REACH = "Resource not accessible by personal access token"
+
+
+def sees_account(caller: Caller, account: Account) -> bool:
+    """Users are visible to all; an organisation not to a token it is hidden from, nor hidden ones to outsiders."""
+    if isinstance(account, User):
+        return True
+    if caller.token is not None and account.id in caller.token.hidden_orgs:
+        return False
+    return not account.hidden or (caller.user is not None and caller.user.id in account.members)
+
+
+def visible_account(call: Call, login: str) -> Account:
+    """Raises ApiError 404 for an account that does not exist or is not visible."""
+    account = call.world.account(login)
+    if account is None or not sees_account(call.caller, account):
+        raise not_found()
+    return account
+
+
+def visible_organization(call: Call, login: str) -> Organization:
+    """Raises ApiError 404, also for a user's login."""
+    account = visible_account(call, login)
+    if not isinstance(account, Organization):
+        raise not_found()
+    return account
+
+
+def role_of(world: World, user: User | None, repository: Repository) -> Role | None:
+    """The user's own role in the repository, whatever token it uses. None: no more than the public has."""
+    if user is None:
+        return None
+    owner = world.owner(repository)
+    roles: list[Role] = [repository.grants[user.id]] if user.id in repository.grants else []
+    if isinstance(owner, Organization):
+        membership = owner.members.get(user.id)
+        if membership == "admin":
+            return "admin"
+        if membership == "member":
+            if owner.default_repository_permission != "none":
+                roles.append(owner.default_repository_permission)
+            elif repository.visibility == "internal":
+                roles.append("read")
+    elif owner.id == user.id:
+        return "admin"
+    return max(roles, key=RANK.__getitem__, default=None)
+
+
+def sees(call: Call, repository: Repository) -> bool:
+    """Whether this caller with this token can read the repository at all."""
+    owner = call.world.owner(repository)
+    if not sees_account(call.caller, owner):
+        return False
+    if repository.visibility == "public":
+        return True
+    token = call.caller.token
+    if token is None or role_of(call.world, call.caller.user, repository) is None:
+        return False
+    if token.kind == "fine-grained":
+        return token.resource_owner_id == owner.id
+    return "repo" in token.scopes
+
+
+def requested_repository(call: Call) -> Repository:
+    """The repository that the path names, by owner and name or by id.
+
+    Raises Moved for a former name, and ApiError 404 for one that does not exist, is not visible to the
+    caller, or (GET only) has not yet become visible after its creation.
+    """
+    if "repository_id" in call.params:
+        repository = call.world.repositories.get(int(call.params["repository_id"]))
+    else:
+        owner = call.world.account(call.params["owner"])
+        repository = call.world.find(owner, call.params["repo"]) if owner else None
+        if owner and repository is None:
+            moved = call.world.find_moved(owner, call.params["repo"])
+            if moved is not None and sees(call, moved):
+                raise Moved(f"{call.urls.api}/repositories/{moved.id}{call.tail}")
+    if repository is None or not sees(call, repository):
+        raise not_found()
+    if call.method == "GET" and call.now < repository.visible_from:
+        raise not_found()
+    return repository
+
+
+def require_admin(call: Call, repository: Repository, *, classic_scope: str | None = None) -> None:
+    """Let only administrators of the repository pass, with a token that may administer it.
+
+    `classic_scope` is what a classic or OAuth token needs besides reading rights; without it the usual
+    write scopes do. Raises ApiError 403 or 404.
+    """
+    _require_administration(call.caller.token, call.world.owner(repository))
+    token = call.caller.token
+    if token is not None and token.kind != "fine-grained":
+        if classic_scope is not None and classic_scope not in token.scopes:
+            raise ApiError(403, _NO_ADMIN)
+        if classic_scope is None and not _may_write(token, repository.visibility):
+            raise not_found()
+    if role_of(call.world, call.caller.user, repository) != "admin":
+        raise ApiError(403, _NO_ADMIN)
+
+
+def require_contents(call: Call, repository: Repository) -> None:
+    """Of a repository that is not public, a fine-grained token reads the contents only with that permission."""
+    token = call.caller.token
+    if token is not None and token.kind == "fine-grained" and repository.visibility != "public":
+        if "contents" not in token.permissions:
+            raise ApiError(403, _OUT_OF_REACH)
+
+
+def require_writable(repository: Repository) -> None:
+    """Raises ApiError 403 for an archived repository."""
+    if repository.archived:
+        raise ApiError(403, "Repository was archived so is read-only.")
+
+
+def require_create(call: Call, owner: Account, visibility: Visibility) -> None:
+    """Let pass who may create a repository of this visibility there. Raises ApiError 403 or 404."""
+    token = call.caller.token
+    _require_administration(token, owner)
+    if token is not None and token.kind != "fine-grained" and not _may_write(token, visibility):
+        raise not_found()
+    if isinstance(owner, Organization):
+        membership = owner.members.get(call.user.id)
+        if membership != "admin" and not (membership and owner.members_can_create_repositories):
+            raise ApiError(403, "You need admin access to the organization before adding a repository to it.")
+    elif owner.id != call.user.id:
+        raise not_found()
+
+
+def _require_administration(token: Token | None, owner: Account) -> None:
+    if token is not None and token.kind == "fine-grained":
+        allowed = token.permissions.get("administration") == "write" and token.resource_owner_id == owner.id
+        if not allowed:
+            raise ApiError(403, _OUT_OF_REACH)
+
+
+def _may_write(token: Token, visibility: Visibility) -> bool:
+    return "repo" in token.scopes or (visibility == "public" and "public_repo" in token.scopes)

@@ -1,0 +1,14 @@
+"""The areas of the API, one module each with a route table. A new area is one more module and one more line here."""
+
+from __future__ import annotations
+
+from devstack.githubsim.areas import accounts, branches, meta, repositories, repository_lists
+from devstack.githubsim.calls import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    *meta.OPERATIONS,
+    *accounts.OPERATIONS,
+    *repository_lists.OPERATIONS,
+    *repositories.OPERATIONS,
+    *branches.OPERATIONS,
+)

@@ -1,0 +1,185 @@
+"""A client of the simulator's control API, for tests and demonstrations in any process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import aiohttp
+
+from devstack.githubsim.faults import FaultAction
+from devstack.githubsim.identifiers import TokenKind
+from devstack.githubsim.journal import Entry
+from devstack.githubsim.world import OrgRole, Visibility
+
+
+class ControlRefused(Exception):
+    """The simulator did not do what was asked; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A fresh credential. `id` is what the other calls want; `value` is what a client sends."""
+
+    id: int
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SimRepository:
+    """A repository as it is, whoever may see it. `created_at` is in epoch seconds."""
+
+    id: int
+    owner: str
+    name: str
+    visibility: Visibility
+    description: str | None
+    default_branch: str
+    archived: bool
+    branches: list[str]
+    created_at: float
+    toggles: dict[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReport:
+    """What was asked since the journal was last cleared. Of very many requests only the newest have entries."""
+
+    total: int
+    unknown_credentials: int
+    max_in_flight: int
+    max_in_flight_by_login: dict[str, int]
+    entries: list[Entry]
+
+
+class SimControl:
+    """Use as an async context manager. Every call raises ControlRefused if the simulator refuses it."""
+
+    def __init__(self, url: str) -> None:
+        self._base = f"{url.rstrip('/')}/_sim"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def create_user(self, login: str, *, name: str | None = None) -> int:
+        """Returns the user's id."""
+        return (await self._send("POST", "/users", {"login": login, "name": name}))["id"]
+
+    async def create_org(self, login: str, *, members: dict[str, OrgRole] | None = None, **settings: Any) -> int:
+        """`members` maps logins to roles; an `admin` owns the organisation. Returns its id.
+
+        Settings: `hidden`, `enterprise`, `members_can_create_repositories`,
+        `members_can_delete_repositories`, `default_repository_permission`.
+        """
+        return (await self._send("POST", "/orgs", {"login": login, "members": members or {}, **settings}))["id"]
+
+    async def edit_org(self, login: str, *, members: dict[str, OrgRole | None] | None = None, **settings: Any) -> None:
+        """Change settings and memberships; a role of None removes the member."""
+        await self._send("PATCH", f"/orgs/{login}", {"members": members or {}, **settings})
+
+    async def create_token(
+        self,
+        login: str,
+        *,
+        kind: TokenKind = "classic",
+        scopes: list[str] | None = None,
+        permissions: dict[str, str] | None = None,
+        resource_owner: str | None = None,
+        hidden_orgs: list[str] | None = None,
+        expires_in: float | None = None,
+    ) -> IssuedToken:
+        """A credential of the user.
+
+        `scopes` are for classic and OAuth tokens (default `repo`, `delete_repo`, `user`), `permissions`
+        (default administration, contents and metadata) and `resource_owner` (default the user) for
+        fine-grained ones. The token does not see `hidden_orgs`. `expires_in` seconds; None never.
+        """
+        fields: dict[str, Any] = {"login": login, "kind": kind, "expires_in": expires_in}
+        if kind == "fine-grained":
+            granted = {"administration": "write", "contents": "write", "metadata": "read"}
+            fields["permissions"] = granted if permissions is None else permissions
+        else:
+            fields["scopes"] = ["repo", "delete_repo", "user"] if scopes is None else scopes
+        if resource_owner is not None:
+            fields["resource_owner"] = resource_owner
+        if hidden_orgs is not None:
+            fields["hidden_orgs"] = hidden_orgs
+        answer = await self._send("POST", "/tokens", fields)
+        return IssuedToken(answer["id"], answer["token"])
+
+    async def edit_token(self, token_id: int, **changes: Any) -> None:
+        """Change `scopes`, `permissions`, `hidden_orgs`, `revoked` or `expires_in`."""
+        await self._send("PATCH", f"/tokens/{token_id}", changes)
+
+    async def revoke_token(self, token_id: int) -> None:
+        await self.edit_token(token_id, revoked=True)
+
+    async def expire_token(self, token_id: int) -> None:
+        """The token is no good from now on."""
+        await self.edit_token(token_id, expires_in=0)
+
+    async def create_repository(
+        self, owner: str, name: str, *, visibility: Visibility = "private", **settings: Any
+    ) -> SimRepository:
+        """A repository made by somebody else, visible at once.
+
+        Settings: `description`, `homepage`, `branches` (names), `default_branch`, `archived`, `grants` (login
+        to role) and GitHub's boolean settings.
+        """
+        body = {"owner": owner, "name": name, "visibility": visibility, **settings}
+        return SimRepository(**await self._send("POST", "/repos", body))
+
+    async def edit_repository(self, owner: str, repository: str, **changes: Any) -> SimRepository:
+        """As a person would: the settings of `create_repository`, `name` to rename, `owner` to transfer; `branches` are
+        added."""
+        return SimRepository(**await self._send("PATCH", f"/repos/{owner}/{repository}", changes))
+
+    async def get_repository(self, owner: str, repository: str) -> SimRepository:
+        return SimRepository(**await self._send("GET", f"/repos/{owner}/{repository}"))
+
+    async def delete_repository(self, owner: str, repository: str) -> None:
+        await self._send("DELETE", f"/repos/{owner}/{repository}")
+
+    async def repositories(self) -> list[SimRepository]:
+        return [SimRepository(**fields) for fields in (await self.state())["repositories"]]
+
+    async def state(self) -> dict[str, Any]:
+        """Users, organisations, tokens (without their values) and repositories."""
+        return await self._send("GET", "/state")
+
+    async def journal(self) -> JournalReport:
+        answer = await self._send("GET", "/journal")
+        entries = [Entry(**fields) for fields in answer.pop("entries")]
+        return JournalReport(entries=entries, **answer)
+
+    async def clear_journal(self) -> None:
+        await self._send("DELETE", "/journal")
+
+    async def set_switches(self, *, token_id: int | None = None, **switches: Any) -> None:
+        """Set fields of `switches.Switches`, for everybody or only for requests with one token."""
+        await self._send("PATCH", "/switches", switches if token_id is None else {**switches, "token_id": token_id})
+
+    async def clear_limits(self) -> None:
+        """Everybody has their whole quota again, and nobody is blocked."""
+        await self._send("DELETE", "/limits")
+
+    async def add_fault(self, action: FaultAction, **fields: Any) -> None:
+        """Add a rule; see `faults.Fault` for the fields."""
+        await self._send("POST", "/faults", {"action": action, **fields})
+
+    async def clear_faults(self) -> None:
+        await self._send("DELETE", "/faults")
+
+    async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        session = cast(aiohttp.ClientSession, self._session)
+        async with session.request(method, self._base + path, json=body) as response:
+            answer = await response.json()
+            if response.status != 200:
+                raise ControlRefused(answer["message"])
+            return answer

@@ -1,0 +1,56 @@
+"""Keeping a World in a JSON file between two runs of the simulator.
+
+The file holds the simulator's own made-up tokens, so that a restarted demonstration keeps working; it is
+readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from devstack.githubsim.world import Clock, Organization, Repository, Token, User, World
+
+
+def load(path: Path, clock: Clock) -> World:
+    """The World in the file, or an empty one if there is no file."""
+    world = World(clock)
+    try:
+        document = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return world
+    for fields in document["users"]:
+        world.add_account(User(**fields))
+    for fields in document["organizations"]:
+        world.add_account(Organization(**fields | {"members": _int_keys(fields["members"])}))
+    for fields in document["tokens"]:
+        world.add_token(Token(**fields))
+    for fields in document["repositories"]:
+        world.add_repository(Repository(**fields | {"grants": _int_keys(fields["grants"])}))
+    world.moved = {(owner, name): target for owner, name, target in document["moved"]}
+    world.next_id = document["next_id"]
+    return world
+
+
+def save(path: Path, world: World) -> None:
+    """Replace the file in one step; a reader never sees half of it."""
+    document = {
+        "users": [asdict(account) for account in world.accounts.values() if isinstance(account, User)],
+        "organizations": [asdict(account) for account in world.accounts.values() if isinstance(account, Organization)],
+        "tokens": [asdict(token) for token in world.tokens.values()],
+        "repositories": [asdict(repository) for repository in world.repositories.values()],
+        "moved": [[owner, name, target] for (owner, name), target in world.moved.items()],
+        "next_id": world.next_id,
+    }
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
+    new.replace(path)
+
+
+def _int_keys(mapping: dict[str, str]) -> dict[int, str]:
+    return {int(key): value for key, value in mapping.items()}

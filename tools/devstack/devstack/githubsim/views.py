@@ -1,0 +1,333 @@
+"""The host's objects in GitHub's JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from devstack.githubsim.access import RANK, role_of
+from devstack.githubsim.calls import Call, Urls
+from devstack.githubsim.identifiers import commit_sha, node_id
+from devstack.githubsim.world import Account, Organization, Repository, User
+
+_ACCOUNT_URLS = (
+    ("followers_url", "/followers"),
+    ("following_url", "/following{/other_user}"),
+    ("gists_url", "/gists{/gist_id}"),
+    ("starred_url", "/starred{/owner}{/repo}"),
+    ("subscriptions_url", "/subscriptions"),
+    ("organizations_url", "/orgs"),
+    ("repos_url", "/repos"),
+    ("events_url", "/events{/privacy}"),
+    ("received_events_url", "/received_events"),
+)
+
+_ORGANIZATION_URLS = (
+    ("repos_url", "/repos"),
+    ("events_url", "/events"),
+    ("hooks_url", "/hooks"),
+    ("issues_url", "/issues"),
+    ("members_url", "/members{/member}"),
+    ("public_members_url", "/public_members{/member}"),
+)
+
+_REPOSITORY_URLS = (
+    ("url", ""),
+    ("forks_url", "/forks"),
+    ("keys_url", "/keys{/key_id}"),
+    ("collaborators_url", "/collaborators{/collaborator}"),
+    ("teams_url", "/teams"),
+    ("hooks_url", "/hooks"),
+    ("issue_events_url", "/issues/events{/number}"),
+    ("events_url", "/events"),
+    ("assignees_url", "/assignees{/user}"),
+    ("branches_url", "/branches{/branch}"),
+    ("tags_url", "/tags"),
+    ("blobs_url", "/git/blobs{/sha}"),
+    ("git_tags_url", "/git/tags{/sha}"),
+    ("git_refs_url", "/git/refs{/sha}"),
+    ("trees_url", "/git/trees{/sha}"),
+    ("statuses_url", "/statuses/{sha}"),
+    ("languages_url", "/languages"),
+    ("stargazers_url", "/stargazers"),
+    ("contributors_url", "/contributors"),
+    ("subscribers_url", "/subscribers"),
+    ("subscription_url", "/subscription"),
+    ("commits_url", "/commits{/sha}"),
+    ("git_commits_url", "/git/commits{/sha}"),
+    ("comments_url", "/comments{/number}"),
+    ("issue_comment_url", "/issues/comments{/number}"),
+    ("contents_url", "/contents/{+path}"),
+    ("compare_url", "/compare/{base}...{head}"),
+    ("merges_url", "/merges"),
+    ("archive_url", "/{archive_format}{/ref}"),
+    ("downloads_url", "/downloads"),
+    ("issues_url", "/issues{/number}"),
+    ("pulls_url", "/pulls{/number}"),
+    ("milestones_url", "/milestones{/number}"),
+    ("notifications_url", "/notifications{?since,all,participating}"),
+    ("labels_url", "/labels{/name}"),
+    ("releases_url", "/releases{/id}"),
+    ("deployments_url", "/deployments"),
+)
+
+_MERGE_SETTINGS = (
+    "allow_squash_merge",
+    "allow_merge_commit",
+    "allow_rebase_merge",
+    "allow_auto_merge",
+    "delete_branch_on_merge",
+    "allow_update_branch",
+)
+
+# Of a repository that nobody stars, forks or writes into through this simulator.
+_UNUSED_COUNTS = {
+    "forks_count": 0,
+    "forks": 0,
+    "stargazers_count": 0,
+    "watchers_count": 0,
+    "watchers": 0,
+    "open_issues_count": 0,
+    "open_issues": 0,
+}
+
+
+def timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def account_stub(urls: Urls, account: Account) -> dict[str, Any]:
+    """The short form of a user or organisation that stands inside other objects."""
+    url = f"{urls.api}/users/{account.login}"
+    return {
+        "login": account.login,
+        "id": account.id,
+        "node_id": account.node_id,
+        "avatar_url": f"{urls.web}/avatars/u/{account.id}?v=4",
+        "gravatar_id": "",
+        "url": url,
+        "html_url": f"{urls.web}/{account.login}",
+        **{name: url + suffix for name, suffix in _ACCOUNT_URLS},
+        "type": "Organization" if isinstance(account, Organization) else "User",
+        "user_view_type": "public",
+        "site_admin": False,
+    }
+
+
+def public_account(call: Call, account: Account) -> dict[str, Any]:
+    """A user or organisation as `GET /users/{login}` tells it."""
+    public = sum(repository.visibility == "public" for repository in call.world.owned_by(account))
+    return account_stub(call.urls, account) | {
+        "name": account.name,
+        "company": None,
+        "blog": "",
+        "location": None,
+        "email": None,
+        "hireable": None,
+        "bio": None,
+        "twitter_username": None,
+        "public_repos": public,
+        "public_gists": 0,
+        "followers": 0,
+        "following": 0,
+        "created_at": timestamp(account.created_at),
+        "updated_at": timestamp(account.created_at),
+    }
+
+
+def private_user(call: Call, user: User) -> dict[str, Any]:
+    """A user as its own token with the `user` scope sees it."""
+    private = sum(repository.visibility != "public" for repository in call.world.owned_by(user))
+    return public_account(call, user) | {
+        "user_view_type": "private",
+        "private_gists": 0,
+        "total_private_repos": private,
+        "owned_private_repos": private,
+        "disk_usage": 0,
+        "collaborators": 0,
+        "two_factor_authentication": True,
+        "plan": {"name": "free", "space": 976562499, "collaborators": 0, "private_repos": 10000},
+    }
+
+
+def organization(call: Call, org: Organization) -> dict[str, Any]:
+    """An organisation; its owners also see the settings."""
+    url = f"{call.urls.api}/orgs/{org.login}"
+    repositories = list(call.world.owned_by(org))
+    public = sum(repository.visibility == "public" for repository in repositories)
+    body = {
+        "login": org.login,
+        "id": org.id,
+        "node_id": org.node_id,
+        "url": url,
+        **{name: url + suffix for name, suffix in _ORGANIZATION_URLS},
+        "avatar_url": f"{call.urls.web}/avatars/u/{org.id}?v=4",
+        "description": None,
+        "is_verified": False,
+        "has_organization_projects": True,
+        "has_repository_projects": True,
+        "public_repos": public,
+        "public_gists": 0,
+        "followers": 0,
+        "following": 0,
+        "html_url": f"{call.urls.web}/{org.login}",
+        "created_at": timestamp(org.created_at),
+        "updated_at": timestamp(org.created_at),
+        "archived_at": None,
+        "type": "Organization",
+    }
+    if org.name is not None:
+        body["name"] = org.name
+    if call.caller.user is not None and org.members.get(call.caller.user.id) == "admin":
+        body |= {
+            "total_private_repos": len(repositories) - public,
+            "owned_private_repos": len(repositories) - public,
+            "default_repository_permission": org.default_repository_permission,
+            "members_can_create_repositories": org.members_can_create_repositories,
+            "members_can_create_public_repositories": org.members_can_create_repositories,
+            "members_can_create_private_repositories": org.members_can_create_repositories,
+            "members_can_create_internal_repositories": org.members_can_create_repositories and org.enterprise,
+            "members_can_delete_repositories": org.members_can_delete_repositories,
+            "two_factor_requirement_enabled": False,
+        }
+    return body
+
+
+def repository_item(call: Call, repository: Repository) -> dict[str, Any]:
+    """A repository as lists show it."""
+    owner = call.world.owner(repository)
+    full_name = f"{owner.login}/{repository.name}"
+    url, html_url = f"{call.urls.api}/repos/{full_name}", f"{call.urls.web}/{full_name}"
+    body = {
+        "id": repository.id,
+        "node_id": repository.node_id,
+        "name": repository.name,
+        "full_name": full_name,
+        "private": repository.visibility != "public",
+        "owner": account_stub(call.urls, owner),
+        "html_url": html_url,
+        "description": repository.description,
+        "fork": False,
+        **{name: url + suffix for name, suffix in _REPOSITORY_URLS},
+        "created_at": timestamp(repository.created_at),
+        "updated_at": timestamp(repository.updated_at),
+        "pushed_at": timestamp(repository.pushed_at),
+        "git_url": f"git://{call.urls.host}/{full_name}.git",
+        "ssh_url": f"git@{call.urls.host}:{full_name}.git",
+        "clone_url": f"{html_url}.git",
+        "svn_url": html_url,
+        "homepage": repository.homepage,
+        "size": 0,
+        **_UNUSED_COUNTS,
+        "language": None,
+        "has_pages": False,
+        "mirror_url": None,
+        "archived": repository.archived,
+        "disabled": False,
+        "license": None,
+        "topics": [],
+        "visibility": repository.visibility,
+        "default_branch": repository.default_branch,
+        **{name: value for name, value in repository.toggles.items() if name not in _MERGE_SETTINGS},
+    }
+    if call.before_2026:
+        body["has_downloads"] = True
+    if call.caller.user is not None:
+        body["permissions"] = _permissions(call, repository)
+    return body
+
+
+def full_repository(call: Call, repository: Repository) -> dict[str, Any]:
+    """A repository on its own. Who cannot write contents is not told the merge settings: absent is not false."""
+    body = repository_item(call, repository)
+    body |= {"network_count": 0, "subscribers_count": 0}
+    owner = call.world.owner(repository)
+    if isinstance(owner, Organization):
+        body["organization"] = account_stub(call.urls, owner)
+    if call.caller.user is not None:
+        body["temp_clone_token"] = ""
+    if _writes_contents(call, repository):
+        body |= {name: repository.toggles[name] for name in _MERGE_SETTINGS}
+        if call.before_2026:
+            body["use_squash_pr_title_as_default"] = False
+    return body
+
+
+def branch_item(call: Call, repository: Repository, name: str) -> dict[str, Any]:
+    """A branch as lists show it."""
+    sha = repository.branches[name]
+    return {
+        "name": name,
+        "commit": {"sha": sha, "url": f"{_api_url(call, repository)}/commits/{sha}"},
+        "protected": False,
+    }
+
+
+def branch(call: Call, repository: Repository, name: str) -> dict[str, Any]:
+    """A branch on its own, with its head commit."""
+    url = _api_url(call, repository)
+    html_url = f"{call.urls.web}/{call.world.owner(repository).login}/{repository.name}"
+    return {
+        "name": name,
+        "commit": _commit(url, html_url, repository, repository.branches[name]),
+        "_links": {"self": f"{url}/branches/{name}", "html": f"{html_url}/tree/{name}"},
+        "protected": False,
+        "protection": {
+            "enabled": False,
+            "required_status_checks": {"enforcement_level": "off", "contexts": [], "checks": []},
+        },
+        "protection_url": f"{url}/branches/{name}/protection",
+    }
+
+
+def _commit(url: str, html_url: str, repository: Repository, sha: str) -> dict[str, Any]:
+    tree = commit_sha(sha, "tree")
+    person = {"name": "GitHub", "email": "noreply@github.com", "date": timestamp(repository.pushed_at)}
+    return {
+        "sha": sha,
+        "node_id": f"{node_id('C', repository.id)}{sha[:12]}",
+        "commit": {
+            "author": person,
+            "committer": person,
+            "message": "Initial commit",
+            "tree": {"sha": tree, "url": f"{url}/git/trees/{tree}"},
+            "url": f"{url}/git/commits/{sha}",
+            "comment_count": 0,
+            "verification": {
+                "verified": False,
+                "reason": "unsigned",
+                "signature": None,
+                "payload": None,
+                "verified_at": None,
+            },
+        },
+        "url": f"{url}/commits/{sha}",
+        "html_url": f"{html_url}/commit/{sha}",
+        "comments_url": f"{url}/commits/{sha}/comments",
+        "author": None,
+        "committer": None,
+        "parents": [],
+    }
+
+
+def _api_url(call: Call, repository: Repository) -> str:
+    return f"{call.urls.api}/repos/{call.world.owner(repository).login}/{repository.name}"
+
+
+def _permissions(call: Call, repository: Repository) -> dict[str, bool]:
+    role = role_of(call.world, call.caller.user, repository)
+    rank = RANK[role] if role else 0
+    return {
+        "admin": rank >= RANK["admin"],
+        "maintain": rank >= RANK["maintain"],
+        "push": rank >= RANK["write"],
+        "triage": rank >= RANK["triage"],
+        "pull": True,
+    }
+
+
+def _writes_contents(call: Call, repository: Repository) -> bool:
+    role, token = role_of(call.world, call.caller.user, repository), call.caller.token
+    if token is None or role is None or RANK[role] < RANK["write"]:
+        return False
+    return token.kind != "fine-grained" or token.permissions.get("contents") == "write"

@@ -1,0 +1,261 @@
+"""The simulated host's state: accounts, repositories and tokens.
+
+One event loop owns a World; nothing in it awaits, so no operation is ever seen half done. Who may do
+what is not decided here (see `access`); a World only keeps identity and names consistent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from devstack.githubsim.identifiers import TokenKind, commit_sha, new_token, node_id
+
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+
+Visibility = Literal["public", "private", "internal"]
+Role = Literal["read", "triage", "write", "maintain", "admin"]
+OrgRole = Literal["member", "admin"]
+
+DEFAULT_BRANCH = "main"
+
+TOGGLES: dict[str, bool] = {
+    "has_issues": True,
+    "has_projects": True,
+    "has_wiki": True,
+    "has_discussions": False,
+    "is_template": False,
+    "allow_squash_merge": True,
+    "allow_merge_commit": True,
+    "allow_rebase_merge": True,
+    "allow_auto_merge": False,
+    "delete_branch_on_merge": False,
+    "allow_update_branch": False,
+    "allow_forking": True,
+    "web_commit_signoff_required": False,
+}
+"""A repository's boolean settings and GitHub's default for each."""
+
+
+class NameTaken(Exception):
+    """The account already has a repository of this name, or the host an account of this login."""
+
+
+@dataclass(slots=True, kw_only=True)
+class User:
+    """A person's account."""
+
+    id: int
+    login: str
+    created_at: float
+    name: str | None = None
+
+    @property
+    def node_id(self) -> str:
+        return node_id("U", self.id)
+
+
+@dataclass(slots=True, kw_only=True)
+class Organization:
+    """An organisation. `hidden` ones answer 404 to everyone but members; `enterprise` ones may have internal
+    repositories."""
+
+    id: int
+    login: str
+    created_at: float
+    name: str | None = None
+    members: dict[int, OrgRole] = field(default_factory=dict)
+    hidden: bool = False
+    enterprise: bool = False
+    members_can_create_repositories: bool = True
+    members_can_delete_repositories: bool = True
+    default_repository_permission: Literal["none", "read", "write", "admin"] = "read"
+
+    @property
+    def node_id(self) -> str:
+        return node_id("O", self.id)
+
+
+Account = User | Organization
+
+
+@dataclass(slots=True, kw_only=True)
+class Repository:
+    """A repository. `branches` maps a branch to its head commit; without branches the repository is empty.
+    Before `visible_from` GETs do not find it (eventual consistency after a create)."""
+
+    id: int
+    owner_id: int
+    name: str
+    created_at: float
+    updated_at: float
+    pushed_at: float
+    visible_from: float = 0.0
+    visibility: Visibility = "private"
+    description: str | None = None
+    homepage: str | None = None
+    default_branch: str = DEFAULT_BRANCH
+    archived: bool = False
+    branches: dict[str, str] = field(default_factory=dict)
+    toggles: dict[str, bool] = field(default_factory=TOGGLES.copy)
+    grants: dict[int, Role] = field(default_factory=dict)
+
+    @property
+    def node_id(self) -> str:
+        return node_id("R", self.id)
+
+
+@dataclass(slots=True, kw_only=True)
+class Token:
+    """A credential of a user.
+
+    `scopes` are those of classic and OAuth tokens; `permissions` (name to `read` or `write`) and
+    `resource_owner_id` those of fine-grained ones. `hidden_orgs` are organisations that this token cannot
+    see although its user could, as when single sign-on was not authorised for it.
+    """
+
+    id: int
+    user_id: int
+    kind: TokenKind
+    value: str = field(repr=False)
+    scopes: list[str] = field(default_factory=list)
+    permissions: dict[str, str] = field(default_factory=dict)
+    resource_owner_id: int | None = None
+    hidden_orgs: list[int] = field(default_factory=list)
+    revoked: bool = False
+    expires_at: float | None = None
+
+
+class World:
+    """Every account, repository and token of the simulated host."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.accounts: dict[int, Account] = {}
+        self.repositories: dict[int, Repository] = {}
+        self.tokens: dict[int, Token] = {}
+        self.moved: dict[tuple[int, str], int] = {}
+        self.next_id: dict[str, int] = {"account": 90_000_001, "repository": 800_000_001, "token": 1}
+        self._logins: dict[str, int] = {}
+        self._names: dict[tuple[int, str], int] = {}
+        self._token_values: dict[str, int] = {}
+
+    def user(self, user_id: int) -> User:
+        account = self.accounts[user_id]
+        assert isinstance(account, User)
+        return account
+
+    def account(self, login: str) -> Account | None:
+        """The user or organisation of this login, in any case."""
+        account_id = self._logins.get(login.lower())
+        return None if account_id is None else self.accounts[account_id]
+
+    def token(self, value: str) -> Token | None:
+        """The token that was ever issued with this value, whatever its state."""
+        token_id = self._token_values.get(value)
+        return None if token_id is None else self.tokens[token_id]
+
+    def owner(self, repository: Repository) -> Account:
+        return self.accounts[repository.owner_id]
+
+    def find(self, owner: Account, name: str) -> Repository | None:
+        """The repository that has this name now, in any case."""
+        repository_id = self._names.get((owner.id, name.lower()))
+        return None if repository_id is None else self.repositories[repository_id]
+
+    def find_moved(self, owner: Account, name: str) -> Repository | None:
+        """The repository that had this name once, as long as nobody has reused the name."""
+        repository_id = self.moved.get((owner.id, name.lower()))
+        return None if repository_id is None else self.repositories[repository_id]
+
+    def owned_by(self, owner: Account) -> Iterator[Repository]:
+        return (repository for repository in self.repositories.values() if repository.owner_id == owner.id)
+
+    def add_account(self, account: Account) -> None:
+        """Raises NameTaken if a user or organisation has the login."""
+        if account.login.lower() in self._logins:
+            raise NameTaken(account.login)
+        self.accounts[account.id] = account
+        self._logins[account.login.lower()] = account.id
+
+    def add_token(self, token: Token) -> None:
+        self.tokens[token.id] = token
+        self._token_values[token.value] = token.id
+
+    def add_repository(self, repository: Repository) -> None:
+        """Raises NameTaken if the owner has a repository of this name."""
+        self._claim_name(repository)
+        self.repositories[repository.id] = repository
+
+    def new_user(self, login: str, *, name: str | None = None) -> User:
+        user = User(id=self.allocate("account"), login=login, created_at=self.clock(), name=name)
+        self.add_account(user)
+        return user
+
+    def new_organization(self, login: str, members: dict[int, OrgRole]) -> Organization:
+        org = Organization(id=self.allocate("account"), login=login, created_at=self.clock(), members=members)
+        self.add_account(org)
+        return org
+
+    def new_token(self, user: User, kind: TokenKind) -> Token:
+        token = Token(id=self.allocate("token"), user_id=user.id, kind=kind, value=new_token(kind))
+        self.add_token(token)
+        return token
+
+    def new_repository(self, owner: Account, name: str, visibility: Visibility) -> Repository:
+        """An empty repository. Raises NameTaken."""
+        now = self.clock()
+        repository = Repository(
+            id=self.allocate("repository"),
+            owner_id=owner.id,
+            name=name,
+            created_at=now,
+            updated_at=now,
+            pushed_at=now,
+            visibility=visibility,
+        )
+        self.add_repository(repository)
+        return repository
+
+    def push(self, repository: Repository, branch: str) -> None:
+        """A new head commit on a branch. The first branch of a repository becomes its default branch."""
+        now = self.clock()
+        if not repository.branches:
+            repository.default_branch = branch
+        repository.branches[branch] = commit_sha(repository.id, branch, now)
+        repository.pushed_at = now
+
+    def move(self, repository: Repository, *, owner: Account | None = None, name: str | None = None) -> None:
+        """Rename or transfer; the old name leads to the repository until it is reused. Raises NameTaken."""
+        old = (repository.owner_id, repository.name)
+        del self._names[repository.owner_id, repository.name.lower()]
+        repository.owner_id = owner.id if owner else repository.owner_id
+        repository.name = name or repository.name
+        try:
+            self._claim_name(repository)
+        except NameTaken:
+            repository.owner_id, repository.name = old
+            self._claim_name(repository)
+            raise
+        old_key, new_key = (old[0], old[1].lower()), (repository.owner_id, repository.name.lower())
+        if old_key != new_key:
+            self.moved[old_key] = repository.id
+
+    def delete(self, repository: Repository) -> None:
+        del self.repositories[repository.id]
+        del self._names[repository.owner_id, repository.name.lower()]
+        self.moved = {key: target for key, target in self.moved.items() if target != repository.id}
+
+    def allocate(self, kind: str) -> int:
+        number = self.next_id[kind]
+        self.next_id[kind] = number + 1
+        return number
+
+    def _claim_name(self, repository: Repository) -> None:
+        key = (repository.owner_id, repository.name.lower())
+        if key in self._names:
+            raise NameTaken(repository.name)
+        self._names[key] = repository.id
+        self.moved.pop(key, None)

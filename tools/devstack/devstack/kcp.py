@@ -1,0 +1,231 @@
+"""A real kcp with embedded etcd on the loopback interface, and what an administrator does with it."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from devstack.cluster import Cluster, Predicate, open_session
+from devstack.errors import ApiError
+from devstack.kubeconfig import Access, load_access
+from devstack.ports import LOOPBACK, free_ports
+from devstack.processes import Process
+from devstack.resources import Manifest
+from devstack.tools import require_tool
+
+START_TIMEOUT = 120.0
+"""kcp is ready after 20 to 26 s on two idle cores."""
+
+WORKSPACE_TIMEOUT = 60.0
+BIND_TIMEOUT = 60.0
+ADMIN_CONTEXT = "base"
+"""The context of kcp's own admin.kubeconfig whose user may do everything in every workspace."""
+
+SECRETS_CLAIM: dict[str, Any] = {
+    "resource": "secrets",
+    "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+}
+"""What the code provider claims in a tenant's workspace."""
+
+
+class Kcp:
+    """A kcp to work with: started in `folder`, or the existing one that `kubeconfig` describes.
+
+    An async context manager. Workspaces are named by path (``root:kedge:…``) when they are made and by the
+    logical-cluster ID that comes back ever after.
+    """
+
+    def __init__(self, folder: Path, *, kubeconfig: Path | None = None) -> None:
+        self.folder = folder
+        self.kubeconfig = kubeconfig or folder / "admin.kubeconfig"
+        self.process: Process | None = None
+        self._external = kubeconfig is not None
+        self._session: aiohttp.ClientSession | None = None
+        self._access: Access | None = None
+        self._stack = AsyncExitStack()
+        self._ready_workspaces: dict[str, str] = {"root": "root"}
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self._session = await stack.enter_async_context(open_session())
+            if self._external:
+                self._access = load_access(self.kubeconfig)
+                await self.cluster("root").request("GET", "/api/v1")
+            else:
+                await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        secure, client, peer = free_ports(3)
+        self.process = Process(
+            "kcp",
+            [
+                require_tool("kcp"),
+                "start",
+                f"--root-directory={self.folder}",
+                f"--bind-address={LOOPBACK}",
+                f"--secure-port={secure}",
+                f"--embedded-etcd-client-port={client}",
+                f"--embedded-etcd-peer-port={peer}",
+            ],
+            log_file=self.folder / "kcp.log",
+        )
+        await stack.enter_async_context(self.process)
+        await self.process.wait_ready(lambda: self._serves(f"https://{LOOPBACK}:{secure}"), timeout=START_TIMEOUT)
+        self._access = load_access(self.kubeconfig, ADMIN_CONTEXT)
+
+    async def _serves(self, url: str) -> bool:
+        # Its certificate is made by kcp itself while it starts; the kubeconfig with its authority comes last.
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        try:
+            async with self.session.get(
+                f"{url}/readyz", ssl=trusting, timeout=aiohttp.ClientTimeout(total=2)
+            ) as answer:
+                return answer.status == 200 and self.kubeconfig.is_file()
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "enter the context first"
+        return self._session
+
+    @property
+    def access(self) -> Access:
+        """The administrator's access; its `base` is the URL before ``/clusters/…``."""
+        assert self._access is not None, "enter the context first"
+        return self._access
+
+    @property
+    def url(self) -> str:
+        return self.access.base
+
+    def cluster(self, cluster: str, *, token: str | None = None) -> Cluster:
+        """A client for one workspace (ID or path), as the administrator or as the bearer of `token`."""
+        access = Access(f"{self.url}/clusters/{cluster}", token or self.access.token, self.access.tls)
+        return Cluster(self.session, access)
+
+    async def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **options: Any
+    ) -> Any:
+        """One call as the administrator at `path` below the server, such as ``/clusters/root/api/v1/namespaces``."""
+        whole_server = Cluster(self.session, Access(self.url, self.access.token, self.access.tls))
+        return await whole_server.request(method, path, body, content_type, **options)
+
+    async def create_workspace(self, path: str) -> str:
+        """Makes the workspace and its parents (type ``universal``) if they are not there; waits until it is Ready.
+
+        Returns its logical-cluster ID.
+        """
+        if path in self._ready_workspaces:
+            return self._ready_workspaces[path]
+        parent_path, _, name = path.rpartition(":")
+        parent = self.cluster(await self.create_workspace(parent_path))
+        manifest: Manifest = {
+            "apiVersion": "tenancy.kcp.io/v1alpha1",
+            "kind": "Workspace",
+            "metadata": {"name": name},
+            "spec": {"type": {"name": "universal", "path": "root"}},
+        }
+        with _existing_is_fine():
+            await parent.create(manifest)
+        workspace = await parent.wait_for("workspaces", name, _phase_is("Ready"), WORKSPACE_TIMEOUT)
+        assert workspace is not None
+        self._ready_workspaces[path] = workspace["spec"]["cluster"]
+        return self._ready_workspaces[path]
+
+    async def delete_workspace(self, path: str) -> None:
+        """Asks for the deletion of the workspace and everything in it; does not wait for it."""
+        parent, _, name = path.rpartition(":")
+        for known in [known for known in self._ready_workspaces if f"{known}:".startswith(f"{path}:")]:
+            del self._ready_workspaces[known]
+        await self.cluster(parent).delete("workspaces", name)
+
+    async def bind(
+        self, cluster: str, export_path: str, export_name: str, claims: Sequence[dict[str, Any]], *, name: str = "code"
+    ) -> str:
+        """Creates the APIBinding as the hub does and waits until it is Bound; returns its name.
+
+        A claim without a ``state`` is accepted. A binding of that name that exists is left as it is.
+        """
+        target = self.cluster(cluster)
+        manifest: Manifest = {
+            "apiVersion": "apis.kcp.io/v1alpha2",
+            "kind": "APIBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "reference": {"export": {"path": export_path, "name": export_name}},
+                "permissionClaims": [
+                    {"selector": {"matchAll": True}, "state": "Accepted", **claim} for claim in claims
+                ],
+            },
+        }
+        with _existing_is_fine():
+            await target.create(manifest)
+        await target.wait_for("apibindings", name, _phase_is("Bound"), BIND_TIMEOUT)
+        return name
+
+    async def unbind(self, cluster: str, *, name: str = "code") -> None:
+        """Deletes the APIBinding; it stays until the finalizers of all bound objects are gone."""
+        await self.cluster(cluster).delete("apibindings", name)
+
+
+@contextmanager
+def _existing_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as problem:
+        if problem.reason != "AlreadyExists":
+            raise
+
+
+def _phase_is(phase: str) -> Predicate:
+    return lambda manifest: manifest is not None and manifest.get("status", {}).get("phase") == phase
+
+
+async def service_account_token(target: Cluster, name: str, *, admin_binding: str, timeout: float = 30.0) -> str:
+    """Makes ServiceAccount ``default/<name>`` with cluster-admin in its workspace; returns its non-expiring token.
+
+    This is how the hub makes credentials for providers and for a tenant's MCP server (hub-contract.md §1.3, §5.4).
+    """
+    await target.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    await target.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _in_default(name)})
+    await target.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": admin_binding},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+        }
+    )
+    secret: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _in_default(f"{name}-token") | {"annotations": {"kubernetes.io/service-account.name": name}},
+        "type": "kubernetes.io/service-account-token",
+    }
+    await target.apply(secret)
+    filled = await target.wait_for(
+        "secrets", f"{name}-token", lambda found: bool(found and found.get("data", {}).get("token")), timeout
+    )
+    assert filled is not None
+    return base64.b64decode(filled["data"]["token"]).decode()
+
+
+def _in_default(name: str) -> dict[str, str]:
+    return {"name": name, "namespace": "default"}

@@ -1,0 +1,40 @@
+"""Free TCP ports on the loopback interface."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+from devstack.errors import PortTaken
+
+LOOPBACK = "127.0.0.1"
+
+CANDIDATES = range(20000, 32000)
+"""Below the range from which Linux takes the local ports of outgoing connections (32768 and up): one of those could
+otherwise take the port between our look and the start of the server."""
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports that nobody listens on now; the caller starts its servers at once."""
+    found: list[int] = []
+    for port in random.sample(CANDIDATES, len(CANDIDATES)):
+        if is_free(port):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise PortTaken(f"no {count} free ports between {CANDIDATES.start} and {CANDIDATES.stop} on {LOOPBACK}")
+
+
+def require_free(port: int, what: str) -> None:
+    if not is_free(port):
+        raise PortTaken(f"port {port} for {what} is in use by another process on {LOOPBACK}")

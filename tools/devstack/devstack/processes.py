@@ -1,0 +1,177 @@
+"""Real processes for tests and demos, started with a bounded wait and stopped for certain.
+
+A process runs in a session of its own, so that Ctrl-C reaches only us and we decide the order in which things stop.
+An orderly stop is SIGTERM to the whole group, then SIGKILL after a bound. If we are killed ourselves, the kernel sends
+the process its `death_signal` (see `devstack.tether`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from devstack import tether
+from devstack.errors import BinaryMissing, DiskFull, NotReady, PortTaken, ProcessDied, StackError
+
+MINIMUM_FREE_BYTES = 1 << 30
+"""Room that a run folder needs at least: kcp with embedded etcd refuses writes long before the disk is really full."""
+
+PROBE_INTERVAL = 0.1
+LOG_TAIL_LINES = 15
+
+Probe = Callable[[], Awaitable[bool]]
+"""Says whether the process serves; must not take longer than a second or two."""
+
+
+class Process:
+    """One child process with its log file.
+
+    Use as ``async with Process(…) as process: await process.wait_ready(probe, timeout=30)``; leaving the block stops
+    it. `death_signal` is what the kernel sends if we die without stopping it: SIGKILL, or SIGTERM for a process that
+    has children of its own to stop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        log_file: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stop_timeout: float = 10.0,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        self.name = name
+        self.argv = [str(argument) for argument in argv]
+        self.log_file = log_file
+        self.env = dict(env) if env is not None else None
+        self.cwd = cwd
+        self.stop_timeout = stop_timeout
+        self.death_signal = death_signal
+        self._process: asyncio.subprocess.Process | None = None
+        self._log_offset = 0
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise StackError(f"{self.name} is not started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Starts the process; it need not serve yet when this returns. Its log is appended to."""
+        if self.running:
+            raise StackError(f"{self.name} is already running")
+        if shutil.which(self.argv[0]) is None:
+            raise BinaryMissing(f"{self.name}: {self.argv[0]} is missing: run `make setup tools`")
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.log_file.parent).free
+        if free < MINIMUM_FREE_BYTES:
+            raise DiskFull(f"{self.name}: only {free >> 20} MB free in {self.log_file.parent}, 1 GB is needed")
+        with self.log_file.open("ab") as log:
+            self._log_offset = log.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(tether.__file__)),
+                str(os.getpid()),
+                str(int(self.death_signal)),
+                *self.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+
+    async def wait_ready(self, probe: Probe, *, timeout: float) -> None:
+        """Returns once `probe` says yes; raises if the process dies first or `timeout` seconds pass."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not await probe():
+                    self.check_alive()
+                    await asyncio.sleep(PROBE_INTERVAL)
+        except TimeoutError:
+            self.check_alive()
+            raise NotReady(f"{self.name} was not ready within {timeout:g} s{self._log_for_people()}") from None
+
+    def check_alive(self) -> None:
+        """Raises the most specific error there is if the process has ended."""
+        if self.running:
+            return
+        code = None if self._process is None else self._process.returncode
+        tail = self.tail()
+        if "address already in use" in tail.lower():
+            raise PortTaken(f"{self.name} could not listen: its port is in use{self._log_for_people()}")
+        if "no space left on device" in tail.lower():
+            raise DiskFull(f"{self.name} stopped: the disk is full{self._log_for_people()}")
+        raise ProcessDied(f"{self.name} ended with exit code {code}{self._log_for_people()}")
+
+    async def wait(self) -> int:
+        """The exit code, once the process has ended by itself."""
+        if self._process is None:
+            raise StackError(f"{self.name} is not started")
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ends the process and everything in its group: SIGTERM, then SIGKILL after `stop_timeout` seconds.
+
+        Does nothing if it is not running. Also when cancelled nothing is left behind.
+        """
+        if self._process is None:
+            return
+        try:
+            self._signal(signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.stop_timeout):
+                    await self._process.wait()
+        finally:
+            # Unconditionally: children of the process may have outlived it.
+            self._signal(signal.SIGKILL)
+        await self._process.wait()
+        self._process = None
+
+    async def kill(self) -> None:
+        """SIGKILL to the whole group, as a crash: nothing gets a chance to clean up."""
+        self._signal(signal.SIGKILL)
+        await self.wait()
+        self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def tail(self, lines: int = LOG_TAIL_LINES) -> str:
+        """The last lines that this start of the process has logged."""
+        if not self.log_file.is_file():
+            return ""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_offset)
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+    def _log_for_people(self) -> str:
+        tail = self.tail()
+        return f"; its log {self.log_file} ends with:\n{tail}" if tail else f"; its log {self.log_file} is empty"

@@ -1,0 +1,102 @@
+"""The code provider itself as its users run it: the ``code-provider`` command and its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import yaml
+
+from devstack.devhub.provisioning import ProvisionedProvider
+from devstack.errors import NotReady, ProcessDied
+from devstack.kubeconfig import write_private
+from devstack.paths import REPOSITORY, VENV_BIN
+from devstack.ports import LOOPBACK, free_ports
+from devstack.processes import Process
+
+INIT_TIMEOUT = 60.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class ProviderInstallation:
+    """A provisioned provider on this machine: its kubeconfig file, its CatalogEntry file, the gateway's address.
+
+    `environment` is complete for ``init`` and for ``serve`` apart from `NATS_URL` and the git hosts.
+    """
+
+    provisioned: ProvisionedProvider
+    folder: Path
+    url: str
+    environment: Mapping[str, str] = field(repr=False)
+
+    def command(self, subcommand: str, extra: Mapping[str, str] | None = None) -> Process:
+        """``code-provider <subcommand>``, not started yet. Its log is ``<folder>/code-provider-<subcommand>.log``."""
+        return Process(
+            f"code-provider {subcommand}",
+            [VENV_BIN / "code-provider", subcommand],
+            log_file=self.folder / f"code-provider-{subcommand}.log",
+            env={**self.environment, **(extra or {})},
+            cwd=self.folder,
+            stop_timeout=STOP_TIMEOUT,
+            # It has the services as children, which it stops on SIGTERM; a SIGKILL would leave them behind.
+            death_signal=signal.SIGTERM,
+        )
+
+
+def install_provider(
+    provisioned: ProvisionedProvider, folder: Path, hub_url: str, inherited: Mapping[str, str]
+) -> ProviderInstallation:
+    """Writes what the operator of a provider writes; starts nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_ports(1)[0]
+    url = f"http://{LOOPBACK}:{port}"
+    entry = yaml.safe_load((REPOSITORY / "manifest.yaml").read_text())
+    entry["spec"]["ui"]["url"] = entry["spec"]["backend"]["url"] = url
+    catalog_entry = folder / "catalogentry.yaml"
+    catalog_entry.write_text(yaml.safe_dump(entry, sort_keys=False))
+    environment = {
+        **inherited,
+        "KEDGE_PROVIDER_KUBECONFIG": str(write_private(folder / "provider.kubeconfig", provisioned.kubeconfig)),
+        "CODE_WORKSPACE_PATH": provisioned.workspace_path,
+        "KEDGE_SCHEMAS_DIR": str(REPOSITORY / "crds" / "kcp"),
+        "KEDGE_CATALOGENTRY_FILE": str(catalog_entry),
+        "KEDGE_PROVIDER_NAME": provisioned.name,
+        "KEDGE_HUB_URL": hub_url,
+        "KEDGE_HUB_INSECURE": "true",
+        "PORT": str(port),
+        "CODE_DATA_DIR": str(folder / "data"),
+        "CODE_COMMIT_BUNDLE_DIR": str(folder / "bundles"),
+        "CODE_LOG_FORMAT": "text",
+    }
+    return ProviderInstallation(provisioned, folder, url, environment)
+
+
+async def run_init(installation: ProviderInstallation) -> None:
+    """Runs ``code-provider init`` to its end; raises `ProcessDied` with its last lines if it fails."""
+    async with installation.command("init") as process:
+        try:
+            async with asyncio.timeout(INIT_TIMEOUT):
+                code = await process.wait()
+        except TimeoutError:
+            raise NotReady(f"code-provider init took longer than {INIT_TIMEOUT:g} s:\n{process.tail()}") from None
+        if code != 0:
+            raise ProcessDied(f"code-provider init failed with exit code {code}:\n{process.tail()}")
+
+
+async def wait_serving(process: Process, url: str, session: aiohttp.ClientSession) -> None:
+    """Returns once the gateway of ``code-provider serve`` answers its health check at `url`."""
+
+    async def healthy() -> bool:
+        try:
+            async with session.get(f"{url}/healthz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    await process.wait_ready(healthy, timeout=START_TIMEOUT)

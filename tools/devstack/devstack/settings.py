@@ -1,0 +1,45 @@
+"""What the development stack reads from its environment, and what its children get to see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from devstack.errors import StackError
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "CODE_LOG_LEVEL", "CODE_MAX_IN_FLIGHT")
+PASSED_ON_PREFIX = "OTEL_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    kubeconfig: ``CODE_DEV_KUBECONFIG``, an administrator's kubeconfig of an existing kcp; None starts one.
+    github_token, github_owner: ``GITHUB_TOKEN`` and ``GITHUB_OWNER``, both set: work on GitHub instead of the simulator.
+    environment: what child processes inherit; nothing of ours that could change what they do (KUBECONFIG, tokens).
+    """
+
+    kubeconfig: Path | None = None
+    github_token: str | None = field(default=None, repr=False)
+    github_owner: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """An empty variable counts as unset. Raises `StackError` for one that makes no sense."""
+        kubeconfig = environ.get("CODE_DEV_KUBECONFIG")
+        if kubeconfig and not Path(kubeconfig).is_file():
+            raise StackError(f"CODE_DEV_KUBECONFIG={kubeconfig}: there is no such file")
+        token, owner = environ.get("GITHUB_TOKEN"), environ.get("GITHUB_OWNER")
+        if owner and not token:
+            raise StackError("GITHUB_OWNER is set but GITHUB_TOKEN is not: set both to work on GitHub, or neither")
+        return cls(
+            kubeconfig=Path(kubeconfig) if kubeconfig else None,
+            github_token=token if owner else None,
+            github_owner=owner or None,
+            environment={
+                key: value for key, value in environ.items() if key in PASSED_ON or key.startswith(PASSED_ON_PREFIX)
+            },
+        )

@@ -1,0 +1,54 @@
+"""The GitHub simulator as a process of its own, as the services see it: over HTTP only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from devstack.githubsim import SimControl
+from devstack.processes import Process
+
+START_TIMEOUT = 20.0
+
+
+class SimulatorProcess:
+    """An async context manager; `url` is the host's base URL, `control` seeds it and looks inside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = ""
+        self.process = Process(
+            "githubsim",
+            [sys.executable, "-m", "devstack.githubsim", "--port", "0"],
+            log_file=folder / "githubsim.log",
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.process.start()
+        try:
+            await self.process.wait_ready(self._announced, timeout=START_TIMEOUT)
+        except BaseException:
+            await self.process.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.process.stop()
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, as ``CODE_ALLOWED_GIT_HOSTS`` wants it."""
+        return urlsplit(self.url).netloc
+
+    async def _announced(self) -> bool:
+        """The simulator says where it serves in one line of JSON, once it does."""
+        for line in self.process.tail().splitlines():
+            if line.startswith('{"url"'):
+                self.url = json.loads(line)["url"]
+                return True
+        return False

@@ -1,0 +1,94 @@
+"""The whole development stack in the order in which its parts need each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from devstack.devhub import DevHub
+from devstack.kcp import Kcp
+from devstack.nats import NatsServer
+from devstack.processes import Process
+from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.settings import Settings
+from devstack.simulator import SimulatorProcess
+
+Say = Callable[[str], None]
+"""Tells the person in front of the screen one line."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs. `simulator` is None when the services work on a real git host."""
+
+    folder: Path
+    kcp: Kcp
+    nats: NatsServer
+    simulator: SimulatorProcess | None
+    hub: DevHub
+    provider: ProviderInstallation
+    services: Process
+
+
+@asynccontextmanager
+async def running_stack(
+    folder: Path,
+    settings: Settings,
+    say: Say,
+    *,
+    simulated: bool = True,
+    services_environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Stack]:
+    """Starts everything, yields when the provider serves and is in the hub's catalogue, stops everything.
+
+    Raises `StackError` with what to do if a part cannot be started; nothing is left running then either.
+    """
+    async with AsyncExitStack() as exits:
+        kcp, nats = Kcp(folder / "kcp", kubeconfig=settings.kubeconfig), NatsServer(folder / "nats")
+        simulator = SimulatorProcess(folder / "githubsim") if simulated else None
+        control_plane = f"kcp of {settings.kubeconfig}" if settings.kubeconfig else "kcp (takes about 25 s)"
+        say(f"starting {control_plane}, nats-server" + (", the GitHub simulator" if simulator else ""))
+        await timed(say, "they serve", enter_together(exits, *filter(None, (kcp, nats, simulator))))
+        hub = await exits.enter_async_context(DevHub(kcp, folder / "devhub"))
+        say(f"the development hub serves at {hub.url}; it makes the provider's workspace and kubeconfig")
+        provisioned = await timed(say, "provisioned root:kedge:providers:code", hub.provision_provider("code"))
+        provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)
+        await timed(say, "code-provider init has put its API there", run_init(provider))
+        await hub.wait_for_catalogue(provisioned)
+        environment = {"NATS_URL": nats.url, **(services_environment or {})}
+        if simulator is not None:
+            environment["CODE_ALLOWED_GIT_HOSTS"] = simulator.authority
+        services = await exits.enter_async_context(provider.command("serve", environment))
+        await timed(say, "code-provider serve runs the six services", wait_serving(services, provider.url, kcp.session))
+        yield Stack(folder, kcp, nats, simulator, hub, provider, services)
+        say("stopping everything")
+
+
+async def enter_together(exits: AsyncExitStack, *managers: AbstractAsyncContextManager[object]) -> None:
+    """Enters all at the same time; if one fails the others are left again and its own error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for manager in managers:
+                group.create_task(exits.enter_async_context(manager))
+    except BaseExceptionGroup as problems:
+        raise first_of(problems) from None
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def timed(say: Say, what: str, work: Awaitable[T]) -> T:
+    """Says `what` and how long `work` took, once it is done."""
+    started = time.monotonic()
+    result = await work
+    say(f"{what} ({time.monotonic() - started:.1f} s)")
+    return result
