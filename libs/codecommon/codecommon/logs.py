@@ -55,9 +55,9 @@ def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: T
 
     Uncaught exceptions and warnings are logged too. ``log_format`` None: text on a terminal, JSON elsewhere.
     """
-    stream = stream if stream is not None else sys.stderr
-    chosen: LogFormat = log_format or ("text" if stream.isatty() else "json")
-    handler = _Handler(stream)
+    target: TextIO = stream or sys.stderr
+    chosen: LogFormat = log_format or ("text" if target.isatty() else "json")
+    handler = _Handler(target)
     handler.setFormatter(JsonFormatter(service) if chosen == "json" else TextFormatter(service))
     root = logging.getLogger()
     for previous in list(root.handlers):

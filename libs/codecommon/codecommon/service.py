@@ -41,6 +41,13 @@ class CannotRun(Exception):
     """The process cannot do its work, for a reason outside of it. The text is one line for the operator, logged without trace."""
 
 
+def cannot_listen(variable: str, host: str, port: int, error: OSError) -> CannotRun:
+    """What to say about a port, set with ``variable``, that cannot be had."""
+    # A failed look-up of the address has a negative errno; the event loop puts prose of its own into strerror.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return CannotRun(f"cannot listen on {host or '*'}:{port} ({variable}): {why}")
+
+
 class Service(Generic[SettingsT_co]):
     """What ``main`` of a service is given."""
 
@@ -50,8 +57,8 @@ class Service(Generic[SettingsT_co]):
         self.stopping = asyncio.Event()
         """Set once the process is asked to stop. ``main`` then finishes what is in flight and returns within 8 s."""
         self.readiness = Readiness()
-        self._group = asyncio.TaskGroup()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.group = asyncio.TaskGroup()
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     def ping(self, name: str, ping: Ping) -> None:
         """Make ``ping`` a condition of ``/readyz``: it fails by raising, or by taking longer than two seconds."""
@@ -64,9 +71,9 @@ class Service(Generic[SettingsT_co]):
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run ``work`` beside ``main``. An exception in it ends the process; it is cancelled once ``main`` returned."""
-        task = self._group.create_task(_noted(work, f"in task {name!r} of {self.name}"), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self.group.create_task(_noted(work, f"in task {name!r} of {self.name}"), name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return task
 
 
@@ -105,7 +112,7 @@ async def _live(name: str, settings: SettingsT, main: Main[SettingsT]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stopping.set)
     try:
-        async with service._group, AsyncExitStack() as stack:
+        async with service.group, AsyncExitStack() as stack:
             await _open_health(service, stack)
             try:
                 await _run_until_stopped(service, main)
@@ -122,13 +129,12 @@ async def _live(name: str, settings: SettingsT, main: Main[SettingsT]) -> int:
 
 
 async def _open_health(service: Service[Any], stack: AsyncExitStack) -> None:
-    wanted: int = service.settings.health_port
+    settings: ServiceSettings = service.settings
     try:
-        host, port = await stack.enter_async_context(
-            health.serve(service.readiness, service.settings.health_host, wanted)
-        )
+        serving = health.serve(service.readiness, settings.health_host, settings.health_port)
+        host, port = await stack.enter_async_context(serving)
     except OSError as error:
-        raise CannotRun(f"cannot listen on CODE_HEALTH_PORT={wanted}: {os.strerror(error.errno or 0)}") from None
+        raise cannot_listen("CODE_HEALTH_PORT", settings.health_host, settings.health_port, error) from None
     _log.info("health endpoints on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
 
@@ -143,7 +149,7 @@ async def _run_until_stopped(service: Service[SettingsT], main: Main[SettingsT])
     _, late = await asyncio.wait({work}, timeout=_DRAIN_SECONDS)
     if late:
         _log.warning("what was in flight is not finished after %g s and is cancelled", _DRAIN_SECONDS)
-    for task in list(service._tasks):
+    for task in list(service.tasks):
         task.cancel()
 
 

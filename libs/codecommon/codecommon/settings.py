@@ -5,7 +5,7 @@ A service adds its own variables in a subclass. ``validation_alias`` is the vari
 
     class CrawlerSettings(ServiceSettings):
         crawl_interval: Interval = Field(
-            timedelta(minutes=2), validation_alias="CODE_PACKAGE_CRAWL_INTERVAL", description=INTERVAL
+            default=timedelta(minutes=2), validation_alias="CODE_PACKAGE_CRAWL_INTERVAL", description=INTERVAL
         )
 """
 
@@ -32,6 +32,7 @@ from pydantic import (
 
 from codecommon.durations import parse_duration
 from codecommon.kubeconfig import kubeconfig_path
+from codecommon.redact import redact
 from codecommon.secrets import SecretValue
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -39,6 +40,7 @@ LogFormat = Literal["json", "text"]
 
 DURATION: Final = "a Go duration such as 90s, 2m or 1h30m"
 INTERVAL: Final = f"{DURATION}, longer than zero"
+_PROBLEMS: Final = {"int_parsing": "not a whole number", "int_from_float": "not a whole number"}
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _HOST: Final = re.compile(
     r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
@@ -128,18 +130,24 @@ class NatsSettings(_Settings):
     """How to reach NATS."""
 
     url: Annotated[tuple[str, ...], BeforeValidator(_nats_urls)] = Field(
-        ("nats://127.0.0.1:4222",),
+        default=("nats://127.0.0.1:4222",),
         validation_alias="NATS_URL",
         description="servers such as nats://nats.example:4222, separated by commas",
     )
-    creds: ExistingFile | None = Field(None, validation_alias="NATS_CREDS", description="the path of a .creds file")
-    user: str | None = Field(None, validation_alias="NATS_USER")
-    password: Secret | None = Field(None, validation_alias="NATS_PASSWORD")
+    creds: ExistingFile | None = Field(
+        default=None, validation_alias="NATS_CREDS", description="the path of a .creds file"
+    )
+    user: str | None = Field(default=None, validation_alias="NATS_USER")
+    password: Secret | None = Field(default=None, validation_alias="NATS_PASSWORD")
     ca: ExistingFile | None = Field(
-        None, validation_alias="NATS_CA", description="the path of a PEM file with the authorities to trust"
+        default=None, validation_alias="NATS_CA", description="the path of a PEM file with the authorities to trust"
     )
     replicas: int = Field(
-        1, ge=1, le=5, validation_alias="CODE_NATS_REPLICAS", description="how many servers keep a message, 1 to 5"
+        default=1,
+        ge=1,
+        le=5,
+        validation_alias="CODE_NATS_REPLICAS",
+        description="how many servers keep a message, 1 to 5",
     )
 
     @model_validator(mode="after")
@@ -154,11 +162,11 @@ class TelemetrySettings(_Settings):
     """What decides whether there is tracing at all; everything else of ``OTEL_*`` is read by the OpenTelemetry SDK."""
 
     endpoint: str | None = Field(
-        None,
+        default=None,
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
     )
-    exporter: str = Field("otlp", validation_alias="OTEL_TRACES_EXPORTER")
-    disabled: Annotated[Exactly, BeforeValidator(_lower)] = Field(False, validation_alias="OTEL_SDK_DISABLED")
+    exporter: str = Field(default="otlp", validation_alias="OTEL_TRACES_EXPORTER")
+    disabled: Annotated[Exactly, BeforeValidator(_lower)] = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
 
     @property
     def enabled(self) -> bool:
@@ -173,40 +181,43 @@ class ServiceSettings(_Settings):
     kubeconfig: Path | None = None
     """None: the service account of the pod."""
     workspace_path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*(:[a-z0-9][a-z0-9-]*)*$")] = Field(
-        "root:kedge:providers:code",
+        default="root:kedge:providers:code",
         validation_alias="CODE_WORKSPACE_PATH",
         description="a workspace path such as root:kedge:providers:code",
     )
     credentials_namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
-        "default", validation_alias="KEDGE_TENANT_CREDENTIALS_NAMESPACE", description="the name of a namespace"
+        default="default", validation_alias="KEDGE_TENANT_CREDENTIALS_NAMESPACE", description="the name of a namespace"
     )
     resync_interval: Interval = Field(
-        timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
+        default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
     allowed_git_hosts: Annotated[frozenset[str], BeforeValidator(_git_hosts)] = Field(
-        frozenset(),
+        default=frozenset(),
         validation_alias="CODE_ALLOWED_GIT_HOSTS",
         description="host or host:port without scheme and path, separated by commas",
     )
     max_in_flight: int = Field(
-        64, ge=1, validation_alias="CODE_MAX_IN_FLIGHT", description="how many objects to work on at once, from 1"
+        default=64,
+        ge=1,
+        validation_alias="CODE_MAX_IN_FLIGHT",
+        description="how many objects to work on at once, from 1",
     )
     max_in_flight_per_workspace: int = Field(
-        16,
+        default=16,
         ge=1,
         validation_alias="CODE_MAX_IN_FLIGHT_PER_WORKSPACE",
         description="how many objects of one workspace to work on at once, from 1",
     )
-    health_host: str = Field("", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
+    health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
     """Empty: all interfaces for a fixed port, loopback for a free one."""
     health_port: Port = Field(
-        0, validation_alias="CODE_HEALTH_PORT", description="a port, 1 to 65535, or 0 for any free one"
+        default=0, validation_alias="CODE_HEALTH_PORT", description="a port, 1 to 65535, or 0 for any free one"
     )
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
-        "info", validation_alias="CODE_LOG_LEVEL", description="debug, info, warning or error"
+        default="info", validation_alias="CODE_LOG_LEVEL", description="debug, info, warning or error"
     )
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] | None = Field(
-        None, validation_alias="CODE_LOG_FORMAT", description="json or text"
+        default=None, validation_alias="CODE_LOG_FORMAT", description="json or text"
     )
     """None: text on a terminal, JSON elsewhere."""
 
@@ -223,13 +234,16 @@ class ServiceSettings(_Settings):
         try:
             return cls.model_validate(source, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise SettingsError(_line(cls, error)) from None
+            raise SettingsError(redact(_line(cls, error))) from None
 
 
 def _line(settings: type[BaseModel], error: ValidationError) -> str:
     """The first problem, as ``VARIABLE: what is wrong; accepted: what would be right``."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    problem = first["msg"].removeprefix("Value error, ")
+    own = first["type"] == "value_error"
+    problem = (
+        first["msg"].removeprefix("Value error, ") if own else _PROBLEMS.get(first["type"], "not an accepted value")
+    )
     variable = next((part for part in reversed(first["loc"]) if isinstance(part, str) and part.isupper()), None)
     if variable is None:
         return problem

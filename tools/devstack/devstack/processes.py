@@ -114,6 +114,7 @@ class Process:
                 while not await probe():
                     self.check_alive()
                     await asyncio.sleep(PROBE_INTERVAL)
+                self.check_alive()  # the yes may have come from somebody else on the same port
         except TimeoutError:
             self.check_alive()
             raise NotReady(f"{self.name} was not ready within {timeout:g} s{self._log_for_people()}") from None

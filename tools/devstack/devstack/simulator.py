@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from devstack.githubsim import SimControl
 from devstack.processes import Process
 
 START_TIMEOUT = 20.0

@@ -113,9 +113,10 @@ def require_admin(call: Call, repository: Repository, *, classic_scope: str | No
 def require_contents(call: Call, repository: Repository) -> None:
     """Of a repository that is not public, a fine-grained token reads the contents only with that permission."""
     token = call.caller.token
-    if token is not None and token.kind == "fine-grained" and repository.visibility != "public":
-        if "contents" not in token.permissions:
-            raise ApiError(403, _OUT_OF_REACH)
+    if token is None or token.kind != "fine-grained" or repository.visibility == "public":
+        return
+    if "contents" not in token.permissions:
+        raise ApiError(403, _OUT_OF_REACH)
 
 
 def require_writable(repository: Repository) -> None:

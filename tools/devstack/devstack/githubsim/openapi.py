@@ -86,13 +86,17 @@ def _rewritten(node: Any, version: str) -> Any:
     return node
 
 
-def _patched(node: Any, patch: Any) -> Any:
-    """A JSON merge patch (an object) or a JSON patch (a list of operations) applied to a copy."""
-    if isinstance(patch, list):
-        node = deepcopy(node)
-        for operation in patch:
-            _apply(node, operation)
-        return node
+def _patched(node: dict[str, Any], patch: Any) -> dict[str, Any]:
+    """A JSON patch (a list of operations) or a JSON merge patch (an object) applied to a copy."""
+    if not isinstance(patch, list):
+        return _merged(node, patch)
+    node = deepcopy(node)
+    for operation in patch:
+        _apply(node, operation)
+    return node
+
+
+def _merged(node: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return patch
     merged = dict(node) if isinstance(node, dict) else {}
@@ -100,7 +104,7 @@ def _patched(node: Any, patch: Any) -> Any:
         if value is None:
             merged.pop(name, None)
         else:
-            merged[name] = _patched(merged.get(name), value)
+            merged[name] = _merged(merged.get(name), value)
     return merged
 
 

@@ -77,6 +77,10 @@ class Organization:
     def node_id(self) -> str:
         return node_id("O", self.id)
 
+    def may_delete_repositories(self, user: User) -> bool:
+        """Whether the organisation lets this user delete the repositories that the user administers."""
+        return self.members_can_delete_repositories or self.members.get(user.id) == "admin"
+
 
 Account = User | Organization
 

@@ -108,9 +108,8 @@ def delete_repository(call: Call) -> Answer:
     repository = requested_repository(call)
     require_admin(call, repository, classic_scope="delete_repo")
     owner = call.world.owner(repository)
-    if isinstance(owner, Organization) and owner.members.get(call.user.id) != "admin":
-        if not owner.members_can_delete_repositories:
-            raise ApiError(403, "Organization members cannot delete repositories.")
+    if isinstance(owner, Organization) and not owner.may_delete_repositories(call.user):
+        raise ApiError(403, "Organization members cannot delete repositories.")
     call.world.delete(repository)
     return Answer(204)
 

@@ -1,0 +1,73 @@
+"""Composition root of the gateway: the only place that constructs clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+from codecommon.service import Service, cannot_listen
+
+from gateway.heartbeat import HubHeartbeat
+from gateway.routes import build_app
+from gateway.settings import GatewaySettings
+
+_log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the process has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def main(service: Service[GatewaySettings]) -> None:
+    """Serve HTTP and send heartbeats until asked to stop, then finish the requests in flight."""
+    settings = service.settings
+    listener = _listen(settings.host, settings.port)
+    server = _Server(
+        uvicorn.Config(
+            build_app(service.readiness),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+    serving = service.spawn(server.serve(sockets=[listener]), "http")
+    _log.info("listening on port %d", listener.getsockname()[1])
+    if settings.hub_url is None:
+        _log.info("KEDGE_HUB_URL is not set: no heartbeats")
+    else:
+        heartbeat = HubHeartbeat(
+            settings.hub_url,
+            settings.provider_name,
+            token=settings.hub_token,
+            verify_tls=not settings.hub_insecure,
+        )
+        service.spawn(heartbeat.run(), "heartbeat")
+    service.ready()
+    await service.stopping.wait()
+    server.should_exit = True
+    await asyncio.wait({serving})
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, on all interfaces of both families for an empty ``host``."""
+    try:
+        if host:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+            return socket.create_server((host, port), family=family)
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise cannot_listen("PORT", host, port, error) from None

@@ -1,0 +1,14 @@
+"""Entry point of package-crawler."""
+
+from codecommon.service import run
+from codecommon.settings import ServiceSettings
+
+from package_crawler import app
+
+
+def main() -> None:
+    run("package-crawler", ServiceSettings, app.main)
+
+
+if __name__ == "__main__":
+    main()

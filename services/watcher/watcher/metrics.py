@@ -1,0 +1,27 @@
+"""What the watcher counts. Served by ``codecommon.health``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+PUBLISHED: Final = Counter(
+    "code_watcher_events_published", "Events that NATS acknowledged, by kind and reason.", ("resource", "reason")
+)
+PUBLISH_RETRIES: Final = Counter("code_watcher_publish_retries", "Publishes that NATS did not acknowledge in time.")
+PENDING: Final = Gauge("code_watcher_events_pending", "Subjects whose newest event NATS has not acknowledged.")
+STREAMS: Final = Gauge("code_watcher_streams_connected", "Watch streams that are open, by resource.", ("resource",))
+LISTS: Final = Counter(
+    "code_watcher_lists",
+    "Lists from kcp, by resource: one per start or take-over, every other one is a relist.",
+    ("resource",),
+)
+STREAM_FAILURES: Final = Counter(
+    "code_watcher_stream_failures", "Ends of a watch stream, by resource and what ended it.", ("resource", "cause")
+)
+UNDECODABLE: Final = Counter(
+    "code_watcher_undecodable_objects", "Objects without the fields that every object has.", ("resource",)
+)
+OBJECTS: Final = Gauge("code_watcher_objects", "Objects in the index, by endpoint.", ("endpoint",))
+LEADING: Final = Gauge("code_watcher_leading", "Whether this replica is the active one, by endpoint.", ("endpoint",))

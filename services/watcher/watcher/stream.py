@@ -1,0 +1,225 @@
+"""List and watch one resource: a streaming list, then changes on the same connection, for as long as the process lives.
+
+No raw line, body or exception text is logged or kept on any stream: Secrets pass here. Errors name their type, status and length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Generic, NoReturn, Protocol, TypeVar
+
+import aiohttp
+
+from codecommon.backoff import Backoff
+from codecommon.kcp import JsonObject, KcpError
+from codecommon.kubeconfig import KubeconfigError
+from watcher.decode import UndecodableObject
+from watcher.lines import LineSplitter, MalformedLine, parse_object
+from watcher.metrics import LISTS, STREAM_FAILURES, STREAMS, UNDECODABLE
+from watcher.sinks import Sink
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+SILENCE_SECONDS: Final = 150.0
+"""Bookmarks come about once a minute; a stream without a byte for this long is dead."""
+
+_INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+_RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
+"""Answers that say nothing about the resourceVersion we resume at. After any other error (410 above all) we list anew."""
+
+_LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
+_PROVEN_SECONDS: Final = 30.0
+"""A stream that lived this long was a good one, whatever ended it."""
+
+_YIELD_BYTES: Final = 1 << 16
+
+
+class StreamEnded(Exception):
+    """kcp closed the stream, as it does every half hour or so."""
+
+
+class ErrorEvent(Exception):
+    """kcp sent an ERROR event. Its message is not kept: it may speak of an object."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class WentBack(Exception):
+    """A bookmark is older than what we have seen: kcp was restored from a backup."""
+
+
+class Kcp(Protocol):
+    def stream(
+        self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """What to watch. ``url`` is asked before each connection; ``decode`` raises ``UndecodableObject``."""
+
+    resource: str
+    url: Callable[[], Awaitable[str]]
+    decode: Callable[[JsonObject], T]
+    accept: str = "application/json"
+    field_selector: str = ""
+
+
+class Stream(Generic[T]):
+    """Feeds ``sink`` from ``source``. ``backoff`` decides how long to pause before each connection but the first."""
+
+    def __init__(
+        self,
+        kcp: Kcp,
+        source: Source[T],
+        sink: Sink[T],
+        *,
+        backoff: Backoff | None = None,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self._kcp = kcp
+        self._source = source
+        self._sink = sink
+        self._backoff = backoff or Backoff(0.1, 5.0)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+        self._version: str | None = None
+        """Where to resume; None: list anew."""
+        self._progressed = False
+        self._said = ""
+
+    async def run(self) -> NoReturn:
+        """Watch for ever; only a defect of ours ends it."""
+        while True:
+            self._progressed = False
+            began = time.monotonic()
+            at_least = 0.0
+            expired = False
+            try:
+                await self._connect()
+            except (StreamEnded, MalformedLine, aiohttp.ClientError, OSError, TimeoutError, KubeconfigError) as error:
+                cause = type(error).__name__
+                length = str(error) if isinstance(error, MalformedLine) else ""
+            except (KcpError, ErrorEvent, WentBack) as error:
+                code = error.status if isinstance(error, KcpError) else getattr(error, "code", 0)
+                cause, length = f"{type(error).__name__} {code}", ""
+                expired = code not in _RESUMABLE
+                if isinstance(error, KcpError):
+                    at_least = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER_SECONDS)
+            if expired:
+                self._version = None
+            # One event before each 410 is no progress: it would make a loop of lists without a pause.
+            if (self._progressed and not expired) or time.monotonic() - began > _PROVEN_SECONDS:
+                self._backoff.succeeded(self._source.resource)
+            await self._pause(cause, length, at_least)
+
+    async def _pause(self, cause: str, detail: str, at_least: float) -> None:
+        resource = self._source.resource
+        STREAM_FAILURES.labels(resource, cause).inc()
+        delay = max(self._backoff.failed(resource), at_least)
+        level = logging.DEBUG if cause in (self._said, StreamEnded.__name__) else logging.WARNING
+        self._said = cause
+        _log.log(level, "the stream of %s ended (%s); again in %.1f s", resource, detail or cause, delay)
+        await asyncio.sleep(delay)
+
+    async def _connect(self) -> NoReturn:
+        params = {"watch": "true", "allowWatchBookmarks": "true"}
+        if self._source.field_selector:
+            params["fieldSelector"] = self._source.field_selector
+        if self._version is None:
+            params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            self._sink.list_began()
+        else:
+            params["resourceVersion"] = self._version
+        async with self._kcp.stream(
+            await self._source.url(), params=params, headers={"Accept": self._source.accept}, timeout=self._timeout
+        ) as response:
+            connected = STREAMS.labels(self._source.resource)
+            connected.inc()
+            try:
+                await self._read(response)
+            finally:
+                connected.dec()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
+        lines = LineSplitter()
+        async for chunk in response.content.iter_any():
+            for line in lines.feed(chunk):
+                self._handle(parse_object(line))
+            if len(chunk) > _YIELD_BYTES:
+                # A long list that is already in the buffer must not keep the leases from being renewed.
+                await asyncio.sleep(0)
+        if lines.pending:
+            raise MalformedLine("a body that ends within a line", lines.pending)
+        raise StreamEnded
+
+    def _handle(self, event: JsonObject) -> None:
+        kind, raw = event.get("type"), event.get("object")
+        if not isinstance(raw, dict):
+            raise MalformedLine("an event without an object", len(event))
+        match kind:
+            case "ADDED" | "MODIFIED":
+                self._tell(self._sink.put, raw)
+            case "DELETED":
+                self._tell(self._sink.gone, raw)
+            case "BOOKMARK":
+                self._bookmark(raw)
+            case "ERROR":
+                code = raw.get("code")
+                raise ErrorEvent(code if isinstance(code, int) else 0)
+            case _:
+                raise MalformedLine("an event of unknown type", len(event))
+
+    def _tell(self, tell: Callable[[T], None], raw: JsonObject) -> None:
+        try:
+            item = self._source.decode(raw)
+        except UndecodableObject as error:
+            UNDECODABLE.labels(self._source.resource).inc()
+            _log.warning("an object in the stream of %s is left out (%s)", self._source.resource, error)
+        else:
+            tell(item)
+        if self._version is not None:
+            self._advance(raw)
+
+    def _bookmark(self, raw: JsonObject) -> None:
+        if self._version is None:
+            # The objects of a list come in no order: until its end there is nothing to resume at.
+            if _annotation(raw, _INITIAL_EVENTS_END) == "true":
+                self._version = _version(raw)
+                self._said = ""
+                LISTS.labels(self._source.resource).inc()
+                self._sink.list_ended()
+            return
+        if int(_version(raw)) < int(self._version):
+            raise WentBack
+        self._advance(raw)
+
+    def _advance(self, raw: JsonObject) -> None:
+        version = _version(raw)
+        if version != self._version:
+            self._version = version
+            self._progressed = True
+
+
+def _version(raw: JsonObject) -> str:
+    metadata = raw.get("metadata")
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    if not isinstance(version, str) or not version.isdigit():
+        raise MalformedLine("an object without a resourceVersion", len(raw))
+    return version
+
+
+def _annotation(raw: JsonObject, name: str) -> object:
+    metadata = raw.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return annotations.get(name) if isinstance(annotations, dict) else None
