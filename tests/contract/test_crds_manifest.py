@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import yaml
 from code_provider.apiexport import EXPORT_NAME, PERMISSION_CLAIMS
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOG_ENTRIES = ROOT / "tests/fixtures/go-provider/catalogentries.crd.yaml"
 
 
 def strict(node: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def strict(node: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema_rs.Draft7Validator:
-    (version,) = yaml.safe_load(CATALOG_ENTRIES.read_text())["spec"]["versions"]
+    crd = yaml.safe_load(files("devstack.devhub").joinpath("catalogentry.crd.yaml").read_text())
+    (version,) = crd["spec"]["versions"]
     return jsonschema_rs.Draft7Validator(strict(version["schema"]["openAPIV3Schema"]["properties"]["spec"]))
 
 

@@ -38,7 +38,7 @@ class HostClients:
             max_in_flight=settings.max_in_flight,
             max_per_workspace=settings.max_in_flight_per_workspace,
         )
-        self.service.ready()
+        self.service.started()
         await runtime.run(self.service.stopping)
 
 
@@ -49,7 +49,7 @@ async def host_clients(service: Service[ServiceSettings]) -> AsyncIterator[HostC
     async with (
         KubeAccess(settings.kubeconfig) as access,
         Bus.connect(settings.nats, service.name) as bus,
-        hosts.open_registry() as registry,
+        hosts.open_registry(AllowedHosts(settings.allowed_git_hosts)) as registry,
     ):
         service.ping("nats", bus.ping)
         service.ping("kcp", access.ping)
@@ -60,7 +60,6 @@ async def host_clients(service: Service[ServiceSettings]) -> AsyncIterator[HostC
             registry,
             kcp=kcp,
             bus=bus,
-            allowed_hosts=AllowedHosts(settings.allowed_git_hosts),
             credentials_namespace=settings.credentials_namespace,
         )
         yield HostClients(service, kcp, bus, sessions)

@@ -114,11 +114,11 @@ async def serve(readiness: Readiness, host: str, port: int) -> AsyncIterator[tup
     ``host`` empty: loopback for port 0, which picks a free port; all interfaces for any other.
     """
     heartbeat = Heartbeat()
-    runner = web.AppRunner(_app(readiness, heartbeat), access_log=None, handle_signals=False)
+    runner = web.AppRunner(_app(readiness, heartbeat), access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
     try:
-        await web.TCPSite(runner, host or (None if port else "127.0.0.1"), port, shutdown_timeout=1).start()
+        await web.TCPSite(runner, host or (None if port else "127.0.0.1"), port).start()
         address: tuple[str, int] = runner.addresses[0][:2]
         yield address
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -74,7 +74,8 @@ def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: T
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
         """Say which call cannot be logged; the standard handler would print its arguments, which are not redacted."""
-        self.stream.write(f"a log record of {record.pathname}:{record.lineno} cannot be written\n")
+        with suppress(OSError, ValueError):  # nobody reads the stream any more, or it is closed
+            self.stream.write(f"a log record of {record.name}, line {record.lineno}, cannot be written\n")
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -16,7 +16,7 @@ REDACTED: Final = "<redacted>"
 
 # A shape begins a word; `\n` as two characters, as repr() and JSON write it, ends the word before.
 _WORD_START: Final = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
-_SECRET_KEY: Final = (
+_NAMES: Final = (
     r"(?:(?:access|refresh|id|private|auth|api|session)[_-]?)?token|client[_-]?secret|api[_-]?key|passw(?:or)?d"
 )
 
@@ -26,13 +26,13 @@ _SHAPES: Final = re.compile(
         (
             r"(?P<pem>-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)"
             r".*?(?:(?=-----END [A-Z0-9 ]{0,40}PRIVATE KEY)|\Z)",
-            r"""(?P<header>(?i:authorization)["']?\s{0,4}(?:[:=]|(?<=["'])\s?,)\s{0,4}(?:b?["'])?"""
-            r"(?i:(?:bearer|basic|token|digest|negotiate)\s+)?)"
-            r"""(?!(?i:bearer|basic|token|digest|negotiate)\s)[^\s"',;<>]+""",
+            r"""(?P<header>(?i:authorization)["']?\s{0,4}(?:[:=]|(?<=["'])\s?,)\s{0,4}(?:b?["'])?+"""
+            r"(?i:(?:bearer|basic|token|digest|negotiate)\s+)?+)"
+            r"""[^\s"',;<>]+""",
             r"(?P<scheme>\b(?i:bearer|basic)\s+)(?=\S{20}|\S*[0-9=]|\S*[a-z][A-Z])[A-Za-z0-9._~+/=-]{8,}",
             r"(?P<userinfo>://)(?!git@)[^\s/@\"'<>]+(?=@)",
-            rf"(?P<pair>\b(?i:{_SECRET_KEY})=[\"']?)[^\s\"'&,;<>)}}]+",
-            rf"(?P<member>[\"'](?i:{_SECRET_KEY})\\?[\"']\s{{0,4}}:\s{{0,4}}\\?[\"'])[^\"'<>\\]+",
+            rf"(?P<pair>(?i:{_NAMES})=[\"']?)[^\s\"'&,;<>)}}]+",
+            rf"(?P<member>[\"'](?i:{_NAMES})\\?[\"']\s{{0,4}}:\s{{0,4}}\\?[\"'])[^\"'<>\\]+",
             r"(?P<code>[?&](?i:code|sig|signature|secret|key)=)[^\s\"'&#<>]+",
             r"(?P<hex>\b(?i:token|authorization|credential|secret|password)\b\W{1,4})[0-9a-fA-F]{40}\b",
             rf"(?P<jwt>){_WORD_START}eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{4,}}(?:\.[A-Za-z0-9_-]*)?",

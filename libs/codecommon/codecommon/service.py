@@ -144,10 +144,12 @@ async def _run_until_stopped(service: Service[SettingsT], main: Main[SettingsT])
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not service.stopping.is_set():
         raise RuntimeError("main returned although the process was not asked to stop")
+    # Before start-up is complete there is nothing in flight, and main may be waiting for what will never come.
+    drain = service.readiness.phase == "started"
     service.readiness.phase = "stopping"
     _log.info("stopping")
-    _, late = await asyncio.wait({work}, timeout=_DRAIN_SECONDS)
-    if late:
+    _, late = await asyncio.wait({work}, timeout=_DRAIN_SECONDS if drain else 0)
+    if late and drain:
         _log.warning("what was in flight is not finished after %g s and is cancelled", _DRAIN_SECONDS)
     for task in list(service.tasks):
         task.cancel()

@@ -20,8 +20,6 @@ from codecommon.api.meta import Workspace
 from codecommon.bus import Bus, BusUnavailable
 from codecommon.errors import NotReady, Terminal
 from codecommon.events import ObjectEvent, Versions
-from codecommon.githost import credential
-from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import GitBackend, HostTarget, Registry
 from codecommon.kcp import Forbidden, Kcp, NotFound, Objects
 from codecommon.outcome import Outcome
@@ -61,14 +59,12 @@ class Sessions:
         *,
         kcp: Kcp,
         bus: Bus,
-        allowed_hosts: AllowedHosts,
         credentials_namespace: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._kcp = kcp
         self._bus = bus
-        self._allowed_hosts = allowed_hosts
         self._namespace = credentials_namespace
         self._clock = clock
         self._cache: OrderedDict[tuple[str, str, str], Session] = OrderedDict()
@@ -118,13 +114,11 @@ class Sessions:
     def open(self, connection: Connection, found: Credential) -> GitBackend:
         """Open the host of a Connection with a credential. No request is made.
 
-        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``.
+        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``.
         """
         spec = connection.spec
-        endpoint = self._allowed_hosts.endpoint(spec.base_url)
-        token = credential.judge(found.token, endpoint).token
         principal = (connection.workspace.cluster, connection.metadata.uid, found.version)
-        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", token, spec.ca_bundle, principal))
+        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", found.token, spec.ca_bundle, principal))
 
     async def for_object(
         self, objects: Objects, connection_ref: str, versions: Versions, *, live: bool = False

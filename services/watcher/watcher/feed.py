@@ -7,13 +7,14 @@ then it tells what is unsettled, and from then on every change as it comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from codecommon.api.kinds import CONNECTIONS, KINDS
 from codecommon.events import ObjectEvent
 from watcher import translate
 from watcher.events import CausedEvent
 from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry
+from watcher.resync import ResyncSchedule
 from watcher.sinks import ListedSink, Sink
 from watcher.translate import Wake
 
@@ -21,17 +22,10 @@ SECRETS: Final = "secrets"
 BINDINGS: Final = "apibindings"
 
 
-class ResyncTable(Protocol):
-    """Told which objects there are, so that each gets its turn."""
-
-    def add(self, cluster: str, key: ObjectKey, uid: str) -> None: ...
-    def remove(self, cluster: str, key: ObjectKey, uid: str) -> None: ...
-
-
 class Feed:
     """Keeps the index of one endpoint; ``publish`` takes what is to be told."""
 
-    def __init__(self, endpoint: str, publish: Callable[[ObjectEvent], None], resync: ResyncTable) -> None:
+    def __init__(self, endpoint: str, publish: Callable[[ObjectEvent], None], resync: ResyncSchedule) -> None:
         self.index = Index()
         self._endpoint = endpoint
         self._publish = publish

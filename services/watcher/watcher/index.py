@@ -196,6 +196,11 @@ class Index:
             found = self._clusters[cluster_id] = Cluster(cluster_id)
         return found
 
+    @property
+    def size(self) -> int:
+        """Objects of our kinds; Secrets and bindings not counted."""
+        return sum(len(cluster.objects) for cluster in self._clusters.values())
+
     def clusters(self) -> list[Cluster]:
         return list(self._clusters.values())
 

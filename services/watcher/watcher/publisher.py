@@ -69,6 +69,7 @@ class Publisher:
         raise AssertionError("workers do not return")
 
     async def _work(self) -> NoReturn:
+        task = asyncio.current_task()
         while True:
             subject = await self._ready.get()
             try:
@@ -78,6 +79,9 @@ class Publisher:
                 raise
             self._queued.discard(subject)
             PENDING.dec()
+            # Before Python 3.12 asyncio.wait_for, which nats-py waits with, drops a cancellation that comes with its result.
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
 
     async def _drain(self, subject: str) -> None:
         """Publish the newest event of ``subject`` until there is no newer one."""

@@ -59,6 +59,45 @@ class WentBack(Exception):
     """A bookmark is older than what we have seen: kcp was restored from a backup."""
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why a connection ended. ``relist``: what we have seen cannot be resumed at. ``at_least``: seconds to pause."""
+
+    cause: str
+    detail: str = ""
+    relist: bool = False
+    at_least: float = 0.0
+
+
+_ENDS: Final = (
+    StreamEnded,
+    MalformedLine,
+    ErrorEvent,
+    WentBack,
+    KcpError,
+    KubeconfigError,
+    aiohttp.ClientError,
+    OSError,
+)
+"""How a connection may end; timeouts are OSErrors."""
+
+
+def _judge(error: Exception) -> _End:
+    cause = type(error).__name__
+    match error:
+        case KcpError():
+            at_least = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER_SECONDS)
+            return _End(f"{cause} {error.status}", relist=error.status not in _RESUMABLE, at_least=at_least)
+        case ErrorEvent():
+            return _End(f"{cause} {error.code}", relist=error.code not in _RESUMABLE)
+        case WentBack():
+            return _End(cause, relist=True)
+        case MalformedLine():
+            return _End(cause, detail=f": {error}")
+        case _:
+            return _End(cause)
+
+
 class Kcp(Protocol):
     def stream(
         self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
@@ -103,33 +142,25 @@ class Stream(Generic[T]):
         while True:
             self._progressed = False
             began = time.monotonic()
-            at_least = 0.0
-            expired = False
             try:
                 await self._connect()
-            except (StreamEnded, MalformedLine, aiohttp.ClientError, OSError, TimeoutError, KubeconfigError) as error:
-                cause = type(error).__name__
-                length = str(error) if isinstance(error, MalformedLine) else ""
-            except (KcpError, ErrorEvent, WentBack) as error:
-                code = error.status if isinstance(error, KcpError) else getattr(error, "code", 0)
-                cause, length = f"{type(error).__name__} {code}", ""
-                expired = code not in _RESUMABLE
-                if isinstance(error, KcpError):
-                    at_least = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER_SECONDS)
-            if expired:
+            except _ENDS as error:
+                end = _judge(error)
+            if end.relist:
                 self._version = None
             # One event before each 410 is no progress: it would make a loop of lists without a pause.
-            if (self._progressed and not expired) or time.monotonic() - began > _PROVEN_SECONDS:
+            if (self._progressed and not end.relist) or time.monotonic() - began > _PROVEN_SECONDS:
                 self._backoff.succeeded(self._source.resource)
-            await self._pause(cause, length, at_least)
+                self._said = ""
+            await self._pause(end)
 
-    async def _pause(self, cause: str, detail: str, at_least: float) -> None:
+    async def _pause(self, end: _End) -> None:
         resource = self._source.resource
-        STREAM_FAILURES.labels(resource, cause).inc()
-        delay = max(self._backoff.failed(resource), at_least)
-        level = logging.DEBUG if cause in (self._said, StreamEnded.__name__) else logging.WARNING
-        self._said = cause
-        _log.log(level, "the stream of %s ended (%s); again in %.1f s", resource, detail or cause, delay)
+        STREAM_FAILURES.labels(resource, end.cause).inc()
+        delay = max(self._backoff.failed(resource), end.at_least)
+        level = logging.DEBUG if end.cause in (self._said, StreamEnded.__name__) else logging.WARNING
+        self._said = end.cause
+        _log.log(level, "the stream of %s ended (%s%s); again in %.1f s", resource, end.cause, end.detail, delay)
         await asyncio.sleep(delay)
 
     async def _connect(self) -> NoReturn:
@@ -155,7 +186,7 @@ class Stream(Generic[T]):
         lines = LineSplitter()
         async for chunk in response.content.iter_any():
             for line in lines.feed(chunk):
-                self._handle(parse_object(line))
+                self._handle(parse_object(line), len(line))
             if len(chunk) > _YIELD_BYTES:
                 # A long list that is already in the buffer must not keep the leases from being renewed.
                 await asyncio.sleep(0)
@@ -163,24 +194,24 @@ class Stream(Generic[T]):
             raise MalformedLine("a body that ends within a line", lines.pending)
         raise StreamEnded
 
-    def _handle(self, event: JsonObject) -> None:
+    def _handle(self, event: JsonObject, length: int) -> None:
         kind, raw = event.get("type"), event.get("object")
         if not isinstance(raw, dict):
-            raise MalformedLine("an event without an object", len(event))
+            raise MalformedLine("an event without an object", length)
         match kind:
             case "ADDED" | "MODIFIED":
-                self._tell(self._sink.put, raw)
+                self._tell(self._sink.put, raw, length)
             case "DELETED":
-                self._tell(self._sink.gone, raw)
+                self._tell(self._sink.gone, raw, length)
             case "BOOKMARK":
-                self._bookmark(raw)
+                self._bookmark(raw, length)
             case "ERROR":
                 code = raw.get("code")
                 raise ErrorEvent(code if isinstance(code, int) else 0)
             case _:
-                raise MalformedLine("an event of unknown type", len(event))
+                raise MalformedLine("an event of unknown type", length)
 
-    def _tell(self, tell: Callable[[T], None], raw: JsonObject) -> None:
+    def _tell(self, tell: Callable[[T], None], raw: JsonObject, length: int) -> None:
         try:
             item = self._source.decode(raw)
         except UndecodableObject as error:
@@ -189,33 +220,32 @@ class Stream(Generic[T]):
         else:
             tell(item)
         if self._version is not None:
-            self._advance(raw)
+            self._advance(_version(raw, length))
 
-    def _bookmark(self, raw: JsonObject) -> None:
+    def _bookmark(self, raw: JsonObject, length: int) -> None:
         if self._version is None:
             # The objects of a list come in no order: until its end there is nothing to resume at.
             if _annotation(raw, _INITIAL_EVENTS_END) == "true":
-                self._version = _version(raw)
+                self._version = _version(raw, length)
                 self._said = ""
                 LISTS.labels(self._source.resource).inc()
                 self._sink.list_ended()
             return
-        if int(_version(raw)) < int(self._version):
+        if int(_version(raw, length)) < int(self._version):
             raise WentBack
-        self._advance(raw)
+        self._advance(_version(raw, length))
 
-    def _advance(self, raw: JsonObject) -> None:
-        version = _version(raw)
+    def _advance(self, version: str) -> None:
         if version != self._version:
             self._version = version
             self._progressed = True
 
 
-def _version(raw: JsonObject) -> str:
+def _version(raw: JsonObject, length: int) -> str:
     metadata = raw.get("metadata")
     version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
     if not isinstance(version, str) or not version.isdigit():
-        raise MalformedLine("an object without a resourceVersion", len(raw))
+        raise MalformedLine("an object without a resourceVersion", length)
     return version
 
 

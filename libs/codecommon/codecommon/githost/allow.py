@@ -65,17 +65,13 @@ class _Address:
 class AllowedHosts:
     """The hosts that ``baseURL`` may name: GitHub's own and ``entries``, each ``host[:port]``.
 
-    An entry without a port stands for the scheme's own port. Raises ValueError for an entry of another form.
+    Those are the items of CODE_ALLOWED_GIT_HOSTS. One without a port stands for the scheme's own port. Raises ValueError for
+    an entry of another form.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
-        self._entries = tuple(dict.fromkeys(_entry(entry) for entry in entries))
+        self._entries = tuple(sorted({_entry(entry) for entry in entries}))
         self._logged: set[str] = set()
-
-    @classmethod
-    def parse(cls, text: str) -> AllowedHosts:
-        """Read the value of CODE_ALLOWED_GIT_HOSTS: entries separated by commas, may be empty."""
-        return cls(entry.strip() for entry in text.split(",") if entry.strip())
 
     def endpoint(self, base_url: str | None) -> HostEndpoint:
         """Where the API of ``base_url`` is; empty or None means github.com.
@@ -141,13 +137,14 @@ def _check_form(base_url: str, parts: SplitResult) -> None:
 
 
 def _entry(text: str) -> str:
+    wrong = ValueError(f"{text!r} is not of the form host or host:port")
+    if re.search(r"[@/?#]", text) or _NEVER_IN_A_URL.search(text):
+        raise wrong
     try:
         parts = urlsplit(f"//{text}")
         host, port = _host_name(parts.hostname or ""), parts.port
     except ValueError:
-        host, port = "", None
-    if not host or parts.path or parts.query or parts.fragment or "@" in parts.netloc or _NEVER_IN_A_URL.search(text):
-        raise ValueError(f"{text!r} is not of the form host or host:port")
+        raise wrong from None
     return host if port is None else f"{host}:{port}"
 
 

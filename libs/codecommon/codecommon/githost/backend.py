@@ -1,8 +1,8 @@
 """What a git host must be able to do for us.
 
-Every method is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` (``codecommon.errors``) with a reason of
-``docs/conditions.md``; nothing else is known of a host's errors outside its backend. A ``get_`` returns None only when the
-host says that the thing does not exist, never because it could not be asked.
+Every method is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` (``codecommon.errors``) with a reason
+of ``docs/conditions.md``; nothing else is known of a host's errors outside its backend. A ``get_`` returns None only when
+the host says that the thing does not exist, never because it could not be asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OwnerKind = Literal["User", "Organization"]
 class HostTarget:
     """Where and as whom: what a backend needs to open a session.
 
-    ``base_url``: as written in the Connection, empty for the provider's public host; already allowed by the operator.
+    ``base_url``: as written in the Connection, empty for the provider's public host; the backend judges it.
     ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion); no two tenants share one.
     """
 

@@ -135,16 +135,18 @@ class SimControl:
         body = {"owner": owner, "name": name, "visibility": visibility, **settings}
         return SimRepository(**await self._send("POST", "/repos", body))
 
-    async def edit_repository(self, owner: str, repository: str, **changes: Any) -> SimRepository:
-        """As a person would: the settings of `create_repository`, `name` to rename, `owner` to transfer; `branches` are
-        added."""
-        return SimRepository(**await self._send("PATCH", f"/repos/{owner}/{repository}", changes))
+    async def edit_repository(self, owner: str, name: str, /, **changes: Any) -> SimRepository:
+        """As a person would: the settings of `create_repository`, `name` to rename, `owner` to transfer.
 
-    async def get_repository(self, owner: str, repository: str) -> SimRepository:
-        return SimRepository(**await self._send("GET", f"/repos/{owner}/{repository}"))
+        `branches` are added to those that are there.
+        """
+        return SimRepository(**await self._send("PATCH", f"/repos/{owner}/{name}", changes))
 
-    async def delete_repository(self, owner: str, repository: str) -> None:
-        await self._send("DELETE", f"/repos/{owner}/{repository}")
+    async def get_repository(self, owner: str, name: str) -> SimRepository:
+        return SimRepository(**await self._send("GET", f"/repos/{owner}/{name}"))
+
+    async def delete_repository(self, owner: str, name: str) -> None:
+        await self._send("DELETE", f"/repos/{owner}/{name}")
 
     async def repositories(self) -> list[SimRepository]:
         return [SimRepository(**fields) for fields in (await self.state())["repositories"]]

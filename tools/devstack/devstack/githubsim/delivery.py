@@ -62,7 +62,7 @@ def encode(answer: Answer, request: web.Request) -> Encoded:
 async def hang(request: web.Request) -> None:
     """Return once the client has gone away; the server's stop cancels it."""
     # aiohttp has no event for a lost connection short of cancelling every handler.
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+    while request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(_HANG_POLL)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from devstack.githubsim.identifiers import TOKEN_SHAPE
+from devstack.githubsim.identifiers import TOKEN_SHAPE, request_id
 
 MAX_ENTRIES = 200_000
 """Older entries are dropped; the totals keep counting."""
@@ -20,10 +20,15 @@ UNKNOWN = "unknown"
 
 @dataclass(slots=True)
 class Entry:
-    """One request. `login` is None for an anonymous one, `status` while it is under way or if the answer was
-    withheld by a fault; `operation` is None for a path that is not served. Times are the simulator's clock."""
+    """One request.
+
+    `request_id` is what the answer's `X-GitHub-Request-Id` says. `login` is None for an anonymous request,
+    `operation` for a path that is not served, `status` while the request is under way or if a fault
+    withheld the answer. Times are the simulator's clock.
+    """
 
     sequence: int
+    request_id: str
     method: str
     path: str
     started: float
@@ -57,7 +62,8 @@ class Journal:
     def begin(self, method: str, path: str, now: float) -> Entry:
         self._sequence += 1
         self.total += 1
-        entry = Entry(self._sequence, method, TOKEN_SHAPE.sub("[credential]", path), now)
+        identifier = request_id(self._sequence, now)
+        entry = Entry(self._sequence, identifier, method, TOKEN_SHAPE.sub("[credential]", path), now)
         self.entries.append(entry)
         self._in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self._in_flight)

@@ -15,7 +15,10 @@ import jsonschema_rs
 import orjson
 
 _CHANGES = "x-github-breaking-changes"
+_BASE = "urn:github:openapi"
 _BASIC_ERROR = "#/components/schemas/basic-error"
+# Properties that GitHub sends and its description leaves out.
+_UNDESCRIBED = {"rate-limit": {"resource": {"type": "string"}}}
 
 
 class ContractViolation(Exception):
@@ -27,15 +30,21 @@ class Contract:
 
     def __init__(self, description: Path, *, version: str) -> None:
         document = orjson.loads(description.read_bytes())
+        for name, properties in _UNDESCRIBED.items():
+            document["components"]["schemas"][name]["properties"] |= properties
         self._document = _rewritten(document, version)
+        schemas = {"components": {"schemas": self._document["components"]["schemas"]}}
+        self._registry = jsonschema_rs.Registry([(_BASE, schemas)], draft=jsonschema_rs.Draft4)
         self._validators: dict[tuple[str, str, int], jsonschema_rs.Draft4Validator | None] = {}
 
     def check(self, method: str, path: str, status: int, body: Any) -> None:
         """Raises ContractViolation if `body` is not a response of that status to the operation.
 
-        `path` is the description's template. Errors that the description leaves out of an operation (401 and
-        429 of most) must be its basic error. A response without content must have no body (None).
+        `path` is the description's template. Redirects and errors that the description leaves out of an operation
+        (401 and 429 of most) must be its basic error. A response without content must have no body (None).
         """
+        if status >= 400:
+            body = _without_status(body, status)
         key = (method.lower(), path, status)
         if key not in self._validators:
             self._validators[key] = self._validator(*key)
@@ -54,7 +63,7 @@ class Contract:
             raise ContractViolation(f"{method} {path} is not described") from None
         response = responses.get(str(status))
         if response is None:
-            if status < 400:
+            if status < 300:
                 raise ContractViolation(f"{method} {path} has no answer {status}")
             return self._compile({"$ref": _BASIC_ERROR})
         if "$ref" in response:
@@ -63,8 +72,23 @@ class Contract:
         return None if content is None else self._compile(content["schema"])
 
     def _compile(self, schema: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
-        schemas = {"schemas": self._document["components"]["schemas"]}
-        return jsonschema_rs.Draft4Validator({"allOf": [schema], "components": schemas}, validate_formats=True)
+        return jsonschema_rs.Draft4Validator(_absolute(schema), validate_formats=True, registry=self._registry)
+
+
+def _absolute(node: Any) -> Any:
+    """A schema that stands in a path, with its references into the registry."""
+    if isinstance(node, list):
+        return [_absolute(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: _BASE + value if name == "$ref" else _absolute(value) for name, value in node.items()}
+
+
+def _without_status(body: Any, status: int) -> Any:
+    """An error's body less its `status`: all errors have it, as a string, but not all of the description's schemas."""
+    if not isinstance(body, dict) or body.get("status") != str(status):
+        raise ContractViolation(f"an error {status} that does not say so: {body}")
+    return {name: value for name, value in body.items() if name != "status"}
 
 
 def _rewritten(node: Any, version: str) -> Any:

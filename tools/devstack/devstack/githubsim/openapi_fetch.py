@@ -14,12 +14,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from devstack.paths import REPOSITORY
+
 PACKAGE, VERSION = "@octokit/openapi", "23.0.2"
 MEMBER = "package/generated/api.github.com.json"
 SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
 
 _NPM_TIMEOUT = 300
-_REPOSITORY_ROOT = Path(__file__).resolve().parents[4]
 
 
 class DescriptionUnavailable(Exception):
@@ -28,7 +29,7 @@ class DescriptionUnavailable(Exception):
 
 def description_path() -> Path:
     """Where the description is, or will be."""
-    return _REPOSITORY_ROOT / ".tools" / "openapi" / VERSION / "api.github.com.json"
+    return REPOSITORY / ".tools" / "openapi" / VERSION / "api.github.com.json"
 
 
 def ensure_description() -> Path:

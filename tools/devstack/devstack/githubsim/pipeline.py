@@ -21,7 +21,6 @@ from devstack.githubsim.calls import (
 )
 from devstack.githubsim.delivery import Encoded
 from devstack.githubsim.faults import Fault
-from devstack.githubsim.identifiers import request_id
 from devstack.githubsim.identity import identify
 from devstack.githubsim.journal import Entry
 from devstack.githubsim.limits import RateFigures
@@ -58,7 +57,7 @@ class _Exchange:
         self._operation = operation
         self._request = request
         self._entry = entry
-        self._id = request_id(entry.sequence, entry.started)
+        self._id = entry.request_id
         self._enterprise = request.path.startswith(ENTERPRISE_PREFIX)
         self._version = request.headers.get("X-GitHub-Api-Version", DEFAULT_API_VERSION)
         self._identity = identify(simulation.world, request.headers.get("Authorization"), simulation.clock())
@@ -84,19 +83,15 @@ class _Exchange:
             simulation.secondary.leave(self._principal)
 
     async def _under(self, fault: Fault, body: bytes, retry_after: int | None) -> web.StreamResponse:
-        if fault.action == "slow" and not fault.applied:
-            await asyncio.sleep(fault.seconds)
-        performed: Encoded | None = None
-        if fault.applied or fault.action in ("slow", "truncate"):
+        if fault.action == "slow":
+            return await self._late(fault, body, retry_after)
+        if fault.action == "truncate":
             performed = self._perform(body, retry_after)
+            self._entry.status = performed.status
+            return await delivery.truncate(self._request, performed)
+        if fault.applied:
+            self._perform(body, retry_after)
         match fault.action:
-            case "slow" if performed is not None:
-                if fault.applied:
-                    await asyncio.sleep(fault.seconds)
-                return self._sent(performed)
-            case "truncate" if performed is not None:
-                self._entry.status = performed.status
-                return await delivery.truncate(self._request, performed)
             case "reset":
                 delivery.reset(self._request)
                 return web.Response()
@@ -106,10 +101,19 @@ class _Exchange:
             case "html_502":
                 return self._sent(Encoded(502, {"Content-Type": "text/html"}, delivery.BAD_GATEWAY_PAGE))
             case "secondary_limit":
-                refusal = refusals.secondary_limit(int(fault.seconds), self._id)
-                return self._sent(self._framed(refusal.answer(self._docs("")), self._rate()))
-            case _:
-                return self._sent(self._framed(Answer(fault.status, fault.body, fault.headers), self._rate()))
+                answer = refusals.secondary_limit(int(fault.seconds), self._id).answer(self._docs(""))
+            case "status":
+                answer = Answer(fault.status, fault.body, fault.headers)
+        return self._sent(self._framed(answer, self._rate()))
+
+    async def _late(self, fault: Fault, body: bytes, retry_after: int | None) -> web.StreamResponse:
+        if fault.applied:
+            performed = self._perform(body, retry_after)
+            await asyncio.sleep(fault.seconds)
+        else:
+            await asyncio.sleep(fault.seconds)
+            performed = self._perform(body, retry_after)
+        return self._sent(performed)
 
     def _perform(self, body: bytes, retry_after: int | None) -> Encoded:
         """Let the request take effect, unless something refuses it first."""

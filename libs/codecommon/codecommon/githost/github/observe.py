@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import httpx
@@ -10,7 +9,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from codecommon.githost.allow import HostEndpoint
-from codecommon.githost.metrics import HostMetrics
+from codecommon.githost.github.session import session_of
+from codecommon.githost.metrics import HOST_REQUESTS
 
 # The segments of GitHub's API that we use; what follows one of the first group is a name or an id.
 _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
@@ -31,15 +31,8 @@ _WORDS: Final = frozenset({*_PARAMETERS, "user", "api", "v3", "permission", "rat
 class Observed(httpx.AsyncBaseTransport):
     """A client span and ``code_host_requests_total`` around the transport below."""
 
-    def __init__(
-        self,
-        below: httpx.AsyncBaseTransport,
-        metrics: HostMetrics,
-        endpoint_of: Callable[[httpx.Request], HostEndpoint],
-    ) -> None:
+    def __init__(self, below: httpx.AsyncBaseTransport) -> None:
         self._below = below
-        self._metrics = metrics
-        self._endpoint_of = endpoint_of
         self._tracer = trace.get_tracer("codecommon.githost")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -72,7 +65,7 @@ class Observed(httpx.AsyncBaseTransport):
                 span.set_status(Status(StatusCode.ERROR))
                 raise
             finally:
-                self._metrics.count_request(request.method, outcome, host_label(self._endpoint_of(request)))
+                HOST_REQUESTS.labels(request.method, outcome, host_label(session_of(request).endpoint)).inc()
 
     async def aclose(self) -> None:
         await self._below.aclose()

@@ -21,34 +21,19 @@ from codecommon.errors import Terminal
 from codecommon.githost.allow import HostEndpoint
 from codecommon.githost.github.observe import Observed
 from codecommon.githost.github.proxy import ProxyRules
-from codecommon.githost.metrics import HostMetrics
+from codecommon.githost.github.session import Session, attach, session_of
 
 Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 
 TIMEOUT: Final = httpx.Timeout(15, connect=5)
 # GitHub cuts a request after 10 s; a handler must not hang on a host that sends a byte now and then.
-_TOTAL_SECONDS: Final = 20
+_DEADLINE_SECONDS: Final = 20.0
 _LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
 # A page of a hundred repositories is below 1 MiB; a longer answer is not one of GitHub's API.
 _LONGEST_ANSWER: Final = 16 * 1024 * 1024
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})
 # Tenants name hosts and authorities, so what is kept for each is bounded.
 _MOST_POOLS: Final = 64
-_SESSION: Final = "codecommon.session"
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What the layers may know of who is calling: ``endpoint``, the credential's cache key, the authorities to trust."""
-
-    endpoint: HostEndpoint
-    principal: tuple[str, str, str]
-    tls: ssl.SSLContext
-
-
-def session_of(request: httpx.Request) -> Session:
-    """The session that a request belongs to."""
-    return cast(Session, request.extensions[_SESSION])
 
 
 class AnswerTooLong(httpx.TransportError):
@@ -58,15 +43,20 @@ class AnswerTooLong(httpx.TransportError):
 class HostTransport:
     """The process's transport stack. Build one, and close it at the end.
 
-    ``layers`` are applied in order, the first one outermost. ``proxies`` None: as the environment says.
+    ``layers`` are applied in order, the first one outermost. ``proxies`` None: as the environment says, which raises ValueError
+    for a proxy that cannot be used. ``deadline``: seconds for one request, from the wait for a connection to the answer's end.
     """
 
     def __init__(
-        self, metrics: HostMetrics, *, layers: Sequence[Layer] = (), proxies: ProxyRules | None = None
+        self,
+        *,
+        layers: Sequence[Layer] = (),
+        proxies: ProxyRules | None = None,
+        deadline: float = _DEADLINE_SECONDS,
     ) -> None:
         self._tls = _TlsContexts()
-        self._network = _Network(ProxyRules.from_environment() if proxies is None else proxies)
-        stack: httpx.AsyncBaseTransport = Observed(self._network, metrics, lambda r: session_of(r).endpoint)
+        network = _Network(ProxyRules.from_environment() if proxies is None else proxies, deadline)
+        stack: httpx.AsyncBaseTransport = Observed(network)
         for layer in reversed(layers):
             stack = layer(stack)
         self._stack = stack
@@ -95,7 +85,7 @@ class _Borrowed(httpx.AsyncBaseTransport):
         self._session = session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions[_SESSION] = self._session
+        attach(request, self._session)
         return await self._stack.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -111,17 +101,18 @@ class _Pool:
 class _Network(httpx.AsyncBaseTransport):
     """Connection pools, one per host and set of authorities; answers are read whole, in bounded time."""
 
-    def __init__(self, proxies: ProxyRules) -> None:
+    def __init__(self, proxies: ProxyRules, deadline: float) -> None:
         self._proxies = proxies
+        self._deadline = deadline
         self._pools: OrderedDict[tuple[object, ...], _Pool] = OrderedDict()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         async with self._pool(request) as pool:
             try:
-                async with asyncio.timeout(_TOTAL_SECONDS):
+                async with asyncio.timeout(self._deadline):
                     return await self._exchange(pool, request)
             except TimeoutError:
-                raise httpx.ReadTimeout(f"no whole answer within {_TOTAL_SECONDS} s", request=request) from None
+                raise httpx.ReadTimeout(f"no whole answer within {self._deadline} s", request=request) from None
 
     @staticmethod
     async def _exchange(pool: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:

@@ -19,7 +19,7 @@ def get_authenticated_user(call: Call) -> Answer:
 
 def get_account(call: Call) -> Answer:
     """A user or an organisation; `type` tells which."""
-    return Answer(body=views.public_account(call, visible_account(call, call.params["login"])))
+    return Answer(body=views.public_account(call, visible_account(call, call.params["username"])))
 
 
 def get_organization(call: Call) -> Answer:
@@ -36,7 +36,7 @@ OPERATIONS = (
     ),
     Operation(
         method="GET",
-        path="/users/{login}",
+        path="/users/{username}",
         handler=get_account,
         docs="users/users#get-a-user",
         permissions="allows_permissionless_access=true",

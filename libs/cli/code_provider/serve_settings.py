@@ -1,0 +1,30 @@
+"""Settings of ``code-provider serve`` itself; its services read theirs from the same environment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from codecommon.settings import ServiceSettings
+from pydantic import Field
+
+
+class ServeSettings(ServiceSettings):
+    """What the supervisor understands besides what every process does."""
+
+    data_dir: Path | None = Field(default=None, validation_alias="CODE_DATA_DIR")
+    external_nats: str | None = Field(default=None, validation_alias="NATS_URL", repr=False)
+    """None: serve brings a nats-server along."""
+    xdg_data_home: Path | None = Field(default=None, validation_alias="XDG_DATA_HOME")
+    home: Path = Field(default=Path("/"), validation_alias="HOME")
+
+    @property
+    def data_folder(self) -> Path:
+        """``CODE_DATA_DIR``, or where this platform keeps a user's application data."""
+        if self.data_dir is not None:
+            return self.data_dir.absolute()
+        if sys.platform == "darwin":
+            return self.home / "Library/Application Support/code-provider"
+        # The XDG specification has relative paths ignored.
+        base = self.xdg_data_home if self.xdg_data_home and self.xdg_data_home.is_absolute() else None
+        return (base or self.home / ".local/share") / "code-provider"

@@ -1,0 +1,118 @@
+"""An answer of the REST API, and the parts of its objects that we use.
+
+githubkit's own models are not used for answers: they hold every field of today's github.com to be there, and an Enterprise Server
+of another version, or a token that sees less, leaves some out. These models ask for what we cannot do without.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar, cast
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from codecommon.api.repository import Visibility
+from codecommon.errors import Retryable
+from codecommon.githost.backend import HostRepository
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers and body of an answer of ``host`` (as pinned in status)."""
+
+    host: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    def object(self) -> Mapping[str, Any] | None:
+        """The body as a JSON object, None if it is anything else."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return None
+        return cast(Mapping[str, Any], value) if isinstance(value, dict) else None
+
+    def parse(self, model: type[ModelT]) -> ModelT:
+        """The body as ``model``. Raises ``Retryable`` (``HostUnavailable``) when it is not one: a proxy's page, a cut body."""
+        try:
+            return model.model_validate_json(self.body)
+        except ValidationError:
+            # Without the validation's text, which quotes the body.
+            raise Retryable("HostUnavailable", f"{self.host} answered with something that is not its API's") from None
+
+    @property
+    def message(self) -> str | None:
+        """GitHub's own words for an error, None when the answer is not GitHub's."""
+        text = (self.object() or {}).get("message")
+        return text if isinstance(text, str) else None
+
+    @property
+    def says_not_found(self) -> bool:
+        """A 404 of the API itself, not of a proxy in front of it, and not for want of single sign-on."""
+        return self.status == 404 and self.message is not None and "x-github-sso" not in self.headers
+
+    @property
+    def date(self) -> datetime | None:
+        """The host's clock when it answered."""
+        try:
+            return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return None
+
+
+class Owner(BaseModel):
+    login: str
+
+
+class AccountAnswer(BaseModel):
+    """A user or organisation; ``type`` is User, Organization, Bot or Mannequin."""
+
+    id: int
+    login: str
+    type: str
+
+
+class RepositoryAnswer(BaseModel):
+    id: int
+    name: str
+    owner: Owner
+    private: bool
+    created_at: datetime
+    html_url: str
+    clone_url: str = ""
+    ssh_url: str = ""
+    visibility: str | None = None
+    description: str | None = None
+    default_branch: str | None = None
+    archived: bool = False
+
+    def to_host_repository(self) -> HostRepository:
+        return HostRepository(
+            id=str(self.id),
+            owner=self.owner.login,
+            name=self.name,
+            visibility=self._visibility(),
+            description=self.description or "",
+            default_branch=self.default_branch or "",
+            archived=self.archived,
+            created_at=self.created_at,
+            html_url=self.html_url,
+            clone_url=self.clone_url or f"{self.html_url}.git",
+            ssh_url=self.ssh_url,
+        )
+
+    def _visibility(self) -> Visibility:
+        """``internal`` is only in the newer field; a value we do not know is told by the older one."""
+        match self.visibility:
+            case "public" | "private" | "internal":
+                return self.visibility
+            case _:
+                return "private" if self.private else "public"

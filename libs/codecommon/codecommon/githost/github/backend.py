@@ -1,0 +1,316 @@
+"""Repositories on GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from typing import Any, Final, Literal, cast
+from urllib.parse import quote
+
+import httpx
+from githubkit import BaseAuthStrategy, GitHub, GitHubCore, Response
+from githubkit.exception import RequestError
+
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.githost.allow import AllowedHosts, HostEndpoint
+from codecommon.githost.backend import (
+    Absent,
+    Account,
+    GitBackend,
+    HostRepository,
+    HostTarget,
+    OpenBackend,
+    OwnerKind,
+    Redirected,
+    RepositoryChanges,
+    RepositoryRequest,
+)
+from codecommon.githost.credential import Credential, judge
+from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
+from codecommon.githost.github.classify import Attempt, classify, unreachable
+from codecommon.githost.github.scopes import granted_scopes
+from codecommon.githost.github.transport import TIMEOUT, HostTransport
+from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
+from codecommon.redact import Redactor
+from codecommon.secrets import SecretValue
+
+# The version that every Enterprise Server in support knows; githubkit's own default is newer than some of them.
+_HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
+_MOVED: Final = frozenset({301, 302, 307, 308})
+_NOT_FOUND: Final = frozenset({404})
+_NO_EXTRA: Final[frozenset[int]] = frozenset()
+_SAME_VISIBILITY: Final = "visibility is already"
+
+
+def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
+    """The opener of ``GithubBackend`` sessions over the process's transport.
+
+    It raises ``Terminal``: ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``, each before anything is sent.
+    """
+
+    def open_session(target: HostTarget) -> GitBackend:
+        endpoint = allowed.endpoint(target.base_url)
+        credential = judge(target.token, endpoint)
+        return GithubBackend(endpoint, credential, transport.borrow(endpoint, target.principal, target.ca_bundle))
+
+    return open_session
+
+
+class GithubBackend:
+    """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do.
+
+    Cheap to make and without anything to close: connections belong to ``transport``.
+    """
+
+    def __init__(self, endpoint: HostEndpoint, credential: Credential, transport: httpx.AsyncBaseTransport) -> None:
+        self._endpoint = endpoint
+        self._scrub = Redactor(credential.token.reveal())
+        self._login: str | None = None
+        self._github = GitHub(
+            _BearerStrategy(credential.token),
+            base_url=endpoint.api_base,
+            async_transport=transport,
+            async_event_hooks={"response": [_refuse_what_is_no_success]},
+            user_agent="code-provider",
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            trust_env=False,
+            # Its cache grows without bound, and its retries repeat POST and sleep for up to an hour.
+            http_cache=False,
+            auto_retry=False,
+            # The published description lacks values that GitHub takes, such as the visibility `internal`.
+            rest_api_validate_body=False,
+        )
+
+    @property
+    def name(self) -> str:
+        return "github"
+
+    @property
+    def host(self) -> str:
+        return self._endpoint.host
+
+    async def validate_connection(self) -> Account:
+        answer = await self._send(
+            Attempt("read the account of the credential"),
+            self._github.rest.users.async_get_authenticated(headers=_HEADERS),
+        )
+        account = answer.parse(AccountAnswer)
+        self._login = account.login
+        return Account(login=account.login, id=str(account.id), scopes=granted_scopes(answer.headers))
+
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None:
+        check_owner(owner)
+        answer = await self._send(
+            Attempt(f"read the account {owner}"),
+            self._github.rest.users.async_get_by_username(owner, headers=_HEADERS),
+            also=_NOT_FOUND,
+        )
+        if answer.status == 404:
+            return None
+        return "Organization" if answer.parse(AccountAnswer).type == "Organization" else "User"
+
+    async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
+        check_owner(owner)
+        check_repository_name(name)
+        answer = await self._send(
+            Attempt(f"read {owner}/{name}"),
+            self._github.rest.repos.async_get(owner, name, headers=_HEADERS),
+            also=_NOT_FOUND | _MOVED,
+        )
+        if answer.status in _MOVED:
+            return Redirected(self._scrub(answer.headers.get("location", "")))
+        if answer.status == 404:
+            return self._absent(answer)
+        return _repository(answer)
+
+    async def get_repository(self, repo_id: str) -> HostRepository | None:
+        answer = await self._send(
+            Attempt(f"read the repository with the id {repo_id}"), self._by_id("GET", repo_id), also=_NOT_FOUND
+        )
+        return None if answer.status == 404 else _repository(answer)
+
+    async def has_branch(self, repo: HostRepository, branch: str) -> bool:
+        if not is_branch_name(branch):
+            return False
+        answer = await self._send(
+            Attempt(f"read the branch {branch} of {repo.owner}/{repo.name}"),
+            self._github.rest.repos.async_get_branch(repo.owner, repo.name, quote(branch, safe=""), headers=_HEADERS),
+            # A branch that was renamed is answered with a redirect to its new name.
+            also=_NOT_FOUND | _MOVED,
+        )
+        return answer.status == 200
+
+    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
+        check_owner(request.owner)
+        check_repository_name(request.name)
+        attempt = Attempt(f"create {request.owner}/{request.name}", write=True, creates=True)
+        if request.owner_kind == "Organization":
+            created = _repository(await self._send(attempt, self._create_in_org(request)))
+        else:
+            await self._check_own_account(request)
+            created = _repository(await self._send(attempt, self._create_for_user(request)))
+        self._check_identity(created, request)
+        return created
+
+    async def update_repository(self, repo_id: str, changes: RepositoryChanges) -> HostRepository:
+        body: dict[str, Any] = {
+            field: value
+            for field in ("visibility", "description", "default_branch")
+            if (value := getattr(changes, field)) is not None
+        }
+        # An archived repository takes no other change: it is unarchived before and archived after them.
+        steps = [{"archived": False}] if changes.archived is False else []
+        steps += [body] if body else []
+        steps += [{"archived": True}] if changes.archived else []
+        updated: HostRepository | None = None
+        for step in steps:
+            updated = await self._update(repo_id, step)
+        return updated or await self._existing(repo_id)
+
+    async def delete_repository(self, repo_id: str) -> None:
+        await self._send(
+            Attempt(f"delete the repository with the id {repo_id}", write=True, scope="delete_repo"),
+            self._by_id("DELETE", repo_id),
+            also=_NOT_FOUND,
+        )
+
+    def _create_in_org(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
+        return self._github.rest.repos.async_create_in_org(
+            request.owner,
+            data={
+                "name": request.name,
+                "description": request.description,
+                "private": request.visibility != "public",
+                # githubkit's type does not know `internal`.
+                "visibility": cast(Literal["public", "private"], request.visibility),
+                "auto_init": request.auto_init,
+            },
+            headers=_HEADERS,
+        )
+
+    def _create_for_user(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
+        return self._github.rest.repos.async_create_for_authenticated_user(
+            data={
+                "name": request.name,
+                "description": request.description,
+                "private": request.visibility == "private",
+                "auto_init": request.auto_init,
+            },
+            headers=_HEADERS,
+        )
+
+    async def _check_own_account(self, request: RepositoryRequest) -> None:
+        """GitHub creates in the account of the credential whatever one asks for; so that account must be the one asked for."""
+        if request.visibility == "internal":
+            raise Terminal(
+                "ValidationFailed",
+                "visibility internal is for organisations of an enterprise, not for a user's account",
+            )
+        login = self._login or (await self.validate_connection()).login
+        if login.lower() != request.owner.lower():
+            raise Terminal(
+                "OwnerMismatch",
+                f"{request.owner} is another user's account: the credential is that of {login}, and a repository can be made "
+                "only in its own account or in an organisation",
+            )
+
+    def _check_identity(self, created: HostRepository, request: RepositoryRequest) -> None:
+        if created.name == request.name and created.owner.lower() == request.owner.lower():
+            return
+        raise Terminal(
+            "NameAltered",
+            f"asked for {request.owner}/{request.name}, {self.host} made {created.owner}/{created.name} (id {created.id})",
+            status={"repoID": created.id, "host": self.host, "origin": "Created"},
+        )
+
+    async def _update(self, repo_id: str, body: dict[str, Any]) -> HostRepository:
+        attempt = Attempt(f"change the repository with the id {repo_id}", write=True)
+        also = frozenset({422}) if "visibility" in body else _NO_EXTRA
+        answer = await self._send(attempt, self._by_id("PATCH", repo_id, body), also=also)
+        if answer.status != 422:
+            return _repository(answer)
+        if not (answer.message or "").lower().startswith(_SAME_VISIBILITY):
+            raise classify(answer, attempt, self._scrub)
+        # Somebody else made the same change; GitHub then refuses the whole request.
+        rest = {field: value for field, value in body.items() if field != "visibility"}
+        return await self._update(repo_id, rest) if rest else await self._existing(repo_id)
+
+    async def _existing(self, repo_id: str) -> HostRepository:
+        found = await self.get_repository(repo_id)
+        if found is None:
+            raise Terminal(
+                "NotFoundOrNoAccess", f"{self.host} has no repository with the id {repo_id} for this credential"
+            )
+        return found
+
+    def _absent(self, answer: Answer) -> Absent:
+        # What we make after this moment counts as ours, so the moment is taken from the host's clock or not at all.
+        if answer.date is None:
+            raise Retryable("HostUnavailable", f"{self.host} answered without a date")
+        return Absent(answer.date)
+
+    def _by_id(self, method: str, repo_id: str, body: dict[str, Any] | None = None) -> Awaitable[Response[Any]]:
+        """The address that a rename does not change; GitHub's own redirects lead to it, its documentation does not name it."""
+        if not (repo_id.isascii() and repo_id.isdecimal()):
+            raise Terminal("ValidationFailed", "status.repoID is not the number of a repository")
+        return self._github.arequest(method, f"/repositories/{repo_id}", json=body, headers=_HEADERS)
+
+    async def _send(
+        self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
+    ) -> Answer:
+        """The answer of ``call`` if it is a success or its status is among ``also``; otherwise raises what it means."""
+        try:
+            return self._answer((await call).raw_response)
+        except RequestError as failure:
+            cause: Exception = failure.exc
+        if isinstance(cause, _Refused):
+            answer = self._answer(cause.response)
+            if answer.status in also and (answer.status != 404 or answer.says_not_found):
+                return answer
+            raise classify(answer, attempt, self._scrub)
+        if isinstance(cause, httpx.HTTPError):
+            raise unreachable(self.host, cause) from cause
+        if isinstance(cause, Interruption):
+            raise cause  # a layer of the transport has decided
+        raise cause
+
+    def _answer(self, response: httpx.Response) -> Answer:
+        return Answer(self.host, response.status_code, response.headers, response.content)
+
+
+class _Refused(Exception):
+    """An answer that is not a success."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(str(response.status_code))
+        self.response = response
+
+
+async def _refuse_what_is_no_success(response: httpx.Response) -> None:
+    """Take every error answer out of githubkit's hands: its own check fails on a Retry-After that is not a number."""
+    if not response.is_success:
+        await response.aread()
+        raise _Refused(response)
+
+
+class _BearerStrategy(BaseAuthStrategy):
+    """githubkit's own strategy shows the token in its repr."""
+
+    def __init__(self, token: SecretValue) -> None:
+        self._auth = _BearerAuth(token)
+
+    def get_auth_flow(self, github: GitHubCore[Any]) -> httpx.Auth:
+        return self._auth
+
+
+class _BearerAuth(httpx.Auth):
+    def __init__(self, token: SecretValue) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        yield request
+
+
+def _repository(answer: Answer) -> HostRepository:
+    return answer.parse(RepositoryAnswer).to_host_repository()

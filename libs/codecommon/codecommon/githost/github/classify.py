@@ -1,0 +1,229 @@
+"""What an error answer of GitHub means to us: whose turn it is, and what to tell the user.
+
+Pure. Limits come first, because GitHub answers 403 for them as it does for a missing right; what nothing here recognises can be
+tried again. Every reason is in docs/conditions.md.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, cast
+
+import httpx
+
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.githost.backend import AlreadyExists
+from codecommon.githost.github.answer import Answer
+from codecommon.githost.github.scopes import missing_rights
+
+_LONGEST_QUOTE: Final = 1024
+# GitHub asks for a minute at least where it names no time; its own windows are an hour long.
+_SHORTEST_WAIT: Final = timedelta(seconds=1)
+_USUAL_WAIT: Final = timedelta(seconds=60)
+_LONGEST_WAIT: Final = timedelta(hours=1)
+
+_SECONDARY: Final = re.compile(r"secondary rate limit|abuse detection|temporarily blocked from content creation", re.I)
+_PRIMARY: Final = re.compile(r"\brate limit exceeded\b", re.I)
+_LOGIN_LOCK: Final = re.compile(r"maximum number of login attempts", re.I)
+_SSO_URL: Final = re.compile(r"url=(https?://\S+)")
+_SSO_TEXT: Final = re.compile(r"\bSAML enforcement\b", re.I)
+_ARCHIVED: Final = re.compile(r"\barchived\b", re.I)
+_SUSPENDED: Final = re.compile(r"account (?:was|is|has been) suspended", re.I)
+_NAME_TAKEN: Final = re.compile(r"already exists", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was asked of the host.
+
+    ``doing``: for the message, as in "to {doing}". ``write``: whether it changes the host. ``creates``: whether a taken name is
+    an answer. ``scope``: the classic token scope it is known to need.
+    """
+
+    doing: str
+    write: bool = False
+    creates: bool = False
+    scope: str = ""
+
+
+Scrub = Callable[[str], str]
+
+
+def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | AlreadyExists:
+    """The exception for an answer that is not a success. ``scrub`` takes secrets out of what is quoted from it."""
+    text = scrub(answer.message or "")[:_LONGEST_QUOTE]
+    if answer.status in (403, 429) and (limited := _limit(answer)) is not None:
+        return limited
+    if 300 <= answer.status < 400:
+        return Retryable(
+            "UnexpectedAnswer", f"{answer.host} answers with a redirect, which is not followed; check spec.baseURL"
+        )
+    if answer.message is None and answer.status != 401:
+        return _unavailable(answer, "the answer is not one of GitHub's API")
+    match answer.status:
+        case 401:
+            return Terminal(
+                "CredentialRejected",
+                f"{answer.host} rejected the credential: it has been revoked, has expired or was mistyped. "
+                "Put a valid token into the Secret",
+            )
+        case 403:
+            return _forbidden(answer, attempt, text)
+        case 404:
+            return _not_found(answer, attempt)
+        case 409:
+            return Retryable("HostConflict", f"{answer.host} is busy with the same thing: {text}")
+        case 410:
+            return Terminal("Gone", f"{answer.host} no longer offers this: {text}")
+        case 422:
+            return _unprocessable(answer, attempt, text, scrub)
+        case 451:
+            return Terminal("UnavailableForLegalReasons", f"{answer.host} withholds this for legal reasons: {text}")
+        case status if status >= 500:
+            return _unavailable(answer, text)
+        case status:
+            return Retryable(
+                "UnexpectedAnswer", f"{answer.host} answered {status} to the attempt to {attempt.doing}: {text}"
+            )
+
+
+def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
+    """The exception for a request without an answer. The library's words are not quoted: they may hold addresses."""
+    if isinstance(error, httpx.TimeoutException):
+        what = "did not answer in time"
+    elif _certificate_error(error):
+        what = (
+            "shows a certificate that is not trusted here; if the host has its own authority, put it into spec.caBundle"
+        )
+    elif isinstance(error, httpx.ProxyError):
+        what = "cannot be reached through the proxy"
+    elif isinstance(error, httpx.ConnectError):
+        what = "cannot be reached"
+    else:
+        what = "broke off the connection"
+    return Retryable("HostUnavailable", f"{host} {what}")
+
+
+def _limit(answer: Answer) -> Retryable | None:
+    """The limit that a 403 or 429 is for; None when it is not for a limit.
+
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+    """
+    text = answer.message or ""
+    now = answer.date or datetime.now(UTC)
+    named = _retry_after(answer, now)
+    if named is not None or _SECONDARY.search(text):
+        return _wait(answer, "asks for fewer requests", now, named or _USUAL_WAIT)
+    if answer.headers.get("x-ratelimit-remaining") == "0" or _PRIMARY.search(text):
+        return _wait(answer, "has used up the quota of this account", now, _reset(answer, now) or _USUAL_WAIT)
+    if answer.status == 429 or _LOGIN_LOCK.search(text):
+        return _wait(answer, "asks for fewer requests", now, _USUAL_WAIT)
+    return None
+
+
+def _wait(answer: Answer, what: str, now: datetime, after: timedelta) -> Retryable:
+    after = min(max(after, _SHORTEST_WAIT), _LONGEST_WAIT)
+    until = (now + after).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Retryable("RateLimited", f"{answer.host} {what}; waiting until {until}", after=after)
+
+
+def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
+    """Retry-After as a time to wait: seconds or an HTTP date; something else counts as not named a time."""
+    value = answer.headers.get("retry-after")
+    if value is None:
+        return None
+    if value.isdecimal():
+        return timedelta(seconds=min(int(value[:9]), _LONGEST_WAIT.seconds))
+    try:
+        return parsedate_to_datetime(value).astimezone(UTC) - now
+    except ValueError:
+        return _USUAL_WAIT
+
+
+def _reset(answer: Answer, now: datetime) -> timedelta | None:
+    """The time until the quota is renewed, by the host's clock."""
+    value = answer.headers.get("x-ratelimit-reset", "")
+    if not value.isdecimal() or len(value) > 11:
+        return None
+    return datetime.fromtimestamp(int(value), UTC) - now
+
+
+def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
+    if (sso := _single_sign_on(answer)) is not None:
+        return sso
+    if _SUSPENDED.search(text):
+        return Terminal("CredentialRejected", f"{answer.host} has suspended the account of this credential: {text}")
+    if attempt.write and _ARCHIVED.search(text):
+        return Terminal(
+            "RepositoryArchived", f"{answer.host} refused to {attempt.doing}: the repository is archived and read-only"
+        )
+    missing = missing_rights(answer.headers, attempt.scope)
+    hint = f". {missing}" if missing else ""
+    return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}: {text}{hint}")
+
+
+def _not_found(answer: Answer, attempt: Attempt) -> Terminal:
+    """GitHub answers 404 also to a token that may not know of the thing, or lacks the scope to write to it."""
+    if (sso := _single_sign_on(answer)) is not None:
+        return sso
+    if attempt.write and (missing := missing_rights(answer.headers, attempt.scope)):
+        return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}. {missing}")
+    return Terminal(
+        "NotFoundOrNoAccess",
+        f"{answer.host} found nothing when asked to {attempt.doing}: it does not exist, or this credential must not see it "
+        "(a missing scope, an organisation that does not admit the token)",
+    )
+
+
+def _single_sign_on(answer: Answer) -> Terminal | None:
+    header = answer.headers.get("x-github-sso", "")
+    if not header.startswith("required") and not _SSO_TEXT.search(answer.message or ""):
+        return None
+    found = _SSO_URL.search(header)
+    where = f"open {found[1][:_LONGEST_QUOTE]}" if found else "in the settings of the token, under Configure SSO"
+    return Terminal(
+        "SSORequired", f"the organisation requires single sign-on: authorise this token for it ({where}) and try again"
+    )
+
+
+def _unprocessable(answer: Answer, attempt: Attempt, text: str, scrub: Scrub) -> Interruption | AlreadyExists:
+    details = _error_texts(answer.object() or {})
+    if attempt.creates and any(field == "name" and _NAME_TAKEN.search(detail) for field, detail in details):
+        return AlreadyExists(f"{answer.host} refused to {attempt.doing}: the name is taken")
+    quoted = "; ".join(f"{field}: {detail}" if field else detail for field, detail in details)
+    words = scrub(f"{text} ({quoted})" if quoted else text)[:_LONGEST_QUOTE]
+    return Terminal("ValidationFailed", f"{answer.host} refused to {attempt.doing}: {words}")
+
+
+def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(field, what is wrong with it) of GitHub's ``errors``: a list of objects or of strings."""
+    errors = body.get("errors")
+    if not isinstance(errors, list):
+        return []
+    texts: list[tuple[str, str]] = []
+    for error in cast(list[object], errors):
+        if isinstance(error, dict):
+            entry = cast(dict[str, object], error)
+            texts.append((str(entry.get("field") or ""), str(entry.get("message") or entry.get("code") or "")))
+        else:
+            texts.append(("", str(error)))
+    return texts
+
+
+def _unavailable(answer: Answer, text: str) -> Retryable:
+    return Retryable("HostUnavailable", f"{answer.host} answered {answer.status}: {text}")
+
+
+def _certificate_error(error: BaseException) -> bool:
+    """Whether a certificate that was not accepted is at the root of it; httpx wraps it twice."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -1,0 +1,31 @@
+"""What the layers of the transport know of who is calling."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Final, cast
+
+import httpx
+
+from codecommon.githost.allow import HostEndpoint
+
+_EXTENSION: Final = "codecommon.session"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One credential at one host. ``principal``: its cache key (``HostTarget``); ``tls``: the authorities to trust."""
+
+    endpoint: HostEndpoint
+    principal: tuple[str, str, str]
+    tls: ssl.SSLContext
+
+
+def attach(request: httpx.Request, session: Session) -> None:
+    request.extensions[_EXTENSION] = session
+
+
+def session_of(request: httpx.Request) -> Session:
+    """The session that a request belongs to."""
+    return cast(Session, request.extensions[_EXTENSION])

@@ -1,0 +1,51 @@
+"""Composition root of the watcher: the only place that constructs clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import uuid
+
+from nats.js.kv import KeyValue
+
+from codecommon.bus import LEASES, Bus
+from codecommon.kcp import Kcp
+from codecommon.kubeconfig import KubeAccess
+from codecommon.lease import Lease
+from codecommon.service import Service
+from codecommon.settings import ServiceSettings
+from watcher import session
+from watcher.endpoints import Endpoints
+
+
+async def main(service: Service[ServiceSettings]) -> None:
+    """Connect to NATS and kcp, waiting for what is not there yet, and watch until the service is told to stop."""
+    settings = service.settings
+    async with KubeAccess(settings.kubeconfig) as access, Bus.connect(settings.nats, service.name) as bus:
+        service.ping("nats", bus.ping)
+        service.ping("kcp", access.ping)
+        await access.wait()
+        await bus.declare()
+        kcp = Kcp(access)
+        holder = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+        async def open_leases() -> KeyValue:
+            # A server that keeps the bucket in memory forgets it, and only it, when it restarts.
+            await bus.declare()
+            return await bus.bucket(LEASES)
+
+        deps = session.Dependencies(
+            kcp=kcp,
+            bus=bus,
+            lease=lambda url: Lease(open_leases, url, holder),
+            resync_interval=settings.resync_interval,
+            credentials_namespace=settings.credentials_namespace,
+        )
+        endpoints = Endpoints(lambda url: session.keep(url, deps))
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(endpoints.run(kcp, access), name="endpoints")
+            service.started()
+            await service.stopping.wait()
+            # Hands the leases over: a standby takes over at once.
+            watching.cancel()

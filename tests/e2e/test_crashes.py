@@ -1,0 +1,65 @@
+"""Processes are killed in the middle of work: nothing is lost, nothing is doubled, nothing foreign is touched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from devstack.processes import Process
+from devstack.resources import is_ready
+from devstack.scenario import Scenario, repository
+from devstack.tenant import Tenant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+COUNT = 200
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+async def test_watcher_and_services_killed_in_the_middle_of_two_hundred_creates(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    foreign = await scenario.control.create_repository(account.login, "repo-7", description="foreign")
+    await scenario.control.set_switches(latency=0.05)
+    try:
+        names = [f"repo-{number}" for number in range(COUNT)]
+        await asyncio.gather(*(tenant.create(repository(name, "acme")) for name in names))
+        await scenario.wait_until(
+            lambda: _has_at_least(scenario, account.login, 40), True, timeout=60, what="40 repositories on the host"
+        )
+        killed = _children(services.pid)
+        assert len(killed) >= 6
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+        for name in names:
+            await tenant.wait_for("repositories", name, is_ready, 120)
+        made = await scenario.repositories_of(account.login)
+        assert set(made) == set(names)
+        objects = {o["metadata"]["name"]: o["status"] for o in await tenant.list("repositories")}
+        assert {name: str(repo.id) for name, repo in made.items()} == {n: s["repoID"] for n, s in objects.items()}
+        # Those whose maker was killed before it could say so are recognised by their claim, the foreign one is not.
+        origins = {name: status["origin"] for name, status in objects.items()}
+        assert {name for name, origin in origins.items() if origin == "Adopted"} == {"repo-7"}
+
+        await asyncio.gather(*(tenant.delete("repositories", name) for name in names))
+        for name in names:
+            await tenant.wait_for("repositories", name, lambda r: r is None, 120)
+        left = await scenario.repositories_of(account.login)
+        assert {name: repo.id for name, repo in left.items()} == {"repo-7": foreign.id}
+    finally:
+        await scenario.control.set_switches(latency=0.0)
+
+
+async def _has_at_least(scenario: Scenario, login: str, count: int) -> bool:
+    return len(await scenario.repositories_of(login)) >= count

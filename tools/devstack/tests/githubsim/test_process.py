@@ -1,0 +1,51 @@
+"""The simulator as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from devstack.githubsim import SimControl
+
+
+@asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[str]:
+    """The URL of a simulator process, stopped with SIGTERM at the end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "devstack.githubsim", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 10)
+        yield json.loads(line)["url"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_restarted_process_keeps_its_world_in_the_state_file(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
+    state = tmp_path / "sim.json"
+    async with running("--state-file", str(state)) as url, SimControl(url) as control:
+        await control.create_user("alice")
+        await control.create_org("acme", members={"alice": "admin"})
+        token = await control.create_token("alice")
+        before = await control.create_repository("acme", "demo", branches=["main"], grants={"alice": "admin"})
+        await control.edit_repository("acme", "demo", name="fresh")
+    assert state.stat().st_mode & 0o077 == 0
+
+    async with running("--state-file", str(state)) as url, SimControl(url) as control:
+        headers = {"Authorization": f"Bearer {token.value}"}
+        async with session.get(f"{url}/repos/acme/demo", headers=headers) as response:
+            after = await response.json()
+        assert after["id"] == before.id
+        assert after["full_name"] == "acme/fresh"
+        assert await control.create_user("bob") > after["owner"]["id"]
