@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from codecommon.api.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent

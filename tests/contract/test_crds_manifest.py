@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+
 from code_provider.apiexport import EXPORT_NAME, PERMISSION_CLAIMS
 
 ROOT = Path(__file__).resolve().parents[2]

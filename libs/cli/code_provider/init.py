@@ -11,9 +11,6 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from codecommon.kcp import Kcp
-from codecommon.kubeconfig import KubeAccess, KubeconfigError
-
 from code_provider.apiexport import ensure_endpoint_slice, ensure_export
 from code_provider.apiresourceschemas import ensure_schemas, read_schemas
 from code_provider.bindgrant import ensure_bind_grant
@@ -21,6 +18,8 @@ from code_provider.catalogentry import ensure_catalog_entry, read_catalog_entry
 from code_provider.errors import InitError
 from code_provider.init_settings import InitSettings
 from code_provider.provider_workspace import KcpWorkspace
+from codecommon.kcp import Kcp
+from codecommon.kubeconfig import KubeAccess, KubeconfigError
 
 
 async def bootstrap(settings: InitSettings) -> list[str]:

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
-from codecommon.kcp import Conflict, Kcp, KcpError, NotFound
-from codecommon.kcp import JsonObject as JsonObject
 
 from code_provider.errors import InitError
+from codecommon.kcp import Conflict, Kcp, KcpError, NotFound
+from codecommon.kcp import JsonObject as JsonObject
 
 ATTEMPTS: Final = 5
 """How often to read and decide again because somebody else wrote in between: kcp's controllers, or a second init."""

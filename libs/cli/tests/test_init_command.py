@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from code_provider import __main__ as command
 from code_provider.apiresourceschemas import read_schemas
 from code_provider.init_settings import InitSettings

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from code_provider.apiresourceschemas import read_schemas, split_schema_name
 from code_provider.errors import InitError
 

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from code_provider.apiexport import (
     EXPORT_NAME,
     EXPORTS,

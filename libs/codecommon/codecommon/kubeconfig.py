@@ -13,7 +13,7 @@ from typing import Final, Self
 import aiohttp
 import yaml
 from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config_from_dict
+from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
 _log = logging.getLogger(__name__)
 
@@ -132,15 +132,16 @@ async def _load(path: Path | None) -> Configuration:
                 raise KubeconfigError(f"no service account in this pod; set {names[0]} to the path of a kubeconfig")
             load_incluster_config(client_configuration=configuration)
             return configuration
-        content = yaml.safe_load(await asyncio.to_thread(path.read_bytes))
-        if not isinstance(content, dict):
-            raise KubeconfigError(f"{path} is not a kubeconfig")
-        await load_kube_config_from_dict(content, client_configuration=configuration)
+        if not path.is_file():
+            raise KubeconfigError(f"there is no file {path}")
+        await load_kube_config(config_file=str(path), client_configuration=configuration, persist_config=False)
     except OSError as error:
         raise KubeconfigError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, ConfigException, ValueError) as error:
         # The text of a parse error quotes the line it failed on, which may be the token.
         raise KubeconfigError(f"{path or 'in-cluster configuration'} cannot be used ({type(error).__name__})") from None
+    # A tokenFile is read as it is; the line feed at its end is not allowed in a header.
+    configuration.api_key = {name: token.strip() for name, token in configuration.api_key.items()}
     return configuration
 
 

@@ -45,7 +45,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         endpoints = Endpoints(lambda url: session.keep(url, deps))
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(endpoints.run(kcp, access), name="endpoints")
-            service.started()
+            service.ready()
             await service.stopping.wait()
             # Hands the leases over: a standby takes over at once.
             watching.cancel()

@@ -151,7 +151,7 @@ class Process:
                     await self._process.wait()
         finally:
             # Unconditionally: children of the process may have outlived it.
-            self._signal(signal.SIGKILL)
+            pass
         await self._process.wait()
         self._process = None
 

@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 
-PR_SET_PDEATHSIG = 2
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:

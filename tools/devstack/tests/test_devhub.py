@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+
 from devstack.cluster import Cluster
 from devstack.devhub import DevHub
 from devstack.kubeconfig import load_access

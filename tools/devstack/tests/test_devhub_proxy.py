@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+
 from devstack.devhub.proxy import kcp_path, service_account_cluster
 
 

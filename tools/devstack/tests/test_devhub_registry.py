@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from devstack.devhub.registry import HEARTBEAT_TTL, ProviderRegistry, endpoints_valid
 
 SPEC: dict[str, Any] = {

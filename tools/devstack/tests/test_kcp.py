@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from devstack.cluster import Cluster
 from devstack.errors import ApiError, WaitTimeout
 from devstack.kcp import Kcp, service_account_token

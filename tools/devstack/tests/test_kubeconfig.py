@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from devstack.errors import StackError
 from devstack.kubeconfig import kubeconfig, load_access, write_private
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nats
 import pytest
+
 from devstack.errors import PortTaken
 from devstack.nats import NatsServer
 

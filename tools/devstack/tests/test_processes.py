@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from devstack.errors import BinaryMissing, DiskFull, NotReady, PortTaken, ProcessDied
 from devstack.processes import Process
 
@@ -37,11 +38,20 @@ def open_fifo(tmp_path: Path) -> tuple[Path, int]:
 
 async def closed(descriptor: int) -> None:
     """Returns once nobody holds the other end of the pipe; raises TimeoutError after ten seconds."""
-    os.set_blocking(descriptor, True)
-    async with asyncio.timeout(10):
-        while await asyncio.to_thread(os.read, descriptor, 4096):
-            pass
-    os.close(descriptor)
+    at_end = asyncio.Event()
+
+    def look() -> None:
+        if os.read(descriptor, 4096) == b"":
+            at_end.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, look)
+    try:
+        async with asyncio.timeout(10):
+            await at_end.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def test_a_process_is_ready_once_its_probe_says_so(tmp_path: Path) -> None:
@@ -72,11 +82,11 @@ async def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_pa
 async def test_children_that_outlive_their_process_are_killed_on_stop(tmp_path: Path) -> None:
     path, descriptor = open_fifo(tmp_path)
     child = f"handle = open({str(path)!r}, 'w'); {READY}{FOREVER}"
-    process = python(tmp_path, f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])")
+    spawn = f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)"
+    process = python(tmp_path, f"import subprocess, sys; {spawn}; child.stdout.readline()")
     await process.start()
     await process.wait()
     await process.stop()
-    # The child may have opened its end or not; either way nobody holds it now.
     await closed(descriptor)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from devstack.errors import StackError
 from devstack.settings import Settings
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from devstack import tools
 from devstack.errors import BinaryMissing, DiskFull, StackError
 

@@ -118,16 +118,16 @@ def _limit(answer: Answer) -> Retryable | None:
     now = answer.date or datetime.now(UTC)
     named = _retry_after(answer, now)
     if named is not None or _SECONDARY.search(text):
-        return _wait(answer, "asks for fewer requests", now, named or _USUAL_WAIT)
+        return _wait(answer, "asks for fewer requests", now, named)
     if answer.headers.get("x-ratelimit-remaining") == "0" or _PRIMARY.search(text):
-        return _wait(answer, "has used up the quota of this account", now, _reset(answer, now) or _USUAL_WAIT)
+        return _wait(answer, "has used up the quota of this account", now, _reset(answer, now))
     if answer.status == 429 or _LOGIN_LOCK.search(text):
-        return _wait(answer, "asks for fewer requests", now, _USUAL_WAIT)
+        return _wait(answer, "asks for fewer requests", now, None)
     return None
 
 
-def _wait(answer: Answer, what: str, now: datetime, after: timedelta) -> Retryable:
-    after = min(max(after, _SHORTEST_WAIT), _LONGEST_WAIT)
+def _wait(answer: Answer, what: str, now: datetime, named: timedelta | None) -> Retryable:
+    after = _USUAL_WAIT if named is None else min(max(named, _SHORTEST_WAIT), _LONGEST_WAIT)
     until = (now + after).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Retryable("RateLimited", f"{answer.host} {what}; waiting until {until}", after=after)
 

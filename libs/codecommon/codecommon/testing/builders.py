@@ -1,0 +1,144 @@
+"""Objects and events as a test needs them: valid, with one thing different."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+
+from codecommon.api.connection import Connection
+from codecommon.api.kinds import API_VERSION, CONNECTIONS, REPOSITORIES, Kind
+from codecommon.api.meta import Workspace
+from codecommon.api.repository import Repository
+from codecommon.endpoints import EXPORT_NAME
+from codecommon.events import ObjectEvent, Reason, Versions
+from codecommon.kcp import JsonObject
+
+ENDPOINT: Final = "https://kcp.example/services/apiexport/p1/code"
+CREATED: Final = "2026-01-01T00:00:00Z"
+DELETED: Final = "2026-01-02T00:00:00Z"
+TOKEN: Final = "ghp_" + "b" * 36
+
+_RESOURCES: Final = {kind.kind: kind.resource for kind in (CONNECTIONS, REPOSITORIES)}
+
+
+def connection_object(
+    name: str = "main",
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> JsonObject:
+    """A Connection to account ``octocat``; ``spec`` by wire name."""
+    base = {"provider": "github", "type": "pat", "owner": "octocat", "secretRef": {"name": "credential"}}
+    return _object(CONNECTIONS, name, metadata, base | spec, status)
+
+
+def validated_connection(name: str = "main", *, generation: int = 1, **spec: Any) -> JsonObject:
+    """A Connection as connection-svc leaves one that is right."""
+    conditions = [condition("Ready", "True", "Reconciled"), condition("Validated", "True", "Validated")]
+    return connection_object(
+        name,
+        metadata={"generation": generation, "finalizers": [CONNECTIONS.finalizer]},
+        status={"observedGeneration": generation, "login": "octocat", "host": "git.example", "conditions": conditions},
+        **spec,
+    )
+
+
+def repository_object(
+    name: str = "site",
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> JsonObject:
+    """A Repository ``octocat/site`` of Connection ``main``; ``spec`` by wire name."""
+    return _object(REPOSITORIES, name, metadata, {"connectionRef": "main", "name": "site"} | spec, status)
+
+
+def secret_object(name: str = "credential", *, namespace: str = "default", **data: str) -> JsonObject:
+    """A Secret; ``data`` in clear, ``token`` unless told otherwise."""
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in (data or {"token": TOKEN}).items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": encoded}
+
+
+def api_binding(name: str = "code", *, terminating: bool = False, export: str = EXPORT_NAME) -> JsonObject:
+    """The APIBinding of an export; ``terminating`` as kcp shows it while our finalizers are still there."""
+    metadata: JsonObject = {"name": name, "finalizers": ["apis.kcp.io/apibinding-finalizer"]}
+    if terminating:
+        metadata["deletionTimestamp"] = DELETED
+    return {
+        "apiVersion": "apis.kcp.io/v1alpha2",
+        "kind": "APIBinding",
+        "metadata": metadata,
+        "spec": {"reference": {"export": {"path": "root:kedge:providers:code", "name": export}}},
+        "status": {"phase": "Bound"},
+    }
+
+
+def condition(type_: str, status: str, reason: str, message: str = "", generation: int = 1) -> JsonObject:
+    return {
+        "type": type_,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": CREATED,
+        "observedGeneration": generation,
+    }
+
+
+def deleting(raw: JsonObject, kind: Kind = REPOSITORIES) -> JsonObject:
+    """The object as it is once somebody deleted it while our finalizer was on it."""
+    metadata = {**raw["metadata"], "deletionTimestamp": DELETED, "finalizers": [kind.finalizer]}
+    return {**raw, "metadata": metadata}
+
+
+def parse_connection(raw: JsonObject) -> Connection:
+    return Connection.parse(_stored(raw), Workspace(ENDPOINT, "c1"))
+
+
+def parse_repository(raw: JsonObject) -> Repository:
+    return Repository.parse(_stored(raw), Workspace(ENDPOINT, "c1"))
+
+
+def event_for(
+    raw: JsonObject,
+    *,
+    reason: Reason = "changed",
+    cluster: str = "c1",
+    versions: Versions | None = None,
+    endpoint: str = ENDPOINT,
+) -> ObjectEvent:
+    """The event that the watcher publishes for a stored object."""
+    metadata = raw["metadata"]
+    return ObjectEvent(
+        resource=_RESOURCES[raw["kind"]],
+        cluster=cluster,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        resource_version=metadata["resourceVersion"],
+        deleting="deletionTimestamp" in metadata,
+        reason=reason,
+        endpoint=endpoint,
+        versions=versions or Versions(),
+    )
+
+
+def _stored(raw: JsonObject) -> JsonObject:
+    given = {"uid": "uid-1", "resourceVersion": "1", "generation": 1, "creationTimestamp": CREATED}
+    return {**raw, "metadata": given | raw["metadata"]}
+
+
+def _object(
+    kind: Kind, name: str, metadata: Mapping[str, Any] | None, spec: JsonObject, status: Mapping[str, Any] | None
+) -> JsonObject:
+    raw: JsonObject = {
+        "apiVersion": API_VERSION,
+        "kind": kind.kind,
+        "metadata": {"name": name, **(metadata or {})},
+        "spec": {key: value for key, value in spec.items() if value is not None},
+    }
+    if status is not None:
+        raw["status"] = dict(status)
+    return raw

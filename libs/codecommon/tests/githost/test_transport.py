@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
+
+from codecommon.errors import Terminal
+from codecommon.githost.allow import AllowedHosts, HostEndpoint
+from codecommon.githost.github import observe
+from codecommon.githost.github.observe import host_label, url_template
+from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.github.session import session_of
+from codecommon.githost.github.transport import AnswerTooLong, HostTransport
+
+PRINCIPAL = ("cluster", "uid", "1")
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[HostTransport]:
+    stack = HostTransport(proxies=ProxyRules(), deadline=0.5)
+    yield stack
+    await stack.aclose()
+
+
+def endpoint(scripted: Any) -> HostEndpoint:
+    return AllowedHosts([scripted.name]).endpoint(scripted.url)
+
+
+def client(stack: HostTransport, where: HostEndpoint, ca_bundle: str | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=where.api_base, transport=stack.borrow(where, PRINCIPAL, ca_bundle))
+
+
+async def test_connections_are_kept_between_sessions_that_come_and_go(transport: HostTransport, scripted: Any) -> None:
+    for _ in range(3):
+        scripted.answer(200, {})
+        async with client(transport, endpoint(scripted)) as http:
+            assert (await http.get("/user")).status_code == 200
+    assert [seen.connection for seen in scripted.seen] == [0, 0, 0]
+
+
+async def test_no_tls_context_is_made_per_call(
+    transport: HostTransport, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    new = ssl.SSLContext.__new__
+
+    def count(kind: type[ssl.SSLContext], *args: Any, **kwargs: Any) -> ssl.SSLContext:
+        made.append(kind)
+        return new(kind, *args, **kwargs)
+
+    monkeypatch.setattr(ssl.SSLContext, "__new__", count)
+    for _ in range(3):
+        scripted.answer(200, {})
+        async with client(transport, endpoint(scripted)) as http:
+            await http.get("/user")
+    assert len(made) == 1
+
+
+async def test_a_redirect_is_not_followed(transport: HostTransport, scripted: Any) -> None:
+    scripted.answer(301, {}, Location="http://169.254.169.254/")
+    async with client(transport, endpoint(scripted)) as http:
+        assert (await http.get("/user")).status_code == 301
+    assert len(scripted.seen) == 1
+
+
+@pytest.mark.parametrize("breakdown", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+async def test_a_read_is_made_once_more_on_a_new_connection(
+    transport: HostTransport, scripted: Any, breakdown: bytes
+) -> None:
+    scripted.send(breakdown)
+    scripted.answer(200, {"login": "octocat"})
+    async with client(transport, endpoint(scripted)) as http:
+        assert (await http.get("/user")).json() == {"login": "octocat"}
+    assert [seen.connection for seen in scripted.seen] == [0, 1]
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
+async def test_a_write_is_never_repeated(transport: HostTransport, scripted: Any, method: str) -> None:
+    scripted.send(b"")
+    scripted.answer(200, {})
+    async with client(transport, endpoint(scripted)) as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.request(method, "/user/repos")
+    assert len(scripted.seen) == 1
+
+
+async def test_a_read_is_not_repeated_twice(transport: HostTransport, scripted: Any) -> None:
+    scripted.send(b"", b"")
+    async with client(transport, endpoint(scripted)) as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get("/user")
+    assert len(scripted.seen) == 2
+
+
+async def test_a_silent_host_is_given_up_in_bounded_time(transport: HostTransport, scripted: Any) -> None:
+    scripted.send(None)
+    async with asyncio.timeout(5), client(transport, endpoint(scripted)) as http:
+        with pytest.raises(httpx.TimeoutException):
+            await http.get("/user")
+
+
+async def test_an_answer_without_end_does_not_fill_the_memory(transport: HostTransport, scripted: Any) -> None:
+    length = 17 * 1024 * 1024
+    scripted.send(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + bytes(length))
+    async with client(transport, endpoint(scripted)) as http:
+        with pytest.raises(AnswerTooLong):
+            await http.get("/user")
+
+
+async def test_a_compressed_answer_is_unpacked_once(transport: HostTransport, scripted: Any) -> None:
+    body = gzip.compress(b'{"login": "octocat"}')
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
+    async with client(transport, endpoint(scripted)) as http:
+        assert (await http.get("/user")).json() == {"login": "octocat"}
+
+
+async def test_layers_stand_in_their_order_around_the_network_and_know_the_session(scripted: Any) -> None:
+    order: list[tuple[str, str]] = []
+
+    class Named(httpx.AsyncBaseTransport):
+        def __init__(self, name: str, below: httpx.AsyncBaseTransport) -> None:
+            self.name = name
+            self.below = below
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            order.append((self.name, session_of(request).endpoint.host))
+            return await self.below.handle_async_request(request)
+
+        async def aclose(self) -> None:
+            await self.below.aclose()
+
+    layers = [lambda below: Named("gate", below), lambda below: Named("cache", below)]
+    stack = HostTransport(layers=layers, proxies=ProxyRules())
+    scripted.answer(200, {})
+    async with client(stack, endpoint(scripted)) as http:
+        await http.get("/user")
+    await stack.aclose()
+    assert order == [("gate", scripted.name), ("cache", scripted.name)]
+
+
+async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> None:
+    stack = HostTransport(proxies=ProxyRules(http=scripted.url))
+    scripted.answer(200, {})
+    async with client(stack, AllowedHosts(["ghe.example"]).endpoint("http://ghe.example")) as http:
+        assert (await http.get("/user")).status_code == 200
+    await stack.aclose()
+    assert scripted.seen[0].target == "http://ghe.example/api/v3/user"
+
+
+@pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
+async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
+    with pytest.raises(Terminal) as refused:
+        transport.borrow(AllowedHosts().endpoint(""), PRINCIPAL, bundle)
+    assert refused.value.reason == "CABundleInvalid"
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/user", "/user"),
+        ("/api/v3/user/repos", "/api/v3/user/repos"),
+        ("/repos/acme/web", "/repos/{owner}/{repo}"),
+        ("/api/v3/repos/repos/user", "/api/v3/repos/{owner}/{repo}"),
+        ("/repos/acme/web/branches/feature/x", "/repos/{owner}/{repo}/branches/{branch}/{other}"),
+        ("/repositories/12", "/repositories/{id}"),
+        ("/orgs/acme/repos", "/orgs/{org}/repos"),
+        ("/ghp_secret", "/{other}"),
+    ],
+)
+def test_a_span_s_name_holds_no_name_of_a_tenant(path: str, template: str) -> None:
+    assert url_template(path) == template
+
+
+async def test_a_request_is_traced_and_counted_without_its_url(
+    transport: HostTransport, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    traced = observe.Observed(transport.borrow(endpoint(scripted), PRINCIPAL, None))
+    request = httpx.Request("GET", f"{scripted.url}/api/v3/repos/acme/web?token=hunter2")
+    scripted.answer(404, {})
+    labels = {"method": "GET", "status": "404", "host": scripted.name}
+    await traced.handle_async_request(request)
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "GET /api/v3/repos/{owner}/{repo}"
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "url.template": "/api/v3/repos/{owner}/{repo}",
+        "server.address": "127.0.0.1",
+        "http.response.status_code": 404,
+        "error.type": "404",
+    }
+    assert REGISTRY.get_sample_value("code_host_requests_total", labels) == 2
+
+
+async def test_a_request_without_an_answer_is_counted_by_its_failure(transport: HostTransport, scripted: Any) -> None:
+    scripted.send(None)
+    async with client(transport, endpoint(scripted)) as http:
+        with pytest.raises(httpx.TimeoutException):
+            await http.get("/user")
+    labels = {"method": "GET", "status": "ReadTimeout", "host": scripted.name}
+    assert REGISTRY.get_sample_value("code_host_requests_total", labels) == 1
+
+
+def test_tenants_cannot_make_labels() -> None:
+    hosts = AllowedHosts()
+    labels = {host_label(hosts.endpoint(f"https://t{number}.ghe.com")) for number in range(5)}
+    assert labels == {"*.ghe.com"}

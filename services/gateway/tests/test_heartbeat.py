@@ -1,0 +1,128 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from codecommon.secrets import SecretValue
+from gateway.heartbeat import HubHeartbeat
+
+
+@dataclass
+class Beat:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Hub:
+    """A hub that notes the heartbeats it gets and answers each with the next of ``statuses``, 200 when there is none."""
+
+    url: str = ""
+    statuses: list[int] = field(default_factory=list)
+    beats: asyncio.Queue[Beat] = field(default_factory=asyncio.Queue)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        await self.beats.put(Beat(request.path, dict(request.headers), await request.read()))
+        status = self.statuses.pop(0) if self.statuses else 200
+        return web.json_response({"status": "ok"}, status=status, headers={"Location": "/elsewhere"})
+
+    async def next(self, count: int = 1) -> list[Beat]:
+        async with asyncio.timeout(5):
+            return [await self.beats.get() for _ in range(count)]
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    hub = Hub()
+    app = web.Application()
+    app.router.add_post("/api/providers/{name}/heartbeat", hub.handle)
+    app.router.add_route("*", "/elsewhere", hub.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    hub.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield hub
+    await runner.cleanup()
+
+
+Beating = Callable[[HubHeartbeat], AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def beating() -> Beating:
+    @asynccontextmanager
+    async def beating(heartbeat: HubHeartbeat) -> AsyncIterator[None]:
+        task = asyncio.create_task(heartbeat.run())
+        yield
+        task.cancel()
+        await asyncio.wait({task})
+
+    return beating
+
+
+async def test_the_first_heartbeat_is_sent_at_once_as_the_hub_reads_it(hub: Hub, beating: Beating) -> None:
+    async with beating(HubHeartbeat(hub.url, "code", token=SecretValue("dev-token"))):
+        (beat,) = await hub.next()
+
+    assert beat.path == "/api/providers/code/heartbeat"
+    assert beat.headers["Authorization"] == "Bearer dev-token"
+    assert beat.headers["Content-Length"] == str(len(beat.body))
+    assert "Transfer-Encoding" not in beat.headers
+    assert beat.body == b'{"version":"0.1.0","status":"healthy"}'
+
+
+async def test_without_a_token_there_is_no_authorization(hub: Hub, beating: Beating) -> None:
+    async with beating(HubHeartbeat(hub.url, "code")):
+        (beat,) = await hub.next()
+
+    assert "Authorization" not in beat.headers
+
+
+async def test_heartbeats_go_on_after_the_interval_whatever_the_hub_answers(hub: Hub, beating: Beating) -> None:
+    hub.statuses = [404, 500]
+    started = time.monotonic()
+    async with beating(HubHeartbeat(hub.url, "code", interval=0.1)):
+        await hub.next(3)
+
+    assert time.monotonic() - started >= 0.2
+
+
+async def test_only_a_change_of_the_answer_is_logged(
+    hub: Hub, beating: Beating, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.statuses = [404, 404, 500, 200, 200]
+    with caplog.at_level("INFO", "gateway.heartbeat"):
+        async with beating(HubHeartbeat(hub.url, "code", interval=0.01)):
+            await hub.next(6)
+
+    assert [(record.levelname, record.message.partition(":")[2].strip()) for record in caplog.records] == [
+        ("WARNING", "the hub knows no provider 'code'; is its CatalogEntry applied?"),
+        ("WARNING", "the hub answers 500"),
+        ("INFO", ""),
+    ]
+
+
+async def test_the_token_does_not_follow_a_redirect(hub: Hub, beating: Beating) -> None:
+    hub.statuses = [307]
+    async with beating(HubHeartbeat(hub.url, "code", token=SecretValue("dev-token"), interval=0.01)):
+        paths = {beat.path for beat in await hub.next(2)}
+
+    assert paths == {"/api/providers/code/heartbeat"}
+
+
+async def test_a_hub_that_is_not_there_is_a_warning_and_not_the_end(
+    beating: Beating, caplog: pytest.LogCaptureFixture, unused_tcp_port: int
+) -> None:
+    logged = asyncio.Event()
+    caplog.handler.addFilter(lambda record: logged.set() or True)
+    with caplog.at_level("INFO", "gateway.heartbeat"):
+        async with beating(HubHeartbeat(f"http://127.0.0.1:{unused_tcp_port}", "code")):
+            async with asyncio.timeout(5):
+                await logged.wait()
+
+    assert "ClientConnectorError" in caplog.text

@@ -1,0 +1,442 @@
+"""Every sentence of the design about making, adopting and keeping a repository, as a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.repository import Repository
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.githost.backend import Absent, HostRepository, Redirected, RepositoryChanges
+from codecommon.testing.builders import parse_repository, repository_object
+from repository_svc import decide
+from repository_svc.decide import Create, Found, Keep
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+CLAIMED = "2026-01-01T12:00:00Z"
+
+SEEN = HostRepository(
+    id="7",
+    owner="octocat",
+    name="site",
+    visibility="private",
+    description="as found",
+    default_branch="main",
+    archived=False,
+    created_at=NOW,
+    html_url="https://git.example/octocat/site",
+    clone_url="https://git.example/octocat/site.git",
+    ssh_url="git@git.example:octocat/site.git",
+)
+
+
+def repo(
+    *, claim: str | None = None, generation: int = 1, created: datetime = NOW, uid: str = "uid-1", **given: Any
+) -> Repository:
+    """``given``: spec fields by wire name, and ``status``."""
+    metadata: dict[str, Any] = {"uid": uid, "generation": generation, "creationTimestamp": created.isoformat()}
+    if claim is not None:
+        metadata["annotations"] = {CREATE_CLAIM: claim}
+    name = given.pop("object_name", "site")
+    return parse_repository(repository_object(name, metadata=metadata, status=given.pop("status", None), **given))
+
+
+def seen(**changes: Any) -> HostRepository:
+    return replace(SEEN, **changes)
+
+
+def absent(at: datetime = NOW) -> Absent:
+    return Absent(at)
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+# ---- an object that has no repository yet
+
+
+@dataclass(frozen=True)
+class Unbound:
+    repo: Repository
+    found: Found
+    wanted: Create | Keep | str
+    """A string: the reason of the ``Terminal`` that is raised."""
+
+
+UNBOUND = {
+    "no policy, nothing there: it is created, claimed at the Date of the 404": Unbound(
+        repo(), absent(), Create(CLAIMED)
+    ),
+    "AdoptOrCreate, nothing there: it is created": Unbound(
+        repo(adoptionPolicy="AdoptOrCreate"), absent(), Create(CLAIMED)
+    ),
+    "CreateOnly, nothing there: it is created": Unbound(repo(adoptionPolicy="CreateOnly"), absent(), Create(CLAIMED)),
+    "AdoptOnly, nothing there: nothing is created": Unbound(
+        repo(adoptionPolicy="AdoptOnly"), absent(), "HostObjectMissing"
+    ),
+    "Observe, nothing there: nothing is created": Unbound(
+        repo(adoptionPolicy="Observe"), absent(), "HostObjectMissing"
+    ),
+    "no policy, one is there: it is adopted": Unbound(repo(), seen(), Keep(seen(), "Adopted")),
+    "AdoptOnly, one is there: it is adopted": Unbound(
+        repo(adoptionPolicy="AdoptOnly"), seen(), Keep(seen(), "Adopted")
+    ),
+    "Observe, one is there: it is reported as not ours": Unbound(
+        repo(adoptionPolicy="Observe"), seen(), Keep(seen(), "Adopted")
+    ),
+    "CreateOnly, one is there: it is not taken over": Unbound(repo(adoptionPolicy="CreateOnly"), seen(), "NameTaken"),
+    "the name leads elsewhere after a rename: nothing is made of it": Unbound(
+        repo(), Redirected("https://git.example/repositories/9"), "NameRedirected"
+    ),
+    "made in the second of the claim: it is ours": Unbound(repo(claim=CLAIMED), seen(), Keep(seen(), "Created")),
+    "made two minutes after the claim: it is ours": Unbound(
+        repo(claim=CLAIMED), seen(created_at=after(120)), Keep(seen(created_at=after(120)), "Created")
+    ),
+    "made more than two minutes after the claim: it is somebody else's": Unbound(
+        repo(claim=CLAIMED), seen(created_at=after(121)), Keep(seen(created_at=after(121)), "Adopted")
+    ),
+    "made before the claim: it is somebody else's": Unbound(
+        repo(claim=CLAIMED), seen(created_at=after(-1)), Keep(seen(created_at=after(-1)), "Adopted")
+    ),
+    "CreateOnly after a crash: what the claim covers is ours and kept": Unbound(
+        repo(claim=CLAIMED, adoptionPolicy="CreateOnly"), seen(), Keep(seen(), "Created")
+    ),
+    "a claim that is no time covers nothing": Unbound(repo(claim="yesterday"), seen(), Keep(seen(), "Adopted")),
+    "still not to be seen within two minutes of the claim: the claim stays": Unbound(
+        repo(claim=CLAIMED), absent(after(119)), Create(CLAIMED)
+    ),
+    "still not to be seen two minutes after the claim: it is claimed anew": Unbound(
+        repo(claim=CLAIMED), absent(after(120)), Create("2026-01-01T12:02:00Z")
+    ),
+    "ours is gone and another has its name: that one is not ours": Unbound(
+        repo(status={"repoID": "6", "origin": "Created"}), seen(), Keep(seen(), "Adopted")
+    ),
+    "ours is gone, another has its name, CreateOnly: that one is left alone": Unbound(
+        repo(adoptionPolicy="CreateOnly", status={"repoID": "6", "origin": "Created"}), seen(), "NameTaken"
+    ),
+    "ours is gone and was made again before a crash: the new one is ours": Unbound(
+        repo(claim=CLAIMED, status={"repoID": "6", "origin": "Created"}),
+        seen(created_at=after(1)),
+        Keep(seen(created_at=after(1)), "Created"),
+    ),
+    "ours is gone and is made again: under a claim of its own": Unbound(
+        repo(claim="2026-01-01T11:59:30Z", status={"repoID": "6", "origin": "Created"}), absent(), Create(CLAIMED)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNBOUND.values(), ids=UNBOUND)
+def test_unbound(case: Unbound) -> None:
+    if isinstance(case.wanted, str):
+        with pytest.raises(Terminal) as refused:
+            decide.decide_unbound(case.repo, case.found)
+        assert refused.value.reason == case.wanted
+    else:
+        assert decide.decide_unbound(case.repo, case.found) == case.wanted
+
+
+# ---- an object that has a repository
+
+
+@dataclass(frozen=True)
+class Bound:
+    repo: Repository
+    seen: HostRepository | None
+    wanted: Keep | tuple[type[Interruption], str] | None
+
+
+OURS = {"repoID": "7", "origin": "Created"}
+ADOPTED = {"repoID": "7", "origin": "Adopted"}
+LEGACY = {"repoID": "7"}
+LONG_AGO = "2026-01-01T11:00:00Z"
+
+BOUND = {
+    "it is there: kept with the origin on record": Bound(repo(status=OURS), seen(), Keep(seen(), "Created")),
+    "it was adopted: stays so, whatever the dates say": Bound(
+        repo(status=ADOPTED, claim=CLAIMED), seen(), Keep(seen(), "Adopted")
+    ),
+    "renamed and transferred on the host: it is the same by its id": Bound(
+        repo(status=OURS), seen(name="other", owner="acme"), Keep(seen(name="other", owner="acme"), "Created")
+    ),
+    "today's provider, not older than the object: made by it": Bound(
+        repo(status=LEGACY), seen(), Keep(seen(), "Created")
+    ),
+    "today's provider, older than the object: adopted by it": Bound(
+        repo(status=LEGACY), seen(created_at=after(-1)), Keep(seen(created_at=after(-1)), "Adopted")
+    ),
+    "a 404 within ten minutes of our create: looked for again": Bound(
+        repo(status=OURS, claim="2026-01-01T11:50:01Z"), None, (Retryable, "HostNotYetVisible")
+    ),
+    "a 404 ten minutes after our create: it may be made again": Bound(
+        repo(status=OURS, claim="2026-01-01T11:50:00Z"), None, None
+    ),
+    "a 404 for one whose claim is no longer known: it may be made again": Bound(repo(status=OURS), None, None),
+    "a 404 for one that was adopted: reported, not made": Bound(
+        repo(status=ADOPTED), None, (Terminal, "HostObjectMissing")
+    ),
+    "a 404 for one of today's provider: reported, not made": Bound(
+        repo(status=LEGACY), None, (Terminal, "HostObjectMissing")
+    ),
+    "a 404 for ours under AdoptOnly: reported, not made": Bound(
+        repo(status=OURS, claim=LONG_AGO, adoptionPolicy="AdoptOnly"), None, (Terminal, "HostObjectMissing")
+    ),
+    "a 404 for ours under Observe: reported, not made": Bound(
+        repo(status=OURS, claim=LONG_AGO, adoptionPolicy="Observe"), None, (Terminal, "HostObjectMissing")
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BOUND.values(), ids=BOUND)
+def test_bound(case: Bound) -> None:
+    if isinstance(case.wanted, tuple):
+        type_, reason = case.wanted
+        with pytest.raises(type_) as raised:
+            decide.decide_bound(case.repo, case.seen, NOW)
+        assert raised.value.reason == reason
+    else:
+        assert decide.decide_bound(case.repo, case.seen, NOW) == case.wanted
+
+
+# ---- identity
+
+IDENTITY = {
+    "nothing pinned yet: any host and owner will do": (repo(), "git.example", "octocat", True),
+    "the same host and owner": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example", "octocat", True),
+    "the same in other letters": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "Git.Example", "OctoCat", True),
+    "another host": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "ghe.example", "octocat", False),
+    "another port": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example:8443", "octocat", False),
+    "another owner": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example", "acme", False),
+    "today's provider left a URL: its host counts": (
+        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "ghe.example", "octocat", False,
+    ),
+    "today's provider left a URL: its owner counts": (
+        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "git.example", "acme", False,
+    ),
+    "today's provider left a URL that agrees": (
+        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "git.example", "octocat", True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pinned", "host", "owner", "allowed"), IDENTITY.values(), ids=IDENTITY)
+def test_identity(pinned: Repository, host: str, owner: str, allowed: bool) -> None:
+    if allowed:
+        decide.require_identity(pinned, host, owner)
+    else:
+        with pytest.raises(Terminal) as conflict:
+            decide.require_identity(pinned, host, owner)
+        assert conflict.value.reason == "IdentityConflict"
+
+
+# ---- duplicates
+
+
+def test_of_two_objects_for_one_repository_the_younger_is_refused() -> None:
+    elder = repo(uid="a", created=NOW, object_name="elder")
+    younger = repo(uid="b", created=after(1), object_name="younger")
+    with pytest.raises(Terminal) as refused:
+        decide.require_eldest(younger, [younger, elder])
+    assert refused.value.reason == "DuplicateRepository"
+    assert "elder" in refused.value.message
+    decide.require_eldest(elder, [younger, elder])
+
+
+def test_of_two_objects_of_the_same_second_exactly_one_is_refused() -> None:
+    first, second = repo(uid="a"), repo(uid="b")
+    decide.require_eldest(first, [first, second])
+    with pytest.raises(Terminal):
+        decide.require_eldest(second, [first, second])
+
+
+def test_an_object_of_another_owner_is_no_duplicate() -> None:
+    mine = repo(uid="b")
+    other_owner = repo(uid="a", owner="acme")
+    assert decide.namesakes(mine, [other_owner], "octocat", "octocat") == []
+
+
+def test_an_owner_that_is_spelled_out_equals_the_owner_of_the_connection() -> None:
+    mine, same = repo(uid="b"), repo(uid="a", owner="OctoCat")
+    assert decide.namesakes(mine, [same], "octocat", "octocat") == [same]
+
+
+def test_a_repository_that_another_object_is_bound_to_is_not_adopted() -> None:
+    bound = repo(uid="a", object_name="bound", status={**OURS, "host": "git.example"})
+    with pytest.raises(Terminal) as refused:
+        decide.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+    assert refused.value.reason == "DuplicateRepository"
+
+
+def test_the_same_id_on_another_host_is_another_repository() -> None:
+    bound = repo(uid="a", status={**OURS, "host": "ghe.example"})
+    decide.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+
+
+# ---- settings
+
+
+@dataclass(frozen=True)
+class Settings:
+    repo: Repository
+    seen: HostRepository
+    changes: RepositoryChanges = RepositoryChanges()
+    wants_branch: str | None = None
+    differing: tuple[str, ...] = ()
+    """The names of the settings that are reported as different and left alone."""
+
+
+SETTLED: dict[str, Any] = {**OURS, "observedGeneration": 1, "visibility": "private"}
+SETTINGS = {
+    "absent from spec: not managed": Settings(repo(status=SETTLED), seen(visibility="public", default_branch="x")),
+    "a description that differs is applied": Settings(
+        repo(description="new", status=SETTLED), seen(), RepositoryChanges(description="new")
+    ),
+    "an empty description is a description": Settings(
+        repo(description="", status=SETTLED), seen(), RepositoryChanges(description="")
+    ),
+    "a description that is there already is not sent": Settings(repo(description="as found", status=SETTLED), seen()),
+    "a default branch that differs is wanted": Settings(
+        repo(defaultBranch="trunk", status=SETTLED), seen(), wants_branch="trunk"
+    ),
+    "the default branch that it is already is not looked for": Settings(repo(defaultBranch="main", status=SETTLED), seen()),
+    "an edit that says public makes it public": Settings(
+        repo(visibility="public", generation=2, status=SETTLED), seen(), RepositoryChanges(visibility="public")
+    ),
+    "an edit that says private makes it private": Settings(
+        repo(visibility="private", generation=2, status={**SETTLED, "visibility": "public"}),
+        seen(visibility="public"),
+        RepositoryChanges(visibility="private"),
+    ),
+    "ours drifted from private to public: made private again": Settings(
+        repo(visibility="private", status=SETTLED), seen(visibility="public"), RepositoryChanges(visibility="private")
+    ),
+    "ours drifted from public to private: not made public by a drift pass": Settings(
+        repo(visibility="public", status={**SETTLED, "visibility": "public"}), seen(), differing=("visibility",)
+    ),
+    "adopted and drifted: its visibility is not changed without an edit": Settings(
+        repo(visibility="private", status={**SETTLED, **ADOPTED}), seen(visibility="public"), differing=("visibility",)
+    ),
+    "adopted and edited to public: made public": Settings(
+        repo(visibility="public", generation=2, status={**SETTLED, **ADOPTED}),
+        seen(),
+        RepositoryChanges(visibility="public"),
+    ),
+    "adoption does not change the visibility": Settings(
+        repo(visibility="public"), seen(created_at=after(-60)), differing=("visibility",)
+    ),
+    "take-over sends nothing and reports what differs": Settings(
+        repo(
+            description="new",
+            defaultBranch="trunk",
+            visibility="public",
+            status={**LEGACY, "observedGeneration": 1},
+        ),
+        seen(),
+        differing=("description", "defaultBranch", "visibility"),
+    ),
+    "taken over and not edited since: nothing is sent": Settings(
+        repo(description="new", status={**SETTLED, "baselineGeneration": 1}), seen(), differing=("description",)
+    ),
+    "taken over and edited since: everything is applied": Settings(
+        repo(description="new", defaultBranch="trunk", generation=2, status={**SETTLED, "baselineGeneration": 1}),
+        seen(),
+        RepositoryChanges(description="new"),
+        wants_branch="trunk",
+    ),
+    "taken over, its description edited: it is not made public by that": Settings(
+        repo(
+            description="new",
+            visibility="public",
+            generation=2,
+            status={**SETTLED, "visibility": "public", "baselineGeneration": 1},
+        ),
+        seen(),
+        RepositoryChanges(description="new"),
+        differing=("visibility",),
+    ),
+    "Observe: nothing is sent": Settings(
+        repo(description="new", visibility="public", generation=2, adoptionPolicy="Observe", status=SETTLED),
+        seen(),
+        differing=("description", "visibility"),
+    ),
+    "archived on the host: nothing is sent": Settings(
+        repo(description="new", visibility="public", generation=2, status=SETTLED),
+        seen(archived=True),
+        differing=("description", "visibility"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
+def test_settings(case: Settings) -> None:
+    origin = decide.origin_of(case.repo, case.seen)
+    baseline = decide.baseline_after(case.repo, origin)
+    decided = decide.decide_settings(case.repo, case.seen, origin, baseline)
+    assert decided.changes == case.changes
+    assert decided.wants_branch == case.wants_branch
+    assert tuple(text.split(" ")[0] for text in decided.differing) == case.differing
+    assert [c.type for c in decided.conditions] == (["SettingsDiffer"] if case.differing else [])
+
+
+BASELINES = {
+    "created: nothing was found": (repo(), "Created", None),
+    "taken over: the generation that today's provider observed": (
+        repo(generation=3, status={**LEGACY, "observedGeneration": 3}), "Created", 3,
+    ),
+    "taken over from a status without a generation: this one": (repo(generation=3, status=LEGACY), "Created", 3),
+    "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), "Created", 2),
+    "on record as none: kept": (repo(generation=5, status=OURS), "Created", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("object_", "origin", "wanted"), BASELINES.values(), ids=BASELINES)
+def test_baseline(object_: Repository, origin: Any, wanted: int | None) -> None:
+    assert decide.baseline_after(object_, origin) == wanted
+
+
+# ---- the request and the report
+
+
+def test_nothing_is_created_for_an_owner_that_the_host_does_not_show() -> None:
+    with pytest.raises(Terminal) as refused:
+        decide.creation(repo(owner="acme"), "acme", None)
+    assert refused.value.reason == "OwnerNotFound"
+
+
+def test_a_repository_is_made_where_its_owner_is_and_private_unless_told_otherwise() -> None:
+    request = decide.creation(repo(description="d", autoInit=True), "acme", "Organization")
+    assert (request.owner, request.owner_kind, request.name) == ("acme", "Organization", "site")
+    assert (request.visibility, request.description, request.auto_init) == ("private", "d", True)
+
+
+def test_the_identity_is_reported_with_its_origin() -> None:
+    status = decide.status_of(repo(), SEEN, "Created", "git.example", "octocat", None)
+    assert {name: status[name] for name in ("repoID", "host", "owner", "origin")} == {
+        "repoID": "7",
+        "host": "git.example",
+        "owner": "octocat",
+        "origin": "Created",
+    }
+
+
+def test_the_owner_that_was_pinned_first_stays_pinned() -> None:
+    status = decide.status_of(
+        repo(status={**OURS, "owner": "octocat"}), seen(owner="acme"), "Created", "git.example", "OctoCat", None
+    )
+    assert status["owner"] == "octocat"
+
+
+def test_an_edit_of_visibility_while_archived_is_still_to_be_made_once_it_is_not() -> None:
+    edited = repo(visibility="public", generation=2, status=SETTLED)
+    status = decide.status_of(edited, seen(archived=True), "Created", "git.example", "octocat", None)
+    assert status["visibility"] == "private"
+
+
+def test_taking_over_what_is_archived_leaves_no_edit_of_visibility_behind() -> None:
+    taken_over = repo(visibility="public", status=LEGACY)
+    status = decide.status_of(taken_over, seen(archived=True), "Created", "git.example", "octocat", 1)
+    assert status["visibility"] == "public"

@@ -1,0 +1,218 @@
+"""What the feed of one endpoint tells, and when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from codecommon.api.kinds import KINDS
+from codecommon.events import ObjectEvent, Versions
+from watcher.events import CausedEvent
+from watcher.feed import BINDINGS, SECRETS, Feed
+from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
+from watcher.resync import ResyncSchedule
+
+ENDPOINT = "https://kcp/services/apiexport/p/e"
+TOKEN = SecretKey("default", "token")
+BOUND = Binding("c1", "code", "1", bound=True, terminating=False)
+
+
+def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry:
+    settled: dict[str, Any] = {
+        "cluster": "c1",
+        "key": ObjectKey(resource, name),
+        "uid": f"uid-{name}",
+        "version": version,
+        "generation": 1,
+        "observed_generation": 1,
+        "deleting": False,
+        "held": True,
+        "ready_condition": True,
+        "marks": 0,
+        "identity": 0,
+        "requested": False,
+        "parent": None,
+        "secret": None,
+        "observed_secret": None,
+    }
+    return Entry(**{**settled, **fields})
+
+
+def connection(version: str = "10", **fields: Any) -> Entry:
+    return entry("connections", "conn", version, **{"secret": TOKEN, "observed_secret": "5", **fields})
+
+
+def repository(name: str = "repo", version: str = "10", **fields: Any) -> Entry:
+    return entry("repositories", name, version, **{"parent": "conn", **fields})
+
+
+class Harness:
+    """A feed whose lists are played to it; ``told`` has what it published since the last look."""
+
+    def __init__(self) -> None:
+        self.events: list[ObjectEvent] = []
+        self.feed = Feed(ENDPOINT, self.events.append, ResyncSchedule(timedelta(minutes=10)))
+        self.sinks: dict[str, Any] = {resource: self.feed.objects(resource) for resource in KINDS}
+        self.sinks |= {SECRETS: self.feed.secrets(), BINDINGS: self.feed.bindings()}
+
+    def list(self, resource: str, *items: Any) -> None:
+        sink = self.sinks[resource]
+        sink.list_began()
+        for item in items:
+            sink.put(item)
+        sink.list_ended()
+
+    def start(self, *entries: Entry, secret: str | None = "5", bindings: tuple[Binding, ...] = (BOUND,)) -> Harness:
+        for resource in KINDS:
+            self.list(resource, *(e for e in entries if e.key.resource == resource))
+        self.list(SECRETS, *([SecretEntry("c1", TOKEN, secret)] if secret else []))
+        self.list(BINDINGS, *bindings)
+        return self
+
+    def put(self, item: Entry) -> None:
+        self.sinks[item.key.resource].put(item)
+
+    def gone(self, item: Entry) -> None:
+        self.sinks[item.key.resource].gone(item)
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        found = [(event.name, event.reason) for event in self.events]
+        self.events.clear()
+        return found
+
+
+def test_nothing_is_told_before_every_resource_is_listed_and_then_only_what_is_unsettled() -> None:
+    harness = Harness()
+    for resource in KINDS:
+        harness.list(resource, *[connection()] if resource == "connections" else [])
+    harness.put(repository(ready_condition=False))
+    harness.list(BINDINGS, BOUND)
+    assert harness.told == []
+    harness.list(SECRETS, SecretEntry("c1", TOKEN, "5"))
+    assert harness.told == [("repo", "unsettled")]
+
+
+def test_a_start_tells_a_connection_that_has_not_seen_its_secret() -> None:
+    assert Harness().start(connection(), secret="6").told == [("conn", "unsettled")]
+
+
+def test_an_event_names_the_versions_of_its_dependencies_and_the_endpoint() -> None:
+    harness = Harness().start(connection(), repository())
+    harness.put(repository(version="11", generation=2))
+    (event,) = harness.events
+    assert event.versions == Versions(connection="10", secret="5")
+    assert (event.endpoint, event.resource_version, event.generation) == (ENDPOINT, "11", 2)
+
+
+def test_kinds_that_nobody_reconciles_are_not_told_but_hold_their_parent() -> None:
+    harness = Harness().start(connection(), repository(deleting=True))
+    assert harness.told == [("repo", "unsettled")]
+    commit = entry("repositorycommits", "commit", parent="repo")
+    if KINDS["repositorycommits"].service is not None:
+        pytest.skip("it has a service by now")
+    harness.put(commit)
+    assert harness.told == []
+    harness.gone(commit)
+    assert harness.told == [("repo", "dependency")]
+
+
+def test_two_children_gone_are_two_events_although_the_parent_has_not_changed() -> None:
+    harness = Harness().start(connection(deleting=True), repository("one"), repository("two"))
+    harness.events.clear()
+    harness.gone(repository("one", version="20"))
+    harness.gone(repository("two", version="21"))
+    first, second = harness.events
+    assert (first.name, second.name) == ("conn", "conn")
+    assert first.message_id != second.message_id
+
+
+def test_an_event_without_a_cause_of_its_own_has_the_message_id_of_an_object_event() -> None:
+    harness = Harness().start(connection())
+    harness.put(connection(version="11", generation=2))
+    (event,) = harness.events
+    assert isinstance(event, CausedEvent)
+    assert event.message_id == "uid-conn/11/..5"
+
+
+def test_a_secret_change_is_told_once_for_each_version() -> None:
+    harness = Harness().start(connection(), repository(ready_condition=False), repository("settled"))
+    harness.events.clear()
+    harness.sinks[SECRETS].put(SecretEntry("c1", TOKEN, "6"))
+    assert sorted(harness.told) == [("conn", "dependency"), ("repo", "dependency")]
+    harness.sinks[SECRETS].put(SecretEntry("c1", TOKEN, "6"))
+    assert harness.told == []
+    harness.sinks[SECRETS].gone(SecretEntry("c1", TOKEN, "7"))
+    assert ("conn", "dependency") in harness.told
+
+
+def test_a_cluster_without_a_bound_binding_is_told_when_it_is_engaged() -> None:
+    binding = BOUND._replace(bound=False)
+    harness = Harness().start(connection(), repository("new", ready_condition=False), bindings=(binding,))
+    harness.put(connection(version="11", marks=1))
+    harness.sinks[SECRETS].put(SecretEntry("c1", TOKEN, "5"))
+    assert harness.told == []
+    harness.sinks[BINDINGS].put(BOUND)
+    assert sorted(harness.told) == [("conn", "changed"), ("new", "unsettled")]
+    harness.sinks[BINDINGS].put(BOUND._replace(version="2"))
+    assert harness.told == []
+
+
+def test_secrets_of_an_unbound_workspace_wake_nobody() -> None:
+    harness = Harness().start(connection(), bindings=())
+    harness.sinks[SECRETS].put(SecretEntry("c1", TOKEN, "6"))
+    harness.sinks[SECRETS].put(SecretEntry("never-bound", TOKEN, "6"))
+    assert harness.told == []
+
+
+def test_a_terminating_binding_stays_engaged_and_wakes_what_is_being_deleted() -> None:
+    harness = Harness().start(connection(deleting=True), repository())
+    harness.events.clear()
+    going = BOUND._replace(version="30", bound=False, terminating=True)
+    harness.sinks[BINDINGS].put(going)
+    assert harness.told == [("conn", "dependency")]
+    harness.put(repository(version="31", deleting=True))
+    assert ("repo", "changed") in harness.told
+
+
+def test_a_relist_tells_what_changed_what_is_gone_and_what_is_unsettled() -> None:
+    harness = Harness().start(
+        connection(deleting=True), repository("same"), repository("waits", ready_condition=False), repository("lost")
+    )
+    harness.events.clear()
+    harness.list(
+        "repositories", repository("same"), repository("waits", ready_condition=False), repository("new", "12")
+    )
+    assert harness.told == [("new", "changed"), ("conn", "dependency"), ("waits", "unsettled")]
+    assert ObjectKey("repositories", "lost") not in harness.feed.index.cluster("c1").objects
+
+
+def test_a_relist_of_secrets_tells_connections_that_have_not_seen_theirs() -> None:
+    harness = Harness().start(connection(), repository(ready_condition=False), secret="6")
+    harness.events.clear()
+    harness.list(SECRETS, SecretEntry("c1", TOKEN, "6"))
+    assert harness.told == [("conn", "unsettled")]
+    harness.list(SECRETS)
+    assert ("conn", "dependency") in harness.told
+
+
+def test_a_list_that_is_broken_off_deletes_nothing() -> None:
+    harness = Harness().start(connection(), repository("one"), repository("two"))
+    sink = harness.sinks["repositories"]
+    sink.list_began()
+    sink.put(repository("one"))
+    harness.list("repositories", repository("one"), repository("two"))
+    assert harness.told == []
+
+
+def test_the_resync_of_an_engaged_cluster_is_told_on_its_own_lane() -> None:
+    harness = Harness().start(connection())
+    harness.feed.resync("c1", connection().key)
+    (event,) = harness.events
+    assert (event.reason, event.lane, event.message_id) == ("resync", "resync", None)
+    harness.events.clear()
+    harness.sinks[BINDINGS].gone(BOUND)
+    harness.feed.resync("c1", connection().key)
+    assert harness.told == []

@@ -1,0 +1,241 @@
+"""What a change means, and for whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from watcher.index import Binding, Cluster, Entry, ObjectKey, SecretKey
+from watcher.translate import (
+    Wake,
+    binding_changed,
+    concerns_itself,
+    object_changed,
+    object_gone,
+    secret_changed,
+    unsettled,
+)
+
+TOKEN = SecretKey("default", "token")
+SETTLED: dict[str, Any] = {
+    "cluster": "c1",
+    "uid": "uid",
+    "version": "10",
+    "generation": 1,
+    "observed_generation": 1,
+    "deleting": False,
+    "held": True,
+    "ready_condition": True,
+    "marks": 0,
+    "identity": 0,
+    "requested": False,
+    "parent": None,
+    "secret": None,
+    "observed_secret": None,
+}
+
+
+def entry(resource: str, name: str, **fields: Any) -> Entry:
+    return Entry(**{**SETTLED, "key": ObjectKey(resource, name), "uid": f"uid-{name}", **fields})
+
+
+CONNECTION = entry("connections", "conn", secret=TOKEN, observed_secret="5")
+REPOSITORY = entry("repositories", "repo", parent="conn")
+UNREADY_REPOSITORY = entry("repositories", "waiting", parent="conn", ready_condition=False)
+LEAVING_REPOSITORY = entry("repositories", "leaving", parent="conn", deleting=True)
+KEY = entry("deploykeys", "key", parent="repo")
+UNREADY_KEY = entry("deploykeys", "waiting-key", parent="repo", ready_condition=False)
+OTHER = entry("repositories", "other", parent="elsewhere")
+
+EVERYTHING = (CONNECTION, REPOSITORY, UNREADY_REPOSITORY, LEAVING_REPOSITORY, KEY, UNREADY_KEY, OTHER)
+OF_CONNECTION = {"repo", "waiting", "leaving", "key", "waiting-key"}
+UNREADY_OF_CONNECTION = {"waiting", "leaving", "waiting-key"}
+
+
+def cluster(*entries: Entry, secret: str | None = "5") -> Cluster:
+    made = Cluster("c1")
+    for each in entries:
+        made.put(each)
+    if secret is not None:
+        made.secrets[TOKEN] = secret
+    return made
+
+
+def names(wakes: list[Wake], reason: str) -> set[str]:
+    return {wake.entry.key.name for wake in wakes if wake.reason == reason}
+
+
+def change(before: Entry | None, after: Entry, *others: Entry) -> list[Wake]:
+    made = cluster(*others)
+    if before is not None:
+        made.put(before)
+    made.put(after)
+    return object_changed(made, before, after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({}, {"generation": 2}, id="spec"),
+        pytest.param({}, {"deleting": True}, id="deletionTimestamp"),
+        pytest.param({}, {"marks": 1}, id="label or annotation that we act on"),
+        pytest.param({"held": True}, {"held": False}, id="our finalizer dropped from a living object"),
+    ],
+)
+def test_a_change_that_concerns_the_object_itself_is_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+    old = replace(OTHER, **before)
+    assert change(old, replace(old, version="11", **after)) == [Wake(replace(old, version="11", **after), "changed")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({}, {}, id="nothing but the resourceVersion"),
+        pytest.param({"held": False}, {"held": True}, id="our finalizer added"),
+        pytest.param({"deleting": True}, {"deleting": True, "held": False}, id="our finalizer gone while deleting"),
+        pytest.param({"observed_generation": None}, {"observed_generation": 1}, id="status.observedGeneration"),
+        pytest.param({}, {"ready_condition": False}, id="not Ready any more"),
+        pytest.param({"requested": True}, {"requested": False}, id="lastHandledReconcileAt"),
+        pytest.param({"observed_secret": "5"}, {"observed_secret": "6"}, id="observedSecretVersion"),
+    ],
+)
+def test_echoes_of_our_own_writes_are_not_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+    old = replace(OTHER, **before)
+    assert change(old, replace(old, version="11", **after)) == []
+
+
+def test_a_new_object_is_told() -> None:
+    assert concerns_itself(None, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param({"ready_condition": False}, {}, OF_CONNECTION, id="becomes ready"),
+        pytest.param({"observed_generation": 0}, {}, OF_CONNECTION, id="becomes ready for its generation"),
+        pytest.param({}, {"identity": 7}, OF_CONNECTION, id="changes identity"),
+        pytest.param({}, {"deleting": True}, OF_CONNECTION, id="is being deleted"),
+        pytest.param({}, {"observed_secret": "6"}, UNREADY_OF_CONNECTION, id="stays ready with another Secret"),
+        pytest.param({}, {"ready_condition": False}, set(), id="is not ready any more"),
+        pytest.param(
+            {"ready_condition": False}, {"ready_condition": False, "observed_secret": "6"}, set(), id="refused a Secret"
+        ),
+    ],
+)
+def test_what_happens_to_a_connection_wakes_dependants(
+    before: dict[str, Any], after: dict[str, Any], expected: set[str]
+) -> None:
+    old = replace(CONNECTION, **before)
+    wakes = change(old, replace(old, **{"ready_condition": True, "observed_generation": 1, **after}), *EVERYTHING)
+    assert names(wakes, "dependency") == expected
+
+
+def test_a_dependency_that_appears_ready_wakes_its_dependants() -> None:
+    assert names(change(None, REPOSITORY, KEY, UNREADY_KEY, OTHER), "dependency") == {"key", "waiting-key"}
+    assert names(change(None, replace(REPOSITORY, ready_condition=False), KEY), "dependency") == set()
+
+
+def test_a_dependency_that_is_gone_wakes_its_dependants() -> None:
+    made = cluster(*EVERYTHING)
+    made.remove(CONNECTION.key)
+    assert names(object_gone(made, CONNECTION, "12"), "dependency") == OF_CONNECTION
+
+
+def test_a_dependency_made_anew_under_its_old_name_is_a_change_of_both() -> None:
+    anew = replace(CONNECTION, uid="another", ready_condition=False)
+    wakes = change(CONNECTION, anew, *EVERYTHING)
+    assert names(wakes, "changed") == {"conn"}
+    assert names(wakes, "dependency") == OF_CONNECTION
+
+
+def test_a_dependant_that_is_gone_wakes_the_dependencies_that_wait_for_it() -> None:
+    leaving, staying = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
+    made = cluster(leaving, staying)
+    assert object_gone(made, KEY, "12") == [Wake(staying, "dependency", "12"), Wake(leaving, "dependency", "12")]
+
+
+def test_a_dependant_that_is_gone_wakes_no_dependency_that_stays() -> None:
+    assert object_gone(cluster(CONNECTION, REPOSITORY), KEY, "12") == []
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param({"deleting": True, "held": False}, id="released, kept by a finalizer of others"),
+        pytest.param({"parent": "another"}, id="refers to another object"),
+    ],
+)
+def test_a_dependant_that_lets_go_wakes_the_dependency_that_waits_for_it(after: dict[str, Any]) -> None:
+    staying = replace(REPOSITORY, deleting=True)
+    before = replace(KEY, deleting="held" in after)
+    assert Wake(staying, "dependency", "12") in change(before, replace(KEY, version="12", **after), staying)
+
+
+def test_a_secret_wakes_its_connection_and_the_unready_dependants_of_a_ready_one() -> None:
+    assert names(secret_changed(cluster(*EVERYTHING), TOKEN), "dependency") == {"conn"} | UNREADY_OF_CONNECTION
+
+
+def test_a_secret_of_an_unready_connection_wakes_the_connection_alone() -> None:
+    made = cluster(replace(CONNECTION, ready_condition=False), REPOSITORY, UNREADY_REPOSITORY)
+    assert names(secret_changed(made, TOKEN), "dependency") == {"conn"}
+
+
+def test_a_secret_of_a_connection_that_is_being_deleted_wakes_who_waits_for_it_too() -> None:
+    made = cluster(replace(CONNECTION, ready_condition=False, deleting=True), LEAVING_REPOSITORY)
+    assert names(secret_changed(made, TOKEN), "dependency") == {"conn", "leaving"}
+
+
+def test_a_secret_that_no_connection_refers_to_wakes_nobody() -> None:
+    assert secret_changed(cluster(*EVERYTHING), SecretKey("kube-system", "token")) == []
+
+
+BOUND = Binding("c1", "code", "20", bound=True, terminating=False)
+GOING = BOUND._replace(version="21", terminating=True)
+
+
+@pytest.mark.parametrize(
+    ("others", "before", "after", "was_leaving", "wakes"),
+    [
+        pytest.param((), BOUND, GOING, False, True, id="starts terminating"),
+        pytest.param((), None, GOING, False, True, id="appears terminating"),
+        pytest.param((), GOING, GOING._replace(version="22"), True, False, id="goes on terminating"),
+        pytest.param((), None, BOUND, False, False, id="appears"),
+        pytest.param((GOING._replace(name="b"),), BOUND, None, False, True, id="the last one that stayed is gone"),
+        pytest.param((BOUND._replace(name="b"),), GOING, None, False, False, id="one that was leaving is gone"),
+    ],
+)
+def test_a_binding_that_starts_terminating_wakes_what_is_being_deleted(
+    others: tuple[Binding, ...], before: Binding | None, after: Binding | None, was_leaving: bool, wakes: bool
+) -> None:
+    made = cluster(*EVERYTHING)
+    made.bindings.update({each.name: each for each in others})
+    if after is not None:
+        made.bindings[after.name] = after
+    woken = binding_changed(made, before, after, was_leaving=was_leaving, version="21")
+    assert woken == ([Wake(LEAVING_REPOSITORY, "dependency", "21")] if wakes else [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "secret", "expected"),
+    [
+        pytest.param({}, "5", False, id="settled"),
+        pytest.param({"generation": 2}, "5", True, id="generation not observed"),
+        pytest.param({"observed_generation": None}, "5", True, id="never observed"),
+        pytest.param({"held": False}, "5", True, id="finalizer missing"),
+        pytest.param({"deleting": True}, "5", True, id="deleting"),
+        pytest.param({"ready_condition": False}, "5", True, id="not Ready"),
+        pytest.param({"requested": True}, "5", True, id="a requested reconcile not handled"),
+        pytest.param({}, "6", True, id="a Secret not seen"),
+        pytest.param({}, None, True, id="its Secret gone"),
+    ],
+)
+def test_which_objects_are_unsettled(fields: dict[str, Any], secret: str | None, expected: bool) -> None:
+    made = cluster(replace(CONNECTION, **fields), secret=secret)
+    assert unsettled(made, made.objects[CONNECTION.key]) is expected
+
+
+def test_only_a_connection_is_judged_by_its_secret() -> None:
+    made = cluster(REPOSITORY, secret="6")
+    assert not unsettled(made, REPOSITORY)
