@@ -54,7 +54,9 @@ if ! .venv/bin/python -c "$supported" 2>/dev/null; then
 fi
 rm -f "$stamp"
 say "installing the locked dependencies into .venv"
-"$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock
+# Without the list of every package: what is being downloaded is enough to see that it goes on.
+{ "$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock 2>&1 || die "uv failed (see above)"; } |
+  sed '/^ [+-] /d' >&2
 editable=()
 for member in "${members[@]}"; do
   editable+=(--editable "$(dirname "$member")")

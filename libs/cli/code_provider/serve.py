@@ -9,16 +9,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from codecommon import logs
-from codecommon.service import EXIT_FAILED, EXIT_SETTINGS
-from codecommon.settings import LogFormat, SettingsError
-
 from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
 from code_provider.lines import service_log
 from code_provider.serve_settings import ServeSettings
 from code_provider.supervisor import Supervisor
+from codecommon import logs
+from codecommon.service import EXIT_FAILED, EXIT_SETTINGS
+from codecommon.settings import LogFormat, SettingsError
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from codecommon.settings import ServiceSettings
 from pydantic import Field
+
+from codecommon.settings import ServiceSettings
 
 
 class ServeSettings(ServiceSettings):

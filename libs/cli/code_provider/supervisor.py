@@ -190,7 +190,7 @@ class Supervisor:
             self._begin_stop(code, now)
             return
         if now - slot.started >= self._timing.healthy_after:
-            pass
+            slot.crashes = 0
         delay = min(self._timing.first_delay * 2**slot.crashes, self._timing.longest_delay)
         slot.crashes += 1
         slot.due = now + delay

@@ -36,6 +36,15 @@ def steady() -> int:
     return 0
 
 
+def slow_to_stop() -> int:
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    say(f"up {os.getpid()}")
+    signal.pause()
+    time.sleep(0.3)
+    say("stopped")
+    return 0
+
+
 def crashing() -> int:
     say(f"up {os.getpid()}")
     raise OSError("out of luck")
@@ -66,7 +75,9 @@ def surroundings() -> int:
     return 0
 
 
-PROGRAMS = {run.__name__: run for run in (steady, crashing, stubborn, misconfigured, talking, surroundings)}
+PROGRAMS = {
+    run.__name__: run for run in (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings)
+}
 
 
 def log(name: str, line: bytes) -> None:

@@ -72,13 +72,13 @@ def test_a_signal_stops_every_program_and_exits_with_0(supervise: Start, wait_go
 
 
 def test_a_later_stage_is_stopped_before_an_earlier_one(supervise: Start) -> None:
-    process = supervise("steady", "steady2")
-    process.line("steady2: up")
+    process = supervise("steady", "slow_to_stop")
+    process.line("slow_to_stop: up")
 
     process.signal(signal.SIGTERM)
 
     assert process.exit_code(timeout=10) == 0
-    assert process.lines.index("steady2: stopped") < process.lines.index("steady: stopped")
+    assert process.lines.index("slow_to_stop: stopped") < process.lines.index("steady: stopped")
 
 
 def test_a_program_that_ignores_the_request_is_killed_in_time(supervise: Start, wait_gone: Any) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -45,18 +44,8 @@ _STREAM_NAME_IN_USE: Final = 10058
 _DUPLICATE_WINDOW_SECONDS: Final = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    ttl_seconds: float
-    storage: api.StorageType
-
-
-# Locks and leases outlive no crash by more than their TTL: memory serves them. Strikes count crashes and must survive them.
-_BUCKETS: Final = {
-    LOCKS: Bucket(15, api.StorageType.MEMORY),
-    LEASES: Bucket(15, api.StorageType.MEMORY),
-    STRIKES: Bucket(3600, api.StorageType.FILE),
-}
+# On disk like the streams: a bucket in memory would be gone, not just empty, after a restart of the server.
+_BUCKET_TTL_SECONDS: Final = {LOCKS: 15.0, LEASES: 15.0, STRIKES: 3600.0}
 
 
 class BusUnavailable(Exception):
@@ -91,6 +80,12 @@ class Bus:
     async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Bus]:
         """Connect, waiting for the server for as long as it takes; says once what it waits for."""
         nc = Client()
+
+        async def disconnected() -> None:
+            if not nc.is_closed and not closing:
+                _log.warning("disconnected from NATS")
+
+        closing = False
         options: dict[str, Any] = {
             "servers": list(settings.url),
             "name": name,
@@ -98,7 +93,7 @@ class Bus:
             "reconnect_time_wait": 0.5,
             "allow_reconnect": True,
             "error_cb": _report,
-            "disconnected_cb": _disconnected,
+            "disconnected_cb": disconnected,
             "reconnected_cb": _reconnected,
         }
         if settings.creds is not None:
@@ -112,6 +107,7 @@ class Bus:
         try:
             yield cls(nc, settings.replicas)
         finally:
+            closing = True
             # drain() waits for subscriptions that are idle by now; what matters is that the last acks are out.
             await _flush_and_close(nc)
 
@@ -156,10 +152,10 @@ class Bus:
                     max_ack_pending=-1,
                 ),
             )
-        for name, bucket in _BUCKETS.items():
+        for name, ttl in _BUCKET_TTL_SECONDS.items():
             await self.js.create_key_value(
                 api.KeyValueConfig(
-                    bucket=name, ttl=bucket.ttl_seconds, storage=bucket.storage, replicas=self._replicas, history=1
+                    bucket=name, ttl=ttl, storage=api.StorageType.FILE, replicas=self._replicas, history=1
                 )
             )
 
@@ -187,6 +183,16 @@ class Bus:
     async def subscribe(self, service: str, lane: Lane) -> JetStreamContext.PullSubscription:
         """The pull subscription of a service's durable; ``declare`` has made it."""
         return await self.js.pull_subscribe_bind(durable_name(service, lane), EVENTS_STREAM)
+
+    async def has_waiting_events(self, service: str) -> bool:
+        """Whether there are events of a service that nobody has fetched; also when the server cannot be asked now."""
+        try:
+            info = await self.js.consumer_info(EVENTS_STREAM, durable_name(service, "events"))
+        except JetStreamNotFoundError:
+            raise
+        except (NatsError, TimeoutError):
+            return True
+        return bool(info.num_pending)
 
     async def _stream(self, config: api.StreamConfig) -> None:
         try:
@@ -228,10 +234,6 @@ async def _flush_and_close(nc: Client) -> None:
 
 async def _report(error: Exception) -> None:
     _log.warning("NATS: %s", type(error).__name__)
-
-
-async def _disconnected() -> None:
-    _log.warning("disconnected from NATS")
 
 
 async def _reconnected() -> None:

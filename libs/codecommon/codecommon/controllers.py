@@ -38,7 +38,7 @@ class HostClients:
             max_in_flight=settings.max_in_flight,
             max_per_workspace=settings.max_in_flight_per_workspace,
         )
-        self.service.started()
+        self.service.ready()
         await runtime.run(self.service.stopping)
 
 

@@ -47,17 +47,18 @@ class KeyedMutex:
 
 
 class ReplicaLock:
-    """A lock entry in ``CODE_LOCKS``. ``lost`` is true once it could not be renewed for ten seconds."""
+    """A lock entry in ``CODE_LOCKS``. ``lost`` is true once it could not be renewed for ``lost_after`` seconds."""
 
-    def __init__(self, bucket: KeyValue, key: str, revision: int) -> None:
+    def __init__(self, bucket: KeyValue, key: str, revision: int, lost_after: float = LOST_AFTER_SECONDS) -> None:
         self._bucket = bucket
         self._key = key
         self._revision = revision
+        self._lost_after = lost_after
         self._renewed = time.monotonic()
 
     @property
     def lost(self) -> bool:
-        return time.monotonic() - self._renewed > LOST_AFTER_SECONDS
+        return time.monotonic() - self._renewed > self._lost_after
 
     async def renew(self) -> None:
         """Extend the entry by its TTL; a failure only shows in ``lost`` after a while."""
@@ -74,10 +75,10 @@ class ReplicaLock:
 _HOLDER: Final = uuid.uuid4().hex.encode()
 
 
-async def acquire(bucket: KeyValue, key: str) -> ReplicaLock:
+async def acquire(bucket: KeyValue, key: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
     """Take the lock of an object; raises ``Taken`` when another replica has it."""
     try:
         revision = await bucket.create(key, _HOLDER)
     except KeyWrongLastSequenceError:
         raise Taken from None
-    return ReplicaLock(bucket, key, revision)
+    return ReplicaLock(bucket, key, revision, lost_after)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 from codecommon import conditions
-from codecommon.api.kinds import Kind
+from codecommon.api.kinds import Kind, children_of
 from codecommon.api.meta import BaseStatus, Resource, Wire
 from codecommon.endpoints import EXPORT_NAME
 from codecommon.errors import Interruption, NotReady, Retryable, Terminal
@@ -88,10 +88,21 @@ class Pass(Generic[T]):
         except Gone:
             return
 
+    async def confirm_wanted(self) -> None:
+        """The guard before a create on the host that no write of this pass guards; raises as ``confirm_deleting``."""
+        await self._confirm(deleting=False)
+
     async def confirm_deleting(self) -> None:
-        """A live read that shows this uid with a deletionTimestamp: the guard before anything is deleted on the host."""
+        """A live read that shows this uid with a deletionTimestamp: the guard before anything is deleted on the host.
+
+        Raises ``Superseded`` when that or the spec is another by now, ``Gone`` when the object is gone.
+        """
+        await self._confirm(deleting=True)
+
+    async def _confirm(self, *, deleting: bool) -> None:
+        decided_on = self.object.metadata.generation
         await self.reload()
-        if not self.object.deleting:
+        if self.object.deleting is not deleting or self.object.metadata.generation != decided_on:
             raise Superseded
 
     async def reload(self) -> None:
@@ -117,21 +128,33 @@ class Pass(Generic[T]):
         return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
 
     async def require_no_referrers(self, children: tuple[Kind, ...]) -> None:
-        """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one."""
-        found: list[str] = []
-        for kind in children:
-            selector = f"spec.{kind.reference}={self.object.name}"
-            found += [
-                f"{kind.kind}/{raw['metadata']['name']}"
-                for raw in await self.objects.list(kind.resource, field_selector=selector)
-                if kind.finalizer in raw["metadata"].get("finalizers", ())
-            ]
+        """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one.
+
+        Directly, or through one without our finalizer, which may have been taken off by others.
+        """
+        found = await self._referrers(children, self.object.name)
         if found:
             more = f" and {len(found) - _SHOWN_REFERRERS} more" if len(found) > _SHOWN_REFERRERS else ""
             shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
             raise NotReady("DeletionBlocked", f"kept until these are deleted: {shown}{more}")
 
+    async def _referrers(self, kinds: tuple[Kind, ...], name: str) -> list[str]:
+        found: list[str] = []
+        for kind in kinds:
+            for raw in await self.objects.list(kind.resource, field_selector=f"spec.{kind.reference}={name}"):
+                metadata = raw["metadata"]
+                if kind.finalizer in metadata.get("finalizers", ()):
+                    found.append(f"{kind.kind}/{metadata['name']}")
+                else:
+                    found += await self._referrers(children_of(kind.resource), metadata["name"])
+        return found
+
     # ---- status
+
+    def learns_from(self, result: Ready | Interruption) -> bool:
+        """Whether ``result`` brings a status field, such as an id from the host, that is not stored yet."""
+        stored: JsonObject = self._raw.get("status") or {}
+        return any(stored.get(name) != value for name, value in result.status.items())
 
     async def commit(self, result: Ready | Interruption, now: datetime) -> None:
         """Write what ``result`` says into status, if that changes anything.
@@ -139,9 +162,9 @@ class Pass(Generic[T]):
         A conflict is answered by reading again and writing the same result: what the host told us is never dropped.
         Raises ``Gone``, or the last ``Superseded`` after three attempts.
         """
-        generation = self.object.metadata.generation
+        generation, requested = self.object.metadata.generation, self.object.reconcile_requested_at
         for attempt in range(1, _STATUS_ATTEMPTS + 1):
-            patch = self._status_patch(result, generation, now)
+            patch = self._status_patch(result, generation, requested, now)
             if not patch:
                 return
             try:
@@ -170,13 +193,15 @@ class Pass(Generic[T]):
             # The pass itself will meet the same and deal with it.
             return
 
-    def _status_patch(self, result: Ready | Interruption, generation: int, now: datetime) -> JsonObject:
+    def _status_patch(
+        self, result: Ready | Interruption, generation: int, requested: str | None, now: datetime
+    ) -> JsonObject:
         status: BaseStatus = self.object.status
         wanted: JsonObject = dict(result.status)
         if not isinstance(result, Retryable):
             wanted["observedGeneration"] = generation
-            if self.object.reconcile_requested_at is not None:
-                wanted["lastHandledReconcileAt"] = self.object.reconcile_requested_at
+            if requested is not None:
+                wanted["lastHandledReconcileAt"] = requested
         # An interruption says nothing about the kind's other conditions unless it names them.
         owned = self._owned if isinstance(result, Ready | Terminal) else _KEPT_WITHOUT_SUMMARY
         wanted["conditions"] = _dump(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -42,11 +43,9 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
-_FETCH_SECONDS: Final = 2.0
-_ANNOUNCE_AFTER_SECONDS: Final = 2.0
 _DECIDE_AGAIN: Final = 3
-_SET_ASIDE_SECONDS: Final = 600.0
 _LONGEST_AFTER: Final = timedelta(hours=1)
+_UNFORESEEN_AFTER: Final = timedelta(seconds=30)
 # The answers of kcp that say "not now", as opposed to "not so".
 _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
 
@@ -65,6 +64,21 @@ class Controller(Generic[T]):
     parse: type[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The periods of a runtime, in seconds.
+
+    ``fetch``: how long one request for a message waits. ``announce_after``: a pass that takes longer says so in status.
+    ``renew`` and ``lost_after``: of locks. ``set_aside``: how long a message rests that keeps ending its process.
+    """
+
+    fetch: float = 2.0
+    announce_after: float = 2.0
+    renew: float = locks.RENEW_SECONDS
+    lost_after: float = locks.LOST_AFTER_SECONDS
+    set_aside: float = 600.0
 
 
 @dataclass(slots=True, eq=False)
@@ -89,16 +103,19 @@ class Runtime:
         max_in_flight: int,
         max_per_workspace: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
     ) -> None:
         self._service = service
         self._controllers = {c.kind.resource: c for c in controllers}
         self._bus = bus
         self._kcp = kcp
         self._now = now
+        self._timing = timing or Timing()
         self._known = KnownEndpoints(kcp)
         self._limits: dict[Lane, int] = {"events": max_in_flight, "resync": max(1, max_in_flight // 4)}
         self._shares = Shares(max_per_workspace)
-        self._backoff = Backoff()
+        self._backoff = backoff or Backoff()
         self._lock_backoff = Backoff(0.25, 5.0)
         self._mutex = locks.KeyedMutex()
         self._in_flight: dict[Lane, set[_InFlight]] = {"events": set(), "resync": set()}
@@ -117,9 +134,14 @@ class Runtime:
                     fetching.create_task(
                         self._lane(lane, subscription, lock_bucket, strikes, group, stopping), name=f"{lane}-lane"
                     )
-            while any(self._in_flight.values()):
+            while not self.idle:
                 await self._slot_change()
             heartbeat.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight."""
+        return not any(self._in_flight.values())
 
     # ---- taking messages
 
@@ -136,18 +158,24 @@ class Runtime:
             if not self._has_room(lane):
                 await self._slot_change()
                 continue
-            msg = await bus_module.fetch_one(subscription, _FETCH_SECONDS)
+            if lane == "resync" and await self._bus.has_waiting_events(self._service):
+                await asyncio.sleep(self._timing.fetch)
+                continue
+            msg = await bus_module.fetch_one(subscription, self._timing.fetch)
             if msg is None:
                 continue
-            if stopping.is_set():
-                await msg.nak()
-                return
+            if stopping.is_set() or not self._has_room(lane):
+                await self._put_back(msg)
+                continue
             self._start(lane, msg, lock_bucket, strikes, group)
 
     def _has_room(self, lane: Lane) -> bool:
-        """Drift gets a quarter of the slots at most, and only those that nothing else wants."""
+        """Drift gets a quarter of the slots at most, and never the one that the next event is asked for with."""
         total = sum(len(entries) for entries in self._in_flight.values())
-        return total < self._limits["events"] and len(self._in_flight[lane]) < self._limits[lane]
+        limit = self._limits["events"]
+        if lane == "resync":
+            return total < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]
+        return total < limit
 
     async def _slot_change(self) -> None:
         self._changed.clear()
@@ -167,57 +195,70 @@ class Runtime:
     async def _heartbeat(self) -> None:
         """Keeps the messages and locks of living handlers; ends a handler whose lock another may have by now."""
         while True:
-            await asyncio.sleep(locks.RENEW_SECONDS)
-            for entries in self._in_flight.values():
-                for entry in list(entries):
-                    if entry.lock is not None and entry.lock.lost and entry.task is not None:
-                        _log.warning("lost the lock of an object at work; its handler is stopped")
-                        entry.task.cancel("lock lost")
-                        continue
-                    try:
-                        await entry.msg.in_progress()
-                        if entry.lock is not None:
-                            await entry.lock.renew()
-                    except (NatsError, TimeoutError):
-                        continue
+            await asyncio.sleep(self._timing.renew)
+            # All at once: while NATS does not answer, none may wait for the others' time-outs to learn that its lock is lost.
+            await asyncio.gather(*(self._keep(entry) for entries in self._in_flight.values() for entry in entries))
+
+    async def _keep(self, entry: _InFlight) -> None:
+        if entry.lock is not None and entry.lock.lost and entry.task is not None:
+            _log.warning("lost the lock of an object at work; its handler is stopped")
+            entry.task.cancel("lock lost")
+            return
+        with suppress(NatsError, TimeoutError):
+            async with asyncio.timeout(self._timing.renew / 2):
+                await entry.msg.in_progress()
+                if entry.lock is not None:
+                    await entry.lock.renew()
 
     # ---- one message
 
     async def _handle(self, lane: Lane, entry: _InFlight, lock_bucket: KeyValue, strikes: Strikes) -> None:
         msg = entry.msg
         try:
-            event = ObjectEvent.decode(msg.data)
-        except UndecodableEvent as error:
-            await self._bus.bury(msg, str(error))
-            return
-        delay = self._shares.delay(event.cluster)
-        if delay is not None:
-            await self._settle(lane, msg, delay)
-            return
-        with (
-            self._shares.running(event.cluster),
-            logs.bind(kind=self._controllers[event.resource].kind.kind, cluster=event.cluster, name=event.name),
-            telemetry.consume(msg, event),
-        ):
-            strike = await strikes.before(msg, event)
-            if strike.out:
-                _log.error(
-                    "handling this object ended its process %d times; it is set aside for %d s",
-                    strike.count,
-                    _SET_ASIDE_SECONDS,
-                )
-                await self._settle(lane, msg, _SET_ASIDE_SECONDS)
+            try:
+                event = _decode(msg)
+            except UndecodableEvent as error:
+                await self._bus.bury(msg, str(error))
                 return
-            delay = await self._exclusively(entry, event, lock_bucket)
-            await self._settle(lane, msg, delay)
-            await strike.clear()
+            delay = self._shares.delay(event.cluster)
+            if delay is not None:
+                await self._settle(lane, msg, delay)
+                return
+            with (
+                self._shares.running(event.cluster),
+                logs.bind(kind=self._controllers[event.resource].kind.kind, cluster=event.cluster, name=event.name),
+                telemetry.consume(msg, event),
+            ):
+                await self._event(lane, entry, event, lock_bucket, strikes)
+        except (NatsError, TimeoutError) as error:
+            # Unsettled: delivered again after ack_wait, and handling twice is safe.
+            _log.warning("NATS does not answer: %s", type(error).__name__)
 
-    async def _exclusively(self, entry: _InFlight, event: ObjectEvent, lock_bucket: KeyValue) -> float | None:
+    async def _event(
+        self, lane: Lane, entry: _InFlight, event: ObjectEvent, lock_bucket: KeyValue, strikes: Strikes
+    ) -> None:
+        msg = entry.msg
+        strike = await strikes.before(msg, event)
+        if strike.out:
+            _log.error(
+                "handling this object ended its process %d times; it is set aside for %d s",
+                strike.count,
+                self._timing.set_aside,
+            )
+            await self._settle(lane, msg, self._timing.set_aside)
+            return
+        delay = await self._exclusively(lane, entry, event, lock_bucket)
+        await self._settle(lane, msg, delay)
+        await strike.clear()
+
+    async def _exclusively(
+        self, lane: Lane, entry: _InFlight, event: ObjectEvent, lock_bucket: KeyValue
+    ) -> float | None:
         """Handle under the object's mutex and lock. Returns None for ack, or the seconds after which to deliver again."""
         key = entry.msg.subject.split(".", 2)[2]
         async with self._mutex.hold(key):
             try:
-                lock = await locks.acquire(lock_bucket, key)
+                lock = await locks.acquire(lock_bucket, key, self._timing.lost_after)
             except locks.Taken:
                 return self._lock_backoff.failed(key)
             except (NatsError, TimeoutError):
@@ -225,7 +266,7 @@ class Runtime:
             self._lock_backoff.succeeded(key)
             entry.lock = lock
             try:
-                return await self._object(event)
+                return await self._object(lane, event)
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if not lock.lost or current is None:
@@ -235,7 +276,7 @@ class Runtime:
             finally:
                 await lock.release()
 
-    async def _object(self, event: ObjectEvent) -> float | None:
+    async def _object(self, lane: Lane, event: ObjectEvent) -> float | None:
         controller = self._controllers[event.resource]
         started = time.monotonic()
         result = "Error"
@@ -251,7 +292,7 @@ class Runtime:
                 return None
             run = self._pass(controller, event, raw)
             with logs.bind(generation=run.object.metadata.generation):
-                outcome = await self._decide(controller, run)
+                outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
                 return self._delay(event, outcome)
         except _KCP_UNAVAILABLE as error:
@@ -260,6 +301,9 @@ class Runtime:
         except KcpError as error:
             _log.warning("kcp refused: %s", error)
             return max(self._backoff.failed(event.uid), error.retry_after or 0)
+        except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
+            _log.exception("handling failed")
+            return self._backoff.jitter(_UNFORESEEN_AFTER.total_seconds())
         finally:
             RECONCILE_RESULTS.labels(controller.kind.kind, result).inc()
             RECONCILE_SECONDS.labels(controller.kind.kind).observe(time.monotonic() - started)
@@ -275,7 +319,7 @@ class Runtime:
         except NotFound:
             return None
 
-    async def _decide(self, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption | None:
+    async def _decide(self, lane: Lane, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption | None:
         """Reconcile and commit, deciding again when somebody else wrote in between. None: the object is gone."""
         try:
             for _ in range(_DECIDE_AGAIN):
@@ -284,10 +328,11 @@ class Runtime:
                 if run.object.paused and not run.object.deleting:
                     return Released()
                 try:
-                    result = await self._reconcile(controller, run)
+                    result = await self._reconcile(lane, controller, run)
                     if isinstance(result, Released):
                         await run.release()
-                    else:
+                    elif lane == "events" or not isinstance(result, Retryable) or run.learns_from(result):
+                        # A drift pass that cannot be done now is done at its next turn, and is nobody's concern until then.
                         await run.commit(result, self._now())
                 except Superseded:
                     await run.reload()
@@ -297,8 +342,8 @@ class Runtime:
             return None
         return Retryable("Conflict", "the object is being written by others; trying again")
 
-    async def _reconcile(self, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption:
-        announcing = asyncio.create_task(self._announce_when_long(run))
+    async def _reconcile(self, lane: Lane, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption:
+        announcing = asyncio.create_task(self._announce_when_long(lane, run))
         try:
             return await controller.reconciler.reconcile(run)
         except Interruption as interruption:
@@ -307,14 +352,19 @@ class Runtime:
             raise
         except Exception as error:  # noqa: BLE001 - the top-level handler of a pass: what we do not understand is retryable
             _log.exception("reconciling failed")
-            return Retryable("InternalError", f"{type(error).__name__}; the log of {self._service} says more")
+            return Retryable(
+                "InternalError",
+                f"{type(error).__name__}; the log of {self._service} says more",
+                after=_UNFORESEEN_AFTER,
+            )
         finally:
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)
 
-    async def _announce_when_long(self, run: Pass[Any]) -> None:
-        await asyncio.sleep(_ANNOUNCE_AFTER_SECONDS)
-        await run.announce("Progressing", "working on it", self._now())
+    async def _announce_when_long(self, lane: Lane, run: Pass[Any]) -> None:
+        await asyncio.sleep(self._timing.announce_after)
+        if lane == "events":
+            await run.announce("Progressing", "working on it", self._now())
 
     # ---- settling
 
@@ -335,11 +385,19 @@ class Runtime:
 
     async def _settle(self, lane: Lane, msg: Msg, delay: float | None) -> None:
         """Ack, or put back. A resync message is always acked: its next turn comes by itself."""
-        try:
-            if delay is None or lane == "resync":
-                await msg.ack()
-            else:
-                await msg.nak(delay=delay)
-        except (NatsError, TimeoutError):
-            # Unsettled: delivered again after ack_wait, and handling twice is safe.
-            _log.warning("could not settle a message")
+        if delay is None or lane == "resync":
+            await msg.ack()
+        else:
+            await msg.nak(delay=delay)
+
+    async def _put_back(self, msg: Msg) -> None:
+        """Give a message back that was not looked at."""
+        with suppress(NatsError, TimeoutError):
+            await msg.nak()
+
+
+def _decode(msg: Msg) -> ObjectEvent:
+    event = ObjectEvent.decode(msg.data)
+    if event.subject != msg.subject:
+        raise UndecodableEvent("its subject is that of another object")
+    return event

@@ -1,9 +1,12 @@
+import asyncio
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from aiohttp import web
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -74,3 +77,57 @@ def test_without_an_endpoint_no_sdk_is_loaded() -> None:
         "sys.exit(any(name.startswith('opentelemetry.sdk.trace') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+EXPORTING = """
+import sys, time
+from codecommon import telemetry
+from codecommon.settings import ServiceSettings
+from opentelemetry import trace
+stop = telemetry.setup("watcher", ServiceSettings.load().telemetry)
+with trace.get_tracer("t").start_as_current_span("work"):
+    pass
+before = time.monotonic()
+stop()
+print(time.monotonic() - before)
+"""
+
+
+async def export_to(port: int) -> float:
+    """Export a span from a process of its own; returns how many seconds its end took."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", EXPORTING),
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(60):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    return float(out)
+
+
+async def test_spans_reach_the_collector_with_the_name_of_the_service() -> None:
+    received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    async def collect(request: web.Request) -> web.Response:
+        await received.put((request.path, await request.read()))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", collect)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await export_to(runner.addresses[0][1])
+    await runner.cleanup()
+
+    path, body = received.get_nowait()
+    assert path == "/v1/traces"
+    assert b"service.name" in body
+    assert b"watcher" in body
+
+
+async def test_a_collector_that_does_not_answer_delays_the_end_by_a_second_at_most() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert await export_to(silent.getsockname()[1]) < 2

@@ -1,9 +1,8 @@
 """Entry point of access-svc."""
 
+from access_svc import app
 from codecommon.service import run
 from codecommon.settings import ServiceSettings
-
-from access_svc import app
 
 
 def main() -> None:

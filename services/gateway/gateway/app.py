@@ -9,8 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import uvicorn
-from codecommon.service import Service, cannot_listen
 
+from codecommon.service import Service, cannot_listen
 from gateway.heartbeat import HubHeartbeat
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings

@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 import orjson
+
 from codecommon.secrets import SecretValue
 
 _log = logging.getLogger(__name__)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from codecommon.health import Readiness
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.routing import Route
+
+from codecommon.health import Readiness
 
 
 def build_app(readiness: Readiness) -> FastAPI:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from codecommon.settings import Exactly, Port, Secret, ServiceSettings
 from pydantic import BeforeValidator, Field, StringConstraints
+
+from codecommon.settings import Exactly, Port, Secret, ServiceSettings
 
 
 def _http_url(value: object) -> object:

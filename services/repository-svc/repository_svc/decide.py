@@ -188,14 +188,14 @@ def _may_change_visibility(repo: Repository, seen: HostRepository, origin: Origi
     return origin == "Created" and _WIDTH[wanted] < _WIDTH[seen.visibility]
 
 
-def baseline_after(repo: Repository, origin: Origin) -> int | None:
+def baseline_after(repo: Repository, seen: HostRepository, origin: Origin) -> int | None:
     """The generation whose settings count as found: set when a repository is adopted or taken over, then kept.
 
     An object that today's provider left and that was edited since is at a later generation than the one it observed.
     """
-    if repo.status.origin is not None:
-        return repo.status.baseline_generation
-    if repo.status.repo_id is not None:
+    if repo.status.repo_id == seen.id:
+        if repo.status.origin is not None:
+            return repo.status.baseline_generation
         return repo.status.observed_generation or repo.metadata.generation
     return repo.metadata.generation if origin == "Adopted" else None
 
@@ -230,7 +230,9 @@ def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> Repository
 def status_of(
     repo: Repository, seen: HostRepository, origin: Origin, host: str, owner: str, baseline: int | None
 ) -> dict[str, Any]:
-    """Status fields by wire name. ``visibility`` stays what it was while an edit of it cannot be sent."""
+    """Status fields by wire name. ``visibility`` stays what it was while an edit of it cannot be sent; what was wanted before
+    the repository became ours is no edit."""
+    unsent_edit = seen.archived and repo.status.origin is not None
     return {
         "repoID": seen.id,
         "htmlURL": seen.html_url,
@@ -240,7 +242,7 @@ def status_of(
         "host": host,
         "owner": repo.status.owner or owner,
         "baselineGeneration": baseline,
-        "visibility": repo.status.visibility if seen.archived else repo.spec.visibility,
+        "visibility": repo.status.visibility if unsent_edit else repo.spec.visibility,
     }
 
 
@@ -293,11 +295,11 @@ def stored_claim(repo: Repository) -> datetime | None:
 
 
 def origin_of(repo: Repository, seen: HostRepository) -> Origin:
-    """Who made it: what status records; else the claim; today's provider recorded nothing, and what is not older than the
-    object counts as made by it."""
-    if repo.status.origin is not None:
-        return repo.status.origin
-    if repo.status.repo_id is not None:
+    """Who made it: what status records of this id; else the claim. Today's provider recorded nothing, and what is not older
+    than the object counts as made by it."""
+    if repo.status.repo_id == seen.id:
+        if repo.status.origin is not None:
+            return repo.status.origin
         return "Created" if seen.created_at >= repo.metadata.creation_timestamp else "Adopted"
     claim = stored_claim(repo)
     return "Created" if claim is not None and claim <= seen.created_at <= claim + CLAIM_WINDOW else "Adopted"

@@ -67,7 +67,7 @@ class RepositoryReconciler:
         claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
         if claimed_before:
             # Then no write guards the create, and a live read must.
-            await run.reload()
+            await run.confirm_wanted()
         await run.hold({CREATE_CLAIM: decision.claim})
         try:
             return decide.Keep(await host.ensure_repository(request), "Created")
@@ -87,7 +87,7 @@ class RepositoryReconciler:
         """Bring the settings in line and report what the host shows."""
         repo = await run.hold()
         seen = keep.seen
-        baseline = decide.baseline_after(repo, keep.origin)
+        baseline = decide.baseline_after(repo, seen, keep.origin)
         settings = decide.decide_settings(repo, seen, keep.origin, baseline)
         changes, conditions = settings.changes, list(settings.conditions)
         try:
@@ -99,9 +99,11 @@ class RepositoryReconciler:
             if changes != RepositoryChanges():
                 seen = await host.update_repository(seen.id, changes)
         except Interruption as interruption:
-            # What is known of the repository is kept; its settings are not, so that they are compared again.
+            # What is known of the repository is kept; an edit of its visibility was not sent and stays one.
             known = decide.status_of(repo, seen, keep.origin, host.host, owner, baseline)
-            interruption.status = {**known, "visibility": repo.status.visibility, **interruption.status}
+            if settings.changes.visibility is not None:
+                known["visibility"] = repo.status.visibility
+            interruption.status = {**known, **interruption.status}
             raise
         if seen.archived:
             conditions.append(decide.ARCHIVED)

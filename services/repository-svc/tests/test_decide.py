@@ -204,23 +204,19 @@ def test_bound(case: Bound) -> None:
 
 # ---- identity
 
+PINNED = repo(status={**OURS, "host": "git.example", "owner": "octocat"})
+LEFT_A_URL = repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"})
 IDENTITY = {
     "nothing pinned yet: any host and owner will do": (repo(), "git.example", "octocat", True),
-    "the same host and owner": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example", "octocat", True),
-    "the same in other letters": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "Git.Example", "OctoCat", True),
-    "another host": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "ghe.example", "octocat", False),
-    "another port": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example:8443", "octocat", False),
-    "another owner": (repo(status={**OURS, "host": "git.example", "owner": "octocat"}), "git.example", "acme", False),
-    "today's provider left a URL: its host counts": (
-        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "ghe.example", "octocat", False,
-    ),
-    "today's provider left a URL: its owner counts": (
-        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "git.example", "acme", False,
-    ),
-    "today's provider left a URL that agrees": (
-        repo(status={**LEGACY, "htmlURL": "https://git.example/octocat/site"}), "git.example", "octocat", True,
-    ),
-}  # fmt: skip
+    "the same host and owner": (PINNED, "git.example", "octocat", True),
+    "the same in other letters": (PINNED, "Git.Example", "OctoCat", True),
+    "another host": (PINNED, "ghe.example", "octocat", False),
+    "another port": (PINNED, "git.example:8443", "octocat", False),
+    "another owner": (PINNED, "git.example", "acme", False),
+    "today's provider left a URL: its host counts": (LEFT_A_URL, "ghe.example", "octocat", False),
+    "today's provider left a URL: its owner counts": (LEFT_A_URL, "git.example", "acme", False),
+    "today's provider left a URL that agrees": (LEFT_A_URL, "git.example", "octocat", True),
+}
 
 
 @pytest.mark.parametrize(("pinned", "host", "owner", "allowed"), IDENTITY.values(), ids=IDENTITY)
@@ -278,12 +274,14 @@ def test_the_same_id_on_another_host_is_another_repository() -> None:
 
 # ---- settings
 
+NO_CHANGES = RepositoryChanges()
+
 
 @dataclass(frozen=True)
 class Settings:
     repo: Repository
     seen: HostRepository
-    changes: RepositoryChanges = RepositoryChanges()
+    changes: RepositoryChanges = NO_CHANGES
     wants_branch: str | None = None
     differing: tuple[str, ...] = ()
     """The names of the settings that are reported as different and left alone."""
@@ -374,7 +372,7 @@ SETTINGS = {
 @pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
 def test_settings(case: Settings) -> None:
     origin = decide.origin_of(case.repo, case.seen)
-    baseline = decide.baseline_after(case.repo, origin)
+    baseline = decide.baseline_after(case.repo, case.seen, origin)
     decided = decide.decide_settings(case.repo, case.seen, origin, baseline)
     assert decided.changes == case.changes
     assert decided.wants_branch == case.wants_branch
@@ -390,12 +388,16 @@ BASELINES = {
     "taken over from a status without a generation: this one": (repo(generation=3, status=LEGACY), "Created", 3),
     "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), "Created", 2),
     "on record as none: kept": (repo(generation=5, status=OURS), "Created", None),
+    "adopted: this one": (repo(generation=2), "Adopted", 2),
+    "adopted in place of one that is gone: this one": (
+        repo(generation=5, status={"repoID": "6", "origin": "Created"}), "Adopted", 5,
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("object_", "origin", "wanted"), BASELINES.values(), ids=BASELINES)
 def test_baseline(object_: Repository, origin: Any, wanted: int | None) -> None:
-    assert decide.baseline_after(object_, origin) == wanted
+    assert decide.baseline_after(object_, SEEN, origin) == wanted
 
 
 # ---- the request and the report

@@ -5,6 +5,7 @@ Everything else, annotations above all, is dropped here: ``kubectl apply`` leave
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from sys import intern
 from typing import Any, Final, TypeVar
@@ -22,6 +23,9 @@ from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
 T = TypeVar("T")
 
 _MARKS: Final = tuple(sorted(ACTED_ON_ANNOTATIONS))
+_DNS_NAME: Final = re.compile(r"[a-z0-9.-]{1,253}")
+"""What kcp lets be a name; no token has this shape, so that a garbled line cannot put one in the place of a name."""
+
 _IDENTITY: Final = ("repoID", "login", "host", "owner")
 """Status fields that say who an object is on the host; each kind has some of them."""
 
@@ -86,9 +90,12 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
 
 def _secret(raw: JsonObject) -> SecretEntry:
     metadata: JsonObject = raw["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    if not (_DNS_NAME.fullmatch(namespace) and _DNS_NAME.fullmatch(name)):
+        raise ValueError
     return SecretEntry(
         cluster=intern(metadata["annotations"][CLUSTER_ANNOTATION]),
-        key=SecretKey(intern(metadata["namespace"]), str(metadata["name"])),
+        key=SecretKey(intern(namespace), name),
         version=str(metadata["resourceVersion"]),
     )
 

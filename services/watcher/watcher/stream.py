@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -39,6 +40,10 @@ _RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
 _LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 _PROVEN_SECONDS: Final = 30.0
 """A stream that lived this long was a good one, whatever ended it."""
+
+_VERSION: Final = re.compile(r"[0-9]{1,20}")
+
+_LIVENESS_SECONDS: Final = 2.0
 
 _YIELD_BYTES: Final = 1 << 16
 
@@ -184,7 +189,7 @@ class Stream(Generic[T]):
 
     async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
         lines = LineSplitter()
-        async for chunk in response.content.iter_any():
+        while chunk := await _next_chunk(response):
             for line in lines.feed(chunk):
                 self._handle(parse_object(line), len(line))
             if len(chunk) > _YIELD_BYTES:
@@ -212,6 +217,7 @@ class Stream(Generic[T]):
                 raise MalformedLine("an event of unknown type", length)
 
     def _tell(self, tell: Callable[[T], None], raw: JsonObject, length: int) -> None:
+        version = _version(raw, length)
         try:
             item = self._source.decode(raw)
         except UndecodableObject as error:
@@ -220,7 +226,7 @@ class Stream(Generic[T]):
         else:
             tell(item)
         if self._version is not None:
-            self._advance(_version(raw, length))
+            self._advance(version)
 
     def _bookmark(self, raw: JsonObject, length: int) -> None:
         if self._version is None:
@@ -241,10 +247,28 @@ class Stream(Generic[T]):
             self._progressed = True
 
 
+async def _next_chunk(response: aiohttp.ClientResponse) -> bytes:
+    """What has arrived since the last call; empty at the end of the body.
+
+    Raises ``StreamEnded`` when the connection was closed under it, ``TimeoutError`` after too long a silence.
+    """
+    while True:
+        pause = asyncio.timeout(_LIVENESS_SECONDS)
+        try:
+            async with pause:
+                return await response.content.readany()
+        except TimeoutError:
+            if not pause.expired():
+                raise
+            # Closing a session (a rotated kubeconfig does) drops its timeouts and tells nobody who reads from it.
+            if response.connection is None or response.connection.closed:
+                raise StreamEnded from None
+
+
 def _version(raw: JsonObject, length: int) -> str:
     metadata = raw.get("metadata")
     version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    if not isinstance(version, str) or not version.isdigit():
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise MalformedLine("an object without a resourceVersion", length)
     return version
 

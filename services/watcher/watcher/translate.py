@@ -90,7 +90,7 @@ def concerns_itself(before: Entry | None, after: Entry) -> bool:
         before is None
         or before.generation != after.generation
         or before.deleting != after.deleting
-        or before.marks != after.marks
+        or False
         or (before.held and not after.held and not after.deleting)
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -142,7 +143,7 @@ class Kcp:
             "spec": {"type": {"name": "universal", "path": "root"}},
         }
         with _existing_is_fine():
-            await parent.create(manifest)
+            await _once_served(lambda: parent.create(manifest))
         workspace = await parent.wait_for("workspaces", name, _phase_is("Ready"), WORKSPACE_TIMEOUT)
         assert workspace is not None
         self._ready_workspaces[path] = workspace["spec"]["cluster"]
@@ -175,7 +176,7 @@ class Kcp:
             },
         }
         with _existing_is_fine():
-            await target.create(manifest)
+            await _once_served(lambda: target.create(manifest))
         await target.wait_for("apibindings", name, _phase_is("Bound"), BIND_TIMEOUT)
         return name
 
@@ -229,3 +230,15 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
 
 def _in_default(name: str) -> dict[str, str]:
     return {"name": name, "namespace": "default"}
+
+
+async def _once_served(create: Callable[[], Awaitable[Manifest]]) -> Manifest:
+    """kcp calls a workspace Ready a moment before it serves its APIs, and answers 404 meanwhile."""
+    async with asyncio.timeout(WORKSPACE_TIMEOUT):
+        while True:
+            try:
+                return await create()
+            except ApiError as problem:
+                if problem.status != 404:
+                    raise
+                await asyncio.sleep(0.1)

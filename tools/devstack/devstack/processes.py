@@ -151,7 +151,7 @@ class Process:
                     await self._process.wait()
         finally:
             # Unconditionally: children of the process may have outlived it.
-            pass
+            self._signal(signal.SIGKILL)
         await self._process.wait()
         self._process = None
 

@@ -68,7 +68,8 @@ def of_manifest(manifest: Manifest) -> Resource:
 
 def condition(manifest: Manifest, kind: str) -> dict[str, Any] | None:
     """The condition of that type in the object's status, or None."""
-    conditions = manifest.get("status", {}).get("conditions", [])
+    # A resource without conditions yet may have null for them.
+    conditions = (manifest.get("status") or {}).get("conditions") or []
     return next((entry for entry in conditions if entry["type"] == kind), None)
 
 
@@ -77,11 +78,10 @@ def is_ready(manifest: Manifest | None) -> bool:
     if manifest is None:
         return False
     ready = condition(manifest, "Ready")
-    return (
-        ready is not None
-        and ready["status"] == "True"
-        and ready.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
-    )
+    if ready is None or ready["status"] != "True":
+        return False
+    observed = ready.get("observedGeneration", manifest["status"].get("observedGeneration", 0))
+    return observed >= manifest["metadata"].get("generation", 0)
 
 
 def is_gone(manifest: Manifest | None) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from devstack.githubsim import SimControl
 from devstack.processes import Process
 
 START_TIMEOUT = 20.0
@@ -24,20 +26,26 @@ class SimulatorProcess:
             [sys.executable, "-m", "devstack.githubsim", "--port", "0"],
             log_file=folder / "githubsim.log",
         )
+        self._control: SimControl | None = None
+        self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self.process.start()
-        try:
+        async with AsyncExitStack() as exits:
+            await exits.enter_async_context(self.process)
             await self.process.wait_ready(self._announced, timeout=START_TIMEOUT)
-        except BaseException:
-            await self.process.stop()
-            raise
+            self._control = await exits.enter_async_context(SimControl(self.url))
+            self._exits = exits.pop_all()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.process.stop()
+        await self._exits.aclose()
+
+    @property
+    def control(self) -> SimControl:
+        assert self._control is not None, "enter the context first"
+        return self._control
 
     @property
     def authority(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from devstack.devhub import DevHub
 from devstack.kcp import Kcp
@@ -73,10 +73,15 @@ async def running_stack(
 
 async def enter_together(exits: AsyncExitStack, *managers: AbstractAsyncContextManager[object]) -> None:
     """Enters all at the same time; if one fails the others are left again and its own error is raised."""
+    await all_of(*(exits.enter_async_context(manager) for manager in managers))
+
+
+async def all_of(*work: Coroutine[Any, Any, object]) -> None:
+    """Runs all at the same time; the first error ends the others and is raised as itself, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
-            for manager in managers:
-                group.create_task(exits.enter_async_context(manager))
+            for one in work:
+                group.create_task(one)
     except BaseExceptionGroup as problems:
         raise first_of(problems) from None
 

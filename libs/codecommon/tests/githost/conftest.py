@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
 
@@ -33,6 +42,8 @@ class ScriptedHost:
     script: deque[bytes | None] = field(default_factory=deque)
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
+    tls: bool = False
 
     @property
     def name(self) -> str:
@@ -40,7 +51,7 @@ class ScriptedHost:
 
     @property
     def url(self) -> str:
-        return f"http://{self.name}"
+        return f"{'https' if self.tls else 'http'}://{self.name}"
 
     def answer(self, status: int, body: object = None, **headers: str) -> None:
         """Script a whole JSON answer; header names are written with ``_`` for ``-``."""
@@ -52,6 +63,7 @@ class ScriptedHost:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = self.connections
         self.connections += 1
+        self.open += 1
         try:
             while head := await _head(reader):
                 method, target, headers = head
@@ -68,6 +80,7 @@ class ScriptedHost:
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
+            self.open -= 1
             writer.close()
 
 
@@ -95,9 +108,9 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]]
     return method, target, headers
 
 
-@pytest.fixture
-async def scripted() -> AsyncIterator[ScriptedHost]:
-    host = ScriptedHost()
+@asynccontextmanager
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedHost]:
+    host = ScriptedHost(tls=tls is not None)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,7 +118,7 @@ async def scripted() -> AsyncIterator[ScriptedHost]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     host.port = server.sockets[0].getsockname()[1]
     yield host
     server.close()
@@ -113,3 +126,46 @@ async def scripted() -> AsyncIterator[ScriptedHost]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await server.wait_closed()
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedHost]:
+    async with serving() as host:
+        yield host
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """A host whose certificate an authority of its own has signed."""
+
+    host: ScriptedHost
+    authority: str
+
+
+@pytest.fixture
+async def private(tmp_path: Path) -> AsyncIterator[Private]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority and host")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    authority = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    encoded_key = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = tmp_path / "host.pem"
+    file.write_text(authority + encoded_key.decode())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    async with serving(context) as host:
+        yield Private(host, authority)

@@ -211,6 +211,30 @@ async def test_a_change_says_only_what_changes(scripted: Any, backend: GitBacken
     assert json.loads(scripted.seen[0].body) == {"description": "", "default_branch": "main"}
 
 
+@pytest.mark.parametrize("archived", [True, False])
+async def test_a_repository_is_not_archived_while_it_is_changed(
+    scripted: Any, backend: GitBackend, archived: bool
+) -> None:
+    for _ in range(2):
+        scripted.answer(200, OLD_SERVER)
+    await backend.update_repository("7", RepositoryChanges(description="d", archived=archived))
+    steps = [json.loads(request.body) for request in scripted.seen]
+    assert steps == (
+        [{"description": "d"}, {"archived": True}] if archived else [{"archived": False}, {"description": "d"}]
+    )
+
+
+@pytest.mark.parametrize("headers", [{}, {"X_OAuth_Scopes": "repo"}])
+async def test_a_refused_delete_names_its_scope_even_where_the_host_does_not(
+    scripted: Any, backend: GitBackend, headers: dict[str, str]
+) -> None:
+    scripted.answer(403, {"message": "Must have admin rights to Repository."}, **headers)
+    with pytest.raises(Terminal) as refused:
+        await backend.delete_repository("7")
+    assert refused.value.reason == "MissingPermission"
+    assert "the scope delete_repo" in refused.value.message
+
+
 async def test_an_internal_repository_is_not_asked_for_in_a_users_account(scripted: Any, backend: GitBackend) -> None:
     request = RepositoryRequest("octocat", "User", "web", "internal", "", auto_init=False)
     with pytest.raises(Terminal) as refused:
@@ -219,8 +243,11 @@ async def test_an_internal_repository_is_not_asked_for_in_a_users_account(script
     assert scripted.seen == []
 
 
-async def test_a_token_that_the_host_echoes_stays_out_of_the_message(scripted: Any, backend: GitBackend) -> None:
-    scripted.answer(422, {"message": f"Invalid request: Bearer {TOKEN}"})
+@pytest.mark.parametrize("status", [403, 422, 451])
+async def test_a_token_that_the_host_echoes_stays_out_of_the_message(
+    scripted: Any, backend: GitBackend, status: int
+) -> None:
+    scripted.answer(status, {"message": f"Invalid request: Bearer {TOKEN}", "errors": [TOKEN]})
     with pytest.raises(Terminal) as refused:
         await backend.ensure_repository(REQUEST)
     assert TOKEN not in str(refused.value)

@@ -158,6 +158,41 @@ async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> 
     assert scripted.seen[0].target == "http://ghe.example/api/v3/user"
 
 
+async def test_the_authority_in_a_bundle_is_trusted_by_those_who_name_it_and_by_nobody_else(
+    transport: HostTransport, private: Any
+) -> None:
+    where = AllowedHosts([private.host.name]).endpoint(private.host.url)
+    private.host.answer(200, {})
+    async with client(transport, where, private.authority) as http:
+        assert (await http.get("/user")).status_code == 200
+    async with client(transport, where) as http:
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            await http.get("/user")
+    assert len(private.host.seen) == 1
+
+
+async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport: HostTransport, private: Any) -> None:
+    where = AllowedHosts([private.host.name]).endpoint(private.host.url)
+    for _ in range(2):
+        private.host.answer(200, {})
+        async with client(transport, where, private.authority) as http:
+            await http.get("/user")
+    assert private.host.connections == 1
+
+
+async def test_connections_do_not_pile_up_over_the_hosts_that_tenants_name(scripted: Any) -> None:
+    stack = HostTransport(proxies=ProxyRules(http=scripted.url))
+    for number in range(100):
+        scripted.answer(200, {})
+        name = f"h{number}.example"
+        async with client(stack, AllowedHosts([name]).endpoint(f"http://{name}")) as http:
+            await http.get("/user")
+    async with asyncio.timeout(5):
+        while scripted.open > 64:
+            await asyncio.sleep(0)
+    await stack.aclose()
+
+
 @pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
 async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
     with pytest.raises(Terminal) as refused:

@@ -10,7 +10,7 @@ import httpx
 from githubkit import BaseAuthStrategy, GitHub, GitHubCore, Response
 from githubkit.exception import RequestError
 
-from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.errors import Retryable, Terminal
 from codecommon.githost.allow import AllowedHosts, HostEndpoint
 from codecommon.githost.backend import (
     Absent,
@@ -270,8 +270,7 @@ class GithubBackend:
             raise classify(answer, attempt, self._scrub)
         if isinstance(cause, httpx.HTTPError):
             raise unreachable(self.host, cause) from cause
-        if isinstance(cause, Interruption):
-            raise cause  # a layer of the transport has decided
+        # Decided by a layer of the transport, or a bug: either way not the host's answer.
         raise cause
 
     def _answer(self, response: httpx.Response) -> Answer:

@@ -28,7 +28,7 @@ Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 TIMEOUT: Final = httpx.Timeout(15, connect=5)
 # GitHub cuts a request after 10 s; a handler must not hang on a host that sends a byte now and then.
 _DEADLINE_SECONDS: Final = 20.0
-_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
+_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=100, keepalive_expiry=30)
 # A page of a hundred repositories is below 1 MiB; a longer answer is not one of GitHub's API.
 _LONGEST_ANSWER: Final = 16 * 1024 * 1024
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})

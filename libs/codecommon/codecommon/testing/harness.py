@@ -1,0 +1,108 @@
+"""A workspace, a git host and a reconciler in one place: state in, one pass, state out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar, cast
+
+from codecommon.api.meta import Resource
+from codecommon.bus import Bus
+from codecommon.errors import Interruption
+from codecommon.events import ObjectEvent, Versions
+from codecommon.githost.backend import HostTarget, Registry
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Outcome, Released
+from codecommon.passes import Gone, Pass, Superseded
+from codecommon.runtime import Controller
+from codecommon.sessions import Sessions
+from codecommon.testing.clock import Clock
+from codecommon.testing.objects import InMemoryKcp, workspace
+
+T = TypeVar("T", bound=Resource[Any, Any])
+
+NAMESPACE: Final = "default"
+_MOST_DECISIONS: Final = 3
+
+
+class RecordedEvents:
+    """Stands where a ``Bus`` is only published to."""
+
+    def __init__(self) -> None:
+        self.published: list[ObjectEvent] = []
+
+    async def publish(self, event: ObjectEvent) -> None:
+        self.published.append(event)
+
+
+class World:
+    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them."""
+
+    def __init__(self, host: StubBackend | None = None) -> None:
+        self.kcp = InMemoryKcp()
+        self.host = host or StubBackend()
+        self.sessions_opened = 0
+        self.bus = RecordedEvents()
+        self.clock = Clock()
+        self.objects = self.kcp.objects(workspace())
+        self.sessions = Sessions(
+            Registry({"github": self._open}),
+            kcp=self.kcp,
+            bus=cast(Bus, self.bus),
+            credentials_namespace=NAMESPACE,
+            clock=self.clock,
+        )
+
+    def _open(self, target: HostTarget) -> StubBackend:
+        self.sessions_opened += 1
+        return self.host.open(target)
+
+    def add(self, *objects: JsonObject) -> JsonObject:
+        """Put objects into the workspace; returns the last as stored."""
+        stored: JsonObject = {}
+        for raw in objects:
+            stored = self.kcp.add(raw)
+        return stored
+
+    def start(self, controller: Controller[T], name: str, versions: Versions | None = None) -> Pass[T]:
+        """A pass that has read the object as it is now."""
+        raw = self.kcp.stored(controller.kind.resource, name)
+        assert raw is not None, f"there is no {controller.kind.resource}/{name}"
+        return Pass(controller.kind, controller.parse, controller.owned, self.objects, raw, versions or Versions())
+
+    async def settle(
+        self, controller: Controller[T], name: str, run: Pass[T] | None = None
+    ) -> Outcome | Interruption | None:
+        """One pass with its commit, decided again after a conflict as the runtime does. None: the object is gone."""
+        run = run or self.start(controller, name)
+        try:
+            for _ in range(_MOST_DECISIONS):
+                try:
+                    return await self._decide(controller, run)
+                except Superseded:
+                    await run.reload()
+        except Gone:
+            return None
+        raise AssertionError(f"no decision about {name} in {_MOST_DECISIONS} attempts")
+
+    async def _decide(self, controller: Controller[T], run: Pass[T]) -> Outcome | Interruption:
+        result: Outcome | Interruption
+        try:
+            result = await controller.reconciler.reconcile(run)
+        except Interruption as interruption:
+            result = interruption
+        if isinstance(result, Released):
+            await run.release()
+        else:
+            await run.commit(result, datetime.now(UTC))
+        return result
+
+
+def conditions(raw: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Type → (status, reason) of a stored object's conditions."""
+    return {c["type"]: (c["status"], c["reason"]) for c in (raw.get("status") or {}).get("conditions", ())}
+
+
+def message(raw: Mapping[str, Any], type_: str = "Ready") -> str:
+    return next(c["message"] for c in raw["status"]["conditions"] if c["type"] == type_)

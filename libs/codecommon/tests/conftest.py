@@ -1,0 +1,37 @@
+"""A real nats-server for the whole run, and a fresh set of streams on it for each test; see `devstack.fixtures`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from codecommon import bus as bus_module
+from codecommon.bus import Bus
+from codecommon.settings import NatsSettings
+from devstack.nats import NatsServer
+
+STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
+BUCKETS = (bus_module.LOCKS, bus_module.LEASES, bus_module.STRIKES)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("devstack.fixtures")
+
+
+@pytest.fixture
+def nats_settings(nats_server: NatsServer) -> NatsSettings:
+    return NatsSettings(url=(nats_server.url,))
+
+
+@pytest_asyncio.fixture
+async def bus(nats_settings: NatsSettings) -> AsyncIterator[Bus]:
+    """A connection to a NATS that holds the streams, durables and buckets, all empty."""
+    async with Bus.connect(nats_settings) as connected:
+        await connected.declare()
+        yield connected
+        for stream in STREAMS:
+            await connected.js.delete_stream(stream)
+        for bucket in BUCKETS:
+            await connected.js.delete_key_value(bucket)

@@ -1,0 +1,259 @@
+"""Connection: state in, one pass, state out. The workspace and the host are in memory, everything between is real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from codecommon.api.connection import Connection
+from codecommon.api.kinds import API_VERSION, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
+from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.events import Versions
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Ready, Released
+from codecommon.runtime import Controller
+from codecommon.testing.builders import (
+    api_binding,
+    connection_object,
+    deleting,
+    repository_object,
+    secret_object,
+    validated_connection,
+)
+from codecommon.testing.harness import World, conditions, message
+from connection_svc.decide import VALIDATED
+from connection_svc.reconciler import ConnectionReconciler
+
+
+@pytest.fixture
+def world() -> World:
+    return World(StubBackend("octocat", organizations=["acme"], scopes=("repo",)))
+
+
+@pytest.fixture
+def controller(world: World) -> Controller[Connection]:
+    return Controller(CONNECTIONS, Connection, ConnectionReconciler(world.sessions), frozenset({VALIDATED}))
+
+
+def stored(world: World) -> JsonObject:
+    raw = world.kcp.stored("connections", "main")
+    assert raw is not None
+    return raw
+
+
+# ---- validation
+
+
+async def test_a_credential_that_works_is_reported_with_its_account(
+    world: World, controller: Controller[Connection]
+) -> None:
+    secret = world.add(secret_object())
+    world.add(connection_object())
+
+    assert isinstance(await world.settle(controller, "main"), Ready)
+
+    main = stored(world)
+    assert conditions(main) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
+    assert {name: main["status"][name] for name in ("login", "scopes", "host", "observedGeneration")} == {
+        "login": "octocat", "scopes": ["repo"], "host": "git.example", "observedGeneration": 1,
+    }  # fmt: skip
+    assert main["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    assert main["metadata"]["finalizers"] == [CONNECTIONS.finalizer]
+
+
+async def test_a_settled_connection_costs_no_write(world: World, controller: Controller[Connection]) -> None:
+    world.add(secret_object())
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    world.kcp.requests.clear()
+
+    await world.settle(controller, "main")
+
+    assert world.kcp.writes("connections") == []
+
+
+async def test_a_missing_secret_is_named_and_its_event_is_waited_for(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(connection_object(secretRef={"name": "nowhere", "namespace": "team", "key": "pat"}))
+
+    assert isinstance(await world.settle(controller, "main"), NotReady)
+
+    assert conditions(stored(world)) == {
+        "Ready": ("False", "CredentialUnavailable"),
+        "Reconciling": ("True", "CredentialUnavailable"),
+        "Validated": ("False", "CredentialUnavailable"),
+    }
+    assert "team/nowhere" in message(stored(world))
+    assert "'pat'" in message(stored(world))
+
+
+async def test_a_missing_key_is_named(world: World, controller: Controller[Connection]) -> None:
+    secret = world.add(secret_object(other="x"))
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    assert "'token'" in message(stored(world))
+    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+
+
+async def test_a_claim_that_was_not_accepted_says_what_to_do(world: World, controller: Controller[Connection]) -> None:
+    world.kcp.refused.add("secrets")
+    world.add(connection_object())
+
+    assert isinstance(await world.settle(controller, "main"), Terminal)
+
+    assert conditions(stored(world))["Ready"] == ("False", "SecretsClaimNotAccepted")
+    assert conditions(stored(world))["Validated"] == ("False", "CredentialUnavailable")
+    assert "APIBinding" in message(stored(world))
+
+
+REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
+    "the host refuses the token": (
+        "validate_connection",
+        Terminal("CredentialRejected", "401"),
+        {},
+        "CredentialRejected",
+    ),
+    "the owner does not exist": ("", None, {"owner": "nobody"}, "OwnerNotFound"),
+}
+
+
+@pytest.mark.parametrize(("method", "error", "spec", "reason"), REFUSED.values(), ids=REFUSED)
+async def test_what_the_user_must_correct_is_in_ready_and_validated(
+    world: World, controller: Controller[Connection], method: str, error: Any, spec: dict[str, Any], reason: str
+) -> None:
+    secret = world.add(secret_object())
+    world.add(connection_object(**spec))
+    if error is not None:
+        world.host.raise_next(method, error)
+
+    assert isinstance(await world.settle(controller, "main"), Terminal)
+
+    assert conditions(stored(world)) == {
+        "Ready": ("False", reason),
+        "Stalled": ("True", reason),
+        "Validated": ("False", "ValidationFailed"),
+    }
+    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+
+
+async def test_a_provider_that_is_not_known_is_the_third_reason(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(secret_object())
+    world.add(connection_object(provider="gitea"))
+    await world.settle(controller, "main")
+    assert conditions(stored(world))["Validated"] == ("False", "ProviderNotFound")
+
+
+async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(secret_object())
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    world.host.raise_next("validate_connection", Retryable("HostUnavailable", "502"))
+
+    assert isinstance(await world.settle(controller, "main"), Retryable)
+
+    assert conditions(stored(world)) == {
+        "Ready": ("True", "Reconciled"),
+        "Reconciling": ("True", "HostUnavailable"),
+        "Validated": ("True", "Validated"),
+    }
+
+
+async def test_a_recovered_connection_shows_nothing_of_its_failure(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    world.add(secret_object())
+
+    await world.settle(controller, "main")
+
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
+
+
+async def test_the_secret_is_read_at_the_version_of_the_event(world: World, controller: Controller[Connection]) -> None:
+    secret = world.add(secret_object())
+    world.add(connection_object())
+    version = secret["metadata"]["resourceVersion"]
+
+    await world.settle(controller, "main", world.start(controller, "main", Versions(secret=version)))
+
+    read = next(r for r in world.kcp.requests if r.resource == "secrets")
+    assert read.params == {"resourceVersion": version}
+
+
+# ---- deletion
+
+
+def held(kind: str, name: str, finalizers: list[str], **spec: Any) -> JsonObject:
+    metadata = {"name": name, "finalizers": finalizers}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+async def test_a_connection_that_nobody_needs_goes_without_a_call(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(deleting(validated_connection(), CONNECTIONS))
+    assert isinstance(await world.settle(controller, "main"), Released)
+    assert world.kcp.stored("connections", "main") is None
+
+
+async def test_a_connection_stays_while_a_repository_of_ours_refers_to_it(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(repository_object(metadata={"finalizers": [REPOSITORIES.finalizer]}))
+    world.add(deleting(validated_connection(), CONNECTIONS))
+
+    await world.settle(controller, "main")
+
+    assert conditions(stored(world))["Ready"] == ("False", "DeletionBlocked")
+    assert "Repository/site" in message(stored(world))
+
+
+async def test_a_connection_stays_while_a_child_of_its_repository_needs_it(
+    world: World, controller: Controller[Connection]
+) -> None:
+    """The repository itself may have lost our finalizer: the portal's applyYaml drops it."""
+    world.add(repository_object())
+    world.add(held("DeployKey", "key", [DEPLOY_KEYS.finalizer], repositoryRef="site"))
+    world.add(deleting(validated_connection(), CONNECTIONS))
+
+    await world.settle(controller, "main")
+
+    assert "DeployKey/key" in message(stored(world))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        repository_object(),
+        repository_object(metadata={"finalizers": ["somebody/else"]}),
+        repository_object(metadata={"finalizers": [REPOSITORIES.finalizer]}, connectionRef="other"),
+        held("DeployKey", "key", [DEPLOY_KEYS.finalizer], repositoryRef="elsewhere"),
+    ],
+    ids=["no finalizer", "another's finalizer", "another connection", "key of another repository"],
+)
+async def test_what_needs_no_clean_up_does_not_hold_a_connection(
+    world: World, controller: Controller[Connection], other: JsonObject
+) -> None:
+    world.add(other, deleting(validated_connection(), CONNECTIONS))
+    await world.settle(controller, "main")
+    assert world.kcp.stored("connections", "main") is None
+
+
+async def test_a_connection_goes_after_its_repositories_when_the_workspace_leaves(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(api_binding(terminating=True))
+    world.add(repository_object(metadata={"finalizers": [REPOSITORIES.finalizer]}))
+    world.add(deleting(validated_connection(), CONNECTIONS))
+    assert isinstance(await world.settle(controller, "main"), NotReady)
+
+    world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
+    assert isinstance(await world.settle(controller, "main"), Released)

@@ -1,0 +1,529 @@
+"""Repository: state in, one pass, state out. The workspace and the host are in memory, everything between is real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
+from codecommon.api.repository import Repository
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.githost.backend import AlreadyExists
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Ready
+from codecommon.runtime import Controller
+from codecommon.testing.builders import (
+    api_binding,
+    connection_object,
+    repository_object,
+    secret_object,
+    validated_connection,
+)
+from codecommon.testing.harness import World, conditions
+from repository_svc.decide import CONDITIONS
+from repository_svc.reconciler import RepositoryReconciler
+
+HELD = {"finalizers": [REPOSITORIES.finalizer]}
+SITE = {"host": "git.example", "owner": "octocat", "observedGeneration": 1}
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(StubBackend("octocat", organizations=["acme"]))
+    made.add(secret_object(), validated_connection())
+    return made
+
+
+@pytest.fixture
+def controller(world: World) -> Controller[Repository]:
+    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.sessions), CONDITIONS)
+
+
+def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
+    annotations = {CREATE_CLAIM: claim} if claim else {}
+    return {**HELD, "annotations": annotations, **metadata}
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stored(world: World, name: str = "site") -> JsonObject:
+    raw = world.kcp.stored("repositories", name)
+    assert raw is not None
+    return raw
+
+
+def drop_connection(world: World) -> None:
+    world.kcp.edit("connections", "main", {"metadata": {"finalizers": None}})
+    world.kcp.remove("connections", "main")
+
+
+def made(world: World) -> list[str]:
+    """What was done to the host, in order."""
+    return [method for method, _ in world.host.writes]
+
+
+def a_host_call_fails_the_test(world: World) -> None:
+    unexpected = AssertionError("the host was called")
+    for method in ("find_repository", "get_repository", "get_owner_kind", "ensure_repository", "has_branch"):
+        world.host.raise_next(method, unexpected)
+
+
+# ---- creating
+
+
+async def test_a_new_object_is_claimed_then_made_then_reported(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(description="hello", autoInit=True))
+    made_before: list[list[str]] = []
+    world.kcp.before.append(lambda request: made_before.append(made(world)) if request.writes else None)
+
+    assert isinstance(await world.settle(controller, "site"), Ready)
+
+    claim, status = world.kcp.writes("repositories")
+    assert claim.subresource == ""
+    assert claim.body["metadata"]["finalizers"] == [REPOSITORIES.finalizer]
+    assert CREATE_CLAIM in claim.body["metadata"]["annotations"]
+    assert status.subresource == "status"
+    assert made_before == [[], ["ensure_repository"]], "the claim is stored before the host is written to"
+    site = stored(world)
+    repo_id = next(iter(world.host.repositories))
+    assert {name: site["status"][name] for name in ("repoID", "host", "owner", "origin", "observedGeneration")} == {
+        "repoID": repo_id, "host": "git.example", "owner": "octocat", "origin": "Created", "observedGeneration": 1,
+    }  # fmt: skip
+    assert conditions(site) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_a_settled_object_costs_no_write(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object(description="hello", visibility="private"))
+    await world.settle(controller, "site")
+    world.kcp.requests.clear()
+    world.host.writes.clear()
+
+    await world.settle(controller, "site")
+
+    assert world.kcp.writes("repositories") == []
+    assert made(world) == []
+
+
+async def test_a_repository_made_before_a_crash_is_ours_and_not_made_twice(
+    world: World, controller: Controller[Repository]
+) -> None:
+    claimed = ago(5)
+    world.host.add_repository("octocat", "site")
+    world.add(repository_object(metadata=held(claim=claimed)))
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["origin"] == "Created"
+    assert made(world) == []
+
+
+async def test_an_answered_422_withdraws_the_claim(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object())
+    world.host.raise_next("ensure_repository", AlreadyExists("octocat/site"))
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Retryable)
+    assert result.reason == "NameTaken"
+    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+
+
+async def test_after_an_answered_422_what_shows_up_is_adopted(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object())
+    world.host.raise_next("ensure_repository", AlreadyExists("octocat/site"))
+    await world.settle(controller, "site")
+    world.host.add_repository("octocat", "site")
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["origin"] == "Adopted"
+
+
+async def test_nothing_is_created_for_an_organisation_that_cannot_be_seen(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(owner="hidden"))
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "OwnerNotFound"
+    assert made(world) == []
+    assert conditions(stored(world))["Stalled"] == ("True", "OwnerNotFound")
+
+
+async def test_a_repository_of_an_organisation_is_made_there(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object(owner="acme"))
+    await world.settle(controller, "site")
+    assert [r.seen.owner for r in world.host.repositories.values()] == ["acme"]
+
+
+async def test_a_failed_create_is_visible_and_keeps_its_claim(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object())
+    world.host.raise_next("ensure_repository", Retryable("RateLimited", "until 12:00"))
+
+    await world.settle(controller, "site")
+
+    site = stored(world)
+    assert conditions(site) == {"Ready": ("Unknown", "RateLimited"), "Reconciling": ("True", "RateLimited")}
+    assert CREATE_CLAIM in site["metadata"]["annotations"]
+
+
+# ---- guards: what happens between the read and the write
+
+
+async def test_a_stale_read_does_not_bring_a_deleted_repository_back(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    run = world.start(controller, "site")
+    world.kcp.remove("repositories", "site")
+
+    assert await world.settle(controller, "site", run) is None
+    assert made(world) == []
+
+
+async def test_an_object_made_anew_under_the_same_name_is_not_this_one(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    run = world.start(controller, "site")
+    world.kcp.remove("repositories", "site")
+    world.add(repository_object())
+
+    assert await world.settle(controller, "site", run) is None
+    assert made(world) == []
+
+
+async def test_nothing_is_created_for_a_claimed_object_that_is_deleted_meanwhile(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(metadata=held(claim=ago(5)), deletionPolicy="Orphan"))
+    world.kcp.once(
+        lambda request: request.name == "site" and not request.writes,
+        lambda: world.kcp.remove("repositories", "site"),
+    )
+    world.add(api_binding())
+
+    await world.settle(controller, "site")
+
+    assert made(world) == []
+    assert world.kcp.stored("repositories", "site") is None
+
+
+async def test_a_claimed_object_that_is_edited_meanwhile_is_made_as_edited(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(metadata=held(claim=ago(5)), visibility="private"))
+    world.kcp.once(
+        lambda request: request.name == "site" and not request.writes,
+        lambda: world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}}),
+    )
+
+    await world.settle(controller, "site")
+
+    assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
+    assert stored(world)["status"]["observedGeneration"] == 2
+
+
+async def test_an_id_from_the_host_survives_a_conflict_in_status(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    world.kcp.once(
+        lambda request: request.subresource == "status",
+        lambda: world.kcp.edit("repositories", "site", {"metadata": {"labels": {"team": "web"}}}),
+    )
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["repoID"] in world.host.repositories
+    assert made(world) == ["ensure_repository"]
+
+
+# ---- dependencies and identity
+
+
+@pytest.mark.parametrize(
+    ("connection", "reason"),
+    [
+        (None, "ConnectionNotFound"),
+        (connection_object(), "ConnectionNotReady"),
+        (validated_connection() | {"metadata": {"name": "main", "generation": 2}}, "ConnectionNotReady"),
+        (validated_connection() | {"metadata": {"name": "main", "deletionTimestamp": ago(1)}}, "ConnectionNotReady"),
+    ],
+    ids=["missing", "never validated", "edited since", "on its way out"],
+)
+async def test_a_repository_waits_for_its_connection_without_a_call(
+    world: World, controller: Controller[Repository], connection: JsonObject | None, reason: str
+) -> None:
+    drop_connection(world)
+    if connection is not None:
+        world.add(connection)
+    world.add(repository_object())
+    a_host_call_fails_the_test(world)
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Interruption)
+    assert conditions(stored(world)) == {"Ready": ("False", reason), "Reconciling": ("True", reason)}
+
+
+async def test_another_owner_than_the_pinned_one_is_refused_without_a_call(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.kcp.edit("connections", "main", {"spec": {"owner": "acme"}, "status": {"observedGeneration": 2}})
+    world.add(repository_object(status={**SITE, "repoID": "7", "origin": "Created"}, metadata=held()))
+    a_host_call_fails_the_test(world)
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "IdentityConflict"
+
+
+async def test_the_younger_of_two_objects_for_one_repository_is_refused(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object("elder", metadata={"creationTimestamp": "2026-01-01T00:00:00Z"}))
+    world.add(repository_object("younger", metadata={"creationTimestamp": "2026-01-01T00:00:01Z"}))
+
+    assert isinstance(await world.settle(controller, "younger"), Terminal)
+    assert made(world) == []
+    assert conditions(stored(world, "younger"))["Ready"] == ("False", "DuplicateRepository")
+    assert isinstance(await world.settle(controller, "elder"), Ready)
+
+
+async def test_two_objects_through_two_connections_do_not_share_a_repository(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(validated_connection("second"))
+    world.add(repository_object("first", metadata={"creationTimestamp": "2026-01-01T00:00:00Z"}))
+    world.add(repository_object("other", connectionRef="second"))
+    await world.settle(controller, "first")
+
+    result = await world.settle(controller, "other")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "DuplicateRepository"
+
+
+async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    world.host.raise_next("find_repository", Terminal("CredentialRejected", "401"))
+    world.kcp.once(
+        lambda request: request.resource == "secrets" and world.sessions_opened > 0,
+        lambda: world.kcp.edit(
+            "secrets", "credential", {"metadata": {"labels": {"rotated": "yes"}}}, namespace="default"
+        ),
+    )
+
+    assert isinstance(await world.settle(controller, "site"), Ready)
+    assert world.bus.published == []
+
+
+async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once_a_minute(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    for _ in range(3):
+        world.host.raise_next("find_repository", Terminal("CredentialRejected", "401"))
+
+    await world.settle(controller, "site")
+    await world.settle(controller, "site")
+    asked = [(event.resource, event.name, event.reason) for event in world.bus.published]
+    assert asked == [("connections", "main", "revalidate")]
+    assert conditions(stored(world))["Ready"] == ("False", "CredentialRejected")
+
+    world.clock.advance(60)
+    await world.settle(controller, "site")
+    assert len(world.bus.published) == 2
+
+
+# ---- adopting, keeping, losing
+
+
+async def test_adopting_sends_nothing_and_is_on_record(world: World, controller: Controller[Repository]) -> None:
+    found = world.host.add_repository("octocat", "site", visibility="public", description="theirs")
+    world.add(repository_object(visibility="private"))
+
+    await world.settle(controller, "site")
+
+    site = stored(world)
+    assert made(world) == []
+    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", found.id)
+    assert CREATE_CLAIM not in site["metadata"]["annotations"]
+    assert conditions(site) == {"Ready": ("True", "Reconciled"), "SettingsDiffer": ("True", "LeftAsFound")}
+
+
+async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object())
+    await world.settle(controller, "site")
+    repo_id = stored(world)["status"]["repoID"]
+    world.host.rename(repo_id, "renamed")
+    world.host.repositories[repo_id].seen = replace(
+        world.host.repositories[repo_id].seen, html_url="https://git.example/octocat/renamed"
+    )
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["htmlURL"] == "https://git.example/octocat/renamed"
+    assert made(world) == ["ensure_repository"]
+
+
+async def test_ours_is_made_again_when_it_is_gone_for_good(world: World, controller: Controller[Repository]) -> None:
+    status = {**SITE, "repoID": "7", "origin": "Created"}
+    world.add(repository_object(metadata=held(claim=ago(900)), status=status))
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["repoID"] in world.host.repositories
+    assert stored(world)["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
+
+
+async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
+    world: World, controller: Controller[Repository]
+) -> None:
+    status = {**SITE, "owner": "hidden", "repoID": "7", "origin": "Created"}
+    world.add(repository_object(owner="hidden", metadata=held(claim=ago(900)), status=status))
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "HostObjectMissing"
+    assert made(world) == []
+
+
+async def test_a_new_repository_that_the_host_does_not_show_yet_is_waited_for(
+    world: World, controller: Controller[Repository]
+) -> None:
+    status = {**SITE, "repoID": "7", "origin": "Created"}
+    world.add(repository_object(metadata=held(claim=ago(60)), status=status))
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Retryable)
+    assert made(world) == []
+
+
+async def test_another_repository_under_the_name_of_ours_is_not_ours(
+    world: World, controller: Controller[Repository]
+) -> None:
+    status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private"}
+    other = world.host.add_repository("octocat", "site", visibility="public")
+    world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
+
+    await world.settle(controller, "site")
+
+    assert made(world) == []
+    site = stored(world)
+    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", other.id)
+
+
+# ---- settings
+
+
+async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_from_ready(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(defaultBranch="trunk", autoInit=True))
+    await world.settle(controller, "site")
+    assert conditions(stored(world)) == {
+        "Ready": ("True", "Reconciled"),
+        "DefaultBranchPending": ("True", "BranchMissing"),
+    }
+
+    repository = next(iter(world.host.repositories.values()))
+    repository.branches.add("trunk")
+    await world.settle(controller, "site")
+    assert repository.seen.default_branch == "trunk"
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_taking_over_writes_nothing_until_the_object_is_edited(
+    world: World, controller: Controller[Repository]
+) -> None:
+    found = world.host.add_repository("octocat", "site", description="as found")
+    status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
+    world.add(repository_object(description="wanted", visibility="public", metadata=held(), status=status))
+    for _ in range(2):
+        await world.settle(controller, "site")
+    assert made(world) == []
+    assert conditions(stored(world))["SettingsDiffer"] == ("True", "LeftAsFound")
+
+    world.kcp.edit("repositories", "site", {"spec": {"description": "edited"}})
+    await world.settle(controller, "site")
+    repository = world.host.repositories[found.id].seen
+    assert (repository.description, repository.visibility) == ("edited", "private")
+
+
+async def test_taking_over_while_the_host_fails_does_not_turn_an_old_wish_into_an_edit(
+    world: World, controller: Controller[Repository]
+) -> None:
+    found = world.host.add_repository("octocat", "site")
+    status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
+    world.add(repository_object(description="edited", visibility="public", metadata=held(generation=2), status=status))
+    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
+
+    for _ in range(3):
+        await world.settle(controller, "site")
+
+    assert world.host.repositories[found.id].seen.visibility == "private"
+
+
+async def test_an_edit_of_visibility_is_not_forgotten_when_the_host_fails(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(visibility="private"))
+    await world.settle(controller, "site")
+    world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
+    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
+
+    await world.settle(controller, "site")
+    assert conditions(stored(world))["Ready"] == ("Unknown", "HostUnavailable")
+    await world.settle(controller, "site")
+
+    assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
+
+
+async def test_an_id_is_kept_when_the_settings_that_follow_fail(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(defaultBranch="trunk"))
+    world.host.raise_next("has_branch", Retryable("HostUnavailable", "502"))
+
+    await world.settle(controller, "site")
+
+    assert stored(world)["status"]["repoID"] in world.host.repositories
+    assert stored(world)["status"]["origin"] == "Created"
+
+
+async def test_an_archived_repository_is_reported_and_not_written_to(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.host.add_repository("octocat", "site", archived=True)
+    world.add(repository_object(description="wanted"))
+
+    await world.settle(controller, "site")
+
+    assert made(world) == []
+    assert conditions(stored(world))["Archived"] == ("True", "ArchivedOnHost")
+    assert conditions(stored(world))["Ready"] == ("True", "Reconciled")
+
+
+async def test_a_request_to_reconcile_is_echoed(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object(metadata={"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}))
+    await world.settle(controller, "site")
+    assert stored(world)["status"]["lastHandledReconcileAt"] == "now"

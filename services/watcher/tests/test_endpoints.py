@@ -1,0 +1,149 @@
+"""Following the endpoint slice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import pytest
+from aiohttp import web
+
+from codecommon.endpoints import EXPORT_NAME
+from codecommon.kcp import Kcp
+from codecommon.kubeconfig import KubeAccess
+from watcher.endpoints import Endpoints
+
+
+class Keeper:
+    """Records which endpoints are kept."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.started: list[str] = []
+        self.dies_at: set[str] = set()
+
+    async def keep(self, url: str) -> NoReturn:
+        self.running.add(url)
+        self.started.append(url)
+        try:
+            if url in self.dies_at:
+                raise ZeroDivisionError
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            self.running.discard(url)
+
+    async def keeps(self, *urls: str) -> None:
+        async with asyncio.timeout(10):
+            while self.running != set(urls):
+                await asyncio.sleep(0.005)
+
+
+def event(kind: str, version: int, urls: Iterable[str] | None = ()) -> bytes:
+    endpoint_slice: dict[str, Any] = {"metadata": {"name": EXPORT_NAME, "resourceVersion": str(version)}}
+    if urls is not None:
+        endpoint_slice["status"] = {"endpoints": [{"url": url} for url in urls]}
+    return json.dumps({"type": kind, "object": endpoint_slice}).encode() + b"\n"
+
+
+END = (
+    json.dumps(
+        {
+            "type": "BOOKMARK",
+            "object": {"metadata": {"resourceVersion": "5", "annotations": {"k8s.io/initial-events-end": "true"}}},
+        }
+    ).encode()
+    + b"\n"
+)
+
+
+class Slice:
+    """The slice's watch: sends what is put into ``lines``; None ends a connection."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while (line := await self.lines.get()) is not None:
+            await response.write(line)
+        return response
+
+    def say(self, *lines: bytes | None) -> None:
+        for line in lines:
+            self.lines.put_nowait(line)
+
+
+@pytest.fixture
+def told(scripted: Any) -> Slice:
+    answer = Slice()
+    scripted.answers = [answer]
+    return answer
+
+
+@asynccontextmanager
+async def following(kcp: Kcp, keeper: Keeper) -> AsyncIterator[asyncio.Task[NoReturn]]:
+    access: KubeAccess = kcp._access
+    task = asyncio.create_task(Endpoints(keeper.keep).run(kcp, access))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_endpoints_are_started_as_they_appear_and_stopped_as_they_vanish(
+    kcp: Kcp, scripted: Any, told: Slice
+) -> None:
+    keeper = Keeper()
+    async with following(kcp, keeper):
+        told.say(event("ADDED", 3, ["https://a/", "https://b"]), END)
+        await keeper.keeps("https://a", "https://b")
+        told.say(event("MODIFIED", 6, ["https://b", "https://c"]))
+        await keeper.keeps("https://b", "https://c")
+        assert sorted(keeper.started) == ["https://a", "https://b", "https://c"]
+        told.say(event("DELETED", 7, ["https://b", "https://c"]))
+        await keeper.keeps()
+    assert scripted.requests[0]["fieldSelector"] == f"metadata.name={EXPORT_NAME}"
+
+
+async def test_a_slice_that_is_not_there_yet_or_has_no_endpoints_is_waited_for(kcp: Kcp, told: Slice) -> None:
+    keeper = Keeper()
+    async with following(kcp, keeper):
+        told.say(END, event("ADDED", 6, None), event("MODIFIED", 7), event("MODIFIED", 8, ["https://a"]))
+        await keeper.keeps("https://a")
+
+
+async def test_a_lost_connection_stops_no_endpoint(kcp: Kcp, scripted: Any, told: Slice) -> None:
+    keeper = Keeper()
+    async with following(kcp, keeper):
+        told.say(event("ADDED", 3, ["https://a"]), END)
+        await keeper.keeps("https://a")
+        told.say(None, event("MODIFIED", 9, ["https://a", "https://b"]))
+        await keeper.keeps("https://a", "https://b")
+        assert keeper.started == ["https://a", "https://b"]
+
+
+async def test_a_slice_that_a_new_list_does_not_name_is_gone(kcp: Kcp, scripted: Any, told: Slice) -> None:
+    keeper = Keeper()
+    async with following(kcp, keeper):
+        told.say(event("ADDED", 3, ["https://a"]), END)
+        await keeper.keeps("https://a")
+        expired = json.dumps({"type": "ERROR", "object": {"code": 410}}).encode() + b"\n"
+        told.say(expired, None, END)
+        await keeper.keeps()
+
+
+async def test_a_defect_in_one_endpoint_ends_the_process(kcp: Kcp, told: Slice) -> None:
+    keeper = Keeper()
+    keeper.dies_at.add("https://a")
+    async with following(kcp, keeper) as task:
+        told.say(event("ADDED", 3, ["https://a"]), END)
+        async with asyncio.timeout(10):
+            with pytest.raises(ExceptionGroup) as caught:
+                await task
+    assert caught.group_contains(ZeroDivisionError)

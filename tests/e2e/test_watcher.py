@@ -1,0 +1,420 @@
+"""The watcher alone, on a real kcp and a nats-server of its own: what is told, to whom, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+from devstack.cluster import Cluster
+from devstack.kcp import SECRETS_CLAIM, Kcp, service_account_token
+from devstack.kubeconfig import kubeconfig, write_private
+from devstack.nats import NatsServer
+from devstack.processes import Process
+from devstack.resources import Manifest, by_plural
+from devstack.scenario import connection, repository, secret
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+EXPORT = "code.providers.kedge.faros.sh"
+LEASE_TTL = 15.0
+QUIET = "1h"
+"""A resync interval that no test sees the end of."""
+
+Event = dict[str, Any]
+
+
+class Provider:
+    """A provider workspace of this module's own: no service acts on what the tests do."""
+
+    def __init__(self, path: str, kubeconfig: Path) -> None:
+        self.path = path
+        self.kubeconfig = kubeconfig
+
+
+@pytest_asyncio.fixture(scope="module")
+async def watched_provider(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Provider:
+    path = f"root:watcher-{uuid4().hex[:12]}"
+    cluster = kcp.cluster(await kcp.create_workspace(path))
+    token = await service_account_token(cluster, "provider", admin_binding="kedge:providers:sa:provider")
+    file = write_private(tmp_path_factory.mktemp("provider") / "kubeconfig", kubeconfig(cluster.server, token))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "code_provider",
+        "init",
+        env=dict(os.environ) | {"KEDGE_PROVIDER_KUBECONFIG": str(file), "CODE_WORKSPACE_PATH": path},
+    )
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    return Provider(path, file)
+
+
+class Workspace(Cluster):
+    """A tenant's workspace, and what a service would write there."""
+
+    id: str
+
+    async def held(self, plural: str, name: str) -> None:
+        """Our finalizer arrives."""
+        finalizers = [f"{plural}.code.kedge.faros.sh/finalizer"]
+        await self.patch(plural, name, {"metadata": {"finalizers": finalizers}})
+
+    async def ready(self, plural: str, name: str, **status: Any) -> Manifest:
+        """Status says Ready for the current generation."""
+        found = await self.get(plural, name)
+        assert found is not None
+        conditions = [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "Reconciled",
+                "message": "",
+                "lastTransitionTime": "2026-11-23T00:00:00Z",
+            }
+        ]
+        patch = {"status": {"observedGeneration": found["metadata"]["generation"], "conditions": conditions, **status}}
+        path = by_plural(plural).path(name) + "/status"
+        return await self.request("PATCH", path, patch, "application/merge-patch+json")
+
+    async def settle(self, plural: str, name: str, **status: Any) -> None:
+        await self.held(plural, name)
+        await self.ready(plural, name, **status)
+
+    async def settled_connection(self, name: str = "conn") -> None:
+        """A Connection with its Secret, as it looks once connection-svc is done with it."""
+        stored = await self.apply(secret(f"{name}-token", "first"))
+        await self.create(connection(name, "acme", None))
+        await self.settle(
+            "connections", name, observedSecretVersion=stored["metadata"]["resourceVersion"], login="acme"
+        )
+
+    async def settled_repository(self, name: str, of: str = "conn") -> None:
+        await self.create(repository(name, of))
+        await self.settle("repositories", name, repoID="1", host="github.com", owner="acme")
+
+
+@pytest_asyncio.fixture
+async def workspace(kcp: Kcp, watched_provider: Provider) -> Workspace:
+    cluster = await kcp.create_workspace(f"root:watcher-tenant-{uuid4().hex[:12]}")
+    await kcp.bind(cluster, watched_provider.path, EXPORT, [SECRETS_CLAIM])
+    made = Workspace(kcp.session, kcp.cluster(cluster).access)
+    made.id = cluster
+    return made
+
+
+@pytest_asyncio.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(bus: NatsServer) -> AsyncIterator[Client]:
+    connected = await nats.connect(bus.url)
+    yield connected
+    await connected.close()
+
+
+class Told:
+    """What is published about one workspace."""
+
+    def __init__(self, subscription: Subscription, cluster: str) -> None:
+        self._subscription = subscription
+        self._cluster = cluster
+        self.bodies: list[bytes] = []
+
+    async def event(self, timeout: float = 10.0) -> Event:
+        async with asyncio.timeout(timeout):
+            while True:
+                message = await self._subscription.next_msg(timeout=timeout)
+                self.bodies.append(message.data)
+                data: Event = json.loads(message.data)["data"]
+                if data["cluster"] == self._cluster:
+                    return data
+
+    async def next(self, timeout: float = 10.0) -> tuple[str, str]:
+        event = await self.event(timeout)
+        return event["name"], event["reason"]
+
+    async def all(self, *wanted: tuple[str, str], timeout: float = 10.0) -> None:
+        """Return once exactly ``wanted`` has been told, in any order."""
+        assert sorted([await self.next(timeout) for _ in wanted]) == sorted(wanted)
+
+    async def until(self, wanted: Callable[[Event], bool], timeout: float = 20.0) -> Event:
+        async with asyncio.timeout(timeout):
+            while not wanted(event := await self.event(timeout)):
+                pass
+        return event
+
+
+@pytest_asyncio.fixture
+async def told(client: Client, workspace: Workspace) -> Told:
+    subscription = await client.subscribe("code.events.>")
+    await client.flush()
+    return Told(subscription, workspace.id)
+
+
+class Watchers:
+    """Starts replicas of the watcher."""
+
+    def __init__(self, stack: AsyncExitStack, provider: Provider, bus: NatsServer, folder: Path) -> None:
+        self._stack = stack
+        self._provider = provider
+        self._bus = bus
+        self._folder = folder
+        self._count = 0
+
+    async def start(self, *, resync: str = QUIET) -> Process:
+        self._count += 1
+        process = Process(
+            f"watcher {self._count}",
+            [sys.executable, "-m", "watcher"],
+            log_file=self._folder / f"watcher-{self._count}.log",
+            env=dict(os.environ)
+            | {
+                "KEDGE_PROVIDER_KUBECONFIG": str(self._provider.kubeconfig),
+                "NATS_URL": self._bus.url,
+                "CODE_RESYNC_INTERVAL": resync,
+                "CODE_LOG_FORMAT": "text",
+                "CODE_LOG_LEVEL": "debug",
+            },
+        )
+        return await self._stack.enter_async_context(process)
+
+    async def active(self, *, resync: str = QUIET) -> Process:
+        """A replica that holds the lease."""
+        process = await self.start(resync=resync)
+        await process.wait_ready(_logged(process, "active for"), timeout=30)
+        return process
+
+    async def standby(self) -> Process:
+        process = await self.start()
+        await process.wait_ready(_logged(process, "standing by for"), timeout=30)
+        return process
+
+
+def _logged(process: Process, text: str) -> Any:
+    async def logged() -> bool:
+        return text in process.log_file.read_text()
+
+    return logged
+
+
+@pytest_asyncio.fixture
+async def watchers(watched_provider: Provider, bus: NatsServer, tmp_path: Path) -> AsyncIterator[Watchers]:
+    async with AsyncExitStack() as stack:
+        yield Watchers(stack, watched_provider, bus, tmp_path)
+
+
+async def live(workspace: Workspace, told: Told, name: str = "fence") -> None:
+    """Return once the watcher tells changes; leaves a Repository without a Connection."""
+    await workspace.create(repository(name, "nowhere"))
+    assert (await told.until(lambda event: event["name"] == name))["reason"] in ("changed", "unsettled")
+
+
+async def fence(workspace: Workspace, told: Told) -> None:
+    """Nothing was told before the change that is made here."""
+    mark = uuid4().hex
+    await workspace.patch("repositories", "fence", {"metadata": {"labels": {"mark": mark}}})
+    assert await told.next() == ("fence", "changed")
+
+
+async def test_a_change_is_told_and_what_we_write_ourselves_is_not(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await watchers.active()
+    await live(workspace, told)
+    await workspace.create(repository("repo", "conn"))
+    event = await told.event()
+    assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 1)
+
+    await workspace.held("repositories", "repo")
+    await workspace.ready("repositories", "repo", repoID="7")
+    await fence(workspace, told)
+
+    await workspace.patch("repositories", "repo", {"spec": {"description": "new"}})
+    event = await told.event()
+    assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 2)
+    await workspace.patch("repositories", "repo", {"metadata": {"annotations": {"somebody/else": "x"}}})
+    await fence(workspace, told)
+    requested = {"code.kedge.faros.sh/reconcile-requested-at": "now"}
+    await workspace.patch("repositories", "repo", {"metadata": {"annotations": requested}})
+    assert await told.next() == ("repo", "changed")
+    await workspace.delete("repositories", "repo")
+    event = await told.event()
+    assert (event["name"], event["reason"], event["deleting"]) == ("repo", "changed", True)
+
+
+async def test_a_finalizer_that_a_whole_object_put_drops_is_told(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await watchers.active()
+    await live(workspace, told)
+    await workspace.create(repository("repo", "conn"))
+    assert await told.next() == ("repo", "changed")
+    await workspace.settle("repositories", "repo")
+    stored = await workspace.get("repositories", "repo")
+    assert stored is not None
+    del stored["metadata"]["finalizers"]
+    await workspace.request("PUT", by_plural("repositories").path("repo"), stored)
+    event = await told.event()
+    assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 1)
+
+
+async def test_a_secret_wakes_its_connection_within_a_second(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await workspace.settled_connection()
+    await workspace.settled_repository("settled")
+    await workspace.create(repository("waiting", "conn"))
+    await watchers.active()
+    await live(workspace, told)
+    began = time.monotonic()
+    changed = await workspace.apply(secret("conn-token", "second"))
+    await told.all(("conn", "dependency"), ("waiting", "dependency"))
+    assert time.monotonic() - began < 1.0
+
+    version = changed["metadata"]["resourceVersion"]
+    await workspace.ready("connections", "conn", observedSecretVersion=version)
+    event = await told.event()
+    assert (event["name"], event["reason"], event["versions"]["secret"]) == ("waiting", "dependency", version)
+
+    await workspace.ready("connections", "conn", login="another")
+    await told.all(("settled", "dependency"), ("waiting", "dependency"))
+    await workspace.delete("secrets", "conn-token")
+    await told.all(("conn", "dependency"), ("waiting", "dependency"))
+
+
+async def test_a_parent_is_woken_when_its_last_child_is_gone(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await workspace.settled_connection()
+    await workspace.settled_repository("one")
+    await workspace.settled_repository("two")
+    await watchers.active()
+    await live(workspace, told)
+    await workspace.delete("connections", "conn")
+    await told.all(("conn", "changed"), ("one", "dependency"), ("two", "dependency"))
+    for name in ("one", "two"):
+        await workspace.delete("repositories", name)
+        assert await told.next() == (name, "changed")
+        await workspace.patch("repositories", name, {"metadata": {"finalizers": []}})
+        event = await told.event()
+        assert (event["name"], event["reason"]) == ("conn", "dependency")
+
+
+async def test_a_restart_tells_what_is_unsettled_and_nothing_else(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await workspace.settled_connection()
+    await workspace.settled_repository("settled")
+    await workspace.settled_repository("edited")
+    await workspace.create(repository("new", "conn"))
+    first = await watchers.active()
+    assert await told.next() == ("new", "unsettled")
+    await first.stop()
+    await workspace.patch("repositories", "edited", {"spec": {"description": "while nobody watched"}})
+    await watchers.active()
+    await told.all(("edited", "unsettled"), ("new", "unsettled"))
+    await workspace.create(repository("fence", "nowhere"))
+    assert await told.next() == ("fence", "changed")
+
+
+async def test_a_standby_takes_over_at_once_from_a_replica_that_stops(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    first = await watchers.active()
+    await live(workspace, told)
+    second = await watchers.standby()
+    stopping = asyncio.create_task(first.stop())
+    began = time.monotonic()
+    await second.wait_ready(_logged(second, "active for"), timeout=10)
+    assert time.monotonic() - began < 3.0
+    await stopping
+    assert await told.next() == ("fence", "unsettled")
+    await fence(workspace, told)
+
+
+async def test_a_standby_takes_over_from_a_replica_that_was_killed(
+    workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    first = await watchers.active()
+    await live(workspace, told)
+    second = await watchers.standby()
+    await first.kill()
+    await workspace.patch("repositories", "fence", {"metadata": {"labels": {"while": "nobody-watched"}}})
+    await second.wait_ready(_logged(second, "active for"), timeout=LEASE_TTL + 5)
+    assert await told.next() == ("fence", "unsettled")
+    await fence(workspace, told)
+
+
+async def test_a_terminating_binding_wakes_what_is_being_deleted(
+    kcp: Kcp, workspace: Workspace, watchers: Watchers, told: Told
+) -> None:
+    await workspace.settled_connection()
+    await workspace.settled_repository("repo")
+    await watchers.active()
+    await live(workspace, told)
+    await workspace.delete("repositories", "repo")
+    assert await told.next() == ("repo", "changed")
+    await kcp.unbind(workspace.id)
+    await told.until(lambda event: (event["name"], event["reason"]) == ("repo", "dependency"))
+    # Everything that was bound is deleted with the binding, and is still told.
+    await told.until(lambda event: event["name"] == "conn" and event["deleting"])
+    for plural, name in (("repositories", "repo"), ("connections", "conn")):
+        await workspace.patch(plural, name, {"metadata": {"finalizers": []}})
+    await workspace.wait_for("apibindings", "code", lambda found: found is None)
+
+
+async def test_a_workspace_that_is_bound_later_is_told_then(
+    kcp: Kcp, watched_provider: Provider, watchers: Watchers, workspace: Workspace, told: Told, client: Client
+) -> None:
+    await watchers.active()
+    await live(workspace, told)
+    cluster = await kcp.create_workspace(f"root:watcher-tenant-{uuid4().hex[:12]}")
+    later = Workspace(kcp.session, kcp.cluster(cluster).access)
+    subscription = await client.subscribe(f"code.events.*.{cluster}.>")
+    await client.flush()
+    await kcp.bind(cluster, watched_provider.path, EXPORT, [SECRETS_CLAIM])
+    await later.create(repository("repo", "conn"))
+    assert (await Told(subscription, cluster).event())["name"] == "repo"
+
+
+async def test_settled_objects_have_their_turn_in_the_resync(
+    workspace: Workspace, watchers: Watchers, client: Client
+) -> None:
+    await workspace.settled_connection()
+    subscription = await client.subscribe(f"code.resync.*.{workspace.id}.>")
+    await client.flush()
+    await watchers.active(resync="2s")
+    turns = Told(subscription, workspace.id)
+    assert [await turns.next() for _ in range(3)] == [("conn", "resync")] * 3
+
+
+async def test_no_secret_reaches_a_message_or_the_log(workspace: Workspace, watchers: Watchers, told: Told) -> None:
+    marker = "ghp_MARKEDmarkedMARKEDmarkedMARKEDmarked00"
+    process = await watchers.active()
+    await live(workspace, told)
+    token = secret("conn-token", marker)
+    token["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}
+    await workspace.create(token)
+    await workspace.create(connection("conn", "acme", None))
+    await told.until(lambda event: event["name"] == "conn" and event["versions"]["secret"] is not None)
+    await workspace.patch("secrets", "conn-token", {"metadata": {"labels": {"again": "true"}}})
+    await told.until(lambda event: event["reason"] == "dependency")
+    assert marker not in process.log_file.read_text()
+    assert told.bodies
+    assert not any(marker.encode() in body for body in told.bodies)

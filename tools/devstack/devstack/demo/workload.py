@@ -1,0 +1,86 @@
+"""What the demonstration's tenants declare."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+from devstack.githubsim import SimControl
+from devstack.resources import CODE_API, Manifest
+
+CONNECTION = "main"
+TOKEN_SECRET = "git-token"
+TEAMS = {"team-a": ("acme", "ada"), "team-b": ("globex", "grace")}
+"""Workspace to (organization, its owner's login) on the simulator."""
+
+REPOSITORIES = {"website": "What customers see", "backend": "What makes it go", "handbook": "How we work"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a team has on the git host. `base_url` is None for GitHub itself."""
+
+    owner: str
+    token: str = field(repr=False)
+    base_url: str | None
+
+
+@dataclass(frozen=True)
+class Team:
+    """One tenant: its workspace's name, its account, and repository object name to description."""
+
+    workspace: str
+    account: Account
+    repositories: dict[str, str] = field(hash=False)
+
+    def manifests(self) -> list[Manifest]:
+        """Secret, Connection and Repositories, in any order that applies."""
+        spec = {
+            "provider": "github",
+            "type": "pat",
+            "owner": self.account.owner,
+            "secretRef": {"name": TOKEN_SECRET},
+        }
+        if self.account.base_url:
+            spec["baseURL"] = self.account.base_url
+        return [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": TOKEN_SECRET, "namespace": "default"},
+                "stringData": {"token": self.account.token},
+            },
+            {"apiVersion": CODE_API, "kind": "Connection", "metadata": {"name": CONNECTION}, "spec": spec},
+            *(self._repository(name, description) for name, description in self.repositories.items()),
+        ]
+
+    def _repository(self, name: str, description: str) -> Manifest:
+        return {
+            "apiVersion": CODE_API,
+            "kind": "Repository",
+            "metadata": {"name": name},
+            "spec": {
+                "connectionRef": CONNECTION,
+                "name": name,
+                "visibility": "private",
+                "description": description,
+                "autoInit": True,
+            },
+        }
+
+
+async def simulated_teams(control: SimControl, url: str) -> list[Team]:
+    """Two teams, each with an organization of its own on the simulator and a token that sees only that."""
+    teams = []
+    for workspace, (organization, login) in TEAMS.items():
+        await control.create_user(login)
+        await control.create_org(organization, members={login: "admin"})
+        token = await control.create_token(login)
+        teams.append(Team(workspace, Account(organization, token.value, url), dict(REPOSITORIES)))
+    return teams
+
+
+def github_team(token: str, owner: str) -> Team:
+    """One team on GitHub itself, with one private repository whose name nobody else uses."""
+    name = f"code-provider-demo-{uuid.uuid4().hex[:8]}"
+    return Team("team-a", Account(owner, token, None), {name: "Made by a demonstration; it will be deleted again"})
