@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -229,7 +229,9 @@ async def _flush_and_close(nc: Client) -> None:
         await nc.flush(timeout=2)
     except (NatsError, TimeoutError):
         _log.warning("NATS did not confirm the last messages before this process closed its connection")
-    await nc.close()
+    # A connection that broke a moment ago says so once more.
+    with suppress(OSError):
+        await nc.close()
 
 
 async def _report(error: Exception) -> None:

@@ -134,14 +134,14 @@ class Runtime:
                     fetching.create_task(
                         self._lane(lane, subscription, lock_bucket, strikes, group, stopping), name=f"{lane}-lane"
                     )
-            while not self.idle:
+            while self.in_flight:
                 await self._slot_change()
             heartbeat.cancel()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is in flight."""
-        return not any(self._in_flight.values())
+    def in_flight(self) -> int:
+        """How many messages are being worked on."""
+        return sum(len(entries) for entries in self._in_flight.values())
 
     # ---- taking messages
 
@@ -171,11 +171,10 @@ class Runtime:
 
     def _has_room(self, lane: Lane) -> bool:
         """Drift gets a quarter of the slots at most, and never the one that the next event is asked for with."""
-        total = sum(len(entries) for entries in self._in_flight.values())
         limit = self._limits["events"]
         if lane == "resync":
-            return total < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]
-        return total < limit
+            return self.in_flight < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]
+        return self.in_flight < limit
 
     async def _slot_change(self) -> None:
         self._changed.clear()

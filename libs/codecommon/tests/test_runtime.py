@@ -682,7 +682,7 @@ async def reconnected(bus: Bus) -> None:
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
 async def test_a_restart_of_nats_ends_nothing(tmp_path: Path, kcp: InMemoryKcp, crash: bool) -> None:
     gate = Gate()
-    failures = raising(*[Retryable("HostUnavailable", "m")] * 3)
+    failures = raising(Retryable("HostUnavailable", "m", after=timedelta(seconds=0.3)))
 
     async def by_name(run: Pass[Repository]) -> Outcome:
         handlers: dict[str, Handler] = {"held": gate, "retried": failures}
@@ -692,8 +692,9 @@ async def test_a_restart_of_nats_ends_nothing(tmp_path: Path, kcp: InMemoryKcp, 
     async with nats_of_its_own(tmp_path) as (server, bus):
         await bus.publish(event_for(put(kcp, "held")))
         await bus.publish(event_for(put(kcp, "retried")))
-        async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, lost_after=5)):
+        async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, lost_after=5)) as runtime:
             await gate.entered.acquire()
+            await until(lambda: runtime.in_flight == 1)
             await (server.kill() if crash else server.stop())
             await server.start()
             await reconnected(bus)
@@ -723,7 +724,7 @@ async def test_a_handler_that_ends_while_nats_is_down_does_not_end_the_process(
             await server.stop()
             gate.opened.set()
             await until(lambda: stored(kcp)["status"].get("repoID") == "7")
-            await until(lambda: runtime.idle)
+            await until(lambda: runtime.in_flight == 0)
             await server.start()
             await reconnected(bus)
             await bus.publish(event_for(put(kcp, "after")))

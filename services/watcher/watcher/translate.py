@@ -90,7 +90,7 @@ def concerns_itself(before: Entry | None, after: Entry) -> bool:
         before is None
         or before.generation != after.generation
         or before.deleting != after.deleting
-        or False
+        or before.marks != after.marks
         or (before.held and not after.held and not after.deleting)
     )
 
@@ -102,7 +102,6 @@ def reach(before: Entry | None, after: Entry) -> Reach:
     if (
         (after.ready and not before.ready)
         or after.identity != before.identity
-        or (after.deleting and not before.deleting)
     ):
         return Reach.ALL
     if after.ready and after.observed_secret != before.observed_secret:

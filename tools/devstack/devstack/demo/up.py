@@ -58,7 +58,7 @@ def _instructions(session: Session, folder: Path) -> str:
             "Declare a Secret, a Connection and Repositories, and watch them become Ready:",
             "",
             f"  kubectl --kubeconfig {config} apply -f {short}/{team.workspace}.yaml",
-            f"  kubectl --kubeconfig {config} get connections,repositories --watch",
+            f"  kubectl --kubeconfig {config} get repositories --watch",
             f"  kubectl --kubeconfig {config} delete repository {next(iter(team.repositories))}",
             "",
             "The same without kubectl:",
