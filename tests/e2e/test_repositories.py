@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -114,7 +115,10 @@ async def test_an_object_of_the_go_provider_is_taken_over_without_a_write_on_the
     services: Process, scenario: Scenario, tenant: Tenant, kcp: Kcp
 ) -> None:
     account = await scenario.account()
-    host = await scenario.control.create_repository(account.login, "old", description="on the host")
+    yesterday = time.time() - 86_400
+    host = await scenario.control.create_repository(
+        account.login, "old", description="on the host", created_at=yesterday
+    )
     await tenant.apply(secret("acme-token", account.token.value))
     await tenant.apply(connection("acme", account.login, scenario.url))
     await tenant.wait_for("connections", "acme", is_ready)

@@ -219,6 +219,20 @@ async def test_nothing_is_created_for_a_claimed_object_that_is_deleted_meanwhile
     assert world.kcp.stored("repositories", "site") is None
 
 
+async def test_an_object_that_is_edited_before_its_claim_is_stored_is_made_as_edited(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(visibility="private"))
+    world.kcp.once(
+        lambda request: request.writes,
+        lambda: world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}}),
+    )
+
+    await world.settle(controller, "site")
+
+    assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
+
+
 async def test_a_claimed_object_that_is_edited_meanwhile_is_made_as_edited(
     world: World, controller: Controller[Repository]
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from codecommon.api.kinds import KINDS
 from codecommon.events import ObjectEvent, Versions
 from watcher.events import CausedEvent
@@ -110,12 +108,10 @@ def test_an_event_names_the_versions_of_its_dependencies_and_the_endpoint() -> N
 def test_kinds_that_nobody_reconciles_are_not_told_but_hold_their_parent() -> None:
     harness = Harness().start(connection(), repository(deleting=True))
     assert harness.told == [("repo", "unsettled")]
-    commit = entry("repositorycommits", "commit", parent="repo")
-    if KINDS["repositorycommits"].service is not None:
-        pytest.skip("it has a service by now")
-    harness.put(commit)
+    package = entry("packages", "package", parent="repo")
+    harness.put(package)
     assert harness.told == []
-    harness.gone(commit)
+    harness.gone(package)
     assert harness.told == [("repo", "dependency")]
 
 
@@ -205,6 +201,15 @@ def test_a_list_that_is_broken_off_deletes_nothing() -> None:
     sink.put(repository("one"))
     harness.list("repositories", repository("one"), repository("two"))
     assert harness.told == []
+
+
+def test_what_only_a_broken_off_list_named_is_gone() -> None:
+    harness = Harness().start(connection(), repository("lost"))
+    sink = harness.sinks["repositories"]
+    sink.list_began()
+    sink.put(repository("lost"))
+    harness.list("repositories")
+    assert list(harness.feed.index.cluster("c1").objects) == [connection().key]
 
 
 def test_the_resync_of_an_engaged_cluster_is_told_on_its_own_lane() -> None:

@@ -40,6 +40,7 @@ async def running(publisher: Publisher) -> AsyncIterator[None]:
     task = asyncio.create_task(publisher.run())
     try:
         yield
+        assert not task.done(), task.exception()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -126,6 +127,8 @@ async def test_a_subject_has_one_publish_at_a_time_and_then_the_newest_event() -
                 await asyncio.sleep(0)
         for version in (2, 3, 4):
             publisher.offer(event("repo", version))
+            # The other workers are idle: they would take it here.
+            await asyncio.sleep(0)
         gate.open.set()
         await drained(publisher)
     assert [sent.resource_version for sent in gate.sent] == ["1", "4"]

@@ -253,6 +253,15 @@ async def test_a_failure_that_says_nothing_of_our_place_is_followed_by_a_resume(
     assert scripted.requests[2]["resourceVersion"] == "10"
 
 
+async def test_a_broken_line_is_reported_by_its_length(
+    kcp: Kcp, scripted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = line("MODIFIED", "a", 11)[:40]
+    async with streaming(kcp, scripted, sends(*LISTED, broken, then=closes), sends(line("MODIFIED", "z", 20))) as sink:
+        await sink.has("put z@20")
+    assert "MalformedLine: a body that ends within a line of 40 bytes" in caplog.text
+
+
 async def test_retry_after_is_honoured(kcp: Kcp, scripted: Any) -> None:
     answers = (refuses(429, status_json(429), "application/json", **{"Retry-After": "1"}), sends(*LISTED))
     began = time.monotonic()

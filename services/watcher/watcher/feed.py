@@ -6,6 +6,7 @@ then it tells what is unsettled, and from then on every change as it comes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -31,6 +32,8 @@ class Feed:
         self._publish = publish
         self._resync = resync
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
+        self.bound = asyncio.Event()
+        """Set once a workspace has bound the export, which is when kcp begins to serve its resources."""
 
     @property
     def live(self) -> bool:
@@ -123,6 +126,8 @@ class Feed:
         before = cluster.bindings.pop(told.name, None)
         if after is not None:
             cluster.bindings[after.name] = after
+        if cluster.engaged:
+            self.bound.set()
         if self.live:
             if cluster.engaged and not was_engaged:
                 self._engage(cluster)

@@ -33,6 +33,9 @@ METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 SILENCE_SECONDS: Final = 150.0
 """Bookmarks come about once a minute; a stream without a byte for this long is dead."""
 
+FIRST_SILENCE_SECONDS: Final = 5.0
+"""A list begins within a second or two; kcp keeps silent for ever on a resource whose cache it has not set up yet."""
+
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
 """Answers that say nothing about the resourceVersion we resume at. After any other error (410 above all) we list anew."""
@@ -189,7 +192,7 @@ class Stream(Generic[T]):
 
     async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
         lines = LineSplitter()
-        while chunk := await _next_chunk(response):
+        while chunk := await _next_chunk(response, FIRST_SILENCE_SECONDS if self._version is None else None):
             for line in lines.feed(chunk):
                 self._handle(parse_object(line), len(line))
             if len(chunk) > _YIELD_BYTES:
@@ -247,11 +250,13 @@ class Stream(Generic[T]):
             self._progressed = True
 
 
-async def _next_chunk(response: aiohttp.ClientResponse) -> bytes:
+async def _next_chunk(response: aiohttp.ClientResponse, patience: float | None) -> bytes:
     """What has arrived since the last call; empty at the end of the body.
 
-    Raises ``StreamEnded`` when the connection was closed under it, ``TimeoutError`` after too long a silence.
+    Raises ``StreamEnded`` when the connection was closed under it, ``TimeoutError`` after too long a silence, or one longer
+    than ``patience`` seconds.
     """
+    began = time.monotonic()
     while True:
         pause = asyncio.timeout(_LIVENESS_SECONDS)
         try:
@@ -263,6 +268,8 @@ async def _next_chunk(response: aiohttp.ClientResponse) -> bytes:
             # Closing a session (a rotated kubeconfig does) drops its timeouts and tells nobody who reads from it.
             if response.connection is None or response.connection.closed:
                 raise StreamEnded from None
+            if patience is not None and time.monotonic() - began > patience:
+                raise
 
 
 def _version(raw: JsonObject, length: int) -> str:

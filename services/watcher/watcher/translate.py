@@ -102,6 +102,7 @@ def reach(before: Entry | None, after: Entry) -> Reach:
     if (
         (after.ready and not before.ready)
         or after.identity != before.identity
+        or (after.deleting and not before.deleting)
     ):
         return Reach.ALL
     if after.ready and after.observed_secret != before.observed_secret:

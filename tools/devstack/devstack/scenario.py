@@ -54,10 +54,10 @@ def connection(name: str, owner: str, base_url: str | None, *, secret_name: str 
     return {"apiVersion": CODE_API, "kind": "Connection", "metadata": {"name": name}, "spec": fields}
 
 
-def repository(name: str, connection_ref: str, **spec: Any) -> Manifest:
+def repository(object_name: str, connection_ref: str, **spec: Any) -> Manifest:
     """A Repository whose name on the host is its own unless ``spec`` says otherwise."""
-    fields = {"connectionRef": connection_ref, "name": name, **spec}
-    return {"apiVersion": CODE_API, "kind": "Repository", "metadata": {"name": name}, "spec": fields}
+    fields = {"connectionRef": connection_ref, "name": object_name, **spec}
+    return {"apiVersion": CODE_API, "kind": "Repository", "metadata": {"name": object_name}, "spec": fields}
 
 
 def has(kind: str, status: str, reason: str | None = None) -> Any:

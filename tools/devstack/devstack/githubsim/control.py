@@ -130,7 +130,7 @@ class SimControl:
         """A repository made by somebody else, visible at once.
 
         Settings: `description`, `homepage`, `branches` (names), `default_branch`, `archived`, `grants` (login
-        to role) and GitHub's boolean settings.
+        to role), `created_at` (epoch seconds) and GitHub's boolean settings.
         """
         body = {"owner": owner, "name": name, "visibility": visibility, **settings}
         return SimRepository(**await self._send("POST", "/repos", body))

@@ -50,6 +50,7 @@ _REPOSITORY: Kinds = {
     "archived": bool,
     "branches": list,
     "grants": dict,
+    "created_at": _NUMBER,
     **dict.fromkeys(TOGGLES, bool),
 }
 _FAULT: Kinds = {

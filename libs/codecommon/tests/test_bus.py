@@ -1,0 +1,150 @@
+"""Streams, durables and buckets on a real nats-server, and what is published to them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from nats.errors import Error as NatsError
+from nats.js import api
+from nats.js.errors import KeyWrongLastSequenceError
+
+from codecommon import bus as bus_module
+from codecommon.api.kinds import KINDS
+from codecommon.bus import Bus, BusUnavailable
+from codecommon.events import ObjectEvent, Versions
+from codecommon.settings import NatsSettings
+from codecommon.testing.builders import event_for, repository_object
+from codecommon.testing.objects import InMemoryKcp
+from devstack.nats import NatsServer
+
+pytestmark = pytest.mark.nats
+
+EVENT = event_for(InMemoryKcp().add(repository_object()))
+
+
+async def messages(bus: Bus) -> int:
+    return (await bus.js.stream_info(bus_module.EVENTS_STREAM)).state.messages
+
+
+async def next_event(bus: Bus, service: str = "repository-svc") -> ObjectEvent:
+    msg = await bus_module.fetch_one(await bus.subscribe(service, "events"), 2)
+    assert msg is not None
+    await msg.ack_sync()
+    return ObjectEvent.decode(msg.data)
+
+
+async def test_declaring_again_and_from_several_processes_changes_nothing(
+    bus: Bus, nats_settings: NatsSettings
+) -> None:
+    await bus.publish(EVENT)
+    async with Bus.connect(nats_settings) as second, asyncio.timeout(20):
+        await asyncio.gather(bus.declare(), second.declare(), second.declare())
+    assert await messages(bus) == 1
+
+
+async def test_the_events_stream_keeps_one_message_per_object_and_lane_until_it_is_acked(bus: Bus) -> None:
+    config = (await bus.js.stream_info(bus_module.EVENTS_STREAM)).config
+    assert config.retention == api.RetentionPolicy.WORK_QUEUE
+    assert (config.max_msgs_per_subject, config.storage) == (1, api.StorageType.FILE)
+
+
+async def test_every_service_has_a_durable_per_lane_without_bounds(bus: Bus) -> None:
+    for service in {kind.service for kind in KINDS.values() if kind.service is not None}:
+        for durable in (service, f"{service}-resync"):
+            config = (await bus.js.consumer_info(bus_module.EVENTS_STREAM, durable)).config
+            assert (config.max_ack_pending, config.max_deliver) == (-1, -1)
+            assert config.ack_policy == api.AckPolicy.EXPLICIT
+
+
+async def test_buckets_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path) as server:
+        async with Bus.connect(NatsSettings(url=(server.url,))) as bus:
+            await bus.declare()
+        await server.restart()
+        async with Bus.connect(NatsSettings(url=(server.url,))) as bus:
+            for name in (bus_module.LOCKS, bus_module.LEASES, bus_module.STRIKES):
+                bucket = await bus.bucket(name)
+                revision = await bucket.create("key", b"value")
+                with pytest.raises(KeyWrongLastSequenceError):
+                    await bucket.create("key", b"value")
+                await bucket.update("key", b"newer", last=revision)
+
+
+async def test_an_event_arrives_at_the_service_of_its_kind_as_it_was_published(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    assert await next_event(bus) == EVENT
+    assert await messages(bus) == 0
+
+
+async def test_a_newer_event_replaces_an_older_one(bus: Bus) -> None:
+    newer = replace(EVENT, resource_version="999")
+    await bus.publish(EVENT)
+    await bus.publish(newer)
+    assert await messages(bus) == 1
+    assert await next_event(bus) == newer
+
+
+async def test_the_same_news_twice_is_stored_once(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await next_event(bus)
+    await bus.publish(EVENT)
+    assert await messages(bus) == 0
+
+
+async def test_the_same_object_with_news_of_its_secret_is_stored_again(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await next_event(bus)
+    await bus.publish(replace(EVENT, versions=Versions(secret="7")))
+    assert await messages(bus) == 1
+
+
+@pytest.mark.parametrize("reason", ["resync", "revalidate"])
+async def test_turns_and_requests_are_stored_every_time(bus: Bus, reason: str) -> None:
+    event = replace(EVENT, reason=reason)
+    lane = await bus.subscribe("repository-svc", event.lane)
+    for _ in range(2):
+        await bus.publish(event)
+        msg = await bus_module.fetch_one(lane, 2)
+        assert msg is not None
+        await msg.ack_sync()
+
+
+async def test_a_resync_does_not_replace_a_change(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await bus.publish(replace(EVENT, reason="resync"))
+    assert await messages(bus) == 2
+
+
+async def test_an_event_that_no_service_takes_is_kept(bus: Bus) -> None:
+    await bus.publish(replace(EVENT, resource="packages"))
+    assert await messages(bus) == 1
+
+
+async def test_nothing_to_fetch_is_none(bus: Bus) -> None:
+    assert await bus_module.fetch_one(await bus.subscribe("repository-svc", "events"), 0.05) is None
+
+
+async def test_events_that_nobody_has_fetched_are_known(bus: Bus) -> None:
+    assert not await bus.has_waiting_events("repository-svc")
+    await bus.publish(EVENT)
+    assert await bus.has_waiting_events("repository-svc")
+    assert not await bus.has_waiting_events("connection-svc")
+
+
+async def test_a_server_that_does_not_answer_is_reported_by_publish_and_ping(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
+        await bus.declare()
+        await bus.ping()
+        subscription = await bus.subscribe("repository-svc", "events")
+        bus.js = bus.nc.jetstream(timeout=0.1)
+        await server.stop()
+        with pytest.raises(BusUnavailable):
+            await bus.publish(EVENT)
+        assert await bus_module.fetch_one(subscription, 0.1) is None
+        assert await bus.has_waiting_events("repository-svc")
+        with pytest.raises((NatsError, TimeoutError)):
+            async with asyncio.timeout(3):
+                await bus.ping()

@@ -1,0 +1,113 @@
+"""The mutex within a process, and the lock across replicas on a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from codecommon import bus as bus_module
+from codecommon import locks
+from codecommon.bus import Bus
+from codecommon.locks import KeyedMutex
+
+KEY = "repositories.c1.site"
+
+
+# ---- the mutex
+
+
+async def test_one_key_is_held_once_and_another_meanwhile() -> None:
+    mutex = KeyedMutex()
+    order: list[str] = []
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with mutex.hold("a"):
+            inside.set()
+            await leave.wait()
+            order.append("first")
+
+    async def second() -> None:
+        async with mutex.hold("a"):
+            order.append("second")
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(first())
+        await inside.wait()
+        group.create_task(second())
+        async with mutex.hold("b"):
+            order.append("other key")
+        leave.set()
+    assert order == ["other key", "first", "second"]
+
+
+async def test_who_waits_and_is_cancelled_is_not_in_the_way() -> None:
+    mutex = KeyedMutex()
+
+    async def hold() -> None:
+        async with mutex.hold("a"):
+            pass
+
+    async with asyncio.timeout(5):
+        async with mutex.hold("a"):
+            waiting = asyncio.create_task(hold())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await hold()
+
+
+async def test_keys_that_nobody_wants_take_no_memory() -> None:
+    mutex = KeyedMutex()
+    for n in range(10):
+        async with mutex.hold(str(n)):
+            pass
+    assert len(mutex) == 0
+
+
+# ---- the lock
+
+
+@pytest.mark.nats
+async def test_a_lock_is_taken_once_and_free_after_its_release(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    lock = await locks.acquire(bucket, KEY)
+    with pytest.raises(locks.Taken):
+        await locks.acquire(bucket, KEY)
+    await locks.acquire(bucket, "repositories.c1.other")
+    await lock.release()
+    again = await locks.acquire(bucket, KEY)
+    await again.renew()
+    assert not again.lost
+
+
+@pytest.mark.nats
+async def test_a_release_does_not_take_the_lock_of_another(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    mine = await locks.acquire(bucket, KEY)
+    await bucket.put(KEY, b"another replica, after mine expired")
+    await mine.release()
+    with pytest.raises(locks.Taken):
+        await locks.acquire(bucket, KEY)
+
+
+@pytest.mark.nats
+async def test_a_lock_that_another_has_cannot_be_renewed_and_is_lost_in_time(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    mine = await locks.acquire(bucket, KEY, lost_after=0.05)
+    await bucket.put(KEY, b"another replica, after mine expired")
+    async with asyncio.timeout(5):
+        while not mine.lost:
+            await mine.renew()
+
+
+@pytest.mark.nats
+async def test_a_lock_that_is_renewed_is_not_lost(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    mine = await locks.acquire(bucket, KEY, lost_after=0.2)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 0.3
+    while loop.time() < end:
+        await mine.renew()
+    assert not mine.lost
