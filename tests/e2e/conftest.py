@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+
 from devstack.devhub import DevHub
 from devstack.foreign_host import ForeignHost, foreign_host
 from devstack.githubsim import SimControl

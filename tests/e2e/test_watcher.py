@@ -219,10 +219,12 @@ async def watchers(watched_provider: Provider, bus: NatsServer, tmp_path: Path) 
         yield Watchers(stack, watched_provider, bus, tmp_path)
 
 
-async def live(workspace: Workspace, told: Told, name: str = "fence") -> None:
-    """Return once the watcher tells changes; leaves a Repository without a Connection."""
-    await workspace.create(repository(name, "nowhere"))
-    assert (await told.until(lambda event: event["name"] == name))["reason"] in ("changed", "unsettled")
+async def live(workspace: Workspace, told: Told) -> None:
+    """Return once the watcher has told what it found and tells changes; leaves a Repository without a Connection."""
+    await workspace.create(repository("fence", "nowhere"))
+    await told.until(lambda event: event["name"] == "fence")
+    await workspace.patch("repositories", "fence", {"metadata": {"labels": {"mark": "live"}}})
+    await told.until(lambda event: event["name"] == "fence" and event["reason"] == "changed")
 
 
 async def fence(workspace: Workspace, told: Told) -> None:

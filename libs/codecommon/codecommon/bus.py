@@ -112,7 +112,10 @@ class Bus:
             await _flush_and_close(nc)
 
     async def ping(self) -> None:
-        """Raises when the connection does not answer within two seconds."""
+        """Raises when there is no connection, or it does not answer within two seconds."""
+        if not self.nc.is_connected:
+            # Without a connection flush() returns at once, and says nothing.
+            raise BusUnavailable("not connected")
         await self.nc.flush(timeout=2)
 
     async def declare(self) -> None:

@@ -102,8 +102,14 @@ class Kcp:
             payload = await response.read()
             if response.status >= 400:
                 raise _error(response.status, payload, response.headers.get("Retry-After"))
+        try:
             decoded: JsonObject = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            pass
+        else:
             return decoded
+        # Raised outside the handler: __context__ would keep orjson's error, and with it what was to be decoded.
+        raise KcpError(response.status, "", f"{len(payload)} bytes that are not JSON")
 
     @asynccontextmanager
     async def stream(

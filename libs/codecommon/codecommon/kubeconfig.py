@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
 _CHECK_INTERVAL_SECONDS: Final = 2.0
+_NOTHING_REFUSED: Final = (0, 0)
 _SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -53,6 +54,7 @@ class KubeAccess:
         self._path = path
         self._access: Access | None = None
         self._stamp: tuple[int, int] | None = None
+        self._refused: tuple[int, int] | None = _NOTHING_REFUSED
         self._checked = 0.0
         self._lock = asyncio.Lock()
 
@@ -96,14 +98,17 @@ class KubeAccess:
                 self._checked = now
                 return self._access
             try:
-                fresh = Access(await _load(self._path))
+                fresh = await _open(self._path)
             except KubeconfigError as error:
                 self._checked = now
                 if self._access is None:
                     raise
-                _log.warning("keeping the kubeconfig that was loaded before: %s", error)
+                if stamp != self._refused:
+                    _log.warning("keeping the kubeconfig that was loaded before: %s", error)
+                    self._refused = stamp
                 return self._access
             old, self._access, self._stamp, self._checked = self._access, fresh, stamp, now
+            self._refused = _NOTHING_REFUSED
             if old is not None:
                 _log.info("the kubeconfig was rotated and is loaded anew")
                 await old.session.close()
@@ -123,6 +128,14 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_ino
 
 
+async def _open(path: Path | None) -> Access:
+    try:
+        return Access(await _load(path))
+    except OSError as error:
+        # ssl's errors are among them: a certificate that is none.
+        raise KubeconfigError(f"cannot read {path} or what it refers to: {error.strerror or error.args[0]}") from None
+
+
 async def _load(path: Path | None) -> Configuration:
     configuration = Configuration()
     try:
@@ -135,10 +148,9 @@ async def _load(path: Path | None) -> Configuration:
         if not path.is_file():
             raise KubeconfigError(f"there is no file {path}")
         await load_kube_config(config_file=str(path), client_configuration=configuration, persist_config=False)
-    except OSError as error:
-        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ConfigException, ValueError) as error:
-        # The text of a parse error quotes the line it failed on, which may be the token.
+    except (yaml.YAMLError, ConfigException, ValueError, TypeError, AttributeError) as error:
+        # The text of a parse error quotes the line it failed on, which may be the token. The library trips over YAML that
+        # is no mapping, as a file is that is still empty.
         raise KubeconfigError(f"{path or 'in-cluster configuration'} cannot be used ({type(error).__name__})") from None
     # A tokenFile is read as it is; the line feed at its end is not allowed in a header.
     configuration.api_key = {name: token.strip() for name, token in configuration.api_key.items()}

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,6 +51,10 @@ class Session:
     connection: Connection
     secret_version: str
     host: GitBackend
+
+
+# The session that the running pass took last: by the time it is rejected, the cache may hold the one of another pass.
+_used: Final[ContextVar[Session | None]] = ContextVar("used session", default=None)
 
 
 class Sessions:
@@ -118,7 +123,9 @@ class Sessions:
         """
         spec = connection.spec
         principal = (connection.workspace.cluster, connection.metadata.uid, found.version)
-        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", found.token, spec.ca_bundle, principal))
+        return self._registry.open(
+            spec.provider, HostTarget(spec.base_url or "", found.token, spec.ca_bundle, principal)
+        )
 
     async def for_object(
         self, objects: Objects, connection_ref: str, versions: Versions, *, live: bool = False
@@ -132,6 +139,7 @@ class Sessions:
         cached = self._cache.get(key)
         if cached is not None and not live and _covers(cached, versions):
             self._cache.move_to_end(key)
+            _used.set(cached)
             return cached
         self._cache.pop(key, None)
         connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
@@ -143,6 +151,7 @@ class Sessions:
         self._cache[key] = session
         if len(self._cache) > _MOST_SESSIONS:
             self._cache.popitem(last=False)
+        _used.set(session)
         return session
 
     async def with_fresh_credential(
@@ -153,12 +162,15 @@ class Sessions:
         If it is the same, the Connection is asked to validate itself, at most once a minute.
         """
         key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref)
+        _used.set(None)
         try:
             return await work()
         except Terminal as rejected:
-            used = self._cache.pop(key, None)
+            used = _used.get()
             if rejected.reason != CREDENTIAL_REJECTED or used is None:
                 raise
+            if self._cache.get(key) is used:
+                del self._cache[key]
             now = await self.for_object(objects, connection_ref, Versions(), live=True)
             if now.secret_version != used.secret_version:
                 return await work()

@@ -246,12 +246,12 @@ async def test_a_conflict_in_status_is_answered_with_the_same_result_at_its_gene
 
 async def test_three_conflicts_in_a_row_are_handed_back(kcp: InMemoryKcp) -> None:
     run = start(kcp, kcp.add(repository_object()))
-    for n in range(3):
-        kcp.once(
-            lambda request: request.writes,
-            lambda n=n: kcp.edit("repositories", "site", {"metadata": {"labels": {"n": str(n)}}}),
-        )
-    # Each hook fires before one request; the first request takes the first hook only.
+
+    def somebody_writes(request: Request) -> None:
+        if request.writes:
+            kcp.edit("repositories", "site", {"metadata": {"labels": {"n": str(len(kcp.requests))}}})
+
+    kcp.before.append(somebody_writes)
     with pytest.raises(Superseded):
         await run.commit(Ready({"repoID": "7"}), NOW)
     assert len(kcp.writes("repositories")) == 3

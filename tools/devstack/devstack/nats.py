@@ -21,6 +21,7 @@ class NatsServer:
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.port = port or free_ports(1)[0]
         self.url = f"nats://{LOOPBACK}:{self.port}"
+        self.folder = folder
         self._process = Process(
             "nats-server",
             [

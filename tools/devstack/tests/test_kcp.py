@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,12 @@ async def test_a_deleted_workspace_is_made_anew(kcp: Kcp) -> None:
     await kcp.delete_workspace(path)
     await kcp.cluster("root:devstack").wait_for("workspaces", "brief", is_gone, 60)
     assert await kcp.create_workspace(path) != first
+
+
+async def test_an_existing_control_plane_is_used_through_its_kubeconfig(kcp: Kcp, tmp_path: Path) -> None:
+    async with Kcp(tmp_path, kubeconfig=kcp.kubeconfig) as existing:
+        assert existing.process is None
+        assert await existing.create_workspace("root:devstack:shared") == await kcp.create_workspace(
+            "root:devstack:shared"
+        )
+    assert kcp.process is None or kcp.process.running

@@ -26,7 +26,7 @@ def main() -> int:
         case "demo":
             return run(show(settings, screen), screen)
         case "up":
-            return run(up(settings, screen), screen)
+            return run(up(settings, screen), screen, when_stopped=0)
         case "down":
             return down(screen)
         case _:

@@ -38,7 +38,7 @@ class Row:
             return "does not exist"
         status = self.manifest.get("status", {})
         if is_ready(self.manifest):
-            return status.get("htmlURL") or f"logged in as {status['login']}" if "login" in status else ""
+            return status.get("htmlURL") or (f"logged in as {status['login']}" if "login" in status else "")
         for kind in ("Stalled", "Reconciling", "Ready"):
             state = condition(self.manifest, kind)
             if state and (kind == "Ready" or state["status"] == "True"):

@@ -77,8 +77,11 @@ async def _enabled_tenant(stack: Stack, team: Team) -> Tenant:
     return tenant
 
 
-def run(work: Coroutine[Any, Any, None], screen: Screen) -> int:
-    """Runs `work` so that Ctrl-C and SIGTERM stop everything in order; returns the exit code."""
+def run(work: Coroutine[Any, Any, None], screen: Screen, *, when_stopped: int = 130) -> int:
+    """Runs `work` so that Ctrl-C and SIGTERM stop everything in order.
+
+    Returns the exit code: 0, 1 after a `StackError`, which is told in words, or `when_stopped`.
+    """
 
     async def stoppable() -> None:
         task = asyncio.current_task()
@@ -92,6 +95,6 @@ def run(work: Coroutine[Any, Any, None], screen: Screen) -> int:
         screen.say(f"failed: {problem}")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        screen.say("interrupted; everything is stopped")
-        return 130
+        screen.say("stopped, and everything that was started")
+        return when_stopped
     return 0
