@@ -24,6 +24,7 @@ _RESOURCES: Final = {kind.kind: kind.resource for kind in (CONNECTIONS, REPOSITO
 
 def connection_object(
     name: str = "main",
+    /,
     *,
     metadata: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,
@@ -34,7 +35,7 @@ def connection_object(
     return _object(CONNECTIONS, name, metadata, base | spec, status)
 
 
-def validated_connection(name: str = "main", *, generation: int = 1, **spec: Any) -> JsonObject:
+def validated_connection(name: str = "main", /, *, generation: int = 1, **spec: Any) -> JsonObject:
     """A Connection as connection-svc leaves one that is right."""
     conditions = [condition("Ready", "True", "Reconciled"), condition("Validated", "True", "Validated")]
     return connection_object(
@@ -47,6 +48,7 @@ def validated_connection(name: str = "main", *, generation: int = 1, **spec: Any
 
 def repository_object(
     name: str = "site",
+    /,
     *,
     metadata: Mapping[str, Any] | None = None,
     status: Mapping[str, Any] | None = None,

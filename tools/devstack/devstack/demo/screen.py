@@ -93,7 +93,7 @@ class Screen:
         table = Table(
             "Workspace", "Kind", "Name", "Ready", "", title=f"after {self.elapsed:.1f} s", title_justify="left"
         )
-        for row in self._rows.values():
+        for _, row in sorted(self._rows.items()):
             colour = {"True": "green", "False": "red"}.get(row.ready, "yellow")
             cells = [
                 Text(row.workspace),
