@@ -45,12 +45,11 @@ class Provider:
         self.kubeconfig = kubeconfig
 
 
-@pytest_asyncio.fixture(scope="module")
-async def watched_provider(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Provider:
+async def provider_workspace(kcp: Kcp, folder: Path) -> Provider:
     path = f"root:watcher-{uuid4().hex[:12]}"
     cluster = kcp.cluster(await kcp.create_workspace(path))
     token = await service_account_token(cluster, "provider", admin_binding="kedge:providers:sa:provider")
-    file = write_private(tmp_path_factory.mktemp("provider") / "kubeconfig", kubeconfig(cluster.server, token))
+    file = write_private(folder / "kubeconfig", kubeconfig(cluster.server, token))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -60,6 +59,11 @@ async def watched_provider(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -
     )
     assert await asyncio.wait_for(process.wait(), 60) == 0
     return Provider(path, file)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def watched_provider(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -> Provider:
+    return await provider_workspace(kcp, tmp_path_factory.mktemp("provider"))
 
 
 class Workspace(Cluster):
@@ -106,12 +110,17 @@ class Workspace(Cluster):
         await self.settle("repositories", name, repoID="1", host="github.com", owner="acme")
 
 
-@pytest_asyncio.fixture
-async def workspace(kcp: Kcp, watched_provider: Provider) -> Workspace:
+async def new_workspace(kcp: Kcp) -> Workspace:
     cluster = await kcp.create_workspace(f"root:watcher-tenant-{uuid4().hex[:12]}")
-    await kcp.bind(cluster, watched_provider.path, EXPORT, [SECRETS_CLAIM])
     made = Workspace(kcp.session, kcp.cluster(cluster).access)
     made.id = cluster
+    return made
+
+
+@pytest_asyncio.fixture
+async def workspace(kcp: Kcp, watched_provider: Provider) -> Workspace:
+    made = await new_workspace(kcp)
+    await kcp.bind(made.id, watched_provider.path, EXPORT, [SECRETS_CLAIM])
     return made
 
 
@@ -386,13 +395,26 @@ async def test_a_workspace_that_is_bound_later_is_told_then(
 ) -> None:
     await watchers.active()
     await live(workspace, told)
-    cluster = await kcp.create_workspace(f"root:watcher-tenant-{uuid4().hex[:12]}")
-    later = Workspace(kcp.session, kcp.cluster(cluster).access)
-    subscription = await client.subscribe(f"code.events.*.{cluster}.>")
+    later = await new_workspace(kcp)
+    subscription = await client.subscribe(f"code.events.*.{later.id}.>")
     await client.flush()
-    await kcp.bind(cluster, watched_provider.path, EXPORT, [SECRETS_CLAIM])
+    await kcp.bind(later.id, watched_provider.path, EXPORT, [SECRETS_CLAIM])
     await later.create(repository("repo", "conn"))
-    assert (await Told(subscription, cluster).event())["name"] == "repo"
+    assert (await Told(subscription, later.id).event())["name"] == "repo"
+
+
+async def test_the_first_workspace_that_binds_a_new_export_is_told(
+    kcp: Kcp, bus: NatsServer, client: Client, tmp_path: Path
+) -> None:
+    provider = await provider_workspace(kcp, tmp_path)
+    subscription = await client.subscribe("code.events.>")
+    await client.flush()
+    async with AsyncExitStack() as stack:
+        await Watchers(stack, provider, bus, tmp_path).active()
+        first = await new_workspace(kcp)
+        await kcp.bind(first.id, provider.path, EXPORT, [SECRETS_CLAIM])
+        await first.create(repository("repo", "conn"))
+        assert (await Told(subscription, first.id).event())["name"] == "repo"
 
 
 async def test_settled_objects_have_their_turn_in_the_resync(

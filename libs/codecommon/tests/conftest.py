@@ -10,6 +10,7 @@ import pytest_asyncio
 from codecommon import bus as bus_module
 from codecommon.bus import Bus
 from codecommon.settings import NatsSettings
+from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 
 STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
@@ -23,6 +24,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def nats_settings(nats_server: NatsServer) -> NatsSettings:
     return NatsSettings(url=(nats_server.url,))
+
+
+@pytest.fixture
+def kcp() -> InMemoryKcp:
+    return InMemoryKcp()
 
 
 @pytest_asyncio.fixture

@@ -11,7 +11,7 @@ import pytest
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import Absent, HostRepository, Redirected, RepositoryChanges
+from codecommon.githost.backend import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
 from repository_svc import decide
 from repository_svc.decide import Create, Found, Keep
@@ -272,135 +272,9 @@ def test_the_same_id_on_another_host_is_another_repository() -> None:
     decide.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
 
 
-# ---- settings
-
-NO_CHANGES = RepositoryChanges()
-
-
-@dataclass(frozen=True)
-class Settings:
-    repo: Repository
-    seen: HostRepository
-    changes: RepositoryChanges = NO_CHANGES
-    wants_branch: str | None = None
-    differing: tuple[str, ...] = ()
-    """The names of the settings that are reported as different and left alone."""
-
+# ---- the request and the report
 
 SETTLED: dict[str, Any] = {**OURS, "observedGeneration": 1, "visibility": "private"}
-SETTINGS = {
-    "absent from spec: not managed": Settings(repo(status=SETTLED), seen(visibility="public", default_branch="x")),
-    "a description that differs is applied": Settings(
-        repo(description="new", status=SETTLED), seen(), RepositoryChanges(description="new")
-    ),
-    "an empty description is a description": Settings(
-        repo(description="", status=SETTLED), seen(), RepositoryChanges(description="")
-    ),
-    "a description that is there already is not sent": Settings(repo(description="as found", status=SETTLED), seen()),
-    "a default branch that differs is wanted": Settings(
-        repo(defaultBranch="trunk", status=SETTLED), seen(), wants_branch="trunk"
-    ),
-    "the default branch that it is already is not looked for": Settings(repo(defaultBranch="main", status=SETTLED), seen()),
-    "an edit that says public makes it public": Settings(
-        repo(visibility="public", generation=2, status=SETTLED), seen(), RepositoryChanges(visibility="public")
-    ),
-    "an edit that says private makes it private": Settings(
-        repo(visibility="private", generation=2, status={**SETTLED, "visibility": "public"}),
-        seen(visibility="public"),
-        RepositoryChanges(visibility="private"),
-    ),
-    "ours drifted from private to public: made private again": Settings(
-        repo(visibility="private", status=SETTLED), seen(visibility="public"), RepositoryChanges(visibility="private")
-    ),
-    "ours drifted from public to private: not made public by a drift pass": Settings(
-        repo(visibility="public", status={**SETTLED, "visibility": "public"}), seen(), differing=("visibility",)
-    ),
-    "adopted and drifted: its visibility is not changed without an edit": Settings(
-        repo(visibility="private", status={**SETTLED, **ADOPTED}), seen(visibility="public"), differing=("visibility",)
-    ),
-    "adopted and edited to public: made public": Settings(
-        repo(visibility="public", generation=2, status={**SETTLED, **ADOPTED}),
-        seen(),
-        RepositoryChanges(visibility="public"),
-    ),
-    "adoption does not change the visibility": Settings(
-        repo(visibility="public"), seen(created_at=after(-60)), differing=("visibility",)
-    ),
-    "take-over sends nothing and reports what differs": Settings(
-        repo(
-            description="new",
-            defaultBranch="trunk",
-            visibility="public",
-            status={**LEGACY, "observedGeneration": 1},
-        ),
-        seen(),
-        differing=("description", "defaultBranch", "visibility"),
-    ),
-    "taken over and not edited since: nothing is sent": Settings(
-        repo(description="new", status={**SETTLED, "baselineGeneration": 1}), seen(), differing=("description",)
-    ),
-    "taken over and edited since: everything is applied": Settings(
-        repo(description="new", defaultBranch="trunk", generation=2, status={**SETTLED, "baselineGeneration": 1}),
-        seen(),
-        RepositoryChanges(description="new"),
-        wants_branch="trunk",
-    ),
-    "taken over, its description edited: it is not made public by that": Settings(
-        repo(
-            description="new",
-            visibility="public",
-            generation=2,
-            status={**SETTLED, "visibility": "public", "baselineGeneration": 1},
-        ),
-        seen(),
-        RepositoryChanges(description="new"),
-        differing=("visibility",),
-    ),
-    "Observe: nothing is sent": Settings(
-        repo(description="new", visibility="public", generation=2, adoptionPolicy="Observe", status=SETTLED),
-        seen(),
-        differing=("description", "visibility"),
-    ),
-    "archived on the host: nothing is sent": Settings(
-        repo(description="new", visibility="public", generation=2, status=SETTLED),
-        seen(archived=True),
-        differing=("description", "visibility"),
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
-def test_settings(case: Settings) -> None:
-    origin = decide.origin_of(case.repo, case.seen)
-    baseline = decide.baseline_after(case.repo, case.seen, origin)
-    decided = decide.decide_settings(case.repo, case.seen, origin, baseline)
-    assert decided.changes == case.changes
-    assert decided.wants_branch == case.wants_branch
-    assert tuple(text.split(" ")[0] for text in decided.differing) == case.differing
-    assert [c.type for c in decided.conditions] == (["SettingsDiffer"] if case.differing else [])
-
-
-BASELINES = {
-    "created: nothing was found": (repo(), "Created", None),
-    "taken over: the generation that today's provider observed": (
-        repo(generation=3, status={**LEGACY, "observedGeneration": 3}), "Created", 3,
-    ),
-    "taken over from a status without a generation: this one": (repo(generation=3, status=LEGACY), "Created", 3),
-    "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), "Created", 2),
-    "on record as none: kept": (repo(generation=5, status=OURS), "Created", None),
-    "adopted: this one": (repo(generation=2), "Adopted", 2),
-    "adopted in place of one that is gone: this one": (
-        repo(generation=5, status={"repoID": "6", "origin": "Created"}), "Adopted", 5,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("object_", "origin", "wanted"), BASELINES.values(), ids=BASELINES)
-def test_baseline(object_: Repository, origin: Any, wanted: int | None) -> None:
-    assert decide.baseline_after(object_, SEEN, origin) == wanted
-
-
-# ---- the request and the report
 
 
 def test_nothing_is_created_for_an_owner_that_the_host_does_not_show() -> None:

@@ -7,30 +7,15 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import API_VERSION, CREATE_CLAIM, DEPLOY_KEYS, REPOSITORIES
+from codecommon.api.kinds import API_VERSION, CREATE_CLAIM, DEPLOY_KEYS
 from codecommon.api.repository import Repository
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostRepository
-from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Released
 from codecommon.runtime import Controller
-from codecommon.testing.builders import api_binding, deleting, repository_object, secret_object, validated_connection
+from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
-from repository_svc.decide import CONDITIONS
-from repository_svc.reconciler import RepositoryReconciler
-
-
-@pytest.fixture
-def world() -> World:
-    made = World(StubBackend("octocat", organizations=["acme"]))
-    made.add(secret_object(), validated_connection())
-    return made
-
-
-@pytest.fixture
-def controller(world: World) -> Controller[Repository]:
-    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.sessions), CONDITIONS)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
-from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
 from codecommon.runtime import Controller
@@ -20,27 +18,12 @@ from codecommon.testing.builders import (
     api_binding,
     connection_object,
     repository_object,
-    secret_object,
     validated_connection,
 )
 from codecommon.testing.harness import World, conditions
-from repository_svc.decide import CONDITIONS
-from repository_svc.reconciler import RepositoryReconciler
 
 HELD = {"finalizers": [REPOSITORIES.finalizer]}
 SITE = {"host": "git.example", "owner": "octocat", "observedGeneration": 1}
-
-
-@pytest.fixture
-def world() -> World:
-    made = World(StubBackend("octocat", organizations=["acme"]))
-    made.add(secret_object(), validated_connection())
-    return made
-
-
-@pytest.fixture
-def controller(world: World) -> Controller[Repository]:
-    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.sessions), CONDITIONS)
 
 
 def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
@@ -362,182 +345,3 @@ async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once
     world.clock.advance(60)
     await world.settle(controller, "site")
     assert len(world.bus.published) == 2
-
-
-# ---- adopting, keeping, losing
-
-
-async def test_adopting_sends_nothing_and_is_on_record(world: World, controller: Controller[Repository]) -> None:
-    found = world.host.add_repository("octocat", "site", visibility="public", description="theirs")
-    world.add(repository_object(visibility="private"))
-
-    await world.settle(controller, "site")
-
-    site = stored(world)
-    assert made(world) == []
-    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", found.id)
-    assert CREATE_CLAIM not in site["metadata"]["annotations"]
-    assert conditions(site) == {"Ready": ("True", "Reconciled"), "SettingsDiffer": ("True", "LeftAsFound")}
-
-
-async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
-    world: World, controller: Controller[Repository]
-) -> None:
-    world.add(repository_object())
-    await world.settle(controller, "site")
-    repo_id = stored(world)["status"]["repoID"]
-    world.host.rename(repo_id, "renamed")
-    world.host.repositories[repo_id].seen = replace(
-        world.host.repositories[repo_id].seen, html_url="https://git.example/octocat/renamed"
-    )
-
-    await world.settle(controller, "site")
-
-    assert stored(world)["status"]["htmlURL"] == "https://git.example/octocat/renamed"
-    assert made(world) == ["ensure_repository"]
-
-
-async def test_ours_is_made_again_when_it_is_gone_for_good(world: World, controller: Controller[Repository]) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created"}
-    world.add(repository_object(metadata=held(claim=ago(900)), status=status))
-
-    await world.settle(controller, "site")
-
-    assert stored(world)["status"]["repoID"] in world.host.repositories
-    assert stored(world)["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
-
-
-async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
-    world: World, controller: Controller[Repository]
-) -> None:
-    status = {**SITE, "owner": "hidden", "repoID": "7", "origin": "Created"}
-    world.add(repository_object(owner="hidden", metadata=held(claim=ago(900)), status=status))
-
-    result = await world.settle(controller, "site")
-
-    assert isinstance(result, Terminal)
-    assert result.reason == "HostObjectMissing"
-    assert made(world) == []
-
-
-async def test_a_new_repository_that_the_host_does_not_show_yet_is_waited_for(
-    world: World, controller: Controller[Repository]
-) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created"}
-    world.add(repository_object(metadata=held(claim=ago(60)), status=status))
-
-    result = await world.settle(controller, "site")
-
-    assert isinstance(result, Retryable)
-    assert made(world) == []
-
-
-async def test_another_repository_under_the_name_of_ours_is_not_ours(
-    world: World, controller: Controller[Repository]
-) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private"}
-    other = world.host.add_repository("octocat", "site", visibility="public")
-    world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
-
-    await world.settle(controller, "site")
-
-    assert made(world) == []
-    site = stored(world)
-    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", other.id)
-
-
-# ---- settings
-
-
-async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_from_ready(
-    world: World, controller: Controller[Repository]
-) -> None:
-    world.add(repository_object(defaultBranch="trunk", autoInit=True))
-    await world.settle(controller, "site")
-    assert conditions(stored(world)) == {
-        "Ready": ("True", "Reconciled"),
-        "DefaultBranchPending": ("True", "BranchMissing"),
-    }
-
-    repository = next(iter(world.host.repositories.values()))
-    repository.branches.add("trunk")
-    await world.settle(controller, "site")
-    assert repository.seen.default_branch == "trunk"
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
-
-
-async def test_taking_over_writes_nothing_until_the_object_is_edited(
-    world: World, controller: Controller[Repository]
-) -> None:
-    found = world.host.add_repository("octocat", "site", description="as found")
-    status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
-    world.add(repository_object(description="wanted", visibility="public", metadata=held(), status=status))
-    for _ in range(2):
-        await world.settle(controller, "site")
-    assert made(world) == []
-    assert conditions(stored(world))["SettingsDiffer"] == ("True", "LeftAsFound")
-
-    world.kcp.edit("repositories", "site", {"spec": {"description": "edited"}})
-    await world.settle(controller, "site")
-    repository = world.host.repositories[found.id].seen
-    assert (repository.description, repository.visibility) == ("edited", "private")
-
-
-async def test_taking_over_while_the_host_fails_does_not_turn_an_old_wish_into_an_edit(
-    world: World, controller: Controller[Repository]
-) -> None:
-    found = world.host.add_repository("octocat", "site")
-    status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
-    world.add(repository_object(description="edited", visibility="public", metadata=held(generation=2), status=status))
-    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
-
-    for _ in range(3):
-        await world.settle(controller, "site")
-
-    assert world.host.repositories[found.id].seen.visibility == "private"
-
-
-async def test_an_edit_of_visibility_is_not_forgotten_when_the_host_fails(
-    world: World, controller: Controller[Repository]
-) -> None:
-    world.add(repository_object(visibility="private"))
-    await world.settle(controller, "site")
-    world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
-    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
-
-    await world.settle(controller, "site")
-    assert conditions(stored(world))["Ready"] == ("Unknown", "HostUnavailable")
-    await world.settle(controller, "site")
-
-    assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
-
-
-async def test_an_id_is_kept_when_the_settings_that_follow_fail(
-    world: World, controller: Controller[Repository]
-) -> None:
-    world.add(repository_object(defaultBranch="trunk"))
-    world.host.raise_next("has_branch", Retryable("HostUnavailable", "502"))
-
-    await world.settle(controller, "site")
-
-    assert stored(world)["status"]["repoID"] in world.host.repositories
-    assert stored(world)["status"]["origin"] == "Created"
-
-
-async def test_an_archived_repository_is_reported_and_not_written_to(
-    world: World, controller: Controller[Repository]
-) -> None:
-    world.host.add_repository("octocat", "site", archived=True)
-    world.add(repository_object(description="wanted"))
-
-    await world.settle(controller, "site")
-
-    assert made(world) == []
-    assert conditions(stored(world))["Archived"] == ("True", "ArchivedOnHost")
-    assert conditions(stored(world))["Ready"] == ("True", "Reconciled")
-
-
-async def test_a_request_to_reconcile_is_echoed(world: World, controller: Controller[Repository]) -> None:
-    world.add(repository_object(metadata={"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}))
-    await world.settle(controller, "site")
-    assert stored(world)["status"]["lastHandledReconcileAt"] == "now"

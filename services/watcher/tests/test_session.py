@@ -199,6 +199,20 @@ async def test_a_start_tells_the_unsettled_and_then_changes(tables: Tables, star
     await told.nothing()
 
 
+async def test_kinds_are_watched_once_somebody_has_bound_the_export(scripted: Any, start: Start, told: Told) -> None:
+    tables = Tables()
+    scripted.answers = [tables]
+    tables.put("apibindings", "code", status={"phase": "Binding"})
+    await start("first")
+    await scripted.seen(1)
+    await told.nothing()
+    assert tables.lists == 1
+    tables.bind()
+    await scripted.seen(len(KINDS) + 2)
+    tables.repository("new", ready=False)
+    assert (await told.next())[0] == "new"
+
+
 async def test_a_standby_takes_over_when_the_active_replica_stops(tables: Tables, start: Start, told: Told) -> None:
     tables.connection(secret="102")
     first = await start("first")

@@ -135,7 +135,12 @@ class QuickBackoff(Backoff):
 
 @asynccontextmanager
 async def streaming(
-    kcp: Kcp, scripted: Any, *answers: Answer, silence: float = 30, backoff: Backoff | None = None
+    kcp: Kcp,
+    scripted: Any,
+    *answers: Answer,
+    silence: float = 30,
+    list_silence: float = 10,
+    backoff: Backoff | None = None,
 ) -> AsyncIterator[Recorder]:
     scripted.answers = list(answers)
     recorder = Recorder()
@@ -144,7 +149,9 @@ async def streaming(
         return scripted.url
 
     source = Source("secrets", locate, decode.secret, METADATA_ONLY)
-    stream = Stream(kcp, source, recorder, backoff=backoff or QuickBackoff(), silence=silence)
+    stream = Stream(
+        kcp, source, recorder, backoff=backoff or QuickBackoff(), silence=silence, list_silence=list_silence
+    )
     task = asyncio.create_task(stream.run())
     try:
         yield recorder
@@ -275,6 +282,15 @@ async def test_a_silent_stream_is_left(kcp: Kcp, scripted: Any) -> None:
     async with streaming(kcp, scripted, *answers, silence=0.3) as sink:
         await sink.has("put z@20")
     assert scripted.requests[1]["resourceVersion"] == "10"
+
+
+async def test_a_list_that_does_not_begin_is_left_soon_and_then_less_soon(kcp: Kcp, scripted: Any) -> None:
+    """kcp was seen to take a streaming list of a resource that nobody has bound yet, and never to answer it."""
+    async with streaming(kcp, scripted, sends(), sends(), sends(*LISTED), list_silence=0.2) as sink:
+        began = time.monotonic()
+        await sink.has("ended")
+        assert 0.6 <= time.monotonic() - began < 3
+        assert sink.told == ["began", "began", *LIST_TOLD]
 
 
 async def test_a_server_that_does_not_answer_is_left(kcp: Kcp, scripted: Any) -> None:

@@ -15,6 +15,7 @@ from codecommon.kcp import resource_path
 from codecommon.lease import Lease, LeaseLost
 from watcher import decode, resync
 from watcher.feed import BINDINGS, SECRETS, Feed
+from watcher.index import Binding
 from watcher.metrics import LEADING, OBJECTS
 from watcher.publisher import Bus, Publisher
 from watcher.stream import METADATA_ONLY, Kcp, Source, Stream
@@ -51,8 +52,9 @@ class Session:
         async with asyncio.TaskGroup() as group:
             for publisher in self._publishers.values():
                 group.create_task(publisher.run(), name="publisher")
-            for stream in self._streams():
-                group.create_task(stream.run(), name="stream")
+            group.create_task(self._bindings().run(), name=BINDINGS)
+            for stream in self._bound_resources():
+                group.create_task(self._once_bound(stream), name="stream")
             group.create_task(resync.run(self._schedule, self.feed.resync), name="resync")
         raise AssertionError("streams do not return")
 
@@ -64,24 +66,28 @@ class Session:
     def _publish(self, event: ObjectEvent) -> None:
         self._publishers[event.lane].offer(event)
 
-    def _streams(self) -> list[Stream[Any]]:
-        namespace = self._deps.credentials_namespace
+    def _bindings(self) -> Stream[Binding]:
+        return Stream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
+
+    def _bound_resources(self) -> list[Stream[Any]]:
+        """The streams of what a workspace has only once it has bound the export."""
+        kcp, namespace = self._deps.kcp, self._deps.credentials_namespace
         return [
-            Stream(
-                self._deps.kcp,
-                self._source(BINDINGS, decode.binding),
-                self.feed.bindings(),
-            ),
-            Stream(self._deps.kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
+            Stream(kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
             *(
                 Stream(
-                    self._deps.kcp,
+                    kcp,
                     self._source(kind.resource, decode.object_decoder(kind, namespace)),
                     self.feed.objects(kind.resource),
                 )
                 for kind in KINDS.values()
             ),
         ]
+
+    async def _once_bound(self, stream: Stream[Any]) -> NoReturn:
+        # Until then kcp takes the request and never answers it.
+        await self.feed.bound.wait()
+        await stream.run()
 
     def _source(self, resource: str, decoder: Callable[[Any], Any], accept: str = "application/json") -> Source[Any]:
         url = f"{self._url}/clusters/*{resource_path(resource)}"

@@ -31,10 +31,15 @@ T = TypeVar("T")
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 SILENCE_SECONDS: Final = 150.0
-"""Bookmarks come about once a minute; a stream without a byte for this long is dead."""
+"""A stream without a byte for this long may be dead. Bookmarks come about once a minute, but after a restart kcp sends none
+for a resource until something happens to it; resuming costs little.
+"""
 
-FIRST_SILENCE_SECONDS: Final = 5.0
-"""A list begins within a second or two; kcp keeps silent for ever on a resource whose cache it has not set up yet."""
+LIST_SILENCE_SECONDS: Final = 5.0
+"""A list begins within a second or two, but kcp keeps silent for ever on a resource whose cache it has not set up yet.
+
+Doubled with every list that is given up, for a kcp that is only slow.
+"""
 
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
@@ -43,6 +48,9 @@ _RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
 _LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 _PROVEN_SECONDS: Final = 30.0
 """A stream that lived this long was a good one, whatever ended it."""
+
+_WORTH_SAYING_SECONDS: Final = 1.0
+"""A pause this long means that several connections in a row have failed."""
 
 _VERSION: Final = re.compile(r"[0-9]{1,20}")
 
@@ -134,12 +142,16 @@ class Stream(Generic[T]):
         *,
         backoff: Backoff | None = None,
         silence: float = SILENCE_SECONDS,
+        list_silence: float = LIST_SILENCE_SECONDS,
     ) -> None:
         self._kcp = kcp
         self._source = source
         self._sink = sink
         self._backoff = backoff or Backoff(0.1, 5.0)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+        self._silence = silence
+        self._list_silence = list_silence
+        self._patience = list_silence
         self._version: str | None = None
         """Where to resume; None: list anew."""
         self._progressed = False
@@ -154,6 +166,8 @@ class Stream(Generic[T]):
                 await self._connect()
             except _ENDS as error:
                 end = _judge(error)
+                if isinstance(error, TimeoutError) and self._version is None:
+                    self._patience = min(self._patience * 2, self._silence)
             if end.relist:
                 self._version = None
             # One event before each 410 is no progress: it would make a loop of lists without a pause.
@@ -166,8 +180,11 @@ class Stream(Generic[T]):
         resource = self._source.resource
         STREAM_FAILURES.labels(resource, end.cause).inc()
         delay = max(self._backoff.failed(resource), end.at_least)
-        level = logging.DEBUG if end.cause in (self._said, StreamEnded.__name__) else logging.WARNING
-        self._said = end.cause
+        # A restart of kcp, or a stream that had nothing to say, is nobody's business; what lasts or is garbled is.
+        tell = (delay >= _WORTH_SAYING_SECONDS or bool(end.detail)) and end.cause != self._said
+        if tell:
+            self._said = end.cause
+        level = logging.WARNING if tell else logging.DEBUG
         _log.log(level, "the stream of %s ended (%s%s); again in %.1f s", resource, end.cause, end.detail, delay)
         await asyncio.sleep(delay)
 
@@ -192,7 +209,7 @@ class Stream(Generic[T]):
 
     async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
         lines = LineSplitter()
-        while chunk := await _next_chunk(response, FIRST_SILENCE_SECONDS if self._version is None else None):
+        while chunk := await _next_chunk(response, self._patience if self._version is None else self._silence):
             for line in lines.feed(chunk):
                 self._handle(parse_object(line), len(line))
             if len(chunk) > _YIELD_BYTES:
@@ -236,6 +253,7 @@ class Stream(Generic[T]):
             # The objects of a list come in no order: until its end there is nothing to resume at.
             if _annotation(raw, _INITIAL_EVENTS_END) == "true":
                 self._version = _version(raw, length)
+                self._patience = self._list_silence
                 self._said = ""
                 LISTS.labels(self._source.resource).inc()
                 self._sink.list_ended()
@@ -250,26 +268,23 @@ class Stream(Generic[T]):
             self._progressed = True
 
 
-async def _next_chunk(response: aiohttp.ClientResponse, patience: float | None) -> bytes:
+async def _next_chunk(response: aiohttp.ClientResponse, silence: float) -> bytes:
     """What has arrived since the last call; empty at the end of the body.
 
-    Raises ``StreamEnded`` when the connection was closed under it, ``TimeoutError`` after too long a silence, or one longer
-    than ``patience`` seconds.
+    Raises ``TimeoutError`` after ``silence`` seconds without a byte, ``StreamEnded`` when the connection was closed under it.
     """
-    began = time.monotonic()
+    until = time.monotonic() + silence
     while True:
-        pause = asyncio.timeout(_LIVENESS_SECONDS)
+        pause = asyncio.timeout(min(_LIVENESS_SECONDS, until - time.monotonic()))
         try:
             async with pause:
                 return await response.content.readany()
         except TimeoutError:
-            if not pause.expired():
+            if not pause.expired() or time.monotonic() >= until:
                 raise
             # Closing a session (a rotated kubeconfig does) drops its timeouts and tells nobody who reads from it.
             if response.connection is None or response.connection.closed:
                 raise StreamEnded from None
-            if patience is not None and time.monotonic() - began > patience:
-                raise
 
 
 def _version(raw: JsonObject, length: int) -> str:

@@ -28,7 +28,7 @@ from codecommon.githost.credential import Credential, judge
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
 from codecommon.githost.github.classify import Attempt, classify, unreachable
 from codecommon.githost.github.scopes import granted_scopes
-from codecommon.githost.github.transport import TIMEOUT, HostTransport
+from codecommon.githost.github.transport import HostTransport
 from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
 from codecommon.redact import Redactor
 from codecommon.secrets import SecretValue
@@ -65,13 +65,13 @@ class GithubBackend:
         self._endpoint = endpoint
         self._scrub = Redactor(credential.token.reveal())
         self._login: str | None = None
+        self._owner_kinds: dict[str, OwnerKind] = {}
         self._github = GitHub(
             _BearerStrategy(credential.token),
             base_url=endpoint.api_base,
             async_transport=transport,
             async_event_hooks={"response": [_refuse_what_is_no_success]},
             user_agent="code-provider",
-            timeout=TIMEOUT,
             follow_redirects=False,
             trust_env=False,
             # Its cache grows without bound, and its retries repeat POST and sleep for up to an hour.
@@ -100,6 +100,9 @@ class GithubBackend:
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         check_owner(owner)
+        # An account that was seen does not change its kind while this credential lasts; one that was not may appear.
+        if (known := self._owner_kinds.get(owner.lower())) is not None:
+            return known
         answer = await self._send(
             Attempt(f"read the account {owner}"),
             self._github.rest.users.async_get_by_username(owner, headers=_HEADERS),
@@ -107,7 +110,9 @@ class GithubBackend:
         )
         if answer.status == 404:
             return None
-        return "Organization" if answer.parse(AccountAnswer).type == "Organization" else "User"
+        kind: OwnerKind = "Organization" if answer.parse(AccountAnswer).type == "Organization" else "User"
+        self._owner_kinds[owner.lower()] = kind
+        return kind
 
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
         check_owner(owner)

@@ -1,0 +1,158 @@
+"""A runtime at work on a real NATS, with a reconciler that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from codecommon import bus as bus_module
+from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.repository import Repository
+from codecommon.backoff import Backoff
+from codecommon.bus import Bus
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Outcome, Ready
+from codecommon.passes import Pass
+from codecommon.runtime import Controller, Runtime, Timing
+from codecommon.testing.builders import repository_object
+from codecommon.testing.objects import InMemoryKcp
+
+SERVICE: Final = "repository-svc"
+QUICK: Final = Timing(fetch=0.1, renew=0.1, lost_after=0.2)
+BOUND_SECONDS: Final = 10.0
+
+Handler = Callable[[Pass[Repository]], Awaitable[Outcome]]
+
+
+@dataclass
+class Calls:
+    """A reconciler that does what the test says and notes what happened."""
+
+    handler: Handler
+    names: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    most_at_once: dict[str, int] = field(default_factory=dict)
+
+    async def reconcile(self, run: Pass[Repository]) -> Outcome:
+        key = f"{run.object.workspace.cluster}/{run.object.name}"
+        self.names.append(key)
+        self.times.append(time.monotonic())
+        self.running[key] = self.running.get(key, 0) + 1
+        self.most_at_once[key] = max(self.most_at_once.get(key, 0), self.running[key])
+        try:
+            return await self.handler(run)
+        finally:
+            self.running[key] -= 1
+
+    @property
+    def at_once(self) -> int:
+        return sum(self.running.values())
+
+
+async def is_fine(run: Pass[Repository]) -> Outcome:
+    return Ready({"repoID": "7"})
+
+
+def raising(*errors: Exception) -> Handler:
+    """Raises ``errors``, one per pass, and is fine after that."""
+    left = list(errors)
+
+    async def handler(run: Pass[Repository]) -> Outcome:
+        if left:
+            raise left.pop(0)
+        return await is_fine(run)
+
+    return handler
+
+
+@dataclass
+class Gate:
+    """Holds handlers until it is opened."""
+
+    entered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, run: Pass[Repository]) -> Outcome:
+        self.entered.release()
+        await self.opened.wait()
+        return await is_fine(run)
+
+
+def make_runtime(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> Runtime:
+    defaults: dict[str, Any] = {"max_in_flight": 64, "max_per_workspace": 16, "timing": QUICK}
+    defaults["backoff"] = Backoff(0.05, 1.0, random.Random(1))
+    return Runtime(SERVICE, (Controller(REPOSITORIES, Repository, calls),), bus=bus, kcp=kcp, **(defaults | options))
+
+
+@asynccontextmanager
+async def working(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> AsyncIterator[Runtime]:
+    """A runtime at work; leaving the block stops it in an orderly way."""
+    runtime, stopping = make_runtime(bus, kcp, calls, **options), asyncio.Event()
+    task = asyncio.create_task(runtime.run(stopping))
+    try:
+        yield runtime
+        stopping.set()
+        async with asyncio.timeout(BOUND_SECONDS):
+            await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(BOUND_SECONDS):
+        while True:
+            found = holds()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def queued(bus: Bus, stream: str = bus_module.EVENTS_STREAM) -> int:
+    return (await bus.js.stream_info(stream)).state.messages
+
+
+async def parked(bus: Bus) -> bool:
+    """Whether the one message was delivered and put back."""
+    info = await bus.js.consumer_info(bus_module.EVENTS_STREAM, SERVICE)
+    return info.num_ack_pending == 1 and info.delivered is not None and await queued(bus) == 1
+
+
+async def deliver_again_after(bus: Bus, seconds: float) -> None:
+    """How long the server waits for a sign of life of who has a message."""
+    config = (await bus.js.consumer_info(bus_module.EVENTS_STREAM, SERVICE)).config
+    await bus.js.add_consumer(bus_module.EVENTS_STREAM, config.evolve(ack_wait=seconds))
+
+
+async def delivered(bus: Bus) -> int:
+    """How many deliveries there were, repeated ones included."""
+    info = await bus.js.consumer_info(bus_module.EVENTS_STREAM, SERVICE)
+    return info.delivered.consumer_seq if info.delivered is not None else 0
+
+
+async def drift_is_asked_for(bus: Bus) -> bool:
+    return (await bus.js.consumer_info(bus_module.EVENTS_STREAM, f"{SERVICE}-resync")).num_waiting == 1
+
+
+async def only_one_is_queued(bus: Bus) -> bool:
+    return await queued(bus) == 1
+
+
+async def acked(bus: Bus) -> bool:
+    return await queued(bus) == 0
+
+
+def put(kcp: InMemoryKcp, name: str = "site", cluster: str = "c1", **given: Any) -> JsonObject:
+    return kcp.add(repository_object(name, **given), cluster)
+
+
+def stored(kcp: InMemoryKcp, name: str = "site", cluster: str = "c1") -> JsonObject:
+    raw = kcp.stored("repositories", name, cluster)
+    assert raw is not None
+    return raw

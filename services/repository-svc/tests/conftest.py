@@ -1,0 +1,26 @@
+"""A workspace with a validated Connection, its git host, and the reconciler over them."""
+
+from __future__ import annotations
+
+import pytest
+
+from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.repository import Repository
+from codecommon.githost.stub import StubBackend
+from codecommon.runtime import Controller
+from codecommon.testing.builders import secret_object, validated_connection
+from codecommon.testing.harness import World
+from repository_svc.decide import CONDITIONS
+from repository_svc.reconciler import RepositoryReconciler
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(StubBackend("octocat", organizations=["acme"]))
+    made.add(secret_object(), validated_connection())
+    return made
+
+
+@pytest.fixture
+def controller(world: World) -> Controller[Repository]:
+    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.sessions), CONDITIONS)
