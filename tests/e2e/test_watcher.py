@@ -410,7 +410,8 @@ async def test_the_first_workspace_that_binds_a_new_export_is_told(
     subscription = await client.subscribe("code.events.>")
     await client.flush()
     async with AsyncExitStack() as stack:
-        await Watchers(stack, provider, bus, tmp_path).active()
+        # kcp publishes no endpoint before.
+        await Watchers(stack, provider, bus, tmp_path).start()
         first = await new_workspace(kcp)
         await kcp.bind(first.id, provider.path, EXPORT, [SECRETS_CLAIM])
         await first.create(repository("repo", "conn"))

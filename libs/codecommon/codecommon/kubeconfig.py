@@ -145,7 +145,7 @@ async def _load(path: Path | None) -> Configuration:
                 raise KubeconfigError(f"no service account in this pod; set {names[0]} to the path of a kubeconfig")
             load_incluster_config(client_configuration=configuration)
             return configuration
-        if not path.is_file():
+        if _stamp(path) is None:
             raise KubeconfigError(f"there is no file {path}")
         await load_kube_config(config_file=str(path), client_configuration=configuration, persist_config=False)
     except (yaml.YAMLError, ConfigException, ValueError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ from codecommon import conditions
 from codecommon.api.kinds import Kind, children_of
 from codecommon.api.meta import BaseStatus, Resource, Wire
 from codecommon.endpoints import EXPORT_NAME
-from codecommon.errors import Interruption, NotReady, Retryable, Terminal
+from codecommon.errors import Interruption, NotReady, Retryable
 from codecommon.events import Versions
 from codecommon.kcp import Conflict, Invalid, JsonObject, NotFound, Objects
 from codecommon.outcome import Ready
@@ -203,7 +203,7 @@ class Pass(Generic[T]):
             if requested is not None:
                 wanted["lastHandledReconcileAt"] = requested
         # An interruption says nothing about the kind's other conditions unless it names them.
-        owned = self._owned if isinstance(result, Ready | Terminal) else _KEPT_WITHOUT_SUMMARY
+        owned = self._owned if isinstance(result, Ready) else _KEPT_WITHOUT_SUMMARY
         wanted["conditions"] = _dump(
             conditions.merge(
                 status.conditions,

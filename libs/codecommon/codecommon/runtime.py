@@ -34,7 +34,7 @@ from codecommon.events import Lane, ObjectEvent, UndecodableEvent
 from codecommon.fairness import Shares
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kubeconfig import KubeconfigError
-from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS
+from codecommon.metrics import MESSAGES_SET_ASIDE, RECONCILE_RESULTS, RECONCILE_SECONDS
 from codecommon.outcome import Outcome, Released
 from codecommon.passes import Gone, Pass, Superseded
 from codecommon.strikes import Strikes
@@ -218,6 +218,7 @@ class Runtime:
                 event = _decode(msg)
             except UndecodableEvent as error:
                 await self._bus.bury(msg, str(error))
+                MESSAGES_SET_ASIDE.labels(self._service, "undecodable").inc()
                 return
             delay = self._shares.delay(event.cluster)
             if delay is not None:
@@ -244,6 +245,7 @@ class Runtime:
                 strike.count,
                 self._timing.set_aside,
             )
+            MESSAGES_SET_ASIDE.labels(self._service, "deadly").inc()
             await self._settle(lane, msg, self._timing.set_aside)
             return
         delay = await self._exclusively(lane, entry, event, lock_bucket)

@@ -8,7 +8,6 @@ from codecommon.api.kinds import CONNECTIONS
 from codecommon.runtime import Controller
 from codecommon.service import Service
 from codecommon.settings import ServiceSettings
-
 from connection_svc.decide import VALIDATED
 from connection_svc.reconciler import ConnectionReconciler
 

@@ -9,7 +9,6 @@ from codecommon.errors import Interruption, Retryable
 from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
-
 from connection_svc import decide
 
 

@@ -2,7 +2,6 @@
 
 from codecommon.service import run
 from codecommon.settings import ServiceSettings
-
 from repository_svc import app
 
 

@@ -8,7 +8,6 @@ from codecommon.api.repository import Repository
 from codecommon.runtime import Controller
 from codecommon.service import Service
 from codecommon.settings import ServiceSettings
-
 from repository_svc.decide import CONDITIONS
 from repository_svc.reconciler import RepositoryReconciler
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from codecommon.api.kinds import CREATE_CLAIM, children_of
+from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, NotReady, Retryable, Terminal
-from codecommon.githost.backend import AlreadyExists, GitBackend, HostRepository, RepositoryChanges
-from codecommon.outcome import Outcome, Ready, Released
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.githost.backend import AlreadyExists, GitBackend, RepositoryChanges
+from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
-from codecommon.sessions import CREDENTIAL_UNAVAILABLE, Session, Sessions, require_validated
-
-from repository_svc import decide
-from repository_svc.release import Release, decide_found, decide_release, may_give_up
-
-_log = logging.getLogger(__name__)
+from codecommon.sessions import Session, Sessions, require_validated
+from repository_svc import decide, drift, identity
+from repository_svc.cleanup import release
 
 
 class RepositoryReconciler:
@@ -28,17 +24,15 @@ class RepositoryReconciler:
         self._sessions = sessions
 
     async def reconcile(self, run: Pass[Repository]) -> Outcome:
-        work = self._release if run.object.deleting else self._apply
-        return await self._sessions.with_fresh_credential(
-            run.objects, run.object.spec.connection_ref, partial(work, run)
-        )
+        work = partial(release, run, self._sessions) if run.object.deleting else partial(self._apply, run)
+        return await self._sessions.with_fresh_credential(run.objects, run.object.spec.connection_ref, work)
 
     async def _apply(self, run: Pass[Repository]) -> Outcome:
         repo = run.object
         session = await self._sessions.for_object(run.objects, repo.spec.connection_ref, run.versions)
         require_validated(session.connection)
         owner = _owner(repo, session)
-        decide.require_identity(repo, session.host.host, owner)
+        identity.require_identity(repo, session.host.host, owner)
         keep = await self._bound(run, session.host, owner) if repo.status.repo_id else None
         if keep is None:
             keep = await self._unbound(run, session, owner)
@@ -58,10 +52,10 @@ class RepositoryReconciler:
         repo, host = run.object, session.host
         seen = await host.find_repository(owner, repo.spec.name)
         same_name = await self._repositories(run, f"spec.name={repo.spec.name}")
-        decide.require_eldest(repo, decide.namesakes(repo, same_name, owner, session.connection.spec.owner))
+        identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, session.connection.spec.owner))
         decision = decide.decide_unbound(repo, seen)
         if isinstance(decision, decide.Keep):
-            decide.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
+            identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
@@ -71,6 +65,11 @@ class RepositoryReconciler:
         await run.hold({CREATE_CLAIM: decision.claim})
         try:
             return decide.Keep(await host.ensure_repository(request), "Created")
+        except Terminal as refused:
+            # A clear no: what somebody makes by hand in the next two minutes must not count as ours.
+            if not claimed_before and "repoID" not in refused.status:
+                await run.hold({CREATE_CLAIM: None})
+            raise
         except AlreadyExists:
             if not claimed_before:
                 await run.hold({CREATE_CLAIM: None})
@@ -87,15 +86,15 @@ class RepositoryReconciler:
         """Bring the settings in line and report what the host shows."""
         repo = await run.hold()
         seen = keep.seen
-        baseline = decide.baseline_after(repo, seen, keep.origin)
-        settings = decide.decide_settings(repo, seen, keep.origin, baseline)
+        baseline = drift.baseline_after(repo, seen)
+        settings = drift.decide_settings(repo, seen, keep.origin, baseline)
         changes, conditions = settings.changes, list(settings.conditions)
         try:
             if settings.wants_branch is not None:
                 if await host.has_branch(seen, settings.wants_branch):
                     changes = replace(changes, default_branch=settings.wants_branch)
                 else:
-                    conditions.append(decide.branch_pending(settings.wants_branch))
+                    conditions.append(drift.branch_pending(settings.wants_branch))
             if changes != RepositoryChanges():
                 seen = await host.update_repository(seen.id, changes)
         except Interruption as interruption:
@@ -108,56 +107,6 @@ class RepositoryReconciler:
         if seen.archived:
             conditions.append(decide.ARCHIVED)
         return Ready(decide.status_of(repo, seen, keep.origin, host.host, owner, baseline), tuple(conditions))
-
-    # ---- release
-
-    async def _release(self, run: Pass[Repository]) -> Outcome:
-        leaving = await run.leaving()
-        if not leaving:
-            await run.require_no_referrers(children_of(run.kind.resource))
-        plan = decide_release(run.object, leaving=leaving)
-        if plan is Release.LEAVE:
-            if leaving:
-                _log.info("the workspace gives up the API: released, the repository stays on the host")
-            return Released()
-        try:
-            await self._clean_up(run, plan)
-        except Interruption as interruption:
-            if leaving and may_give_up(run.object, interruption, datetime.now(UTC)):
-                _log.warning(
-                    "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
-                )
-                return Released()
-            if interruption.reason in (CREDENTIAL_UNAVAILABLE, "ConnectionNotFound"):
-                raise NotReady(
-                    CREDENTIAL_UNAVAILABLE,
-                    f"{interruption.message}; restore the credential so that the repository can be deleted on the host, or set "
-                    "spec.deletionPolicy to Orphan to let go of this object and leave the repository",
-                ) from None
-            raise
-        return Released()
-
-    async def _clean_up(self, run: Pass[Repository], plan: Release) -> None:
-        session = await self._sessions.for_object(run.objects, run.object.spec.connection_ref, run.versions, live=True)
-        owner = _owner(run.object, session)
-        decide.require_identity(run.object, session.host.host, owner)
-        repo_id = run.object.status.repo_id
-        if plan is Release.LOOK:
-            seen = (
-                await session.host.get_repository(repo_id)
-                if repo_id is not None
-                else await session.host.find_repository(owner, run.object.spec.name)
-            )
-            plan = decide_found(run.object, seen, datetime.now(UTC))
-            repo_id = seen.id if isinstance(seen, HostRepository) else None
-        if plan is Release.LEAVE or repo_id is None:
-            return
-        await run.confirm_deleting()
-        if plan is Release.ARCHIVE:
-            if await session.host.get_repository(repo_id) is not None:
-                await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
-        else:
-            await session.host.delete_repository(repo_id)
 
 
 def _owner(repo: Repository, session: Session) -> str:

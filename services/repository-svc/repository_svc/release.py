@@ -8,10 +8,10 @@ from typing import Final
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, Retryable
+from codecommon.errors import Interruption, NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostRepository
-
-from repository_svc.decide import CLAIM_WINDOW, Found, origin_of, stored_claim
+from repository_svc.claim import CLAIM_WINDOW, origin_of, stored_claim
+from repository_svc.decide import Found
 
 _LEAVING_PATIENCE: Final = timedelta(minutes=5)
 
@@ -64,3 +64,21 @@ def may_give_up(repo: Repository, interruption: Interruption, now: datetime) -> 
     """
     since = repo.metadata.deletion_timestamp
     return not isinstance(interruption, Retryable) or since is None or now - since > _LEAVING_PATIENCE
+
+
+_WAYS_OUT = (
+    "restore the credential so that the repository can be deleted on the host, or set spec.deletionPolicy to Orphan to let go of "
+    "this object and leave the repository"
+)
+
+
+def kept(interruption: Interruption) -> Interruption:
+    """What to say of an object whose clean-up is not possible: it stays, and a person can let go of it."""
+    message = f"{interruption.message}; {_WAYS_OUT}"
+    match interruption:
+        case NotReady():
+            return NotReady("CredentialUnavailable", message)
+        case Terminal():
+            return Terminal(interruption.reason, message)
+        case _:
+            return interruption

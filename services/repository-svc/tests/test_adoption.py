@@ -43,17 +43,30 @@ def made(world: World) -> list[str]:
 # ---- adopting, keeping, losing
 
 
-async def test_adopting_sends_nothing_and_is_on_record(world: World, controller: Controller[Repository]) -> None:
+async def test_adopting_applies_what_spec_says_but_the_visibility_and_is_on_record(
+    world: World, controller: Controller[Repository]
+) -> None:
     found = world.host.add_repository("octocat", "site", visibility="public", description="theirs")
-    world.add(repository_object(visibility="private"))
+    world.add(repository_object(visibility="private", description="declared"))
 
     await world.settle(controller, "site")
 
     site = stored(world)
-    assert made(world) == []
+    assert made(world) == ["update_repository"]
+    now = world.host.repositories[found.id].seen
+    assert (now.visibility, now.description) == ("public", "declared")
     assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", found.id)
     assert CREATE_CLAIM not in site["metadata"]["annotations"]
     assert conditions(site) == {"Ready": ("True", "Reconciled"), "SettingsDiffer": ("True", "LeftAsFound")}
+
+
+async def test_adopting_a_repository_of_which_nothing_else_is_declared_sends_nothing(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.host.add_repository("octocat", "site", visibility="public", description="theirs")
+    world.add(repository_object(visibility="private"))
+    await world.settle(controller, "site")
+    assert made(world) == []
 
 
 async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
@@ -108,18 +121,19 @@ async def test_a_new_repository_that_the_host_does_not_show_yet_is_waited_for(
     assert made(world) == []
 
 
-async def test_another_repository_under_the_name_of_ours_is_not_ours(
+async def test_another_repository_under_the_name_of_ours_is_not_taken(
     world: World, controller: Controller[Repository]
 ) -> None:
     status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private"}
-    other = world.host.add_repository("octocat", "site", visibility="public")
+    world.host.add_repository("octocat", "site", visibility="public")
     world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
 
     await world.settle(controller, "site")
 
     assert made(world) == []
     site = stored(world)
-    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", other.id)
+    assert (site["status"]["origin"], site["status"]["repoID"]) == ("Created", "7")
+    assert conditions(site)["Ready"] == ("False", "HostObjectMissing")
 
 
 # ---- settings

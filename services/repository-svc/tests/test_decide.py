@@ -13,7 +13,7 @@ from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
-from repository_svc import decide
+from repository_svc import decide, identity
 from repository_svc.decide import Create, Found, Keep
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -113,11 +113,8 @@ UNBOUND = {
     "still not to be seen two minutes after the claim: it is claimed anew": Unbound(
         repo(claim=CLAIMED), absent(after(120)), Create("2026-01-01T12:02:00Z")
     ),
-    "ours is gone and another has its name: that one is not ours": Unbound(
-        repo(status={"repoID": "6", "origin": "Created"}), seen(), Keep(seen(), "Adopted")
-    ),
-    "ours is gone, another has its name, CreateOnly: that one is left alone": Unbound(
-        repo(adoptionPolicy="CreateOnly", status={"repoID": "6", "origin": "Created"}), seen(), "NameTaken"
+    "ours is gone and another has its name: that one is left alone": Unbound(
+        repo(status={"repoID": "6", "origin": "Created"}), seen(), "HostObjectMissing"
     ),
     "ours is gone and was made again before a crash: the new one is ours": Unbound(
         repo(claim=CLAIMED, status={"repoID": "6", "origin": "Created"}),
@@ -222,10 +219,10 @@ IDENTITY = {
 @pytest.mark.parametrize(("pinned", "host", "owner", "allowed"), IDENTITY.values(), ids=IDENTITY)
 def test_identity(pinned: Repository, host: str, owner: str, allowed: bool) -> None:
     if allowed:
-        decide.require_identity(pinned, host, owner)
+        identity.require_identity(pinned, host, owner)
     else:
         with pytest.raises(Terminal) as conflict:
-            decide.require_identity(pinned, host, owner)
+            identity.require_identity(pinned, host, owner)
         assert conflict.value.reason == "IdentityConflict"
 
 
@@ -236,40 +233,40 @@ def test_of_two_objects_for_one_repository_the_younger_is_refused() -> None:
     elder = repo(uid="a", created=NOW, object_name="elder")
     younger = repo(uid="b", created=after(1), object_name="younger")
     with pytest.raises(Terminal) as refused:
-        decide.require_eldest(younger, [younger, elder])
+        identity.require_eldest(younger, [younger, elder])
     assert refused.value.reason == "DuplicateRepository"
     assert "elder" in refused.value.message
-    decide.require_eldest(elder, [younger, elder])
+    identity.require_eldest(elder, [younger, elder])
 
 
 def test_of_two_objects_of_the_same_second_exactly_one_is_refused() -> None:
     first, second = repo(uid="a"), repo(uid="b")
-    decide.require_eldest(first, [first, second])
+    identity.require_eldest(first, [first, second])
     with pytest.raises(Terminal):
-        decide.require_eldest(second, [first, second])
+        identity.require_eldest(second, [first, second])
 
 
 def test_an_object_of_another_owner_is_no_duplicate() -> None:
     mine = repo(uid="b")
     other_owner = repo(uid="a", owner="acme")
-    assert decide.namesakes(mine, [other_owner], "octocat", "octocat") == []
+    assert identity.namesakes(mine, [other_owner], "octocat", "octocat") == []
 
 
 def test_an_owner_that_is_spelled_out_equals_the_owner_of_the_connection() -> None:
     mine, same = repo(uid="b"), repo(uid="a", owner="OctoCat")
-    assert decide.namesakes(mine, [same], "octocat", "octocat") == [same]
+    assert identity.namesakes(mine, [same], "octocat", "octocat") == [same]
 
 
 def test_a_repository_that_another_object_is_bound_to_is_not_adopted() -> None:
     bound = repo(uid="a", object_name="bound", status={**OURS, "host": "git.example"})
     with pytest.raises(Terminal) as refused:
-        decide.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+        identity.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
     assert refused.value.reason == "DuplicateRepository"
 
 
 def test_the_same_id_on_another_host_is_another_repository() -> None:
     bound = repo(uid="a", status={**OURS, "host": "ghe.example"})
-    decide.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+    identity.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
 
 
 # ---- the request and the report

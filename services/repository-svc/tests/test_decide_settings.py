@@ -11,7 +11,7 @@ import pytest
 from codecommon.api.repository import Repository
 from codecommon.githost.backend import HostRepository, RepositoryChanges
 from codecommon.testing.builders import parse_repository, repository_object
-from repository_svc import decide
+from repository_svc import claim, drift
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -145,9 +145,9 @@ SETTINGS = {
 
 @pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
 def test_settings(case: Settings) -> None:
-    origin = decide.origin_of(case.repo, case.seen)
-    baseline = decide.baseline_after(case.repo, case.seen, origin)
-    decided = decide.decide_settings(case.repo, case.seen, origin, baseline)
+    origin = claim.origin_of(case.repo, case.seen)
+    baseline = drift.baseline_after(case.repo, case.seen)
+    decided = drift.decide_settings(case.repo, case.seen, origin, baseline)
     assert decided.changes == case.changes
     assert decided.wants_branch == case.wants_branch
     assert tuple(text.split(" ")[0] for text in decided.differing) == case.differing
@@ -155,20 +155,19 @@ def test_settings(case: Settings) -> None:
 
 
 BASELINES = {
-    "created: nothing was found": (repo(), "Created", None),
-    "taken over: the generation that today's provider observed": (
-        repo(generation=3, status={**LEGACY, "observedGeneration": 3}), "Created", 3,
+    "created or adopted: nothing is left as found": (repo(generation=2), None),
+    "taken over: this one": (repo(generation=3, status={**LEGACY, "observedGeneration": 3}), 3),
+    "taken over, edited since today's provider observed it: this one too, a take-over never writes": (
+        repo(generation=4, status={**LEGACY, "observedGeneration": 3}), 4,
     ),
-    "taken over from a status without a generation: this one": (repo(generation=3, status=LEGACY), "Created", 3),
-    "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), "Created", 2),
-    "on record as none: kept": (repo(generation=5, status=OURS), "Created", None),
-    "adopted: this one": (repo(generation=2), "Adopted", 2),
-    "adopted in place of one that is gone: this one": (
-        repo(generation=5, status={"repoID": "6", "origin": "Created"}), "Adopted", 5,
+    "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), 2),
+    "on record as none: kept": (repo(generation=5, status=OURS), None),
+    "made again in place of one that is gone: nothing is left as found": (
+        repo(generation=5, status={"repoID": "6", "origin": "Created"}), None,
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("object_", "origin", "wanted"), BASELINES.values(), ids=BASELINES)
-def test_baseline(object_: Repository, origin: Any, wanted: int | None) -> None:
-    assert decide.baseline_after(object_, SEEN, origin) == wanted
+@pytest.mark.parametrize(("object_", "wanted"), BASELINES.values(), ids=BASELINES)
+def test_baseline(object_: Repository, wanted: int | None) -> None:
+    assert drift.baseline_after(object_, SEEN) == wanted

@@ -31,6 +31,7 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "marks": 0,
         "identity": 0,
         "requested": False,
+        "unrecorded": False,
         "parent": None,
         "secret": None,
         "observed_secret": None,

@@ -80,6 +80,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
             marks=_digest(*map(annotations.get, _MARKS), frozenset(metadata.get("labels", {}).items())),
             identity=_digest(*map(status.get, _IDENTITY)),
             requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
+            unrecorded="repoID" in status and "origin" not in status,
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,
             observed_secret=status.get("observedSecretVersion"),

@@ -72,7 +72,7 @@ class Feed:
         """It is the object's turn."""
         cluster = self.index.cluster(cluster_id)
         entry = cluster.objects.get(key)
-        if self.live and cluster.engaged and entry is not None:
+        if self.live and cluster.engaged and entry is not None and _to_be_told(cluster, entry):
             self._publish(self._event(cluster, Wake(entry, "resync")))
 
     # ---- objects
@@ -177,7 +177,7 @@ class Feed:
             cluster.kept.update(wake.entry.key for wake in wakes)
             return
         for wake in wakes:
-            if _served(wake.entry):
+            if _served(wake.entry) and _to_be_told(cluster, wake.entry):
                 self._publish(self._event(cluster, wake))
 
     def _event(self, cluster: Cluster, wake: Wake) -> ObjectEvent:
@@ -199,3 +199,8 @@ class Feed:
 
 def _served(entry: Entry) -> bool:
     return KINDS[entry.key.resource].service is not None
+
+
+def _to_be_told(cluster: Cluster, entry: Entry) -> bool:
+    """In a cluster that gives up the API nothing but release is done."""
+    return entry.deleting or not cluster.leaving

@@ -37,6 +37,7 @@ class Entry:
     ``held``: it carries our finalizer. ``ready_condition``: its Ready condition is True, for whatever generation.
     ``marks`` and ``identity`` are hashes that are only compared with others of this process: of the labels and annotations that
     we act on, and of what dependants rely on (who the object is on the host).
+    ``unrecorded``: today's provider bound it to something on the host and left no record of who made that.
     ``requested``: a reconcile was requested by annotation that status does not report as handled.
     ``parent``: name of the object that the kind's reference field points to.
     """
@@ -53,6 +54,7 @@ class Entry:
     marks: int
     identity: int
     requested: bool
+    unrecorded: bool
     parent: str | None
     secret: SecretKey | None
     observed_secret: str | None

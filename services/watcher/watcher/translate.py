@@ -80,6 +80,7 @@ def unsettled(cluster: Cluster, entry: Entry) -> bool:
         or not entry.held
         or entry.deleting
         or entry.requested
+        or entry.unrecorded
         or (entry.key.resource == CONNECTIONS.resource and entry.observed_secret != cluster.secret_version(entry))
     )
 

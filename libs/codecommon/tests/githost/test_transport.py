@@ -17,10 +17,10 @@ from prometheus_client import REGISTRY
 from codecommon.errors import Terminal
 from codecommon.githost.allow import AllowedHosts, HostEndpoint
 from codecommon.githost.github import observe
+from codecommon.githost.github.network import AnswerTooLong
 from codecommon.githost.github.observe import host_label, url_template
 from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.session import session_of
-from codecommon.githost.github.network import AnswerTooLong
 from codecommon.githost.github.transport import HostTransport
 
 PRINCIPAL = ("cluster", "uid", "1")

@@ -1,0 +1,63 @@
+"""The end of a Repository object: what is done on the host, and when the finalizer may leave."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from codecommon.api.kinds import children_of
+from codecommon.api.repository import Repository
+from codecommon.errors import Interruption
+from codecommon.githost.backend import HostRepository, RepositoryChanges
+from codecommon.outcome import Released
+from codecommon.passes import Pass
+from codecommon.sessions import Sessions
+from repository_svc.identity import require_identity
+from repository_svc.release import Release, decide_found, decide_release, kept, may_give_up
+
+_log = logging.getLogger(__name__)
+
+
+async def release(run: Pass[Repository], sessions: Sessions) -> Released:
+    """Clean up as the policies say. Raises while the object must stay, with what a person can do about it."""
+    leaving = await run.leaving()
+    if not leaving:
+        await run.require_no_referrers(children_of(run.kind.resource))
+    plan = decide_release(run.object, leaving=leaving)
+    if plan is Release.LEAVE:
+        if leaving:
+            _log.info("the workspace gives up the API: released, the repository stays on the host")
+        return Released()
+    try:
+        await _clean_up(run, sessions, plan)
+    except Interruption as interruption:
+        if leaving and may_give_up(run.object, interruption, datetime.now(UTC)):
+            _log.warning(
+                "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
+            )
+            return Released()
+        raise kept(interruption) from None
+    return Released()
+
+
+async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) -> None:
+    session = await sessions.for_object(run.objects, run.object.spec.connection_ref, run.versions, live=True)
+    owner = run.object.spec.owner or session.connection.spec.owner
+    require_identity(run.object, session.host.host, owner)
+    repo_id = run.object.status.repo_id
+    if plan is Release.LOOK:
+        seen = (
+            await session.host.get_repository(repo_id)
+            if repo_id is not None
+            else await session.host.find_repository(owner, run.object.spec.name)
+        )
+        plan = decide_found(run.object, seen, datetime.now(UTC))
+        repo_id = seen.id if isinstance(seen, HostRepository) else None
+    if plan is Release.LEAVE or repo_id is None:
+        return
+    await run.confirm_deleting()
+    if plan is Release.ARCHIVE:
+        if await session.host.get_repository(repo_id) is not None:
+            await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
+    else:
+        await session.host.delete_repository(repo_id)

@@ -1,0 +1,78 @@
+"""Which repository an object stands for, and that no other object does. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from codecommon.api.repository import Repository
+from codecommon.errors import Terminal
+from codecommon.githost.backend import HostRepository
+
+
+def pinned_host(repo: Repository) -> str | None:
+    """The host that the object is bound to. Today's provider left no host, but a URL."""
+    status = repo.status
+    return status.host or (urlsplit(status.html_url).netloc if status.html_url else None) or None
+
+
+def pinned_owner(repo: Repository) -> str | None:
+    status = repo.status
+    if status.owner:
+        return status.owner
+    path = urlsplit(status.html_url).path.strip("/") if status.html_url else ""
+    return path.split("/")[0] or None
+
+
+def require_identity(repo: Repository, host: str, owner: str) -> None:
+    """Raises ``Terminal`` (``IdentityConflict``) when the object would move to another host or owner."""
+    if repo.status.repo_id is None:
+        return
+    bound_host, bound_owner = pinned_host(repo), pinned_owner(repo)
+    if bound_host is not None and bound_host.lower() != host.lower():
+        raise Terminal(
+            "IdentityConflict",
+            f"this object stands for a repository on {bound_host}, its Connection points to {host}; "
+            "point spec.connectionRef back, or make a new Repository for the other host",
+        )
+    if bound_owner is not None and bound_owner.lower() != owner.lower():
+        raise Terminal(
+            "IdentityConflict",
+            f"this object stands for a repository of {bound_owner}, its owner would now be {owner}; "
+            f"set spec.owner to {bound_owner}, or make a new Repository for the other owner",
+        )
+
+
+def require_eldest(repo: Repository, others: list[Repository]) -> None:
+    """Raises ``Terminal`` (``DuplicateRepository``) when an older object in the workspace stands for the same repository."""
+
+    def age(candidate: Repository) -> tuple[datetime, str]:
+        return candidate.metadata.creation_timestamp, candidate.metadata.uid
+
+    elder = min((o for o in others if o.metadata.uid != repo.metadata.uid), key=age, default=None)
+    if elder is not None and age(elder) < age(repo):
+        raise _duplicate(elder)
+
+
+def namesakes(repo: Repository, candidates: list[Repository], owner: str, connection_owner: str) -> list[Repository]:
+    """Those of ``candidates`` (same ``spec.name``) that mean the same repository through the same Connection."""
+    return [
+        other
+        for other in candidates
+        if other.spec.connection_ref == repo.spec.connection_ref
+        and (other.spec.owner or connection_owner).lower() == owner.lower()
+    ]
+
+
+def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
+    """Raises ``Terminal`` (``DuplicateRepository``) when another object of the workspace is bound to ``seen`` already."""
+    for other in others:
+        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and pinned_host(other) == host:
+            raise _duplicate(other)
+
+
+def _duplicate(other: Repository) -> Terminal:
+    return Terminal(
+        "DuplicateRepository",
+        f"Repository {other.name!r} in this workspace stands for the same repository; delete one of the two",
+    )
