@@ -107,7 +107,7 @@ class Workspace(Cluster):
 
     async def settled_repository(self, name: str, of: str = "conn") -> None:
         await self.create(repository(name, of))
-        await self.settle("repositories", name, repoID="1", host="github.com", owner="acme")
+        await self.settle("repositories", name, repoID="1", origin="Created", host="github.com", owner="acme")
 
 
 async def new_workspace(kcp: Kcp) -> Workspace:

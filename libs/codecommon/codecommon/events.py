@@ -31,7 +31,11 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at."""
+    """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at.
+
+    ``twins``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
+    watcher sees objects in the order in which they were made, so the younger of two is always told with True.
+    """
 
     resource: str
     cluster: str
@@ -43,6 +47,7 @@ class ObjectEvent:
     reason: Reason
     endpoint: str
     versions: Versions = Versions()
+    twins: bool = True
 
     @property
     def lane(self) -> Lane:
@@ -84,6 +89,7 @@ class ObjectEvent:
                     "deleting": self.deleting,
                     "reason": self.reason,
                     "versions": {"repository": v.repository, "connection": v.connection, "secret": v.secret},
+                    "twins": self.twins,
                 },
             }
         )
@@ -109,6 +115,7 @@ class ObjectEvent:
                 reason=data["reason"],
                 endpoint=str(envelope["source"]),
                 versions=Versions(**data["versions"]),
+                twins=bool(data.get("twins", True)),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UndecodableEvent):

@@ -35,7 +35,7 @@ class Superseded(Exception):
 
 
 class Pass(Generic[T]):
-    """``object`` is the newest state this pass knows; ``versions`` are those of its dependencies in the event."""
+    """``object`` is the newest state this pass knows; ``versions`` and ``twins`` are those of the event."""
 
     def __init__(
         self,
@@ -45,10 +45,12 @@ class Pass(Generic[T]):
         objects: Objects,
         raw: JsonObject,
         versions: Versions,
+        twins: bool = True,
     ) -> None:
         self.kind = kind
         self.objects = objects
         self.versions = versions
+        self.twins = twins
         self._parse = parse
         self._owned = owned | _KEPT_WITHOUT_SUMMARY
         self._raw = raw

@@ -311,7 +311,7 @@ class Runtime:
 
     def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
-        return Pass(controller.kind, controller.parse, controller.owned, objects, raw, event.versions)
+        return Pass(controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins)
 
     async def _read(self, event: ObjectEvent) -> JsonObject | None:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))

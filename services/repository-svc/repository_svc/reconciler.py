@@ -51,8 +51,9 @@ class RepositoryReconciler:
     async def _unbound(self, run: Pass[Repository], session: Session, owner: str) -> decide.Keep:
         repo, host = run.object, session.host
         seen = await host.find_repository(owner, repo.spec.name)
-        same_name = await self._repositories(run, f"spec.name={repo.spec.name}")
-        identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, session.connection.spec.owner))
+        if run.twins:
+            same_name = await self._repositories(run, f"spec.name={repo.spec.name}")
+            identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, session.connection.spec.owner))
         decision = decide.decide_unbound(repo, seen)
         if isinstance(decision, decide.Keep):
             identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))

@@ -32,6 +32,7 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "identity": 0,
         "requested": False,
         "unrecorded": False,
+        "twin": None,
         "parent": None,
         "secret": None,
         "observed_secret": None,

@@ -32,6 +32,7 @@ SETTLED: dict[str, Any] = {
     "identity": 0,
     "requested": False,
     "unrecorded": False,
+    "twin": None,
     "parent": None,
     "secret": None,
     "observed_secret": None,

@@ -15,6 +15,7 @@ from codecommon.api.kinds import (
     CLUSTER_ANNOTATION,
     CONNECTIONS,
     RECONCILE_REQUESTED_AT,
+    REPOSITORIES,
     Kind,
 )
 from codecommon.kcp import JsonObject
@@ -53,6 +54,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
     resource, finalizer = intern(kind.resource), kind.finalizer
     reference = kind.reference
     has_secret = kind is CONNECTIONS
+    has_name = kind is REPOSITORIES
 
     def decode(raw: JsonObject) -> Entry:
         metadata: JsonObject = raw["metadata"]
@@ -80,6 +82,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
             marks=_digest(*map(annotations.get, _MARKS), frozenset(metadata.get("labels", {}).items())),
             identity=_digest(*map(status.get, _IDENTITY)),
             requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
+            twin=_digest(spec["name"].lower()) if has_name and "name" in spec else None,
             unrecorded="repoID" in status and "origin" not in status,
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,

@@ -193,6 +193,7 @@ class Feed:
             reason=wake.reason,
             endpoint=self._endpoint,
             versions=cluster.versions(entry),
+            twins=bool(cluster.twins(entry)),
             cause=wake.cause,
         )
 

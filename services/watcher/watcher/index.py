@@ -39,6 +39,7 @@ class Entry:
     we act on, and of what dependants rely on (who the object is on the host).
     ``unrecorded``: today's provider bound it to something on the host and left no record of who made that.
     ``requested``: a reconcile was requested by annotation that status does not report as handled.
+    ``twin``: hash of what only one object of the kind in a workspace may stand for (a repository's name); None: no such thing.
     ``parent``: name of the object that the kind's reference field points to.
     """
 
@@ -55,6 +56,7 @@ class Entry:
     identity: int
     requested: bool
     unrecorded: bool
+    twin: int | None
     parent: str | None
     secret: SecretKey | None
     observed_secret: str | None
@@ -96,7 +98,7 @@ class Cluster:
     ``kept``: objects that there was news of while the cluster was not engaged; told once it is.
     """
 
-    __slots__ = ("_children", "_users", "bindings", "id", "kept", "objects", "secrets")
+    __slots__ = ("_children", "_twins", "_users", "bindings", "id", "kept", "objects", "secrets")
 
     def __init__(self, cluster_id: str) -> None:
         self.id: Final = cluster_id
@@ -106,6 +108,7 @@ class Cluster:
         self.kept: Final[set[ObjectKey]] = set()
         self._children: Final[dict[ObjectKey, set[ObjectKey]]] = {}
         self._users: Final[dict[SecretKey, set[ObjectKey]]] = {}
+        self._twins: Final[dict[tuple[str, int], set[ObjectKey]]] = {}
 
     @property
     def engaged(self) -> bool:
@@ -125,7 +128,7 @@ class Cluster:
         """Store an object; returns what was known of it before."""
         before = self.objects.get(entry.key)
         self.objects[entry.key] = entry
-        if before is None or (before.parent, before.secret) != (entry.parent, entry.secret):
+        if before is None or (before.parent, before.secret, before.twin) != (entry.parent, entry.secret, entry.twin):
             if before is not None:
                 self._unlink(before)
             self._link(entry)
@@ -156,6 +159,13 @@ class Cluster:
         """The Connections whose credential is in ``secret``."""
         return [self.objects[key] for key in self._users.get(secret, ())]
 
+    def twins(self, entry: Entry) -> list[Entry]:
+        """Other objects of the kind that may stand for the same thing on the host."""
+        if entry.twin is None:
+            return []
+        keys = self._twins.get((entry.key.resource, entry.twin), set())
+        return [self.objects[key] for key in keys if key != entry.key]
+
     def secret_version(self, connection: Entry) -> str | None:
         """resourceVersion of the Connection's Secret; None while there is none."""
         return self.secrets.get(connection.secret) if connection.secret is not None else None
@@ -177,12 +187,16 @@ class Cluster:
             self._children.setdefault(parent, set()).add(entry.key)
         if entry.secret is not None:
             self._users.setdefault(entry.secret, set()).add(entry.key)
+        if entry.twin is not None:
+            self._twins.setdefault((entry.key.resource, entry.twin), set()).add(entry.key)
 
     def _unlink(self, entry: Entry) -> None:
         if (parent := entry.parent_key) is not None:
             _discard(self._children, parent, entry.key)
         if entry.secret is not None:
             _discard(self._users, entry.secret, entry.key)
+        if entry.twin is not None:
+            _discard(self._twins, (entry.key.resource, entry.twin), entry.key)
 
 
 class Index:

@@ -47,7 +47,13 @@ def object_changed(cluster: Cluster, before: Entry | None, after: Entry) -> list
 
 def object_gone(cluster: Cluster, before: Entry, version: str) -> list[Wake]:
     """An object is no more. ``version``: resourceVersion of its deletion."""
-    return _first_of_each([*_dependants(cluster, before, Reach.ALL), *_deleting_dependencies(cluster, before, version)])
+    return _first_of_each(
+        [
+            *_dependants(cluster, before, Reach.ALL),
+            *_deleting_dependencies(cluster, before, version),
+            *(Wake(twin, "dependency", version) for twin in cluster.twins(before) if not twin.ready),
+        ]
+    )
 
 
 def secret_changed(cluster: Cluster, key: SecretKey) -> list[Wake]:
