@@ -211,6 +211,10 @@ async def fetch_one(subscription: JetStreamContext.PullSubscription, timeout: fl
     try:
         return (await subscription.fetch(1, timeout=timeout))[0]
     except (NatsTimeoutError, TimeoutError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Before Python 3.12 asyncio.wait_for, which nats-py waits with, may drop a cancellation that comes with a time-out.
+            raise asyncio.CancelledError from None
         return None
     except JetStreamNotFoundError:
         raise

@@ -16,6 +16,10 @@ def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
     return frozenset(str(endpoint["url"]).rstrip("/") for endpoint in endpoints)
 
 
+class UnknownEndpoint(Exception):
+    """A URL that is not in the APIExportEndpointSlice."""
+
+
 class KnownEndpoints:
     """Judges the endpoint that an event names.
 
@@ -26,7 +30,9 @@ class KnownEndpoints:
         self._kcp = kcp
         self._urls: frozenset[str] = frozenset()
 
-    async def knows(self, url: str) -> bool:
+    async def require(self, url: str) -> None:
+        """Raises ``UnknownEndpoint`` unless ``url`` is listed; asks kcp only for one that was not listed before."""
         if url not in self._urls:
             self._urls = endpoint_urls(await self._kcp.request("GET", SLICE_PATH))
-        return url in self._urls
+        if url not in self._urls:
+            raise UnknownEndpoint

@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
 _CHECK_INTERVAL_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 60.0
 _NOTHING_REFUSED: Final = (0, 0)
 _SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -57,14 +58,29 @@ class KubeAccess:
         self._refused: tuple[int, int] | None = _NOTHING_REFUSED
         self._checked = 0.0
         self._lock = asyncio.Lock()
+        self._retired: dict[Access, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        for access, closing in list(self._retired.items()):
+            closing.cancel()
+            await access.session.close()
+        self._retired.clear()
         if self._access is not None:
             await self._access.session.close()
             self._access = None
+
+    def _retire(self, access: Access) -> None:
+        """Close a session once the requests that began with it are over."""
+
+        async def close() -> None:
+            await asyncio.sleep(_GRACE_SECONDS)
+            await access.session.close()
+            self._retired.pop(access, None)
+
+        self._retired[access] = asyncio.create_task(close())
 
     async def wait(self) -> None:
         """Return once the kubeconfig can be loaded; says once a minute what it waits for."""
@@ -111,7 +127,7 @@ class KubeAccess:
             self._refused = _NOTHING_REFUSED
             if old is not None:
                 _log.info("the kubeconfig was rotated and is loaded anew")
-                await old.session.close()
+                self._retire(old)
             return fresh
 
 

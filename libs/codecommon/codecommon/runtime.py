@@ -28,7 +28,7 @@ from codecommon.api.kinds import Kind
 from codecommon.api.meta import Resource, Workspace
 from codecommon.backoff import Backoff
 from codecommon.bus import Bus
-from codecommon.endpoints import KnownEndpoints
+from codecommon.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.events import Lane, ObjectEvent, UndecodableEvent
 from codecommon.fairness import Shares
@@ -258,16 +258,20 @@ class Runtime:
         """Handle under the object's mutex and lock. Returns None for ack, or the seconds after which to deliver again."""
         key = entry.msg.subject.split(".", 2)[2]
         async with self._mutex.hold(key):
+            # Read while the lock is on its way: what was read a moment too early, a guarded write will catch.
+            reading = asyncio.create_task(self._read(event))
             try:
                 lock = await locks.acquire(lock_bucket, key, self._timing.lost_after)
             except locks.Taken:
+                await _abandon(reading)
                 return self._lock_backoff.failed(key)
             except (NatsError, TimeoutError):
+                await _abandon(reading)
                 return self._backoff.failed(event.uid)
             self._lock_backoff.succeeded(key)
             entry.lock = lock
             try:
-                return await self._object(lane, event)
+                return await self._object(lane, event, reading)
             except asyncio.CancelledError:
                 current = asyncio.current_task()
                 if not lock.lost or current is None:
@@ -275,18 +279,15 @@ class Runtime:
                 current.uncancel()
                 return self._backoff.failed(event.uid)
             finally:
+                await _abandon(reading)
                 await lock.release()
 
-    async def _object(self, lane: Lane, event: ObjectEvent) -> float | None:
+    async def _object(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> float | None:
         controller = self._controllers[event.resource]
         started = time.monotonic()
         result = "Error"
         try:
-            if not await self._known.knows(event.endpoint):
-                _log.warning("the event names an endpoint that is not in the endpoint slice")
-                result = "UnknownEndpoint"
-                return self._backoff.failed(event.uid)
-            raw = await self._read(event)
+            raw = await reading
             if raw is None:
                 self._backoff.succeeded(event.uid)
                 result = "Gone"
@@ -296,6 +297,10 @@ class Runtime:
                 outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
                 return self._delay(event, outcome)
+        except UnknownEndpoint:
+            _log.warning("the event names an endpoint that is not in the endpoint slice")
+            result = "UnknownEndpoint"
+            return self._backoff.failed(event.uid)
         except _KCP_UNAVAILABLE as error:
             _log.warning("kcp cannot be reached now: %s", type(error).__name__)
             return self._backoff.failed(event.uid)
@@ -314,6 +319,8 @@ class Runtime:
         return Pass(controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins)
 
     async def _read(self, event: ObjectEvent) -> JsonObject | None:
+        """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+        await self._known.require(event.endpoint)
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         try:
             return await objects.get(event.resource, event.name, not_older=event.resource_version)
@@ -402,3 +409,11 @@ def _decode(msg: Msg) -> ObjectEvent:
     if event.subject != msg.subject:
         raise UndecodableEvent("its subject is that of another object")
     return event
+
+
+async def _abandon(task: asyncio.Task[Any]) -> None:
+    """Let a task that nobody waits for any more end, whatever it ends with."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

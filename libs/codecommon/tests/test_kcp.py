@@ -15,7 +15,7 @@ from aiohttp import web
 
 from codecommon import kcp as kcp_module
 from codecommon.api.meta import Workspace
-from codecommon.endpoints import SLICE_PATH, KnownEndpoints, endpoint_urls
+from codecommon.endpoints import SLICE_PATH, KnownEndpoints, UnknownEndpoint, endpoint_urls
 from codecommon.kcp import Conflict, Forbidden, Invalid, Kcp, KcpError, NotFound, Objects, resource_path
 from codecommon.kubeconfig import KubeAccess
 
@@ -266,10 +266,11 @@ def slice_of(*urls: str) -> dict[str, Any]:
 async def test_an_endpoint_is_known_once_kcp_lists_it(server: Server, kcp: Kcp) -> None:
     known = KnownEndpoints(kcp)
     server.will(says({"status": {}}), says(slice_of("https://a/")), says(slice_of("https://a/", "https://b")))
-    assert not await known.knows("https://a")
-    assert await known.knows("https://a")
-    assert await known.knows("https://a")
-    assert await known.knows("https://b")
+    with pytest.raises(UnknownEndpoint):
+        await known.require("https://a")
+    await known.require("https://a")
+    await known.require("https://a")
+    await known.require("https://b")
     assert [a[1] for a in server.asked] == [f"/clusters/p1{SLICE_PATH}"] * 3
 
 

@@ -276,7 +276,7 @@ async def test_a_newer_event_replaces_a_parked_one_and_is_handled_at_once(bus: B
 async def test_a_message_whose_handling_ended_five_processes_is_set_aside(
     bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await deliver_again_after(bus, 0.2)
+    await deliver_again_after(bus, 0.6)
     await bus.publish(event_for(put(kcp)))
     gate = Gate()
     calls = Calls(gate)

@@ -23,7 +23,7 @@ from codecommon.testing.builders import repository_object
 from codecommon.testing.objects import InMemoryKcp
 
 SERVICE: Final = "repository-svc"
-QUICK: Final = Timing(fetch=0.1, renew=0.1, lost_after=0.2)
+QUICK: Final = Timing(fetch=0.1, renew=0.1)
 BOUND_SECONDS: Final = 10.0
 
 Handler = Callable[[Pass[Repository]], Awaitable[Outcome]]

@@ -1,0 +1,230 @@
+"""``code-provider serve`` with its embedded nats-server, as an operator starts, rotates, crashes and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from devstack.cluster import Cluster
+from devstack.devhub import DevHub
+from devstack.devhub.provisioning import provision_provider
+from devstack.errors import ApiError
+from devstack.githubsim import SimControl
+from devstack.kcp import SECRETS_CLAIM, Kcp
+from devstack.kubeconfig import kubeconfig, load_access, write_private
+from devstack.processes import Process
+from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.resources import Manifest, is_ready
+from devstack.scenario import Account, Scenario, repository, unique
+from devstack.settings import Settings
+from devstack.simulator import SimulatorProcess
+from devstack.tenant import Tenant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+EXPORT = "code.providers.kedge.faros.sh"
+SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
+NEED_KCP = ("watcher", "connection-svc", "repository-svc")
+
+
+class Serving:
+    """One ``code-provider serve`` and what can be seen of it from outside."""
+
+    def __init__(self, installation: ProviderInstallation, process: Process, session: aiohttp.ClientSession) -> None:
+        self.installation = installation
+        self.process = process
+        self.kubeconfig = Path(installation.environment["KEDGE_PROVIDER_KUBECONFIG"])
+        self._session = session
+
+    def log(self) -> str:
+        return self.process.log_file.read_text()
+
+    async def logged(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
+        """The last line of the log that matches ``pattern``, once there is one."""
+        found: list[re.Match[str]] = []
+
+        async def look() -> bool:
+            found[:] = re.finditer(pattern, self.log())
+            return bool(found)
+
+        await self.process.wait_ready(look, timeout=timeout)
+        return found[-1]
+
+    def children(self) -> dict[str, int]:
+        """Name to pid."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        pids = [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}
+
+    async def health(self, service: str, path: str) -> tuple[int, str]:
+        """Status and body of the answer on the health port that the service's newest process has logged."""
+        line = await self.logged(rf" {service} \S+ health endpoints on (\S+)")
+        return await self.get(line[1] + path)
+
+    async def get(self, url: str) -> tuple[int, str]:
+        async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            return answer.status, await answer.text()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A tenant whose Connection is ready thanks to ``serving``."""
+
+    serving: Serving
+    provider: Cluster
+    tenant: Tenant
+    account: Account
+    readiness_without_kubeconfig: dict[str, int]
+
+    async def a_repository_becomes_ready(self, timeout: float = 30.0) -> None:
+        name = unique("repo")
+        await self.tenant.apply(repository(name, "acme"))
+        await self.tenant.wait_for("repositories", name, is_ready, timeout)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def stage(
+    kcp: Kcp,
+    devhub: DevHub,
+    github_sim: SimulatorProcess,
+    dev_settings: Settings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Stage]:
+    """A provider workspace of this module's own, so that no other instance acts on its tenant."""
+    provisioned = await provision_provider(kcp, unique("serve"), kcp.url)
+    folder = tmp_path_factory.mktemp("serve")
+    installation = install_provider(provisioned, folder, hub_url="", inherited=dev_settings.environment)
+    await run_init(installation)
+    tenant = await devhub.create_tenant()
+    await kcp.bind(tenant.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
+
+    environment = {"CODE_ALLOWED_GIT_HOSTS": github_sim.authority, "CODE_LOG_LEVEL": "info"}
+    process = installation.command("serve", environment)
+    serving = Serving(installation, process, kcp.session)
+    serving.kubeconfig.unlink()
+    async with process, SimControl(github_sim.url) as control:
+        await wait_serving(process, installation.url, kcp.session)
+        for service in NEED_KCP:
+            await serving.logged(rf" {service} \S+ waiting for the kubeconfig: there is no file ")
+        readiness = {service: (await serving.health(service, "/readyz"))[0] for service in sorted(SERVICES)}
+        write_private(serving.kubeconfig, provisioned.kubeconfig)
+        scenario = Scenario(github_sim, control)
+        account = await scenario.account()
+        await scenario.connect(tenant, account, timeout=60)
+        yield Stage(serving, kcp.cluster(provisioned.cluster), tenant, account, readiness)
+    await devhub.delete_tenant(tenant)
+
+
+async def test_it_waits_for_its_kubeconfig_and_works_once_there_is_one(stage: Stage) -> None:
+    ready_without = {service for service, status in stage.readiness_without_kubeconfig.items() if status == 200}
+    assert ready_without == SERVICES - set(NEED_KCP)
+    await stage.a_repository_becomes_ready()
+    assert (await stage.serving.get(f"{stage.serving.installation.url}/readyz"))[0] == 200
+    assert set(stage.serving.children()) == {*SERVICES, "nats-server"}
+    assert "starting it again" not in stage.serving.log()
+
+
+async def test_each_child_tells_its_health_and_its_metrics(stage: Stage) -> None:
+    await stage.a_repository_becomes_ready()
+    for service in sorted(SERVICES):
+        assert (await stage.serving.health(service, "/livez"))[0] == 200
+        assert (await stage.serving.health(service, "/readyz"))[0] == 200
+    assert '"pings":{"nats":"ok","kcp":"ok"}' in (await stage.serving.health("repository-svc", "/readyz"))[1]
+    _, metrics = await stage.serving.health("repository-svc", "/metrics")
+    passes = re.search(r'^code_reconcile_results_total\{kind="Repository",result="Ready"\} (\S+)$', metrics, re.M)
+    assert passes is not None
+    assert float(passes[1]) >= 1
+    assert 'code_reconcile_seconds_bucket{kind="Repository",le="1.0"}' in metrics
+
+
+async def test_a_rotated_kubeconfig_is_taken_over_before_the_old_token_is_revoked(stage: Stage) -> None:
+    old = load_access(stage.serving.kubeconfig)
+    fresh = await _another_token(stage.provider, "provider")
+    written = write_private(stage.serving.kubeconfig.with_suffix(".new"), kubeconfig(old.server, fresh))
+    written.replace(stage.serving.kubeconfig)
+    await stage.provider.delete("secrets", "provider-token")
+    await _until_refused(Cluster(stage.tenant._session, old))
+
+    await stage.a_repository_becomes_ready()
+    await stage.serving.logged(r" repository-svc \S+ the kubeconfig was rotated and is loaded anew")
+    for service in NEED_KCP:
+        assert (await stage.serving.health(service, "/readyz"))[0] == 200
+    assert old.token is not None
+    assert old.token not in stage.serving.log()
+    assert fresh not in stage.serving.log()
+
+
+async def _another_token(workspace: Cluster, service_account: str) -> str:
+    """A second token of a ServiceAccount that has one."""
+    name = unique(service_account)
+    metadata = {
+        "name": name,
+        "namespace": "default",
+        "annotations": {"kubernetes.io/service-account.name": service_account},
+    }
+    manifest: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    await workspace.create(manifest | {"type": "kubernetes.io/service-account-token"})
+    filled: Any = await workspace.wait_for("secrets", name, lambda found: bool(found and found.get("data")))
+    return base64.b64decode(filled["data"]["token"]).decode()
+
+
+async def _until_refused(client: Cluster) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.list("secrets")
+            except ApiError as refusal:
+                assert refusal.status == 401
+                return
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", ["repository-svc", "nats-server"])
+async def test_a_killed_child_is_named_and_started_again_and_work_goes_on(stage: Stage, name: str) -> None:
+    before = stage.serving.children()
+    os.kill(before[name], signal.SIGKILL)
+    await stage.serving.logged(rf"{name} was ended by SIGKILL; starting it again in ")
+    await stage.a_repository_becomes_ready(60)
+    after = stage.serving.children()
+    assert after.pop(name) != before.pop(name)
+    assert after == before
+
+
+async def test_a_second_instance_on_the_same_data_is_refused_in_one_line(stage: Stage, tmp_path: Path) -> None:
+    installation = replace(stage.serving.installation, folder=tmp_path)
+    async with installation.command("serve") as second, asyncio.timeout(30):
+        assert await second.wait() == 1
+    line = second.log_file.read_text()
+    assert line.count("\n") == 1
+    data = installation.environment["CODE_DATA_DIR"]
+    first = stage.serving.process.pid
+    assert line.startswith(f"code-provider serve: {data} is in use by another code-provider serve (process {first})")
+    assert (await stage.serving.get(f"{installation.url}/healthz"))[0] == 200
+
+
+async def test_sigterm_ends_every_process_within_ten_seconds_and_the_next_start_goes_on(stage: Stage) -> None:
+    process = stage.serving.process
+    pids = [process.pid, *stage.serving.children().values()]
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    async with asyncio.timeout(15):
+        assert await process.wait() == 0
+    assert time.monotonic() - began < 10
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert "is killed" not in stage.serving.log()
+
+    await stage.tenant.apply(repository("meanwhile", "acme"))
+    await process.start()
+    await stage.tenant.wait_for("repositories", "meanwhile", is_ready, 60)
