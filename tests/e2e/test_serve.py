@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -19,15 +18,15 @@ import pytest_asyncio
 
 from devstack.cluster import Cluster
 from devstack.devhub import DevHub
-from devstack.devhub.provisioning import provision_provider
+from devstack.devhub.provisioning import ProvisionedProvider, provision_provider
 from devstack.errors import ApiError
 from devstack.githubsim import SimControl
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.kubeconfig import kubeconfig, load_access, write_private
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
-from devstack.resources import Manifest, is_ready
-from devstack.scenario import Account, Scenario, repository, unique
+from devstack.resources import is_ready
+from devstack.scenario import Scenario, repository, unique
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -83,10 +82,11 @@ class Stage:
     """A tenant whose Connection is ready thanks to ``serving``."""
 
     serving: Serving
-    provider: Cluster
+    provider: ProvisionedProvider
     tenant: Tenant
-    account: Account
+    scenario: Scenario
     readiness_without_kubeconfig: dict[str, int]
+    log_of_start: str
 
     async def a_repository_becomes_ready(self, timeout: float = 30.0) -> None:
         name = unique("repo")
@@ -100,12 +100,11 @@ async def stage(
     devhub: DevHub,
     github_sim: SimulatorProcess,
     dev_settings: Settings,
-    tmp_path_factory: pytest.TempPathFactory,
+    run_dir: Path,
 ) -> AsyncIterator[Stage]:
     """A provider workspace of this module's own, so that no other instance acts on its tenant."""
     provisioned = await provision_provider(kcp, unique("serve"), kcp.url)
-    folder = tmp_path_factory.mktemp("serve")
-    installation = install_provider(provisioned, folder, hub_url="", inherited=dev_settings.environment)
+    installation = install_provider(provisioned, run_dir / "serve", hub_url="", inherited=dev_settings.environment)
     await run_init(installation)
     tenant = await devhub.create_tenant()
     await kcp.bind(tenant.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
@@ -121,9 +120,8 @@ async def stage(
         readiness = {service: (await serving.health(service, "/readyz"))[0] for service in sorted(SERVICES)}
         write_private(serving.kubeconfig, provisioned.kubeconfig)
         scenario = Scenario(github_sim, control)
-        account = await scenario.account()
-        await scenario.connect(tenant, account, timeout=60)
-        yield Stage(serving, kcp.cluster(provisioned.cluster), tenant, account, readiness)
+        await scenario.connect(tenant, await scenario.account(), timeout=60)
+        yield Stage(serving, provisioned, tenant, scenario, readiness, serving.log())
     await devhub.delete_tenant(tenant)
 
 
@@ -133,7 +131,7 @@ async def test_it_waits_for_its_kubeconfig_and_works_once_there_is_one(stage: St
     await stage.a_repository_becomes_ready()
     assert (await stage.serving.get(f"{stage.serving.installation.url}/readyz"))[0] == 200
     assert set(stage.serving.children()) == {*SERVICES, "nats-server"}
-    assert "starting it again" not in stage.serving.log()
+    assert "starting it again" not in stage.log_of_start
 
 
 async def test_each_child_tells_its_health_and_its_metrics(stage: Stage) -> None:
@@ -149,19 +147,22 @@ async def test_each_child_tells_its_health_and_its_metrics(stage: Stage) -> None
     assert 'code_reconcile_seconds_bucket{kind="Repository",le="1.0"}' in metrics
 
 
-async def test_a_rotated_kubeconfig_is_taken_over_before_the_old_token_is_revoked(stage: Stage) -> None:
-    old = load_access(stage.serving.kubeconfig)
-    fresh = await _another_token(stage.provider, "provider")
-    written = write_private(stage.serving.kubeconfig.with_suffix(".new"), kubeconfig(old.server, fresh))
-    written.replace(stage.serving.kubeconfig)
-    await stage.provider.delete("secrets", "provider-token")
-    await _until_refused(Cluster(stage.tenant._session, old))
+async def test_a_rotated_kubeconfig_is_taken_over_and_the_old_token_is_not_needed(stage: Stage, kcp: Kcp) -> None:
+    file, workspace = stage.serving.kubeconfig, kcp.cluster(stage.provider.cluster)
+    old = load_access(file)
+    assert old.token is not None
+    fresh = await _another_token(workspace, "provider")
+    write_private(file.with_suffix(".new"), kubeconfig(old.server, fresh)).replace(file)
+    await workspace.delete("secrets", "provider-token")
+    with_old_token = kcp.cluster(stage.provider.cluster, token=old.token)
+    await stage.scenario.wait_until(
+        lambda: _status_of_a_list(with_old_token), 401, timeout=60, what="an answer to the old token"
+    )
 
     await stage.a_repository_becomes_ready()
-    await stage.serving.logged(r" repository-svc \S+ the kubeconfig was rotated and is loaded anew")
     for service in NEED_KCP:
         assert (await stage.serving.health(service, "/readyz"))[0] == 200
-    assert old.token is not None
+        await stage.serving.logged(rf" {service} \S+ the kubeconfig was rotated and is loaded anew")
     assert old.token not in stage.serving.log()
     assert fresh not in stage.serving.log()
 
@@ -169,26 +170,26 @@ async def test_a_rotated_kubeconfig_is_taken_over_before_the_old_token_is_revoke
 async def _another_token(workspace: Cluster, service_account: str) -> str:
     """A second token of a ServiceAccount that has one."""
     name = unique(service_account)
-    metadata = {
-        "name": name,
-        "namespace": "default",
-        "annotations": {"kubernetes.io/service-account.name": service_account},
-    }
-    manifest: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-    await workspace.create(manifest | {"type": "kubernetes.io/service-account-token"})
-    filled: Any = await workspace.wait_for("secrets", name, lambda found: bool(found and found.get("data")))
+    annotations = {"kubernetes.io/service-account.name": service_account}
+    await workspace.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "default", "annotations": annotations},
+            "type": "kubernetes.io/service-account-token",
+        }
+    )
+    filled = await workspace.wait_for("secrets", name, lambda found: bool(found and found.get("data", {}).get("token")))
+    assert filled is not None
     return base64.b64decode(filled["data"]["token"]).decode()
 
 
-async def _until_refused(client: Cluster) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                await client.list("secrets")
-            except ApiError as refusal:
-                assert refusal.status == 401
-                return
-            await asyncio.sleep(0.1)
+async def _status_of_a_list(client: Cluster) -> int:
+    try:
+        await client.list("secrets")
+    except ApiError as refusal:
+        return refusal.status
+    return 200
 
 
 @pytest.mark.parametrize("name", ["repository-svc", "nats-server"])

@@ -70,6 +70,7 @@ def install_provider(
         "KEDGE_HUB_URL": hub_url,
         "KEDGE_HUB_INSECURE": "true",
         "PORT": str(port),
+        "CODE_GATEWAY_HOST": LOOPBACK,
         "CODE_DATA_DIR": str(folder / "data"),
         "CODE_COMMIT_BUNDLE_DIR": str(folder / "bundles"),
         "CODE_LOG_FORMAT": "text",
