@@ -21,7 +21,7 @@ from code_provider.lines import nats_log
 
 _USER: Final = "code-provider"
 _ANY_PORT: Final = -1
-# The buckets in memory hold locks and leases, some bytes each; unset, the server would reserve most of the machine's memory.
+# Streams and buckets are on disk; unset, the server would reserve most of the machine's memory all the same.
 _MEMORY_STORE_BYTES: Final = 64 << 20
 
 

@@ -156,11 +156,7 @@ class Bus:
                 ),
             )
         for name, ttl in _BUCKET_TTL_SECONDS.items():
-            await self.js.create_key_value(
-                api.KeyValueConfig(
-                    bucket=name, ttl=ttl, storage=api.StorageType.FILE, replicas=self._replicas, history=1
-                )
-            )
+            await self._bucket(name, ttl)
 
     async def bucket(self, name: str) -> KeyValue:
         return await self.js.key_value(name)
@@ -197,6 +193,20 @@ class Bus:
             return True
         return bool(info.num_pending)
 
+    async def _bucket(self, name: str, ttl: float) -> None:
+        config = api.KeyValueConfig(
+            bucket=name, ttl=ttl, storage=api.StorageType.FILE, replicas=self._replicas, history=1
+        )
+        try:
+            await self.js.create_key_value(config)
+        except BadRequestError as error:
+            if error.err_code != _STREAM_NAME_IN_USE:
+                raise
+            # There with other settings: nats-py has no update of a bucket, but its stream has one.
+            stored = (await self.js.stream_info(f"KV_{name}")).config
+            stored.num_replicas, stored.max_age = self._replicas, ttl
+            await self.js.update_stream(stored)
+
     async def _stream(self, config: api.StreamConfig) -> None:
         try:
             await self.js.add_stream(config)
@@ -211,10 +221,6 @@ async def fetch_one(subscription: JetStreamContext.PullSubscription, timeout: fl
     try:
         return (await subscription.fetch(1, timeout=timeout))[0]
     except (NatsTimeoutError, TimeoutError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # Before Python 3.12 asyncio.wait_for, which nats-py waits with, may drop a cancellation that comes with a time-out.
-            raise asyncio.CancelledError from None
         return None
     except JetStreamNotFoundError:
         raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _SMOOTHING: Final = 0.1
+_FIRST_GUESS_SECONDS: Final = 0.1
 _SHORTEST_SECONDS: Final = 0.05
 _LONGEST_SECONDS: Final = 30.0
 
@@ -18,6 +19,7 @@ class _Line:
     running: int = 0
     # When the place behind the last one that was given away will be free.
     next_free: float = 0.0
+    mean_seconds: float = _FIRST_GUESS_SECONDS
 
 
 class Shares:
@@ -27,7 +29,6 @@ class Shares:
         self._cap = cap
         self._clock = clock
         self._lines: dict[str, _Line] = {}
-        self._mean_seconds = 0.1
 
     def delay(self, workspace: str) -> float | None:
         """None: there is room. Otherwise the seconds until this message's place in the workspace's line is due."""
@@ -36,8 +37,10 @@ class Shares:
             return None
         now = self._clock()
         # The cap's worth of handlers works the line off together, each taking the mean time.
-        line.next_free = max(line.next_free, now) + self._mean_seconds / self._cap
-        return min(max(line.next_free - now, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        line.next_free = max(line.next_free, now) + line.mean_seconds / self._cap
+        # A message that comes back too early gets a new place: without a bound the line would only ever grow.
+        line.next_free = min(line.next_free, now + _LONGEST_SECONDS)
+        return max(line.next_free - now, _SHORTEST_SECONDS)
 
     @contextmanager
     def running(self, workspace: str) -> Iterator[None]:
@@ -47,7 +50,7 @@ class Shares:
         try:
             yield
         finally:
-            self._mean_seconds += _SMOOTHING * (self._clock() - started - self._mean_seconds)
+            line.mean_seconds += _SMOOTHING * (self._clock() - started - line.mean_seconds)
             line.running -= 1
             if not line.running and line.next_free <= self._clock():
                 del self._lines[workspace]

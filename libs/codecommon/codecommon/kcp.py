@@ -97,10 +97,10 @@ class Kcp:
             headers["Content-Type"] = content_type
             data = orjson.dumps(body)
         async with access.session.request(
-            method, target, params=params, data=data, headers=headers, timeout=timeout
+            method, target, params=params, data=data, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             payload = await response.read()
-            if response.status >= 400:
+            if response.status >= 300:
                 raise _error(response.status, payload, response.headers.get("Retry-After"))
         try:
             decoded: JsonObject = orjson.loads(payload)
@@ -118,9 +118,9 @@ class Kcp:
         """A GET whose body the caller reads; raises a ``KcpError`` when kcp refuses it."""
         access = await self._access.current()
         async with access.session.get(
-            url, params=params, headers={**await access.headers(), **headers}, timeout=timeout
+            url, params=params, headers={**await access.headers(), **headers}, timeout=timeout, allow_redirects=False
         ) as response:
-            if response.status >= 400:
+            if response.status >= 300:
                 raise _error(response.status, await response.read(), response.headers.get("Retry-After"))
             yield response
 

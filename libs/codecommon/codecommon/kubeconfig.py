@@ -100,8 +100,10 @@ class KubeAccess:
         """For readiness: raises unless kcp answers within two seconds."""
         access = await self.current()
         timeout = aiohttp.ClientTimeout(total=2)
-        async with access.session.get(f"{access.server}/version", headers=await access.headers(), timeout=timeout):
-            return
+        async with access.session.get(
+            f"{access.server}/version", headers=await access.headers(), timeout=timeout
+        ) as answer:
+            answer.raise_for_status()
 
     async def current(self) -> Access:
         """The access to use for the next request. Raises ``KubeconfigError`` while there never was a usable file."""

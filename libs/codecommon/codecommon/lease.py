@@ -50,7 +50,7 @@ OpenBucket = Callable[[], Awaitable[KeyValue]]
 class Lease:
     """The lease named ``name``.
 
-    ``open_bucket`` returns the bucket, making it if need be: a server that keeps it in memory forgets it when it restarts.
+    ``open_bucket`` returns the bucket, making it if need be: a server that lost its store has none.
     ``holder`` is unique to this process.
     """
 

@@ -53,9 +53,12 @@ class KeyedMutex:
 class ReplicaLock:
     """A lock entry in ``CODE_LOCKS``. ``lost`` is true once it could not be renewed for ``lost_after`` seconds."""
 
-    def __init__(self, bucket: KeyValue, key: str, revision: int, lost_after: float = LOST_AFTER_SECONDS) -> None:
+    def __init__(
+        self, bucket: KeyValue, key: str, value: bytes, revision: int, lost_after: float = LOST_AFTER_SECONDS
+    ) -> None:
         self._bucket = bucket
         self._key = key
+        self._value = value
         self._revision = revision
         self._lost_after = lost_after
         self._renewed = time.monotonic()
@@ -67,7 +70,14 @@ class ReplicaLock:
     async def renew(self) -> None:
         """Extend the entry by its TTL; a failure only shows in ``lost`` after a while."""
         with suppress(NatsError, TimeoutError):
-            self._revision = await self._bucket.update(self._key, _HOLDER, last=self._revision)
+            try:
+                self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
+            except KeyWrongLastSequenceError:
+                # Either another has it by now, or a renewal took effect whose answer did not come.
+                stored = await self._bucket.get(self._key)
+                if stored.value != self._value or stored.revision is None:
+                    return
+                self._revision = stored.revision
             self._renewed = time.monotonic()
 
     async def release(self) -> None:
@@ -76,13 +86,11 @@ class ReplicaLock:
             await self._bucket.delete(self._key, last=self._revision)
 
 
-_HOLDER: Final = uuid.uuid4().hex.encode()
-
-
 async def acquire(bucket: KeyValue, key: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
     """Take the lock of an object; raises ``Taken`` when another replica has it."""
+    value = uuid.uuid4().hex.encode()
     try:
-        revision = await bucket.create(key, _HOLDER)
+        revision = await bucket.create(key, value)
     except KeyWrongLastSequenceError:
         raise Taken from None
-    return ReplicaLock(bucket, key, revision, lost_after)
+    return ReplicaLock(bucket, key, value, revision, lost_after)

@@ -97,14 +97,14 @@ class Pass(Generic[T]):
     async def confirm_deleting(self) -> None:
         """A live read that shows this uid with a deletionTimestamp: the guard before anything is deleted on the host.
 
-        Raises ``Superseded`` when that or the spec is another by now, ``Gone`` when the object is gone.
+        Raises ``Superseded`` when that is so no more, or anybody wrote the object meanwhile, ``Gone`` when it is gone.
         """
         await self._confirm(deleting=True)
 
     async def _confirm(self, *, deleting: bool) -> None:
-        decided_on = self.object.metadata.generation
+        decided_on = self.object.metadata.resource_version
         await self.reload()
-        if self.object.deleting is not deleting or self.object.metadata.generation != decided_on:
+        if self.object.deleting is not deleting or self.object.metadata.resource_version != decided_on:
             raise Superseded
 
     async def reload(self) -> None:

@@ -1,6 +1,6 @@
 """From a message to a reconciler and back: the one place that decides what a result means for status and message.
 
-    fetch → decode → share of the workspace → mutex and lock → read the object → reconcile → commit → ack or nak
+    fetch → decode → share of the workspace → mutex, lock and read → reconcile → commit → ack or nak
 
 The result table is in docs/architecture.md. A message is acknowledged only after its status is written.
 """
@@ -155,6 +155,10 @@ class Runtime:
         stopping: asyncio.Event,
     ) -> None:
         while not stopping.is_set():
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # Before Python 3.12 asyncio.wait_for, which nats-py waits with, may drop a cancellation that comes with a result.
+                raise asyncio.CancelledError
             if not self._has_room(lane):
                 await self._slot_change()
                 continue
@@ -261,26 +265,39 @@ class Runtime:
             # Read while the lock is on its way: what was read a moment too early, a guarded write will catch.
             reading = asyncio.create_task(self._read(event))
             try:
-                lock = await locks.acquire(lock_bucket, key, self._timing.lost_after)
-            except locks.Taken:
-                await _abandon(reading)
-                return self._lock_backoff.failed(key)
-            except (NatsError, TimeoutError):
-                await _abandon(reading)
-                return self._backoff.failed(event.uid)
-            self._lock_backoff.succeeded(key)
-            entry.lock = lock
-            try:
-                return await self._object(lane, event, reading)
-            except asyncio.CancelledError:
-                current = asyncio.current_task()
-                if not lock.lost or current is None:
-                    raise
-                current.uncancel()
-                return self._backoff.failed(event.uid)
+                return await self._locked(lane, entry, event, lock_bucket, key, reading)
             finally:
                 await _abandon(reading)
-                await lock.release()
+
+    async def _locked(
+        self,
+        lane: Lane,
+        entry: _InFlight,
+        event: ObjectEvent,
+        lock_bucket: KeyValue,
+        key: str,
+        reading: asyncio.Task[JsonObject | None],
+    ) -> float | None:
+        try:
+            lock = await locks.acquire(lock_bucket, key, self._timing.lost_after)
+        except locks.Taken:
+            return self._lock_backoff.failed(key)
+        except (NatsError, TimeoutError):
+            return self._backoff.failed(event.uid)
+        self._lock_backoff.succeeded(key)
+        entry.lock = lock
+        try:
+            return await self._object(lane, event, reading)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if not lock.lost or current is None:
+                raise
+            current.uncancel()
+            return self._backoff.failed(event.uid)
+        finally:
+            # From here on the heartbeat has nothing to stop.
+            entry.lock = None
+            await lock.release()
 
     async def _object(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> float | None:
         controller = self._controllers[event.resource]
@@ -298,9 +315,10 @@ class Runtime:
                 result = type(outcome).__name__ if outcome is not None else "Gone"
                 return self._delay(event, outcome)
         except UnknownEndpoint:
-            _log.warning("the event names an endpoint that is not in the endpoint slice")
+            # A shard that is gone: whoever watches the object now tells of it with an endpoint that is there.
+            _log.warning("the event names an endpoint that is not in the endpoint slice; it is dropped")
             result = "UnknownEndpoint"
-            return self._backoff.failed(event.uid)
+            return None
         except _KCP_UNAVAILABLE as error:
             _log.warning("kcp cannot be reached now: %s", type(error).__name__)
             return self._backoff.failed(event.uid)

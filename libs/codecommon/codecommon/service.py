@@ -31,7 +31,7 @@ SettingsT_co = TypeVar("SettingsT_co", bound=ServiceSettings, covariant=True)
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
-_DRAIN_SECONDS: Final = 8.0
+_DRAIN_SECONDS: Final = 6.0
 # Cancelled tasks, executor threads and the last export of spans get this long, then the process ends as it is: a task that
 # ignores its cancellation must not leave a half-dead process. With the drain it stays below the 10 s that a stop may take.
 _END_SECONDS: Final = 1.5
@@ -55,7 +55,7 @@ class Service(Generic[SettingsT_co]):
         self.name = name
         self.settings = settings
         self.stopping = asyncio.Event()
-        """Set once the process is asked to stop. ``main`` then finishes what is in flight and returns within 8 s."""
+        """Set once the process is asked to stop. ``main`` then finishes what is in flight and returns within 6 s."""
         self.readiness = Readiness()
         self.group = asyncio.TaskGroup()
         self.tasks: set[asyncio.Task[Any]] = set()

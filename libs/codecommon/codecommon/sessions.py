@@ -172,7 +172,7 @@ class Sessions:
             if self._cache.get(key) is used:
                 del self._cache[key]
             now = await self.for_object(objects, connection_ref, Versions(), live=True)
-            if now.secret_version != used.secret_version:
+            if now.secret_version != used.secret_version or now.connection.spec != used.connection.spec:
                 return await work()
             await self._revalidate(objects.workspace, now.connection)
             raise

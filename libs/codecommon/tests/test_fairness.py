@@ -33,13 +33,35 @@ def test_the_line_moves_as_fast_as_handlers_were() -> None:
     def third_place(seconds: float) -> float:
         clock = Clock()
         shares = Shares(2, clock)
-        for _ in range(100):
+        with shares.running("a"):
+            for _ in range(100):
+                with shares.running("a"):
+                    clock.advance(seconds)
             with shares.running("a"):
-                clock.advance(seconds)
-        with shares.running("a"), shares.running("a"):
-            return [shares.delay("a") or 0 for _ in range(3)][-1]
+                return [shares.delay("a") or 0 for _ in range(3)][-1]
 
     assert third_place(4.0) > third_place(1.0) > third_place(0.2)
+
+
+def test_the_slow_handlers_of_one_workspace_do_not_lengthen_the_line_of_another() -> None:
+    clock = Clock()
+    shares = Shares(1, clock)
+    with shares.running("slow"), shares.running("other"):
+        with shares.running("slow"):
+            clock.advance(1000)
+        assert (shares.delay("other") or 0) < 1
+
+
+def test_a_line_that_stood_for_long_moves_again_at_once() -> None:
+    clock = Clock()
+    shares = Shares(1, clock)
+    with shares.running("a"):
+        with shares.running("a"):
+            clock.advance(20)
+        for _ in range(10_000):
+            shares.delay("a")
+        clock.advance(30)
+        assert (shares.delay("a") or 0) < 5
 
 
 def test_a_place_in_the_line_moves_up_with_time() -> None:
@@ -57,8 +79,8 @@ def test_delays_stay_between_a_moment_and_half_a_minute() -> None:
     clock = Clock()
     shares = Shares(1, clock)
     with shares.running("slow"):
-        clock.advance(1000)
-    with shares.running("slow"):
+        with shares.running("slow"):
+            clock.advance(1000)
         assert [shares.delay("slow") for _ in range(10)][-1] == 30.0
     fast = Shares(16, Clock())
     with ExitStack() as stack:

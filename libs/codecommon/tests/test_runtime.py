@@ -229,7 +229,7 @@ async def test_an_endpoint_that_kcp_does_not_list_is_sent_nothing(bus: Bus, kcp:
     calls = Calls(is_fine)
     await bus.publish(event_for(raw, endpoint="https://evil.example/services/apiexport/p1/code"))
     async with working(bus, kcp, calls):
-        await until(lambda: parked(bus))
+        await until(lambda: acked(bus))
     assert kcp.requests == []
     assert calls.names == []
 

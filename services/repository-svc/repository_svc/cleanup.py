@@ -52,6 +52,8 @@ async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) ->
             else await session.host.find_repository(owner, run.object.spec.name)
         )
         plan = decide_found(run.object, seen, datetime.now(UTC))
+        if repo_id is None and isinstance(seen, HostRepository) and await _is_anothers(run, seen):
+            plan = Release.LEAVE
         repo_id = seen.id if isinstance(seen, HostRepository) else None
     if plan is Release.LEAVE or repo_id is None:
         return
@@ -61,3 +63,9 @@ async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) ->
             await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
     else:
         await session.host.delete_repository(repo_id)
+
+
+async def _is_anothers(run: Pass[Repository], seen: HostRepository) -> bool:
+    """Whether another object of the workspace is bound to it: then our claim, however well it fits, is not what made it."""
+    others = [Repository.parse(raw, run.objects.workspace) for raw in await run.objects.list(run.kind.resource)]
+    return any(o.metadata.uid != run.object.metadata.uid and o.status.repo_id == seen.id for o in others)

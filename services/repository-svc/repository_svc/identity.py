@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Terminal
+from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 
 
@@ -65,8 +66,18 @@ def namesakes(repo: Repository, candidates: list[Repository], owner: str, connec
 
 
 def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
-    """Raises ``Terminal`` (``DuplicateRepository``) when another object of the workspace is bound to ``seen`` already."""
+    """Raises ``DuplicateRepository`` when another object of the workspace is bound to ``seen`` (``Terminal``), or may have
+    made it a moment ago and not said so yet (``Retryable``)."""
     for other in others:
+        if (
+            other.metadata.uid != repo.metadata.uid
+            and other.status.repo_id is None
+            and other.spec.name.lower() == seen.name.lower()
+            and CREATE_CLAIM in other.metadata.annotations
+        ):
+            raise Retryable(
+                "DuplicateRepository", f"Repository {other.name!r} in this workspace may be making the same one"
+            )
         if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and pinned_host(other) == host:
             raise _duplicate(other)
 

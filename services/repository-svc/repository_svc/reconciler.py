@@ -66,9 +66,9 @@ class RepositoryReconciler:
         await run.hold({CREATE_CLAIM: decision.claim})
         try:
             return decide.Keep(await host.ensure_repository(request), "Created")
-        except Terminal as refused:
-            # A clear no: what somebody makes by hand in the next two minutes must not count as ours.
-            if not claimed_before and "repoID" not in refused.status:
+        except Interruption as refused:
+            # After a clear no, what somebody makes by hand in the next two minutes must not count as ours.
+            if not claimed_before and refused.reason != "HostUnavailable" and "repoID" not in refused.status:
                 await run.hold({CREATE_CLAIM: None})
             raise
         except AlreadyExists:

@@ -358,3 +358,17 @@ async def test_an_error_in_place_of_the_bindings_deletes_and_releases_nothing(
 
     assert present(world)
     assert site.id in world.host.repositories
+
+
+async def test_a_refused_duplicate_that_goes_takes_nothing_of_the_others_with_it(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    """Its claim may fit the repository that the other object made in the same minute."""
+    bound = {"repoID": site.id, "host": "git.example", "owner": "octocat", "origin": "Created"}
+    world.add(api_binding(), repository_object("other", name="site", status=bound))
+    world.add(going(None, claim=(site.created_at - timedelta(seconds=1)).isoformat()))
+
+    await world.settle(controller, "site")
+
+    assert not present(world)
+    assert site.id in world.host.repositories

@@ -149,15 +149,18 @@ async def test_a_repository_of_an_organisation_is_made_there(world: World, contr
     assert [r.seen.owner for r in world.host.repositories.values()] == ["acme"]
 
 
-async def test_a_failed_create_is_visible_and_keeps_its_claim(world: World, controller: Controller[Repository]) -> None:
+@pytest.mark.parametrize(("reason", "may_have_been_made"), [("HostUnavailable", True), ("RateLimited", False)])
+async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_have_taken_effect(
+    world: World, controller: Controller[Repository], reason: str, may_have_been_made: bool
+) -> None:
     world.add(repository_object())
-    world.host.raise_next("ensure_repository", Retryable("RateLimited", "until 12:00"))
+    world.host.raise_next("ensure_repository", Retryable(reason, "until 12:00"))
 
     await world.settle(controller, "site")
 
     site = stored(world)
-    assert conditions(site) == {"Ready": ("Unknown", "RateLimited"), "Reconciling": ("True", "RateLimited")}
-    assert CREATE_CLAIM in site["metadata"]["annotations"]
+    assert conditions(site) == {"Ready": ("Unknown", reason), "Reconciling": ("True", reason)}
+    assert (CREATE_CLAIM in site["metadata"]["annotations"]) is may_have_been_made
 
 
 # ---- guards: what happens between the read and the write

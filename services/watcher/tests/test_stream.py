@@ -355,6 +355,7 @@ async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
     kcp: Kcp, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("codecommon.kubeconfig._CHECK_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("codecommon.kubeconfig._GRACE_SECONDS", 0.0)
     file = tmp_path / "kubeconfig"
     async with streaming(kcp, scripted, sends(*LISTED), refuses(200, "{}"), sends(line("MODIFIED", "z", 20))) as sink:
         await sink.has("ended")

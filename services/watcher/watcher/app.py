@@ -31,7 +31,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         holder = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
         async def open_leases() -> KeyValue:
-            # A server that keeps the bucket in memory forgets it, and only it, when it restarts.
+            # A server that lost its store has no bucket until somebody declares it again.
             await bus.declare()
             return await bus.bucket(LEASES)
 
