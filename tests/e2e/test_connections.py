@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from devstack.devhub import DevHub
+from devstack.errors import ApiError
 from devstack.foreign_host import ForeignHost
 from devstack.processes import Process
 from devstack.resources import condition, is_ready
@@ -99,6 +101,27 @@ async def test_a_secret_of_another_kind_with_a_base_url_of_the_tenants_choosing_
     await tenant.apply(evil)
     refused = await tenant.wait_for("connections", "evil2", has("Ready", "False", "CredentialInvalid"))
     assert "hunter2" not in str(refused)
+
+
+async def test_a_claim_on_secrets_that_was_not_accepted_is_named_with_the_way_to_accept_it(
+    services: Process, scenario: Scenario, devhub: DevHub
+) -> None:
+    tenant = await devhub.create_tenant()
+    await devhub.enable(tenant, accepted=())
+    account = await scenario.account()
+    await tenant.apply(secret("acme-token", account.token.value))
+    await tenant.apply(connection("acme", account.login, scenario.url))
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "SecretsClaimNotAccepted"))
+    assert condition(refused, "Validated")["reason"] == "CredentialUnavailable"
+    assert "APIBinding" in condition(refused, "Ready")["message"]
+    await devhub.delete_tenant(tenant)
+
+
+async def test_an_unknown_provider_is_refused_with_the_known_ones(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    with pytest.raises(ApiError, match="github"):
+        await tenant.create(connection("acme", "acme", scenario.url, provider="gitlab"))
 
 
 async def test_an_owner_that_does_not_exist_is_named(services: Process, scenario: Scenario, tenant: Tenant) -> None:

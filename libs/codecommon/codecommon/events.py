@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 import orjson
@@ -35,6 +36,7 @@ class ObjectEvent:
 
     ``twins``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
     watcher sees objects in the order in which they were made, so the younger of two is always told with True.
+    ``time``: when it was published; None before.
     """
 
     resource: str
@@ -48,6 +50,7 @@ class ObjectEvent:
     endpoint: str
     versions: Versions = Versions()
     twins: bool = True
+    time: datetime | None = field(default=None, compare=False)
 
     @property
     def lane(self) -> Lane:
@@ -116,6 +119,7 @@ class ObjectEvent:
                 endpoint=str(envelope["source"]),
                 versions=Versions(**data["versions"]),
                 twins=bool(data.get("twins", True)),
+                time=datetime.fromisoformat(envelope["time"]),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UndecodableEvent):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from codecommon import conditions
@@ -23,6 +23,7 @@ T = TypeVar("T", bound=Resource[Any, Any])
 
 _STATUS_ATTEMPTS: Final = 3
 _SHOWN_REFERRERS: Final = 10
+_FRESH: Final = timedelta(seconds=5)
 _KEPT_WITHOUT_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
 
 
@@ -35,7 +36,7 @@ class Superseded(Exception):
 
 
 class Pass(Generic[T]):
-    """``object`` is the newest state this pass knows; ``versions`` and ``twins`` are those of the event."""
+    """``object`` is the newest state this pass knows; ``versions``, ``twins`` and ``told`` (its time) are those of the event."""
 
     def __init__(
         self,
@@ -46,11 +47,13 @@ class Pass(Generic[T]):
         raw: JsonObject,
         versions: Versions,
         twins: bool = True,
+        told: datetime | None = None,
     ) -> None:
         self.kind = kind
         self.objects = objects
         self.versions = versions
         self.twins = twins
+        self._told = told
         self._parse = parse
         self._owned = owned | _KEPT_WITHOUT_SUMMARY
         self._raw = raw
@@ -89,6 +92,15 @@ class Pass(Generic[T]):
             await self._write({"metadata": {"finalizers": rest}})
         except Gone:
             return
+
+    async def confirm_staying(self, now: datetime) -> None:
+        """The guard against creating for a workspace that is giving up the API, whose objects are only released.
+
+        The watcher tells nothing else of such a workspace, so only what was told long ago is looked at again. Raises
+        ``Superseded``: the object is being deleted by now, or will be in a moment.
+        """
+        if (self._told is None or now - self._told > _FRESH) and await self.leaving():
+            raise Superseded
 
     async def confirm_wanted(self) -> None:
         """The guard before a create on the host that no write of this pass guards; raises as ``confirm_deleting``."""

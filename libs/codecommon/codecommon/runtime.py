@@ -334,7 +334,9 @@ class Runtime:
 
     def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
-        return Pass(controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins)
+        return Pass(
+            controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins, event.time
+        )
 
     async def _read(self, event: ObjectEvent) -> JsonObject | None:
         """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""

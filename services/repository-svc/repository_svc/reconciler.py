@@ -59,6 +59,7 @@ class RepositoryReconciler:
             identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
+        await run.confirm_staying(datetime.now(UTC))
         claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
         if claimed_before:
             # Then no write guards the create, and a live read must.

@@ -13,6 +13,7 @@ from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
+from codecommon.passes import Superseded
 from codecommon.runtime import Controller
 from codecommon.testing.builders import (
     api_binding,
@@ -348,3 +349,13 @@ async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once
     world.clock.advance(60)
     await world.settle(controller, "site")
     assert len(world.bus.published) == 2
+
+
+async def test_news_from_before_the_workspace_gave_up_the_api_makes_nothing(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(api_binding(terminating=True), repository_object())
+    run = world.start(controller, "site", told=datetime.now(UTC) - timedelta(seconds=30))
+    with pytest.raises(Superseded):
+        await controller.reconciler.reconcile(run)
+    assert made(world) == []

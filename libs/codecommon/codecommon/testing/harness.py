@@ -65,11 +65,21 @@ class World:
             stored = self.kcp.add(raw)
         return stored
 
-    def start(self, controller: Controller[T], name: str, versions: Versions | None = None) -> Pass[T]:
+    def start(
+        self, controller: Controller[T], name: str, versions: Versions | None = None, told: datetime | None = None
+    ) -> Pass[T]:
         """A pass that has read the object as it is now."""
         raw = self.kcp.stored(controller.kind.resource, name)
         assert raw is not None, f"there is no {controller.kind.resource}/{name}"
-        return Pass(controller.kind, controller.parse, controller.owned, self.objects, raw, versions or Versions())
+        return Pass(
+            controller.kind,
+            controller.parse,
+            controller.owned,
+            self.objects,
+            raw,
+            versions or Versions(),
+            told=told or datetime.now(UTC),
+        )
 
     async def settle(
         self, controller: Controller[T], name: str, run: Pass[T] | None = None
