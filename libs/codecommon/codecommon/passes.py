@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Resource[Any, Any])
 
 _STATUS_ATTEMPTS: Final = 3
 _SHOWN_REFERRERS: Final = 10
-_FRESH: Final = timedelta(seconds=5)
+_FRESH: Final = timedelta(seconds=15)
 _KEPT_WITHOUT_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
 
 

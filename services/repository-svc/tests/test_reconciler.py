@@ -355,7 +355,7 @@ async def test_news_from_before_the_workspace_gave_up_the_api_makes_nothing(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(api_binding(terminating=True), repository_object())
-    run = world.start(controller, "site", told=datetime.now(UTC) - timedelta(seconds=30))
+    run = world.start(controller, "site", told=datetime.now(UTC) - timedelta(seconds=60))
     with pytest.raises(Superseded):
         await controller.reconciler.reconcile(run)
     assert made(world) == []
