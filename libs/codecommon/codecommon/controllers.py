@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecommon.bus import Bus
+from codecommon.controller import Controller
 from codecommon.githost import hosts
 from codecommon.githost.allow import AllowedHosts
 from codecommon.kcp import Kcp
 from codecommon.kubeconfig import KubeAccess
-from codecommon.runtime import Controller, Runtime
+from codecommon.runtime import Runtime
 from codecommon.service import Service
 from codecommon.sessions import Sessions
 from codecommon.settings import ServiceSettings

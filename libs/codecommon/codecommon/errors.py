@@ -1,6 +1,6 @@
 """What a reconciler may raise, and what each means.
 
-Reconcilers and adapters raise; only ``codecommon.passes`` and ``codecommon.runtime`` interpret. An exception that is none of
+Reconcilers and adapters raise; only ``codecommon.passes`` and ``codecommon.handling`` interpret. An exception that is none of
 these counts as ``Retryable`` with reason ``InternalError``: what we do not understand is never final.
 """
 

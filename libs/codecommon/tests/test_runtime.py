@@ -13,11 +13,11 @@ from codecommon import bus as bus_module
 from codecommon.api.kinds import PAUSED
 from codecommon.api.repository import Repository
 from codecommon.bus import Bus
+from codecommon.controller import Timing
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Outcome, Released
 from codecommon.passes import Pass
-from codecommon.runtime import Timing
 from codecommon.testing.builders import deleting, event_for, repository_object
 from codecommon.testing.harness import conditions, message
 from codecommon.testing.objects import InMemoryKcp

@@ -14,10 +14,10 @@ import pytest
 
 from codecommon.api.repository import Repository
 from codecommon.bus import Bus
+from codecommon.controller import Timing
 from codecommon.errors import Retryable
 from codecommon.outcome import Outcome
 from codecommon.passes import Pass
-from codecommon.runtime import Timing
 from codecommon.settings import NatsSettings
 from codecommon.testing.builders import event_for
 from codecommon.testing.objects import InMemoryKcp

@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecommon import controllers
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import CONNECTIONS
-from codecommon.runtime import Controller
+from codecommon.controller import Controller
 from codecommon.service import Service
 from codecommon.settings import ServiceSettings
 from connection_svc.decide import VALIDATED

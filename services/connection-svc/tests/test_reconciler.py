@@ -8,12 +8,12 @@ import pytest
 
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import API_VERSION, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
+from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.events import Versions
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready, Released
-from codecommon.runtime import Controller
 from codecommon.testing.builders import (
     api_binding,
     connection_object,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecommon import controllers
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.runtime import Controller
+from codecommon.controller import Controller
 from codecommon.service import Service
 from codecommon.settings import ServiceSettings
 from repository_svc.decide import CONDITIONS

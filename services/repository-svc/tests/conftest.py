@@ -6,8 +6,8 @@ import pytest
 
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
+from codecommon.controller import Controller
 from codecommon.githost.stub import StubBackend
-from codecommon.runtime import Controller
 from codecommon.testing.builders import secret_object, validated_connection
 from codecommon.testing.harness import World
 from repository_svc.decide import CONDITIONS

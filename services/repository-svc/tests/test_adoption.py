@@ -8,9 +8,9 @@ from typing import Any
 
 from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
 from codecommon.api.repository import Repository
+from codecommon.controller import Controller
 from codecommon.errors import Retryable, Terminal
 from codecommon.kcp import JsonObject
-from codecommon.runtime import Controller
 from codecommon.testing.builders import (
     repository_object,
 )

@@ -9,11 +9,11 @@ import pytest
 
 from codecommon.api.kinds import API_VERSION, CREATE_CLAIM, DEPLOY_KEYS
 from codecommon.api.repository import Repository
+from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Released
-from codecommon.runtime import Controller
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
 

@@ -9,12 +9,12 @@ import pytest
 
 from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
 from codecommon.api.repository import Repository
+from codecommon.controller import Controller
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
 from codecommon.passes import Superseded
-from codecommon.runtime import Controller
 from codecommon.testing.builders import (
     api_binding,
     connection_object,

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 from codecommon.api.meta import Resource
 from codecommon.bus import Bus
+from codecommon.controller import Controller
 from codecommon.errors import Interruption
 from codecommon.events import ObjectEvent, Versions
 from codecommon.githost.backend import HostTarget, Registry
@@ -15,7 +16,6 @@ from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Outcome, Released
 from codecommon.passes import Gone, Pass, Superseded
-from codecommon.runtime import Controller
 from codecommon.sessions import Sessions
 from codecommon.testing.clock import Clock
 from codecommon.testing.objects import InMemoryKcp, workspace

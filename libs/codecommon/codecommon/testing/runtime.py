@@ -15,10 +15,11 @@ from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.backoff import Backoff
 from codecommon.bus import Bus
+from codecommon.controller import Controller, Timing
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
-from codecommon.runtime import Controller, Runtime, Timing
+from codecommon.runtime import Runtime
 from codecommon.testing.builders import repository_object
 from codecommon.testing.objects import InMemoryKcp
 

@@ -1,0 +1,166 @@
+"""From an event to a reconciler and back: the one place that decides what a result means for status and message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import aiohttp
+
+from codecommon import logs
+from codecommon.api.meta import Workspace
+from codecommon.backoff import Backoff
+from codecommon.controller import Controller
+from codecommon.endpoints import KnownEndpoints, UnknownEndpoint
+from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.events import Lane, ObjectEvent
+from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
+from codecommon.kubeconfig import KubeconfigError
+from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS
+from codecommon.outcome import Outcome, Released
+from codecommon.passes import Gone, Pass, Superseded
+
+_log = logging.getLogger(__name__)
+
+_DECIDE_AGAIN: Final = 3
+_LONGEST_AFTER: Final = timedelta(hours=1)
+_UNFORESEEN_AFTER: Final = timedelta(seconds=30)
+# The answers of kcp that say "not now", as opposed to "not so".
+_KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
+
+
+class Handler:
+    """``announce_after``: seconds after which a pass that is still under way says so in status."""
+
+    def __init__(
+        self,
+        service: str,
+        controllers: tuple[Controller[Any], ...],
+        *,
+        kcp: Kcp,
+        backoff: Backoff,
+        announce_after: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._service = service
+        self._controllers = {c.kind.resource: c for c in controllers}
+        self._kcp = kcp
+        self._known = KnownEndpoints(kcp)
+        self._backoff = backoff
+        self._announce_after = announce_after
+        self._now = now
+
+    async def handle(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> float | None:
+        """One pass over the object that ``reading`` (``read``) brings. None: done; otherwise seconds until it is due again."""
+        controller = self._controllers[event.resource]
+        started = time.monotonic()
+        result = "Error"
+        try:
+            raw = await reading
+            if raw is None:
+                self._backoff.succeeded(event.uid)
+                result = "Gone"
+                return None
+            run = self._pass(controller, event, raw)
+            with logs.bind(generation=run.object.metadata.generation):
+                outcome = await self._decide(lane, controller, run)
+                result = type(outcome).__name__ if outcome is not None else "Gone"
+                return self._delay(event, outcome)
+        except UnknownEndpoint:
+            # A shard that is gone: whoever watches the object now tells of it with an endpoint that is there.
+            _log.warning("the event names an endpoint that is not in the endpoint slice; it is dropped")
+            result = "UnknownEndpoint"
+            return None
+        except _KCP_UNAVAILABLE as error:
+            _log.warning("kcp cannot be reached now: %s", type(error).__name__)
+            return self._backoff.failed(event.uid)
+        except KcpError as error:
+            _log.warning("kcp refused: %s", error)
+            return max(self._backoff.failed(event.uid), error.retry_after or 0)
+        except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
+            _log.exception("handling failed")
+            return self._backoff.jitter(_UNFORESEEN_AFTER.total_seconds())
+        finally:
+            RECONCILE_RESULTS.labels(controller.kind.kind, result).inc()
+            RECONCILE_SECONDS.labels(controller.kind.kind).observe(time.monotonic() - started)
+
+    def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
+        objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
+        return Pass(
+            controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins, event.time
+        )
+
+    async def read(self, event: ObjectEvent) -> JsonObject | None:
+        """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+        await self._known.require(event.endpoint)
+        objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
+        try:
+            return await objects.get(event.resource, event.name, not_older=event.resource_version)
+        except NotFound:
+            return None
+
+    async def _decide(self, lane: Lane, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption | None:
+        """Reconcile and commit, deciding again when somebody else wrote in between. None: the object is gone."""
+        try:
+            for _ in range(_DECIDE_AGAIN):
+                if run.object.deleting and not run.held:
+                    return Released()
+                if run.object.paused and not run.object.deleting:
+                    return Released()
+                try:
+                    result = await self._reconcile(lane, controller, run)
+                    if isinstance(result, Released):
+                        await run.release()
+                    elif lane == "events" or not isinstance(result, Retryable) or run.learns_from(result):
+                        # A drift pass that cannot be done now is done at its next turn, and is nobody's concern until then.
+                        await run.commit(result, self._now())
+                except Superseded:
+                    await run.reload()
+                else:
+                    return result
+        except Gone:
+            return None
+        return Retryable("Conflict", "the object is being written by others; trying again")
+
+    async def _reconcile(self, lane: Lane, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption:
+        announcing = asyncio.create_task(self._announce_when_long(lane, run))
+        try:
+            return await controller.reconciler.reconcile(run)
+        except Interruption as interruption:
+            return interruption
+        except (Superseded, Gone, KcpError, *_KCP_UNAVAILABLE):
+            raise
+        except Exception as error:  # noqa: BLE001 - the top-level handler of a pass: what we do not understand is retryable
+            _log.exception("reconciling failed")
+            return Retryable(
+                "InternalError",
+                f"{type(error).__name__}; the log of {self._service} says more",
+                after=_UNFORESEEN_AFTER,
+            )
+        finally:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+
+    async def _announce_when_long(self, lane: Lane, run: Pass[Any]) -> None:
+        await asyncio.sleep(self._announce_after)
+        if lane == "events":
+            await run.announce("Progressing", "working on it", self._now())
+
+    def _delay(self, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
+        if isinstance(outcome, Retryable):
+            delay = self._backoff.failed(event.uid)
+            if outcome.after is not None:
+                delay = self._backoff.jitter(min(outcome.after, _LONGEST_AFTER).total_seconds())
+            _log.info("%s: %s; again in %.1f s", outcome.reason, outcome.message, delay)
+            return delay
+        self._backoff.succeeded(event.uid)
+        if isinstance(outcome, Interruption):
+            kind = "stalled" if isinstance(outcome, Terminal) else "waiting"
+            _log.info("%s, %s: %s", kind, outcome.reason, outcome.message)
+        elif outcome is not None:
+            _log.debug("reconciled")
+        return None
