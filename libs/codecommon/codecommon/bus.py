@@ -37,7 +37,6 @@ STRIKES: Final = "CODE_STRIKES"
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
 
-_CONNECT_TIMEOUT_SECONDS: Final = 5.0
 _PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 _DEAD_MAX_AGE_SECONDS: Final = 7 * 24 * 3600
 _STREAM_NAME_IN_USE: Final = 10058
