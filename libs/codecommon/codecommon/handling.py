@@ -21,7 +21,7 @@ from codecommon.events import Lane, ObjectEvent
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kubeconfig import KubeconfigError
 from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS
-from codecommon.outcome import Outcome, Released
+from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Gone, Pass, Superseded
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ _LONGEST_AFTER: Final = timedelta(hours=1)
 _UNFORESEEN_AFTER: Final = timedelta(seconds=30)
 # The answers of kcp that say "not now", as opposed to "not so".
 _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
+
+
+class Appointment(float):
+    """Seconds until an object that is as it should be is to be looked at again; kept on either lane."""
 
 
 class Handler:
@@ -163,4 +167,6 @@ class Handler:
             _log.info("%s, %s: %s", kind, outcome.reason, outcome.message)
         elif outcome is not None:
             _log.debug("reconciled")
+        if isinstance(outcome, Ready) and outcome.again is not None and outcome.again <= _LONGEST_AFTER:
+            return Appointment(max(outcome.again.total_seconds(), 1.0))
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from codecommon.api.meta import Condition
@@ -15,11 +16,14 @@ class Ready:
 
     ``status``: the kind's own status fields by wire name; a field left out keeps its value, None removes it.
     ``conditions``: further conditions that hold now; those the kind owns and that are not named here are removed.
+    ``again``: when there is something to do although nothing will change until then; what is further off than an hour may be
+    left to the resync.
     """
 
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])
     conditions: tuple[Condition, ...] = ()
     message: str = ""
+    again: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from codecommon.bus import Bus
 from codecommon.controller import Controller, Timing
 from codecommon.events import Lane, ObjectEvent, UndecodableEvent
 from codecommon.fairness import Shares
-from codecommon.handling import Handler
+from codecommon.handling import Appointment, Handler
 from codecommon.kcp import JsonObject, Kcp
 from codecommon.metrics import MESSAGES_SET_ASIDE
 from codecommon.strikes import Strikes
@@ -261,8 +261,8 @@ class Runtime:
     # ---- settling
 
     async def _settle(self, lane: Lane, msg: Msg, delay: float | None) -> None:
-        """Ack, or put back. A resync message is always acked: its next turn comes by itself."""
-        if delay is None or lane == "resync":
+        """Ack, or put back. A resync message is acked unless there is an appointment: its next turn comes by itself."""
+        if delay is None or (lane == "resync" and not isinstance(delay, Appointment)):
             await msg.ack()
         else:
             await msg.nak(delay=delay)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-
+from access_svc.collaborator import decide as collaborator
+from access_svc.collaborator.reconciler import CollaboratorReconciler
+from access_svc.deploykey import decide as deploykey
+from access_svc.deploykey.pair import Pairs
+from access_svc.deploykey.reconciler import DeployKeyReconciler
+from codecommon import controllers
+from codecommon.api.access import Collaborator, DeployKey
+from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
+from codecommon.controller import Controller
 from codecommon.service import Service
 from codecommon.settings import ServiceSettings
 
-_log = logging.getLogger(__name__)
-
 
 async def main(service: Service[ServiceSettings]) -> None:
-    """Be there, healthy and stoppable, for kinds that this release serves without reconciling (``codecommon.api.kinds``).
-
-    It connects to nothing, so it has nothing to ping.
-    """
-    _log.info("DeployKeys and Collaborators are served but not reconciled in this release; there is nothing to do")
-    service.ready()
-    await service.stopping.wait()
+    async with controllers.host_clients(service) as clients:
+        keys = DeployKeyReconciler(clients.sessions, Pairs(service.settings.credentials_namespace))
+        users = CollaboratorReconciler(clients.sessions)
+        await clients.run(
+            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS),
+            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS),
+        )

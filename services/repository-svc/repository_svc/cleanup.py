@@ -9,11 +9,12 @@ from codecommon.api.kinds import children_of
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption
 from codecommon.githost.backend import HostRepository, RepositoryChanges
+from codecommon.letting_go import kept, may_give_up
 from codecommon.outcome import Released
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
 from repository_svc.identity import require_identity
-from repository_svc.release import Release, decide_found, decide_release, kept, may_give_up
+from repository_svc.release import Release, decide_found, decide_release
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ async def release(run: Pass[Repository], sessions: Sessions) -> Released:
                 "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
             )
             return Released()
-        raise kept(interruption) from None
+        raise kept(interruption, "the repository") from None
     return Released()
 
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.repository import Origin, Repository
+from codecommon.claims import claim_for, stored_claim
 from codecommon.conditions import condition
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Absent, HostRepository, OwnerKind, Redirected, RepositoryRequest
-from repository_svc.claim import claim_for, origin_of, stored_claim
+from repository_svc.claim import origin_of
 
 YOUNG: Final = timedelta(minutes=10)
 """A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
@@ -52,7 +53,7 @@ def decide_unbound(repo: Repository, seen: Found) -> Create | Keep:
                 raise Terminal(
                     "HostObjectMissing", f"there is no repository to adopt, and adoptionPolicy {policy} creates none"
                 )
-            return Create(claim_for(repo, seen))
+            return Create(claim_for(repo, seen.since, bound=repo.status.repo_id is not None))
         case HostRepository():
             origin = origin_of(repo, seen)
             if origin == "Adopted" and repo.status.repo_id is not None:

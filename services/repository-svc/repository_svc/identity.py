@@ -11,12 +11,6 @@ from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 
 
-def pinned_host(repo: Repository) -> str | None:
-    """The host that the object is bound to. Today's provider left no host, but a URL."""
-    status = repo.status
-    return status.host or (urlsplit(status.html_url).netloc if status.html_url else None) or None
-
-
 def pinned_owner(repo: Repository) -> str | None:
     status = repo.status
     if status.owner:
@@ -29,7 +23,7 @@ def require_identity(repo: Repository, host: str, owner: str) -> None:
     """Raises ``Terminal`` (``IdentityConflict``) when the object would move to another host or owner."""
     if repo.status.repo_id is None:
         return
-    bound_host, bound_owner = pinned_host(repo), pinned_owner(repo)
+    bound_host, bound_owner = repo.pinned_host, pinned_owner(repo)
     if bound_host is not None and bound_host.lower() != host.lower():
         raise Terminal(
             "IdentityConflict",
@@ -78,7 +72,7 @@ def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others:
             raise Retryable(
                 "DuplicateRepository", f"Repository {other.name!r} in this workspace may be making the same one"
             )
-        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and pinned_host(other) == host:
+        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and other.pinned_host == host:
             raise _duplicate(other)
 
 

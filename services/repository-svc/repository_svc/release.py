@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
-from typing import Final
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, NotReady, Retryable, Terminal
+from codecommon.claims import CLAIM_WINDOW, stored_claim
+from codecommon.errors import Retryable
 from codecommon.githost.backend import HostRepository
-from repository_svc.claim import CLAIM_WINDOW, origin_of, stored_claim
+from repository_svc.claim import origin_of
 from repository_svc.decide import Found
-
-_LEAVING_PATIENCE: Final = timedelta(minutes=5)
 
 
 class Release(Enum):
@@ -55,30 +53,3 @@ def decide_found(repo: Repository, seen: Found | None, now: datetime) -> Release
     if origin == "Adopted" and (repo.spec.deletion_policy is None or repo.status.repo_id is None):
         return Release.LEAVE
     return Release.ARCHIVE if repo.spec.deletion_policy == "Archive" else Release.DELETE
-
-
-def may_give_up(repo: Repository, interruption: Interruption, now: datetime) -> bool:
-    """Whether a workspace that gives up the API stops waiting for clean-up that was asked for explicitly.
-
-    It never waits for a credential that is gone, and not for long for a host that is down.
-    """
-    since = repo.metadata.deletion_timestamp
-    return not isinstance(interruption, Retryable) or since is None or now - since > _LEAVING_PATIENCE
-
-
-_WAYS_OUT = (
-    "restore the credential so that the repository can be deleted on the host, or set spec.deletionPolicy to Orphan to let go of "
-    "this object and leave the repository"
-)
-
-
-def kept(interruption: Interruption) -> Interruption:
-    """What to say of an object whose clean-up is not possible: it stays, and a person can let go of it."""
-    message = f"{interruption.message}; {_WAYS_OUT}"
-    match interruption:
-        case NotReady():
-            return NotReady("CredentialUnavailable", message)
-        case Terminal():
-            return Terminal(interruption.reason, message)
-        case _:
-            return interruption

@@ -12,9 +12,10 @@ from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, NotReady, Retryable, Terminal
 from codecommon.githost.backend import Absent, HostRepository, Redirected
+from codecommon.letting_go import may_give_up
 from codecommon.testing.builders import parse_repository, repository_object
 from repository_svc.decide import Found
-from repository_svc.release import Release, decide_found, decide_release, may_give_up
+from repository_svc.release import Release, decide_found, decide_release
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 CLAIMED = "2026-01-01T12:00:00Z"

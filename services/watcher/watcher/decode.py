@@ -13,7 +13,9 @@ from typing import Any, Final, TypeVar
 from codecommon.api.kinds import (
     ACTED_ON_ANNOTATIONS,
     CLUSTER_ANNOTATION,
+    COLLABORATORS,
     CONNECTIONS,
+    DEPLOY_KEYS,
     RECONCILE_REQUESTED_AT,
     REPOSITORIES,
     Kind,
@@ -30,9 +32,36 @@ _DNS_NAME: Final = re.compile(r"[a-z0-9.-]{1,253}")
 _IDENTITY: Final = ("repoID", "login", "host", "owner")
 """Status fields that say who an object is on the host; each kind has some of them."""
 
+_BOUND: Final = ("repoID", "keyID", "invitationID")
+"""Status fields in which today's provider recorded what an object stands for on the host."""
+
+
+def _nothing(spec: JsonObject) -> int | None:
+    return None
+
+
+def _repository_name(spec: JsonObject) -> int | None:
+    return _digest(spec["name"].lower()) if "name" in spec else None
+
+
+def _public_key(spec: JsonObject) -> int | None:
+    return _digest(spec["repositoryRef"], *spec["publicKey"].split()[:2]) if spec.get("publicKey") else None
+
+
+def _user(spec: JsonObject) -> int | None:
+    return _digest(spec["repositoryRef"], spec["username"].lower())
+
 
 class UndecodableObject(Exception):
     """An object without the fields that every object has. Says which type of error it was, nothing of the object."""
+
+
+_TWIN_OF: Final[dict[str, Callable[[JsonObject], int | None]]] = {
+    REPOSITORIES.resource: _repository_name,
+    DEPLOY_KEYS.resource: _public_key,
+    COLLABORATORS.resource: _user,
+}
+"""What only one object of a kind in a workspace may stand for on the host."""
 
 
 def guarded(decode: Callable[[JsonObject], T]) -> Callable[[JsonObject], T]:
@@ -54,7 +83,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
     resource, finalizer = intern(kind.resource), kind.finalizer
     reference = kind.reference
     has_secret = kind is CONNECTIONS
-    has_name = kind is REPOSITORIES
+    twin_of = _TWIN_OF.get(kind.resource, _nothing)
 
     def decode(raw: JsonObject) -> Entry:
         metadata: JsonObject = raw["metadata"]
@@ -82,8 +111,8 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
             marks=_digest(*map(annotations.get, _MARKS), frozenset(metadata.get("labels", {}).items())),
             identity=_digest(*map(status.get, _IDENTITY)),
             requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
-            twin=_digest(spec["name"].lower()) if has_name and "name" in spec else None,
-            unrecorded="repoID" in status and "origin" not in status,
+            twin=twin_of(spec),
+            unrecorded="origin" not in status and any(field in status for field in _BOUND),
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,
             observed_secret=status.get("observedSecretVersion"),

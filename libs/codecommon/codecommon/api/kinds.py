@@ -39,8 +39,8 @@ class Kind:
 
 CONNECTIONS: Final = Kind("connections", "Connection", "connection-svc")
 REPOSITORIES: Final = Kind("repositories", "Repository", "repository-svc", "connectionRef", "connections")
-DEPLOY_KEYS: Final = Kind("deploykeys", "DeployKey", None, "repositoryRef", "repositories")
-COLLABORATORS: Final = Kind("collaborators", "Collaborator", None, "repositoryRef", "repositories")
+DEPLOY_KEYS: Final = Kind("deploykeys", "DeployKey", "access-svc", "repositoryRef", "repositories")
+COLLABORATORS: Final = Kind("collaborators", "Collaborator", "access-svc", "repositoryRef", "repositories")
 PACKAGES: Final = Kind("packages", "Package", None, "repositoryRef", "repositories")
 REPOSITORY_COMMITS: Final = Kind("repositorycommits", "RepositoryCommit", None, "repositoryRef", "repositories")
 REPOSITORY_CHECKOUTS: Final = Kind("repositorycheckouts", "RepositoryCheckout", None, "repositoryRef", "repositories")

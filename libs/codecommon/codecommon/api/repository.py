@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -45,4 +46,8 @@ class RepositoryStatus(BaseStatus):
 
 
 class Repository(Resource[RepositorySpec, RepositoryStatus]):
-    pass
+    @property
+    def pinned_host(self) -> str | None:
+        """The host that the object is bound to. Today's provider left no host, but a URL."""
+        url = self.status.html_url
+        return self.status.host or (urlsplit(url).netloc if url else None) or None

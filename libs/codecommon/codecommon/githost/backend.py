@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from codecommon.api.repository import Visibility
 from codecommon.errors import Terminal
@@ -95,6 +95,47 @@ class RepositoryChanges:
     archived: bool | None = None
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A whole list, and ``at``, the Date header of its first page: the moment from which what appears may be ours."""
+
+    items: tuple[T, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """One deploy key. ``key`` is algorithm and base64 material, without comment. ``id`` in decimal."""
+
+    id: str
+    title: str
+    key: str
+    read_only: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A user's own access. ``role``: pull, triage, push, maintain, admin, or a custom role's name, as in spec."""
+
+    username: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """``role`` as in ``Grant``. An ``expired`` one can no longer be accepted, and still shows. ``id`` in decimal."""
+
+    id: str
+    username: str
+    role: str
+    expired: bool
+    created_at: datetime
+
+
 class AlreadyExists(Exception):
     """The host refused to create because the name is taken: somebody made it since it was last looked at."""
 
@@ -134,22 +175,51 @@ class RepositoryHost(Protocol):
 
 
 class AccessHost(Protocol):
-    async def ensure_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> str:
-        """Register a key; returns the host's key id in decimal."""
+    async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
+        """All deploy keys, every page; None when the repository is gone.
+
+        Raises ``Terminal`` (``MissingPermission``) where the repository is there and its keys are not shown.
+        """
         ...
 
-    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None: ...
+    async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        """Register a key. ``Terminal``: ``KeyInUse``, ``DeployKeysDisabled``, ``InvalidPublicKey``, ``MissingPermission``."""
+        ...
 
-    async def ensure_collaborator(self, repo_id: str, username: str, permission: str) -> str | None:
-        """Grant or invite; returns the id of the invitation that is pending, None when the grant is in force."""
+    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
+        """Remove a key; one that is gone already counts as removed."""
+        ...
+
+    async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
+        """Users with a grant of their own (not through a team or the organisation), every page; None as above."""
+        ...
+
+    async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
+        """Open and expired invitations, every page; None as above."""
+        ...
+
+    async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
+        """Grant or invite, or change the role of a grant; returns the invitation where the host sent one.
+
+        ``Terminal``: ``UserNotFound``, ``PermissionUnsupported``, ``InvitationRefused`` (the organisation forbids it).
+        ``Retryable``: ``InvitationLimit`` (the host's daily number for the repository is used up).
+        """
+        ...
+
+    async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
+        """Change the role that an open invitation offers; one of the five standard roles."""
+        ...
+
+    async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
+        """Withdraw an invitation, open or expired; one that is gone counts as withdrawn."""
         ...
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
-        """Revoke a grant or cancel a pending invitation."""
+        """Revoke the user's own grant; a user without one counts as revoked."""
         ...
 
 
-class GitBackend(ConnectionHost, RepositoryHost, Protocol):
+class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
     """A session with one host under one credential. ``host`` is its name as pinned in status, with port if not the default."""
 
     @property

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
 import httpx
-from githubkit import BaseAuthStrategy, GitHub, GitHubCore, Response
-from githubkit.exception import RequestError
+from githubkit import Response
 
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.allow import AllowedHosts, HostEndpoint
@@ -26,15 +25,12 @@ from codecommon.githost.backend import (
 )
 from codecommon.githost.credential import Credential, judge
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
-from codecommon.githost.github.classify import Attempt, classify, unreachable
+from codecommon.githost.github.classify import Attempt, classify
+from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.github.scopes import granted_scopes
 from codecommon.githost.github.transport import HostTransport
 from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
-from codecommon.redact import Redactor
-from codecommon.secrets import SecretValue
 
-# The version that every Enterprise Server in support knows; githubkit's own default is newer than some of them.
-_HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
 _MOVED: Final = frozenset({301, 302, 307, 308})
 _NOT_FOUND: Final = frozenset({404})
 _NO_EXTRA: Final[frozenset[int]] = frozenset()
@@ -56,30 +52,13 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
 
 
 class GithubBackend:
-    """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do.
-
-    Cheap to make and without anything to close: connections belong to ``transport``.
-    """
+    """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do."""
 
     def __init__(self, endpoint: HostEndpoint, credential: Credential, transport: httpx.AsyncBaseTransport) -> None:
-        self._endpoint = endpoint
-        self._scrub = Redactor(credential.token.reveal())
+        self._client = Client(endpoint, credential, transport)
+        self._rest = self._client.rest
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
-        self._github = GitHub(
-            _BearerStrategy(credential.token),
-            base_url=endpoint.api_base,
-            async_transport=transport,
-            async_event_hooks={"response": [_refuse_what_is_no_success]},
-            user_agent="code-provider",
-            follow_redirects=False,
-            trust_env=False,
-            # Its cache grows without bound, and its retries repeat POST and sleep for up to an hour.
-            http_cache=False,
-            auto_retry=False,
-            # The published description lacks values that GitHub takes, such as the visibility `internal`.
-            rest_api_validate_body=False,
-        )
 
     @property
     def name(self) -> str:
@@ -87,12 +66,12 @@ class GithubBackend:
 
     @property
     def host(self) -> str:
-        return self._endpoint.host
+        return self._client.host
 
     async def validate_connection(self) -> Account:
-        answer = await self._send(
+        answer = await self._client.send(
             Attempt("read the account of the credential"),
-            self._github.rest.users.async_get_authenticated(headers=_HEADERS),
+            self._rest.users.async_get_authenticated(headers=HEADERS),
         )
         account = answer.parse(AccountAnswer)
         self._login = account.login
@@ -103,9 +82,9 @@ class GithubBackend:
         # An account that was seen does not change its kind while this credential lasts; one that was not may appear.
         if (known := self._owner_kinds.get(owner.lower())) is not None:
             return known
-        answer = await self._send(
+        answer = await self._client.send(
             Attempt(f"read the account {owner}"),
-            self._github.rest.users.async_get_by_username(owner, headers=_HEADERS),
+            self._rest.users.async_get_by_username(owner, headers=HEADERS),
             also=_NOT_FOUND,
         )
         if answer.status == 404:
@@ -117,29 +96,29 @@ class GithubBackend:
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
         check_owner(owner)
         check_repository_name(name)
-        answer = await self._send(
+        answer = await self._client.send(
             Attempt(f"read {owner}/{name}"),
-            self._github.rest.repos.async_get(owner, name, headers=_HEADERS),
+            self._rest.repos.async_get(owner, name, headers=HEADERS),
             also=_NOT_FOUND | _MOVED,
         )
         if answer.status in _MOVED:
-            return Redirected(self._scrub(answer.headers.get("location", "")))
+            return Redirected(self._client.scrub(answer.headers.get("location", "")))
         if answer.status == 404:
             return self._absent(answer)
         return _repository(answer)
 
     async def get_repository(self, repo_id: str) -> HostRepository | None:
-        answer = await self._send(
-            Attempt(f"read the repository with the id {repo_id}"), self._by_id("GET", repo_id), also=_NOT_FOUND
+        answer = await self._client.send(
+            Attempt(f"read the repository with the id {repo_id}"), self._client.by_id("GET", repo_id), also=_NOT_FOUND
         )
         return None if answer.status == 404 else _repository(answer)
 
     async def has_branch(self, repo: HostRepository, branch: str) -> bool:
         if not is_branch_name(branch):
             return False
-        answer = await self._send(
+        answer = await self._client.send(
             Attempt(f"read the branch {branch} of {repo.owner}/{repo.name}"),
-            self._github.rest.repos.async_get_branch(repo.owner, repo.name, quote(branch, safe=""), headers=_HEADERS),
+            self._rest.repos.async_get_branch(repo.owner, repo.name, quote(branch, safe=""), headers=HEADERS),
             # A branch that was renamed is answered with a redirect to its new name.
             also=_NOT_FOUND | _MOVED,
         )
@@ -150,10 +129,10 @@ class GithubBackend:
         check_repository_name(request.name)
         attempt = Attempt(f"create {request.owner}/{request.name}", write=True, creates=True)
         if request.owner_kind == "Organization":
-            created = _repository(await self._send(attempt, self._create_in_org(request)))
+            created = _repository(await self._client.send(attempt, self._create_in_org(request)))
         else:
             await self._check_own_account(request)
-            created = _repository(await self._send(attempt, self._create_for_user(request)))
+            created = _repository(await self._client.send(attempt, self._create_for_user(request)))
         self._check_identity(created, request)
         return created
 
@@ -173,14 +152,14 @@ class GithubBackend:
         return updated or await self._existing(repo_id)
 
     async def delete_repository(self, repo_id: str) -> None:
-        await self._send(
+        await self._client.send(
             Attempt(f"delete the repository with the id {repo_id}", write=True, scope="delete_repo"),
-            self._by_id("DELETE", repo_id),
+            self._client.by_id("DELETE", repo_id),
             also=_NOT_FOUND,
         )
 
     def _create_in_org(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
-        return self._github.rest.repos.async_create_in_org(
+        return self._rest.repos.async_create_in_org(
             request.owner,
             data={
                 "name": request.name,
@@ -190,18 +169,18 @@ class GithubBackend:
                 "visibility": cast(Literal["public", "private"], request.visibility),
                 "auto_init": request.auto_init,
             },
-            headers=_HEADERS,
+            headers=HEADERS,
         )
 
     def _create_for_user(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
-        return self._github.rest.repos.async_create_for_authenticated_user(
+        return self._rest.repos.async_create_for_authenticated_user(
             data={
                 "name": request.name,
                 "description": request.description,
                 "private": request.visibility == "private",
                 "auto_init": request.auto_init,
             },
-            headers=_HEADERS,
+            headers=HEADERS,
         )
 
     async def _check_own_account(self, request: RepositoryRequest) -> None:
@@ -231,11 +210,11 @@ class GithubBackend:
     async def _update(self, repo_id: str, body: dict[str, Any]) -> HostRepository:
         attempt = Attempt(f"change the repository with the id {repo_id}", write=True)
         also = frozenset({422}) if "visibility" in body else _NO_EXTRA
-        answer = await self._send(attempt, self._by_id("PATCH", repo_id, body), also=also)
+        answer = await self._client.send(attempt, self._client.by_id("PATCH", repo_id, body=body), also=also)
         if answer.status != 422:
             return _repository(answer)
         if not (answer.message or "").lower().startswith(_SAME_VISIBILITY):
-            raise classify(answer, attempt, self._scrub)
+            raise classify(answer, attempt, self._client.scrub)
         # Somebody else made the same change; GitHub then refuses the whole request.
         rest = {field: value for field, value in body.items() if field != "visibility"}
         return await self._update(repo_id, rest) if rest else await self._existing(repo_id)
@@ -253,67 +232,6 @@ class GithubBackend:
         if answer.date is None:
             raise Retryable("HostUnavailable", f"{self.host} answered without a date")
         return Absent(answer.date)
-
-    def _by_id(self, method: str, repo_id: str, body: dict[str, Any] | None = None) -> Awaitable[Response[Any]]:
-        """The address that a rename does not change; GitHub's own redirects lead to it, its documentation does not name it."""
-        if not (repo_id.isascii() and repo_id.isdecimal()):
-            raise Terminal("ValidationFailed", "status.repoID is not the number of a repository")
-        return self._github.arequest(method, f"/repositories/{repo_id}", json=body, headers=_HEADERS)
-
-    async def _send(
-        self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
-    ) -> Answer:
-        """The answer of ``call`` if it is a success or its status is among ``also``; otherwise raises what it means."""
-        try:
-            return self._answer((await call).raw_response)
-        except RequestError as failure:
-            cause: Exception = failure.exc
-        if isinstance(cause, _Refused):
-            answer = self._answer(cause.response)
-            if answer.status in also and (answer.status != 404 or answer.says_not_found):
-                return answer
-            raise classify(answer, attempt, self._scrub)
-        if isinstance(cause, httpx.HTTPError):
-            raise unreachable(self.host, cause) from cause
-        # Decided by a layer of the transport, or a bug: either way not the host's answer.
-        raise cause
-
-    def _answer(self, response: httpx.Response) -> Answer:
-        return Answer(self.host, response.status_code, response.headers, response.content)
-
-
-class _Refused(Exception):
-    """An answer that is not a success."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__(str(response.status_code))
-        self.response = response
-
-
-async def _refuse_what_is_no_success(response: httpx.Response) -> None:
-    """Take every error answer out of githubkit's hands: its own check fails on a Retry-After that is not a number."""
-    if not response.is_success:
-        await response.aread()
-        raise _Refused(response)
-
-
-class _BearerStrategy(BaseAuthStrategy):
-    """githubkit's own strategy shows the token in its repr."""
-
-    def __init__(self, token: SecretValue) -> None:
-        self._auth = _BearerAuth(token)
-
-    def get_auth_flow(self, github: GitHubCore[Any]) -> httpx.Auth:
-        return self._auth
-
-
-class _BearerAuth(httpx.Auth):
-    def __init__(self, token: SecretValue) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        yield request
 
 
 def _repository(answer: Answer) -> HostRepository:

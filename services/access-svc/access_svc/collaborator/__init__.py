@@ -1,0 +1,1 @@
+"""Collaborator: one user with access to one repository."""

@@ -1,0 +1,200 @@
+"""What to do about one user's access. Pure: observations in, a decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from codecommon.api.access import Collaborator
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.repository import Origin
+from codecommon.claims import CLAIM_WINDOW, claimed
+from codecommon.conditions import condition
+from codecommon.errors import Retryable, Terminal
+from codecommon.githost.backend import Grant, Invitation, OwnerKind
+
+CONDITIONS: Final = frozenset({"InvitationPending", "SettingsDiffer", "AccessEnded", "WiderAccess"})
+STANDARD_ROLES: Final = frozenset({"pull", "triage", "push", "maintain", "admin"})
+MOST_INVITATIONS: Final = 3
+"""An invitation that expires is sent anew until this many were sent: then the user does not want it, or never saw it."""
+
+_OF_USERS: Final = frozenset({"pull", "push", "admin"})
+_INVITATION_LIFE: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The access has ended and there is none on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The access has ended and is to be taken away."""
+
+    grant: Grant | None
+    invitation: Invitation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The grant is there. ``differs``: with another role, which is left as found."""
+
+    grant: Grant
+    origin: Origin
+    differs: bool = False
+    wider: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRole:
+    grant: Grant
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The invitation is open. ``change``: it offers another role than wanted."""
+
+    invitation: Invitation
+    origin: Origin
+    change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Grant or invite. ``instead_of``: an invitation that must be withdrawn before. ``sent``: how many were sent so far."""
+
+    sent: int
+    instead_of: Invitation | None = None
+
+
+Decision = Nothing | Withdraw | Keep | ChangeRole | Wait | Invite
+
+
+def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None, now: datetime) -> Decision:
+    if ended(obj, now):
+        return Withdraw(grant, invitation) if grant is not None or invitation is not None else Nothing()
+    wanted = obj.spec.permission
+    as_found = baseline_after(obj) == obj.metadata.generation
+    if grant is not None:
+        origin = origin_of(obj, None)
+        if grant.role == wanted:
+            return Keep(grant, origin)
+        if as_found:
+            return Keep(grant, origin, differs=True)
+        if _was_wider(obj, grant):
+            return Keep(grant, origin, wider=True)
+        return ChangeRole(grant, origin)
+    if invitation is None:
+        return _without_any(obj, now)
+    if invitation.expired:
+        return Invite(_sent_with(obj, 1), instead_of=invitation)
+    # The host names no custom role in an invitation, so only standard ones can be compared.
+    change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
+    return Wait(invitation, origin_of(obj, invitation), change)
+
+
+def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
+    """Raises ``Terminal`` (``InvitationExpired``) when enough invitations have expired."""
+    if decision.sent >= MOST_INVITATIONS:
+        raise Terminal(
+            "InvitationExpired",
+            f"{obj.spec.username} let {decision.sent} invitations expire; ask them, then set the annotation "
+            "code.kedge.faros.sh/reconcile-requested-at to a new value to invite again, or delete this object",
+        )
+
+
+def require_possible(obj: Collaborator, owner: str, kind: OwnerKind | None) -> None:
+    """Raises ``Terminal`` (``PermissionUnsupported``) for what GitHub refuses on a user's own repositories."""
+    if kind != "User":
+        return
+    if obj.spec.username.lower() == owner.lower():
+        raise Terminal(
+            "PermissionUnsupported", f"{owner} owns the repository and has every permission; delete this object"
+        )
+    if obj.spec.permission not in _OF_USERS:
+        raise Terminal(
+            "PermissionUnsupported",
+            f"the repository belongs to the user {owner}, where a collaborator can have pull, push or admin, not "
+            f"{obj.spec.permission}; change spec.permission, or move the repository to an organisation",
+        )
+
+
+def ended(obj: Collaborator, now: datetime) -> bool:
+    return obj.spec.expires_at is not None and obj.spec.expires_at <= now
+
+
+def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
+    """Who gave it: what status records; else the claim. Today's provider sets the access of every object that it reconciles."""
+    if obj.status.origin is not None:
+        return obj.status.origin
+    if taken_over(obj):
+        return "Created"
+    if invitation is not None:
+        return "Created" if claimed(obj, invitation.created_at) else "Adopted"
+    # A grant has no time. The claim is withdrawn after a clear no, so what it stands for was sent.
+    return "Created" if CREATE_CLAIM in obj.metadata.annotations else "Adopted"
+
+
+def taken_over(obj: Collaborator) -> bool:
+    """Whether today's provider reconciled it: it left a result and no record of who gave the access."""
+    ready = obj.status.condition("Ready")
+    done = ready is not None and ready.status == "True"
+    return obj.status.origin is None and (done or obj.status.invitation_id is not None)
+
+
+def baseline_after(obj: Collaborator) -> int | None:
+    """The generation whose permission counts as found: the one at which an object of today's provider is taken over."""
+    return obj.metadata.generation if taken_over(obj) else obj.status.baseline_generation
+
+
+def status_of(obj: Collaborator, origin: Origin, host: str) -> dict[str, Any]:
+    return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
+
+
+NO_INVITATION: Final[dict[str, Any]] = {"invitationID": None, "invitations": None, "invitedAt": None}
+"""Status fields once the access is in force, or has ended."""
+
+
+def pending(invitation: Invitation) -> str:
+    return f"{invitation.username} has not yet accepted the invitation of {invitation.created_at:%Y-%m-%d}"
+
+
+PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
+
+
+def _without_any(obj: Collaborator, now: datetime) -> Invite:
+    """Neither grant nor invitation: to be invited, unless the user has just said no."""
+    if obj.status.invitation_id is None or _asked_anew(obj):
+        return Invite(0)
+    invited_at = obj.status.invited_at
+    if invited_at is not None and now - invited_at < CLAIM_WINDOW:
+        raise Retryable("HostNotYetVisible", "the host does not show the new invitation yet")
+    if invited_at is not None and now - invited_at >= _INVITATION_LIFE:
+        return Invite(_sent_with(obj, 1))
+    raise Terminal(
+        "InvitationDeclined",
+        f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
+        "code.kedge.faros.sh/reconcile-requested-at to a new value",
+    )
+
+
+def _sent_with(obj: Collaborator, least: int) -> int:
+    return 0 if _asked_anew(obj) else max(obj.status.invitations or 0, least)
+
+
+def _asked_anew(obj: Collaborator) -> bool:
+    """Whether a person edited the object, or asked for a reconcile, since it was last looked at."""
+    requested = obj.reconcile_requested_at
+    return obj.status.observed_generation != obj.metadata.generation or (
+        requested is not None and requested != obj.status.last_handled_reconcile_at
+    )
+
+
+def _was_wider(obj: Collaborator, grant: Grant) -> bool:
+    """Whether the role was set at this generation and the host showed another one all the same."""
+    told = obj.status.condition("WiderAccess")
+    return (
+        told is not None and told.observed_generation == obj.metadata.generation and f" {grant.role} " in told.message
+    )

@@ -1,0 +1,179 @@
+"""Collaborator: observe grant and invitation, act, report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from access_svc.cleanup import clean_up
+from access_svc.collaborator import decide
+from access_svc.target import (
+    Target,
+    find_repository,
+    open_target,
+    repository_missing,
+    require_repository,
+    require_writable,
+)
+from access_svc.twins import require_eldest
+from codecommon.api.access import Collaborator
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.repository import Repository
+from codecommon.claims import claim_for
+from codecommon.conditions import condition
+from codecommon.errors import Interruption, NotReady
+from codecommon.githost.backend import Grant, Invitation
+from codecommon.outcome import Outcome, Ready, Released
+from codecommon.passes import Pass
+from codecommon.sessions import Sessions
+
+
+class CollaboratorReconciler:
+    """Make one user's access on the host match one Collaborator object."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def reconcile(self, run: Pass[Collaborator]) -> Outcome:
+        if run.object.deleting:
+            await clean_up(run, self._sessions, partial(self._remove, run), "the access")
+            return Released()
+        repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
+        return await self._sessions.with_fresh_credential(
+            run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
+        )
+
+    async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
+        target = await open_target(run, self._sessions, repository)
+        user = run.object.spec.username.lower()
+        await require_eldest(run, lambda other: other.spec.username.lower() == user, "DuplicateCollaborator")
+        grant, invitation, at = await _observe(target, run.object)
+        now = datetime.now(UTC)
+        decision = decide.decide(run.object, grant, invitation, now)
+        match decision:
+            case decide.Nothing() | decide.Withdraw():
+                return await self._end(run, target, decision)
+            case decide.Keep():
+                await run.hold()
+                return self._in_force(run.object, target, decision)
+            case decide.ChangeRole():
+                return await self._change_role(run, target, decision)
+            case decide.Wait():
+                return await self._wait(run, target, decision)
+            case decide.Invite():
+                return await self._invite(run, target, decision, at, now)
+
+    def _in_force(self, obj: Collaborator, target: Target, keep: decide.Keep) -> Ready:
+        conditions = ()
+        if keep.differs:
+            text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
+            conditions = (condition("SettingsDiffer", "True", "LeftAsFound", text),)
+        elif keep.wider:
+            text = f"the user has {keep.grant.role} through a team, the organisation or its base permission"
+            conditions = (condition("WiderAccess", "True", "NotOurs", text),)
+        status = decide.status_of(obj, keep.origin, target.host.host) | decide.NO_INVITATION
+        until = obj.spec.expires_at
+        return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
+
+    async def _change_role(self, run: Pass[Collaborator], target: Target, change: decide.ChangeRole) -> Ready:
+        await self._may_write(run, target)
+        await run.hold()
+        await target.host.set_collaborator(target.repo_id, run.object.spec.username, run.object.spec.permission)
+        # The host answers the same whether or not that changed anything.
+        grant, _, _ = await _observe(target, run.object)
+        seen = grant or change.grant
+        wider = seen.role != run.object.spec.permission
+        return self._in_force(run.object, target, decide.Keep(seen, change.origin, wider=wider))
+
+    async def _wait(self, run: Pass[Collaborator], target: Target, wait: decide.Wait) -> Ready:
+        await run.hold()
+        if wait.change:
+            await self._may_write(run, target)
+            await target.host.update_invitation(target.repo_id, wait.invitation.id, run.object.spec.permission)
+        raise self._pending(
+            run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
+        )
+
+    async def _invite(
+        self, run: Pass[Collaborator], target: Target, invite: decide.Invite, at: datetime, now: datetime
+    ) -> Ready:
+        obj, host = run.object, target.host
+        decide.require_within_bounds(obj, invite)
+        await self._may_write(run, target)
+        await run.confirm_staying(now)
+        claim = claim_for(obj, at, bound=obj.status.origin is not None)
+        claimed_before = obj.metadata.annotations.get(CREATE_CLAIM) == claim
+        if claimed_before:
+            # Then no write guards what follows, and a live read must.
+            await run.confirm_wanted()
+        await run.hold({CREATE_CLAIM: claim})
+        if invite.instead_of is not None:
+            await host.cancel_invitation(target.repo_id, invite.instead_of.id)
+        try:
+            invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
+        except Interruption as refused:
+            # After a clear no, what somebody grants by hand must not count as ours.
+            if not claimed_before and refused.reason != "HostUnavailable":
+                await run.hold({CREATE_CLAIM: None})
+            raise
+        if invitation is None:
+            granted = decide.Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
+            return self._in_force(run.object, target, granted)
+        raise self._pending(run.object, target, invitation, "Created", invite.sent + 1)
+
+    def _pending(self, obj: Collaborator, target: Target, invitation: Invitation, origin: Any, sent: int) -> NotReady:
+        status = decide.status_of(obj, origin, target.host.host) | {
+            "invitationID": invitation.id,
+            "invitations": sent,
+            "invitedAt": invitation.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
+
+    async def _end(self, run: Pass[Collaborator], target: Target, decision: decide.Nothing | decide.Withdraw) -> Ready:
+        """The access ends by itself, and the object stays to say so."""
+        obj = run.object
+        await run.hold()
+        if isinstance(decision, decide.Withdraw):
+            require_writable(target.repository)
+            await run.confirm_wanted()
+            await _withdraw(target, obj, decision.grant, decision.invitation)
+        text = f"the access ended at {obj.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        status = decide.status_of(obj, obj.status.origin or "Created", target.host.host) | decide.NO_INVITATION
+        return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
+
+    async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
+        require_writable(target.repository)
+        decide.require_possible(run.object, target.owner, await target.host.get_owner_kind(target.owner))
+
+    async def _remove(self, run: Pass[Collaborator], target: Target) -> None:
+        obj = run.object
+        grant, invitation, _ = await _observe(target, obj, missing_is_empty=True)
+        ours = decide.origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
+        if ours:
+            await _withdraw(target, obj, grant, invitation)
+
+
+async def _observe(
+    target: Target, obj: Collaborator, *, missing_is_empty: bool = False
+) -> tuple[Grant | None, Invitation | None, datetime]:
+    """The user's grant, else the invitation, and the host's time of the look."""
+    user = obj.spec.username.lower()
+    grants = await target.host.list_collaborators(target.repo_id)
+    if grants is None:
+        if missing_is_empty:
+            return None, None, datetime.now(UTC)
+        raise repository_missing(target.repository)
+    grant = next((g for g in grants.items if g.username.lower() == user), None)
+    if grant is not None:
+        return grant, None, grants.at
+    invitations = await target.host.list_invitations(target.repo_id)
+    items = () if invitations is None else invitations.items
+    return None, next((i for i in items if i.username.lower() == user), None), grants.at
+
+
+async def _withdraw(target: Target, obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> None:
+    if invitation is not None:
+        await target.host.cancel_invitation(target.repo_id, invitation.id)
+    if grant is not None:
+        await target.host.remove_collaborator(target.repo_id, obj.spec.username)

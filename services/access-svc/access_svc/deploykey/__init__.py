@@ -1,0 +1,1 @@
+"""DeployKey: one SSH key with access to one repository."""

@@ -1,0 +1,123 @@
+"""What to do about one deploy key. Pure: observations in, a decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from codecommon.api.access import DeployKey
+from codecommon.api.meta import Condition
+from codecommon.api.repository import Origin
+from codecommon.claims import claimed
+from codecommon.conditions import condition
+from codecommon.githost.backend import HostKey
+
+CONDITIONS: Final = frozenset({"KeyReplacing", "SettingsDiffer"})
+_OVERLAP: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    title: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``keep``: the key on the host with the wanted material and settings; None: make one as ``wanted`` says.
+
+    ``first``: keys that must go before, because a host takes the same material only once. ``superseded``: a key of this object
+    with other material, which goes when the new one is in. ``differing``: settings that are left as found.
+    """
+
+    keep: HostKey | None
+    wanted: Wanted
+    origin: Origin
+    first: tuple[HostKey, ...] = ()
+    superseded: HostKey | None = None
+    differing: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        if not self.differing:
+            return ()
+        return (
+            condition(
+                "SettingsDiffer", "True", "LeftAsFound", "left as found on the host: " + ", ".join(self.differing)
+            ),
+        )
+
+
+REPLACING: Final = condition(
+    "KeyReplacing", "True", "Recreating", "the key was removed to be registered again with its new title or access"
+)
+
+
+def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generated: bool) -> Plan:
+    """``material``: what is to be registered. ``generated``: nobody but this object can have it."""
+    same = next((k for k in keys if k.key == material), None)
+    bound = next((k for k in keys if k.id == key.status.key_id), None)
+    spec = key.spec
+    like = same or bound
+    wanted = Wanted(
+        title=spec.title or (like.title if like is not None else key.name),
+        read_only=spec.read_only if spec.read_only is not None else (like.read_only if like is not None else True),
+    )
+    superseded = (
+        bound if bound is not None and bound != same and origin_of(key, bound, generated=False) == "Created" else None
+    )
+    if same is None:
+        return Plan(None, wanted, "Created", superseded=superseded)
+    origin = origin_of(key, same, generated=generated)
+    differing = _differing(wanted, same)
+    if not differing:
+        return Plan(same, wanted, origin, superseded=superseded)
+    if baseline_after(key) == key.metadata.generation:
+        return Plan(same, wanted, origin, superseded=superseded, differing=differing)
+    return Plan(None, wanted, "Created", first=(same,), superseded=superseded)
+
+
+def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
+    """Who made it: what status records of this id; else the claim. Today's provider recorded nothing, and what is not older
+    than the object counts as made by it."""
+    if key.status.key_id == seen.id:
+        if key.status.origin is not None:
+            return key.status.origin
+        return "Created" if generated or seen.created_at >= key.metadata.creation_timestamp else "Adopted"
+    return "Created" if generated or claimed(key, seen.created_at) else "Adopted"
+
+
+def baseline_after(key: DeployKey) -> int | None:
+    """The generation whose settings count as found: the one at which an object of today's provider, which left an id and no
+    origin, is taken over."""
+    taken_over = key.status.key_id is not None and key.status.origin is None
+    return key.metadata.generation if taken_over else key.status.baseline_generation
+
+
+def due(key: DeployKey, every: timedelta, now: datetime) -> bool:
+    """Whether a generated pair has reached the age at which it is replaced."""
+    return now - in_force_since(key) >= every
+
+
+def overlap(every: timedelta) -> timedelta:
+    """How long the key that a rotation replaced still works: a changed Secret reaches its consumers within a minute or two."""
+    return min(_OVERLAP, every / 4)
+
+
+def in_force_since(key: DeployKey) -> datetime:
+    return key.status.rotated_at or key.metadata.creation_timestamp
+
+
+def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:
+    """Status fields by wire name."""
+    return {"keyID": seen.id, "origin": origin, "host": host, "baselineGeneration": baseline_after(key)}
+
+
+def _differing(wanted: Wanted, seen: HostKey) -> tuple[str, ...]:
+    found: list[str] = []
+    if wanted.title != seen.title:
+        found.append("title")
+    if wanted.read_only != seen.read_only:
+        found.append("readOnly")
+    return tuple(found)

@@ -1,0 +1,74 @@
+"""SSH keys: reading a public key that a person gave, and making a pair. Pure but for the random numbers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from codecommon.errors import Terminal
+from codecommon.secrets import SecretValue
+
+_ALGORITHMS: Final = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+_LENGTH_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """``private`` is a whole OpenSSH private key file; ``public`` is algorithm and base64, without comment."""
+
+    private: SecretValue
+    public: str
+
+
+def generate() -> Pair:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return Pair(SecretValue(private.decode()), public.decode())
+
+
+def normalised(text: str) -> str:
+    """``algorithm base64`` of a public key in OpenSSH format, as hosts compare keys.
+
+    Raises ``Terminal`` (``InvalidPublicKey``); the text is not repeated, since it may be a private key.
+    """
+    if "PRIVATE KEY" in text:
+        raise _invalid(
+            "spec.publicKey holds a private key; it is readable by everybody who reads this object: replace the key"
+        )
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) != 1:
+        raise _invalid("spec.publicKey is one line: algorithm, key in base64, and a comment if wanted")
+    fields = lines[0].split()
+    if len(fields) < 2 or fields[0] not in _ALGORITHMS:
+        known = ", ".join(sorted(_ALGORITHMS))
+        raise _invalid(f"spec.publicKey does not begin with one of the algorithms {known}")
+    try:
+        blob = base64.b64decode(fields[1], validate=True)
+    except binascii.Error:
+        raise _invalid("the second word of spec.publicKey is not base64") from None
+    name = fields[0].encode()
+    if blob[_LENGTH_BYTES : _LENGTH_BYTES + len(name)] != name or int.from_bytes(blob[:_LENGTH_BYTES]) != len(name):
+        raise _invalid(f"the key in spec.publicKey is not one of {fields[0]}; it may have been cut while it was copied")
+    return f"{fields[0]} {fields[1]}"
+
+
+def _invalid(message: str) -> Terminal:
+    return Terminal("InvalidPublicKey", message)

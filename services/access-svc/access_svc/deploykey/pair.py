@@ -1,0 +1,199 @@
+"""The Secret of a generated key pair.
+
+A new pair waits under ``next-…`` until its public half is registered on the host, and only then takes the place from which
+consumers mount it: what they mount opens the repository, or is empty before the first registration.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from access_svc.deploykey import material
+from access_svc.deploykey.material import Pair
+from codecommon.api.access import DeployKey
+from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
+from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.kcp import Conflict, Forbidden, JsonObject, NotFound, Objects
+
+PRIVATE: Final = "ssh-privatekey"
+PUBLIC: Final = "ssh-publickey"
+_TYPE: Final = "kubernetes.io/ssh-auth"
+_NEXT: Final = "next-"
+_LONGEST_NAME: Final = 253
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPair:
+    """``public``: the half to be registered. ``pending``: its private half does not stand where consumers look yet."""
+
+    public: str
+    pending: bool
+    raw: JsonObject
+
+
+def secret_name(key: DeployKey) -> str:
+    """``deploykey-<name>``; a name that would be too long ends in a hash of the whole."""
+    name = f"deploykey-{key.name}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(key.name.encode()).hexdigest()[:10]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
+
+
+class Pairs:
+    """``namespace``: where credentials of tenants live."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    def reference(self, key: DeployKey) -> JsonObject:
+        return {"name": secret_name(key), "namespace": self._namespace, "key": PRIVATE}
+
+    async def read(self, objects: Objects, key: DeployKey) -> StoredPair | None:
+        """The pair in the object's Secret; None: there is no Secret, or none with a whole pair.
+
+        Raises ``Terminal`` (``SecretNameTaken``) for a Secret that is not this object's.
+        """
+        raw = await self._own(objects, key)
+        if raw is None:
+            return None
+        for prefix in (_NEXT, ""):
+            public = _decoded(raw, prefix + PUBLIC)
+            if public and _decoded(raw, prefix + PRIVATE):
+                try:
+                    return StoredPair(material.normalised(public), bool(prefix), raw)
+                except Terminal:
+                    continue
+        return StoredPair("", True, raw)
+
+    async def store_next(self, objects: Objects, key: DeployKey, stored: StoredPair | None) -> StoredPair:
+        """Make a pair and store it as the next one, before anything is told to the host."""
+        made = material.generate()
+        data = _encoded({_NEXT + PRIVATE: made.private.reveal(), _NEXT + PUBLIC: _public_line(made, key)})
+        if stored is None:
+            body = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": secret_name(key), "ownerReferences": [_owner(key)]},
+                "type": _TYPE,
+                # The type demands the entry; an empty key cannot be taken for one that opens anything.
+                "data": {PRIVATE: "", **data},
+            }
+            raw = await self._create(objects, body)
+        else:
+            raw = await self._patch(objects, stored, {"data": data})
+        return StoredPair(made.public, True, raw)
+
+    async def promote(self, objects: Objects, stored: StoredPair) -> None:
+        """Put the next pair where consumers look; its public half is on the host by now."""
+        data: JsonObject = stored.raw["data"]
+        moved = {name: data[_NEXT + name] for name in (PRIVATE, PUBLIC)}
+        await self._patch(objects, stored, {"data": {**moved, _NEXT + PRIVATE: None, _NEXT + PUBLIC: None}})
+
+    async def claim(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
+        """Name the object as owner of a Secret that today's provider made without one."""
+        if not stored.raw["metadata"].get("ownerReferences"):
+            await self._patch(objects, stored, {"metadata": {"ownerReferences": [_owner(key)]}})
+
+    async def let_go(self, objects: Objects, key: DeployKey) -> None:
+        """Take our owner reference off, so that the pair outlives the object as its key on the host does."""
+        raw = await self._own_or_none(objects, key)
+        if raw is None:
+            return
+        rest = [owner for owner in raw["metadata"].get("ownerReferences", ()) if owner["uid"] != key.metadata.uid]
+        await self._patch(objects, StoredPair("", False, raw), {"metadata": {"ownerReferences": rest}})
+
+    async def delete(self, objects: Objects, key: DeployKey) -> None:
+        """Remove the Secret if it is this object's; one that is another's is left alone."""
+        raw = await self._own_or_none(objects, key)
+        if raw is None:
+            return
+        try:
+            metadata = raw["metadata"]
+            await objects.delete("secrets", metadata["name"], uid=metadata["uid"], namespace=self._namespace)
+        except (NotFound, Conflict):
+            return
+
+    async def _own_or_none(self, objects: Objects, key: DeployKey) -> JsonObject | None:
+        try:
+            return await self._own(objects, key)
+        except Terminal:
+            return None
+
+    async def _own(self, objects: Objects, key: DeployKey) -> JsonObject | None:
+        name = secret_name(key)
+        try:
+            raw = await objects.get("secrets", name, namespace=self._namespace)
+        except NotFound:
+            return None
+        except Forbidden:
+            raise Terminal(
+                "SecretsClaimNotAccepted",
+                "this workspace has not accepted the provider's claim on secrets, which a generated key needs; accept it in "
+                "the APIBinding, or set spec.publicKey",
+            ) from None
+        if raw["metadata"].get("deletionTimestamp"):
+            raise NotReady("SecretNameTaken", f"Secret {self._namespace}/{name} is still being deleted")
+        owners: list[JsonObject] = raw["metadata"].get("ownerReferences") or []
+        ours = any(owner.get("uid") == key.metadata.uid for owner in owners)
+        if not ours and not (not owners and _recorded(key, name) and raw.get("type") == _TYPE):
+            raise Terminal(
+                "SecretNameTaken",
+                f"Secret {self._namespace}/{name} is not this DeployKey's and is left alone; delete or rename it, "
+                "or give the DeployKey another name",
+            )
+        return raw
+
+    async def _create(self, objects: Objects, body: JsonObject) -> JsonObject:
+        try:
+            return await objects.create("secrets", body, namespace=self._namespace)
+        except Conflict:
+            raise Retryable("Conflict", "the Secret of the key pair was made by others a moment ago") from None
+        except NotFound:
+            raise NotReady(
+                "CredentialUnavailable", f"the namespace {self._namespace} for credentials does not exist; create it"
+            ) from None
+
+    async def _patch(self, objects: Objects, stored: StoredPair, change: JsonObject) -> JsonObject:
+        metadata = stored.raw["metadata"]
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {**change, "metadata": {**change.get("metadata", {}), **guard}}
+        try:
+            return await objects.merge_patch("secrets", metadata["name"], body, namespace=self._namespace)
+        except (Conflict, NotFound):
+            raise Retryable("Conflict", "the Secret of the key pair was changed by others; reading it again") from None
+
+
+def _recorded(key: DeployKey, name: str) -> bool:
+    """Whether status, which only a provider writes, names the Secret: today's provider leaves such ones."""
+    return key.status.secret_ref is not None and key.status.secret_ref.name == name
+
+
+def _owner(key: DeployKey) -> JsonObject:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": DEPLOY_KEYS.kind,
+        "name": key.name,
+        "uid": key.metadata.uid,
+        "controller": True,
+    }
+
+
+def _public_line(pair: Pair, key: DeployKey) -> str:
+    return f"{pair.public} {key.name}\n"
+
+
+def _encoded(data: dict[str, str]) -> dict[str, Any]:
+    return {name: base64.b64encode(value.encode()).decode() for name, value in data.items()}
+
+
+def _decoded(raw: JsonObject, name: str) -> str:
+    data: JsonObject = raw.get("data") or {}
+    try:
+        return base64.b64decode(data.get(name, "")).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,35 @@
+"""What to do on the host when a DeployKey or Collaborator goes. Pure."""
+
+from __future__ import annotations
+
+from codecommon.api.access import AccessSpec, AccessStatus
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.meta import Resource
+from codecommon.api.repository import Repository
+
+
+def leaves_host_alone(obj: Resource[AccessSpec, AccessStatus], repository: Repository | None, *, leaving: bool) -> bool:
+    """Whether nothing is to be removed on the host.
+
+    ``leaving``: the workspace is giving up the API, which is not deleting; only an explicit Delete is carried out then.
+    """
+    policy = obj.spec.deletion_policy
+    if policy == "Orphan" or (leaving and policy != "Delete"):
+        return True
+    if policy is None and obj.status.origin == "Adopted":
+        return True
+    return repository is None or goes_with_host(repository) or never_made(obj)
+
+
+def goes_with_host(repository: Repository) -> bool:
+    """Whether the repository is being deleted on the host too, and everything in it with it."""
+    policy, origin = repository.spec.deletion_policy, repository.status.origin
+    if not repository.deleting or repository.spec.adoption_policy == "Observe":
+        return False
+    return origin is not None and (policy == "Delete" or (policy is None and origin == "Created"))
+
+
+def never_made(obj: Resource[AccessSpec, AccessStatus]) -> bool:
+    """Whether no pass ever came as far as the host."""
+    recorded = obj.status.origin is not None or obj.status.condition("Ready") is not None
+    return not recorded and CREATE_CLAIM not in obj.metadata.annotations

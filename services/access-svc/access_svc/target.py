@@ -1,0 +1,92 @@
+"""From a DeployKey or Collaborator to the repository on the host that it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from codecommon.api.access import AccessSpec, AccessStatus
+from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.meta import Resource
+from codecommon.api.repository import Repository
+from codecommon.errors import NotReady, Terminal
+from codecommon.events import Versions
+from codecommon.githost.backend import GitBackend
+from codecommon.kcp import NotFound
+from codecommon.passes import Pass
+from codecommon.sessions import Session, Sessions, require_validated
+
+AccessT = TypeVar("AccessT", bound=Resource[AccessSpec, AccessStatus])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A repository on a host, and the session that may change it."""
+
+    repository: Repository
+    repo_id: str
+    session: Session
+
+    @property
+    def host(self) -> GitBackend:
+        return self.session.host
+
+    @property
+    def owner(self) -> str:
+        return self.repository.status.owner or self.repository.spec.owner or self.session.connection.spec.owner
+
+
+async def find_repository(run: Pass[AccessT], *, live: bool = False) -> Repository | None:
+    """The Repository object that the object refers to; None: there is none."""
+    not_older = "" if live else run.versions.repository or ""
+    try:
+        raw = await run.objects.get(REPOSITORIES.resource, run.object.spec.repository_ref, not_older=not_older)
+    except NotFound:
+        return None
+    return Repository.parse(raw, run.objects.workspace)
+
+
+async def open_target(run: Pass[AccessT], sessions: Sessions, repository: Repository, *, live: bool = False) -> Target:
+    """Open the host of ``repository``; ``live`` as in ``Sessions.for_object``.
+
+    Raises ``NotReady`` (``RepositoryNotReady``) while the repository has not been made, ``Terminal`` (``IdentityConflict``).
+    """
+    repo_id = repository.status.repo_id
+    if repo_id is None:
+        raise NotReady("RepositoryNotReady", f"Repository {repository.name!r} is not on the host yet")
+    versions = Versions() if live else run.versions
+    session = await sessions.for_object(run.objects, repository.spec.connection_ref, versions, live=live)
+    if not live:
+        require_validated(session.connection)
+    for pinned in (repository.pinned_host, run.object.status.host):
+        if pinned is not None and pinned.lower() != session.host.host.lower():
+            raise Terminal(
+                "IdentityConflict",
+                f"this object is about a repository on {pinned}, the Connection of Repository {repository.name!r} points to "
+                f"{session.host.host}; point it back, or make new objects for the other host",
+            )
+    return Target(repository, repo_id, session)
+
+
+def require_repository(repository: Repository | None, name: str) -> Repository:
+    """Raises ``NotReady`` for a Repository object that is missing or on its way out."""
+    if repository is None:
+        raise NotReady(
+            "RepositoryNotFound",
+            f"Repository {name!r} does not exist; create it, or delete this object and make another",
+        )
+    if repository.deleting:
+        raise NotReady("RepositoryNotReady", f"Repository {name!r} is being deleted")
+    return repository
+
+
+def require_writable(repository: Repository) -> None:
+    """Raises ``Terminal`` (``RepositoryArchived``) before a write that the host would refuse."""
+    archived = repository.status.condition("Archived")
+    if archived is not None and archived.status == "True":
+        raise Terminal("RepositoryArchived", f"Repository {repository.name!r} is archived on the host and read-only")
+
+
+def repository_missing(repository: Repository) -> NotReady:
+    """The Repository object has an id that the host does not know, which its own service finds out and repairs."""
+    return NotReady("RepositoryNotReady", f"the host does not show the repository of {repository.name!r}")
