@@ -30,6 +30,7 @@ def goes_with_host(repository: Repository) -> bool:
 
 
 def never_made(obj: Resource[AccessSpec, AccessStatus]) -> bool:
-    """Whether no pass ever came as far as the host."""
-    recorded = obj.status.origin is not None or obj.status.condition("Ready") is not None
+    """Whether no pass ever came as far as the host; today's provider recorded no origin, but that the object was Ready."""
+    ready = obj.status.condition("Ready")
+    recorded = obj.status.origin is not None or obj.status.bound or (ready is not None and ready.status == "True")
     return not recorded and CREATE_CLAIM not in obj.metadata.annotations
