@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from access_svc.target import AccessT
+from codecommon.api.access import Collaborator, DeployKey
 from codecommon.errors import Terminal
 from codecommon.passes import Pass
 
@@ -26,5 +27,5 @@ async def require_eldest(run: Pass[AccessT], same: Callable[[AccessT], bool], re
         raise Terminal(reason, f"{run.kind.kind} {elder.name!r} stands for the same on the host; delete one of the two")
 
 
-def _age(obj: AccessT) -> tuple[datetime, str]:
+def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:
     return obj.metadata.creation_timestamp, obj.metadata.uid
