@@ -6,19 +6,24 @@ it is right with the protocol. What a person or another program does to the host
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from codecommon.errors import Terminal
 from codecommon.githost.backend import (
     Absent,
     Account,
     AlreadyExists,
+    Grant,
+    HostKey,
     HostRepository,
     HostTarget,
+    Invitation,
+    Listed,
     OwnerKind,
     Redirected,
     RepositoryChanges,
@@ -27,24 +32,31 @@ from codecommon.githost.backend import (
 from codecommon.githost.policy import check_owner, check_repository_name
 
 _DEFAULT_BRANCH: Final = "main"
+_ROLES: Final = frozenset({"pull", "triage", "push", "maintain", "admin"})
+_ROLES_OF_USERS: Final = frozenset({"pull", "push", "admin"})
+_PUBLIC_KEY: Final = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/=]+")
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class StubRepository:
-    """One repository and what belongs to it. ``keys``: key id to (title, public key, read only); ``invited`` and ``granted``:
-    user name to permission, ``invited`` with the invitation's id."""
+    """One repository and what belongs to it. ``keys`` by id; ``granted`` and ``invited`` by login in lower case."""
 
     seen: HostRepository
     branches: set[str] = field(default_factory=set[str])
-    keys: dict[str, tuple[str, str, bool]] = field(default_factory=dict[str, tuple[str, str, bool]])
+    keys: dict[str, HostKey] = field(default_factory=dict[str, HostKey])
+    keys_disabled: bool = False
     granted: dict[str, str] = field(default_factory=dict[str, str])
-    invited: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    invited: dict[str, Invitation] = field(default_factory=dict[str, Invitation])
 
 
 class StubBackend:
     """A session of ``login`` at a host with the given organisations and other users.
 
     ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
+    ``users`` are those that can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the
+    owner, else by invitation; ``invites`` False gives it to all at once.
     """
 
     def __init__(
@@ -59,7 +71,10 @@ class StubBackend:
         self.repositories: dict[str, StubRepository] = {}
         self.redirects: dict[tuple[str, str], str] = {}
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
-        self.invites = False
+        self.invites = True
+        self.members: dict[str, set[str]] = {}
+        self.custom_roles: set[str] = set()
+        self.outsiders_admitted = True
         self._account = Account(login=login, id="1", scopes=scopes)
         self._host = host
         self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}
@@ -94,7 +109,7 @@ class StubBackend:
             "description": "",
             "default_branch": _DEFAULT_BRANCH,
             "archived": False,
-            "created_at": datetime.now(UTC).replace(microsecond=0),
+            "created_at": _now(),
             "html_url": f"https://{self._host}/{owner}/{name}",
             "clone_url": f"https://{self._host}/{owner}/{name}.git",
             "ssh_url": f"git@{self._host}:{owner}/{name}.git",
@@ -110,6 +125,25 @@ class StubBackend:
         old = repository.seen
         repository.seen = replace(old, name=name, owner=owner or old.owner)
         self.redirects[old.owner.lower(), old.name.lower()] = f"https://{self._host}/repositories/{repo_id}"
+
+    def add_key(self, repo_id: str, title: str, key: str, read_only: bool = True) -> HostKey:
+        """A deploy key, as a person would register it."""
+        made = HostKey(self._next_id(), title, key, read_only, _now())
+        self.repositories[repo_id].keys[made.id] = made
+        return made
+
+    def accept(self, repo_id: str, username: str) -> None:
+        """The user takes the invitation."""
+        repository = self.repositories[repo_id]
+        repository.granted[username.lower()] = repository.invited.pop(username.lower()).role
+
+    def decline(self, repo_id: str, username: str) -> None:
+        del self.repositories[repo_id].invited[username.lower()]
+
+    def expire(self, repo_id: str, username: str) -> None:
+        """Seven days pass for the invitation."""
+        invited, user = self.repositories[repo_id].invited, username.lower()
+        invited[user] = replace(invited[user], expired=True)
 
     async def validate_connection(self) -> Account:
         self._fail("validate_connection")
@@ -128,7 +162,7 @@ class StubBackend:
             return found
         if (location := self.redirects.get((owner.lower(), name.lower()))) is not None:
             return Redirected(location)
-        return Absent(datetime.now(UTC).replace(microsecond=0))
+        return Absent(_now())
 
     async def get_repository(self, repo_id: str) -> HostRepository | None:
         self._fail("get_repository")
@@ -187,18 +221,22 @@ class StubBackend:
             }
             self.writes.append(("delete_repository", (repo_id,)))
 
-    async def ensure_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> str:
-        self._fail("ensure_deploy_key")
-        keys = self._existing(repo_id).keys
-        wanted = (title, public_key, read_only)
-        if (same := next((key_id for key_id, key in keys.items() if key == wanted), None)) is not None:
-            return same
-        if any(public_key == key[1] for other in self.repositories.values() for key in other.keys.values()):
+    async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
+        self._fail("list_deploy_keys")
+        repository = self.repositories.get(repo_id)
+        return None if repository is None else _listed(repository.keys.values())
+
+    async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        self._fail("create_deploy_key")
+        repository, material = self._existing(repo_id), " ".join(public_key.split()[:2])
+        if repository.keys_disabled:
+            raise Terminal("DeployKeysDisabled", "deploy keys are disabled for this repository")
+        if not _PUBLIC_KEY.fullmatch(material):
+            raise Terminal("InvalidPublicKey", "the key is invalid")
+        if any(material == key.key for other in self.repositories.values() for key in other.keys.values()):
             raise Terminal("KeyInUse", "the key is already registered; a key serves one repository")
-        key_id = self._next_id()
-        keys[key_id] = wanted
-        self.writes.append(("ensure_deploy_key", (repo_id, title, public_key, read_only)))
-        return key_id
+        self.writes.append(("create_deploy_key", (repo_id, title, public_key, read_only)))
+        return self.add_key(repo_id, title, material, read_only)
 
     async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
         self._fail("delete_deploy_key")
@@ -206,30 +244,74 @@ class StubBackend:
         if repository is not None and repository.keys.pop(key_id, None) is not None:
             self.writes.append(("delete_deploy_key", (repo_id, key_id)))
 
-    async def ensure_collaborator(self, repo_id: str, username: str, permission: str) -> str | None:
-        """Granted at once, or invited while ``invites`` is set."""
-        self._fail("ensure_collaborator")
-        repository, login = self._existing(repo_id), username.lower()
-        if login in repository.granted or not self.invites:
-            if repository.granted.get(login) != permission:
-                repository.granted[login] = permission
-                self.writes.append(("ensure_collaborator", (repo_id, username, permission)))
+    async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
+        self._fail("list_collaborators")
+        repository = self.repositories.get(repo_id)
+        if repository is None:
             return None
-        invitation_id, invited = repository.invited.get(login, (self._next_id(), None))
-        if invited != permission:
-            repository.invited[login] = (invitation_id, permission)
-            self.writes.append(("ensure_collaborator", (repo_id, username, permission)))
-        return invitation_id
+        owner = repository.seen.owner
+        own = {owner.lower(): "admin"} if self._owners.get(owner.lower()) == "User" else {}
+        return _listed(Grant(user, role) for user, role in (own | repository.granted).items())
+
+    async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
+        self._fail("list_invitations")
+        repository = self.repositories.get(repo_id)
+        return None if repository is None else _listed(repository.invited.values())
+
+    async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
+        self._fail("set_collaborator")
+        check_owner(username)
+        repository, user = self._existing(repo_id), username.lower()
+        owner = repository.seen.owner.lower()
+        if self._owners.get(user) != "User":
+            raise Terminal("UserNotFound", f"{self._host} has no user {username}")
+        self._check_role(owner, user, role)
+        if user in repository.granted or user in self.members.get(owner, ()) or not self.invites:
+            if repository.granted.get(user) != role:
+                repository.granted[user] = role
+                self.writes.append(("set_collaborator", (repo_id, username, role)))
+            repository.invited.pop(user, None)
+            return None
+        if not self.outsiders_admitted:
+            raise Terminal("InvitationRefused", "the organisation does not admit outside collaborators")
+        invitation = repository.invited.get(user)
+        if invitation is None:
+            invitation = Invitation(self._next_id(), user, role, expired=False, created_at=_now())
+        if invitation.role != role or user not in repository.invited:
+            self.writes.append(("set_collaborator", (repo_id, username, role)))
+        repository.invited[user] = replace(invitation, role=role)
+        return repository.invited[user]
+
+    async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
+        self._fail("update_invitation")
+        invited = self._existing(repo_id).invited
+        for user, invitation in invited.items():
+            if invitation.id == invitation_id:
+                invited[user] = replace(invitation, role=role)
+                self.writes.append(("update_invitation", (repo_id, invitation_id, role)))
+                return
+        raise Terminal("NotFoundOrNoAccess", f"{self._host} has no invitation with the id {invitation_id}")
+
+    async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
+        self._fail("cancel_invitation")
+        repository = self.repositories.get(repo_id)
+        invited = {} if repository is None else repository.invited
+        for user in [user for user, invitation in invited.items() if invitation.id == invitation_id]:
+            del invited[user]
+            self.writes.append(("cancel_invitation", (repo_id, invitation_id)))
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
         self._fail("remove_collaborator")
         repository = self.repositories.get(repo_id)
-        if repository is None:
-            return
-        granted = repository.granted.pop(username.lower(), None)
-        invited = repository.invited.pop(username.lower(), None)
-        if granted or invited:
+        if repository is not None and repository.granted.pop(username.lower(), None) is not None:
             self.writes.append(("remove_collaborator", (repo_id, username)))
+
+    def _check_role(self, owner: str, user: str, role: str) -> None:
+        if self._owners.get(owner) != "User":
+            if role not in _ROLES and role not in self.custom_roles:
+                raise Terminal("PermissionUnsupported", f"the organisation has no role {role}")
+        elif user == owner or role not in _ROLES_OF_USERS:
+            raise Terminal("PermissionUnsupported", f"{user} cannot be given {role} on the repository of a user")
 
     def _named(self, owner: str, name: str) -> HostRepository | None:
         return next(
@@ -254,3 +336,12 @@ class StubBackend:
     def _fail(self, method: str) -> None:
         if self._errors[method]:
             raise self._errors[method].popleft()
+
+
+def _now() -> datetime:
+    """The host's clock, which tells whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _listed(items: Iterable[T]) -> Listed[T]:
+    return Listed(tuple(items), _now())

@@ -11,14 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from codecommon.api.repository import Visibility
 from codecommon.errors import Retryable
-from codecommon.githost.backend import HostRepository
+from codecommon.githost.backend import Grant, HostKey, HostRepository, Invitation
+
+# spec says what the API takes for a grant; what it shows of one, and all it says of invitations, has the older words.
+_SPEC_WORDS: Final = {"read": "pull", "write": "push"}
+_OLDER_WORDS: Final = {word: older for older, word in _SPEC_WORDS.items()}
+_WIDEST_FIRST: Final = ("admin", "maintain", "push", "triage", "pull")
+_ARRAY: Final = TypeAdapter(list[Any])
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -46,7 +52,17 @@ class Answer:
             return model.model_validate_json(self.body)
         except ValidationError:
             # Without the validation's text, which quotes the body.
-            raise Retryable("HostUnavailable", f"{self.host} answered with something that is not its API's") from None
+            raise self._not_the_api() from None
+
+    def parse_list(self, model: type[ModelT]) -> list[ModelT]:
+        """The body as a list of ``model``. Raises as ``parse``."""
+        try:
+            return [model.model_validate(item) for item in _ARRAY.validate_json(self.body)]
+        except ValidationError:
+            raise self._not_the_api() from None
+
+    def _not_the_api(self) -> Retryable:
+        return Retryable("HostUnavailable", f"{self.host} answered with something that is not its API's")
 
     @property
     def message(self) -> str | None:
@@ -66,6 +82,12 @@ class Answer:
             return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
         except (KeyError, ValueError):
             return None
+
+    def required_date(self) -> datetime:
+        """The host's clock, where what comes after it counts as ours. Raises ``Retryable`` for an answer without it."""
+        if self.date is None:
+            raise Retryable("HostUnavailable", f"{self.host} answered without a date")
+        return self.date
 
 
 class Owner(BaseModel):
@@ -116,3 +138,57 @@ class RepositoryAnswer(BaseModel):
                 return self.visibility
             case _:
                 return "private" if self.private else "public"
+
+
+class DeployKeyAnswer(BaseModel):
+    id: int
+    key: str
+    title: str = ""
+    read_only: bool
+    created_at: datetime
+
+    def to_host_key(self) -> HostKey:
+        return HostKey(
+            id=str(self.id),
+            title=self.title,
+            key=" ".join(self.key.split()[:2]),
+            read_only=self.read_only,
+            created_at=self.created_at,
+        )
+
+
+class CollaboratorAnswer(BaseModel):
+    """``permissions`` has no custom role, and older hosts no ``role_name``."""
+
+    login: str
+    role_name: str | None = None
+    permissions: dict[str, bool] = Field(default_factory=dict)
+
+    def to_grant(self) -> Grant:
+        role = self.role_name or next((name for name in _WIDEST_FIRST if self.permissions.get(name)), "pull")
+        return Grant(self.login, _SPEC_WORDS.get(role, role))
+
+
+class InvitationAnswer(BaseModel):
+    id: int
+    invitee: Owner | None
+    permissions: str
+    created_at: datetime
+    expired: bool = False
+
+    def to_invitation(self) -> Invitation | None:
+        """None: it is nobody's."""
+        if self.invitee is None:
+            return None
+        return Invitation(
+            id=str(self.id),
+            username=self.invitee.login,
+            role=_SPEC_WORDS.get(self.permissions, self.permissions),
+            expired=self.expired,
+            created_at=self.created_at,
+        )
+
+
+def invitation_permission(role: str) -> str:
+    """The word for ``role`` in an invitation."""
+    return _OLDER_WORDS.get(role, role)

@@ -1,4 +1,4 @@
-"""Repositories on GitHub."""
+"""A session with GitHub: its account and repositories; access.py has the rest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 from githubkit import Response
 
-from codecommon.errors import Retryable, Terminal
+from codecommon.errors import Terminal
 from codecommon.githost.allow import AllowedHosts, HostEndpoint
 from codecommon.githost.backend import (
     Absent,
@@ -24,6 +24,7 @@ from codecommon.githost.backend import (
     RepositoryRequest,
 )
 from codecommon.githost.credential import Credential, judge
+from codecommon.githost.github.access import GithubAccess
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.client import HEADERS, Client
@@ -51,7 +52,7 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
     return open_session
 
 
-class GithubBackend:
+class GithubBackend(GithubAccess):
     """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do."""
 
     def __init__(self, endpoint: HostEndpoint, credential: Credential, transport: httpx.AsyncBaseTransport) -> None:
@@ -104,7 +105,8 @@ class GithubBackend:
         if answer.status in _MOVED:
             return Redirected(self._client.scrub(answer.headers.get("location", "")))
         if answer.status == 404:
-            return self._absent(answer)
+            # What we make after this moment counts as ours, so the moment is taken from the host's clock or not at all.
+            return Absent(answer.required_date())
         return _repository(answer)
 
     async def get_repository(self, repo_id: str) -> HostRepository | None:
@@ -226,12 +228,6 @@ class GithubBackend:
                 "NotFoundOrNoAccess", f"{self.host} has no repository with the id {repo_id} for this credential"
             )
         return found
-
-    def _absent(self, answer: Answer) -> Absent:
-        # What we make after this moment counts as ours, so the moment is taken from the host's clock or not at all.
-        if answer.date is None:
-            raise Retryable("HostUnavailable", f"{self.host} answered without a date")
-        return Absent(answer.date)
 
 
 def _repository(answer: Answer) -> HostRepository:

@@ -19,7 +19,7 @@ import httpx
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
 from codecommon.githost.github.answer import Answer
-from codecommon.githost.github.scopes import missing_rights
+from codecommon.githost.github.scopes import granted_scopes, missing_rights
 
 _LONGEST_QUOTE: Final = 1024
 # GitHub asks for a minute at least where it names no time; its own windows are an hour long.
@@ -37,18 +37,80 @@ _SUSPENDED: Final = re.compile(r"account (?:was|is|has been) suspended", re.I)
 _NAME_TAKEN: Final = re.compile(r"already exists", re.I)
 
 
+# A refused invitation becomes possible again one by one, within a day.
+_INVITATION_WAIT: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A 403 or 422 that GitHub tells apart only by its words.
+
+    ``words``: looked for in its message and errors. ``advice``: what a person can do. ``after``: when to try again what passes by
+    itself. ``statuses``: those it is answered with.
+    """
+
+    words: re.Pattern[str]
+    reason: str
+    advice: str
+    after: timedelta | None = None
+    statuses: frozenset[int] = frozenset({403, 422})
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What was asked of the host.
 
     ``doing``: for the message, as in "to {doing}". ``write``: whether it changes the host. ``creates``: whether a taken name is
-    an answer. ``scope``: the classic token scope it is known to need.
+    an answer. ``scope``: the classic token scope it is known to need. ``refusals``: what it can be refused for besides rights;
+    the first that fits counts.
     """
 
     doing: str
     write: bool = False
     creates: bool = False
     scope: str = ""
+    refusals: tuple[Refusal, ...] = ()
+
+
+OF_KEYS: Final = (
+    Refusal(
+        re.compile(r"key is already in use", re.I),
+        "KeyInUse",
+        "A deploy key serves one repository of the whole host; use another key, or remove this one where it is",
+    ),
+    Refusal(
+        re.compile(r"deploy keys are disabled", re.I),
+        "DeployKeysDisabled",
+        "An owner of the organisation can allow deploy keys in its settings",
+    ),
+    Refusal(
+        re.compile(r"key is (?:invalid|too weak|not supported)|OpenSSH public key format", re.I),
+        "InvalidPublicKey",
+        "Give a public key in OpenSSH format, of a kind that the host takes",
+    ),
+)
+OF_INVITATIONS: Final = (
+    Refusal(
+        re.compile(
+            r"(?:limit|exceed|too many).*\binvitations?\b|\binvitations?\b.*(?:limit|exceed|too many)", re.I | re.S
+        ),
+        "InvitationLimit",
+        "A repository has 50 invitations in 24 hours; tried again every hour",
+        _INVITATION_WAIT,
+    ),
+    Refusal(
+        re.compile(r"outside collaborator|\bblocked\b|\binvit(?:e|ed|ing|ations?)\b", re.I),
+        "InvitationRefused",
+        "The organisation or the user does not admit the invitation; an owner of the organisation can invite, or change that",
+    ),
+    Refusal(
+        re.compile(r"\bpermissions?\b|\brole\b|owner cannot be a collaborator", re.I),
+        "PermissionUnsupported",
+        "The host does not give this permission here; change spec.permission",
+        # In a 403 such words are about the caller's rights.
+        statuses=frozenset({422}),
+    ),
+)
 
 
 Scrub = Callable[[str], str]
@@ -65,6 +127,8 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
         )
     if answer.message is None and answer.status != 401:
         return _unavailable(answer, "the answer is not one of GitHub's API")
+    if (refused := _refused(answer, attempt, scrub)) is not None:
+        return refused
     match answer.status:
         case 401:
             return Terminal(
@@ -81,7 +145,7 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
         case 410:
             return Terminal("Gone", f"{answer.host} no longer offers this: {text}")
         case 422:
-            return _unprocessable(answer, attempt, text, scrub)
+            return _unprocessable(answer, attempt, scrub)
         case 451:
             return Terminal("UnavailableForLegalReasons", f"{answer.host} withholds this for legal reasons: {text}")
         case status if status >= 500:
@@ -107,6 +171,18 @@ def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
     else:
         what = "broke off the connection"
     return Retryable("HostUnavailable", f"{host} {what}")
+
+
+def withheld(answer: Answer, attempt: Attempt) -> Terminal:
+    """The exception for a 404 about something that is known to be there."""
+    missing = missing_rights(answer.headers, attempt.scope)
+    hint = missing or "The account of the credential must be an administrator of the repository"
+    return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}. {hint}")
+
+
+def lacks_scope(answer: Answer, attempt: Attempt) -> bool:
+    """Whether a classic token was answered 404 for want of a scope, whatever is there."""
+    return granted_scopes(answer.headers) is not None and bool(missing_rights(answer.headers, attempt.scope))
 
 
 def _limit(answer: Answer) -> Retryable | None:
@@ -153,6 +229,18 @@ def _reset(answer: Answer, now: datetime) -> timedelta | None:
     return datetime.fromtimestamp(int(value), UTC) - now
 
 
+def _refused(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | None:
+    """The refusal of ``attempt`` that GitHub's words are; None for another."""
+    words = _all_words(answer)
+    refusal = next((r for r in attempt.refusals if answer.status in r.statuses and r.words.search(words)), None)
+    if refusal is None or _single_sign_on(answer) is not None:
+        return None
+    message = f"{answer.host} refused to {attempt.doing}: {scrub(words)[:_LONGEST_QUOTE]}. {refusal.advice}"
+    if refusal.after is not None:
+        return Retryable(refusal.reason, message, after=refusal.after)
+    return Terminal(refusal.reason, message)
+
+
 def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
     if (sso := _single_sign_on(answer)) is not None:
         return sso
@@ -191,13 +279,19 @@ def _single_sign_on(answer: Answer) -> Terminal | None:
     )
 
 
-def _unprocessable(answer: Answer, attempt: Attempt, text: str, scrub: Scrub) -> Interruption | AlreadyExists:
+def _unprocessable(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | AlreadyExists:
     details = _error_texts(answer.object() or {})
     if attempt.creates and any(field == "name" and _NAME_TAKEN.search(detail) for field, detail in details):
         return AlreadyExists(f"{answer.host} refused to {attempt.doing}: the name is taken")
-    quoted = "; ".join(f"{field}: {detail}" if field else detail for field, detail in details)
-    words = scrub(f"{text} ({quoted})" if quoted else text)[:_LONGEST_QUOTE]
+    words = scrub(_all_words(answer))[:_LONGEST_QUOTE]
     return Terminal("ValidationFailed", f"{answer.host} refused to {attempt.doing}: {words}")
+
+
+def _all_words(answer: Answer) -> str:
+    """GitHub's message and its errors, as one text."""
+    details = _error_texts(answer.object() or {})
+    quoted = "; ".join(f"{field}: {detail}" if field else detail for field, detail in details)
+    return f"{answer.message or ''} ({quoted})" if quoted else answer.message or ""
 
 
 def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:

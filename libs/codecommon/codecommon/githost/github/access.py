@@ -1,0 +1,160 @@
+"""Deploy keys, collaborators and invitations on GitHub.
+
+A list that is answered with 404 is not yet a repository that is gone: GitHub says the same to who must not see the list.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+
+from codecommon.errors import Retryable, Terminal
+from codecommon.githost.backend import Grant, HostKey, HostRepository, Invitation, Listed, OwnerKind
+from codecommon.githost.github.answer import (
+    Answer,
+    CollaboratorAnswer,
+    DeployKeyAnswer,
+    InvitationAnswer,
+    invitation_permission,
+)
+from codecommon.githost.github.classify import (
+    OF_INVITATIONS,
+    OF_KEYS,
+    Attempt,
+    classify,
+    lacks_scope,
+    withheld,
+)
+from codecommon.githost.github.client import Client
+from codecommon.githost.policy import check_owner
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_NOT_FOUND: Final = frozenset({404})
+_PER_PAGE: Final = 100
+# A repository with more keys or collaborators than this is a host that sends us in circles.
+_MOST_PAGES: Final = 100
+_NEXT: Final = re.compile(r'rel="?next"?')
+_CREATED: Final = 201
+
+
+class GithubAccess:
+    """The methods of ``AccessHost``; ``codecommon.githost.backend`` says what they do."""
+
+    _client: Client
+
+    async def get_repository(self, repo_id: str) -> HostRepository | None:
+        raise NotImplementedError
+
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None:
+        raise NotImplementedError
+
+    async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
+        listed = await self._list(repo_id, "/keys", DeployKeyAnswer, "read the deploy keys")
+        return None if listed is None else Listed(tuple(key.to_host_key() for key in listed.items), listed.at)
+
+    async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        answer = await self._client.send(
+            Attempt(_of(repo_id, "register a deploy key"), write=True, refusals=OF_KEYS),
+            self._client.by_id(
+                "POST", repo_id, "/keys", body={"title": title, "key": public_key, "read_only": read_only}
+            ),
+        )
+        return answer.parse(DeployKeyAnswer).to_host_key()
+
+    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
+        await self._remove(repo_id, f"/keys/{_number(key_id)}", "remove a deploy key")
+
+    async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
+        doing, params = "read the collaborators", {"affiliation": "direct"}
+        listed = await self._list(repo_id, "/collaborators", CollaboratorAnswer, doing, params)
+        return None if listed is None else Listed(tuple(user.to_grant() for user in listed.items), listed.at)
+
+    async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
+        listed = await self._list(repo_id, "/invitations", InvitationAnswer, "read the invitations")
+        if listed is None:
+            return None
+        # One whose user has deleted the account has nobody in it.
+        return Listed(
+            tuple(found for item in listed.items if (found := item.to_invitation()) is not None),
+            listed.at,
+        )
+
+    async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
+        check_owner(username)
+        attempt = Attempt(_of(repo_id, f"give {username} {role}"), write=True, refusals=OF_INVITATIONS)
+        answer = await self._client.send(
+            attempt,
+            self._client.by_id("PUT", repo_id, f"/collaborators/{username}", body={"permission": role}),
+            also=_NOT_FOUND,
+        )
+        if answer.status == 404:
+            await self._require_user(repo_id, username, answer)
+            raise classify(answer, attempt, self._client.scrub)
+        return answer.parse(InvitationAnswer).to_invitation() if answer.status == _CREATED else None
+
+    async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
+        await self._client.send(
+            Attempt(_of(repo_id, f"change an invitation to {role}"), write=True, refusals=OF_INVITATIONS),
+            self._client.by_id(
+                "PATCH",
+                repo_id,
+                f"/invitations/{_number(invitation_id)}",
+                body={"permissions": invitation_permission(role)},
+            ),
+        )
+
+    async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
+        await self._remove(repo_id, f"/invitations/{_number(invitation_id)}", "withdraw an invitation")
+
+    async def remove_collaborator(self, repo_id: str, username: str) -> None:
+        check_owner(username)
+        await self._remove(repo_id, f"/collaborators/{username}", f"revoke the access of {username}")
+
+    async def _remove(self, repo_id: str, tail: str, doing: str) -> None:
+        attempt = Attempt(_of(repo_id, doing), write=True)
+        answer = await self._client.send(attempt, self._client.by_id("DELETE", repo_id, tail), also=_NOT_FOUND)
+        if answer.status == 404 and lacks_scope(answer, attempt):
+            raise classify(answer, attempt, self._client.scrub)
+
+    async def _list(
+        self, repo_id: str, tail: str, model: type[ModelT], doing: str, params: dict[str, Any] | None = None
+    ) -> Listed[ModelT] | None:
+        attempt = Attempt(_of(repo_id, doing))
+        items: list[ModelT] = []
+        first: Answer | None = None
+        for page in range(1, _MOST_PAGES + 1):
+            # By number and not by the address in Link, which could lead the credential elsewhere.
+            query = {**(params or {}), "per_page": _PER_PAGE, "page": page}
+            answer = await self._client.send(
+                attempt, self._client.by_id("GET", repo_id, tail, params=query), also=_NOT_FOUND
+            )
+            if answer.status == 404:
+                if await self.get_repository(repo_id) is None:
+                    return None
+                raise withheld(answer, attempt)
+            first = first or answer
+            items += answer.parse_list(model)
+            if not _NEXT.search(answer.headers.get("link", "")):
+                return Listed(tuple(items), first.required_date())
+        raise Retryable("UnexpectedAnswer", f"{self._client.host} shows no end of pages when asked to {attempt.doing}")
+
+    async def _require_user(self, repo_id: str, username: str, answer: Answer) -> None:
+        """Find out whether it is the user that a 404 is about."""
+        if await self.get_repository(repo_id) is not None and await self.get_owner_kind(username) != "User":
+            raise Terminal(
+                "UserNotFound", f"{answer.host} has no user {username}; correct the name: make a new object with it"
+            )
+
+
+def _of(repo_id: str, doing: str) -> str:
+    return f"{doing} of the repository with the id {repo_id}"
+
+
+def _number(identifier: str) -> str:
+    """The id as one segment of a path that leads nowhere else."""
+    if not (identifier.isascii() and identifier.isdecimal()):
+        raise Terminal("ValidationFailed", "an id in status is not a number")
+    return identifier
