@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from double import AccessStub
 
 from access_svc.collaborator import decide as collaborator
 from access_svc.collaborator.reconciler import CollaboratorReconciler
@@ -14,23 +13,24 @@ from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
 from codecommon.controller import Controller
 from codecommon.githost.backend import HostRepository
+from codecommon.githost.stub import StubBackend
 from codecommon.testing.builders import api_binding, made_repository, secret_object, validated_connection
 from codecommon.testing.harness import NAMESPACE, World
 
 
 @pytest.fixture
-def host() -> AccessStub:
-    return AccessStub("octocat", organizations=["acme"], users=["alice"])
+def host() -> StubBackend:
+    return StubBackend("octocat", organizations=["acme"], users=["alice"])
 
 
 @pytest.fixture
-def site(host: AccessStub) -> HostRepository:
+def site(host: StubBackend) -> HostRepository:
     """The repository on the host."""
     return host.add_repository("octocat", "site")
 
 
 @pytest.fixture
-def world(host: AccessStub, site: HostRepository) -> World:
+def world(host: StubBackend, site: HostRepository) -> World:
     made = World(host)
     made.add(api_binding(), secret_object(), validated_connection(), made_repository(repo_id=site.id))
     return made

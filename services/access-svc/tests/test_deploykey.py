@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from double import AccessStub
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
 from access_svc.deploykey import material
 from access_svc.deploykey.pair import secret_name
@@ -19,6 +18,7 @@ from codecommon.api.meta import Workspace
 from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostKey, HostRepository
+from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
@@ -49,11 +49,11 @@ def entry(world: World, name: str) -> str:
     return base64.b64decode(secret["data"].get(name, "")).decode()
 
 
-def on_host(host: AccessStub, site: HostRepository) -> list[HostKey]:
-    return host.keyring.get(site.id, [])
+def on_host(host: StubBackend, site: HostRepository) -> list[HostKey]:
+    return list(host.repositories[site.id].keys.values())
 
 
-def done(host: AccessStub) -> list[str]:
+def done(host: StubBackend) -> list[str]:
     return [method for method, _ in host.writes]
 
 
@@ -65,7 +65,7 @@ def rotated(ago: timedelta) -> str:
 
 
 async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_only_after(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
     seen: list[tuple[list[str], str]] = []
@@ -82,10 +82,11 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
     assert secret["metadata"]["ownerReferences"][0]["uid"] == stored(world)["metadata"]["uid"]
     assert set(secret["data"]) == {"ssh-privatekey", "ssh-publickey"}
     private = load_ssh_private_key(entry(world, "ssh-privatekey").encode(), None)
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     (key,) = on_host(host, site)
     assert (key.title, key.read_only) == ("key", True)
+    assert public.decode() == key.key
     assert entry(world, "ssh-publickey").startswith(key.key)
-    assert material.Ed25519PrivateKey == type(private) or private is not None
     status = stored(world)["status"]
     assert status["secretRef"] == {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
     assert (status["keyID"], status["origin"], status["host"]) == (key.id, "Created", "git.example")
@@ -93,7 +94,7 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
 
 
 async def test_until_the_key_is_registered_consumers_find_an_empty_private_key(
-    world: World, keys: Controller[DeployKey], host: AccessStub
+    world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object())
     host.raise_next("create_deploy_key", Terminal("DeployKeysDisabled", "deploy keys are disabled"))
@@ -107,7 +108,7 @@ async def test_until_the_key_is_registered_consumers_find_an_empty_private_key(
 
 
 async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
     host.raise_next("create_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
@@ -123,7 +124,7 @@ async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
 
 
 async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
 
@@ -142,7 +143,7 @@ async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
     assert entry(world, "ssh-publickey").startswith(key.key)
 
 
-async def test_a_settled_object_costs_no_write(world: World, keys: Controller[DeployKey], host: AccessStub) -> None:
+async def test_a_settled_object_costs_no_write(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
     world.add(deploy_key_object())
     await world.settle(keys, "key")
     world.kcp.requests.clear()
@@ -156,7 +157,7 @@ async def test_a_settled_object_costs_no_write(world: World, keys: Controller[De
 
 @pytest.mark.parametrize("type_", ["Opaque", "kubernetes.io/ssh-auth"])
 async def test_a_secret_of_that_name_that_is_not_ours_is_left_alone(
-    world: World, keys: Controller[DeployKey], host: AccessStub, type_: str
+    world: World, keys: Controller[DeployKey], host: StubBackend, type_: str
 ) -> None:
     foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": type_}
     world.add(foreign, deploy_key_object())
@@ -182,7 +183,7 @@ def test_a_name_that_would_be_too_long_ends_in_a_hash() -> None:
 
 
 async def test_a_secret_that_somebody_deleted_is_replaced_by_a_new_pair_and_the_lost_key_removed(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
     await world.settle(keys, "key")
@@ -211,7 +212,7 @@ async def test_without_the_claim_on_secrets_the_object_says_so(world: World, key
 
 
 async def test_a_given_key_is_registered_and_no_secret_is_made(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN + " me@laptop", title="laptop", readOnly=False))
     await world.settle(keys, "key")
@@ -221,7 +222,7 @@ async def test_a_given_key_is_registered_and_no_secret_is_made(
 
 
 async def test_new_material_goes_in_before_the_old_goes_out(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
     await world.settle(keys, "key")
@@ -238,7 +239,7 @@ async def test_new_material_goes_in_before_the_old_goes_out(
 
 
 async def test_an_old_key_whose_removal_fails_is_not_forgotten(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
     await world.settle(keys, "key")
@@ -254,7 +255,7 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
 
 
 async def test_a_new_title_or_access_is_delete_then_create(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN, title="one"))
     await world.settle(keys, "key")
@@ -268,7 +269,7 @@ async def test_a_new_title_or_access_is_delete_then_create(
 
 
 async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanwhile(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN, readOnly=False))
     await world.settle(keys, "key")
@@ -288,26 +289,26 @@ async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanw
 
 
 async def test_a_key_removed_on_the_host_comes_back_as_it_was(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     for spec in ({}, {"publicKey": GIVEN}):
         world.kcp.add(deploy_key_object(**spec))
         await world.settle(keys, "key")
         (before,) = on_host(host, site)
-        host.drop_key(site.id, before.id)
+        del host.repositories[site.id].keys[before.id]
         await world.settle(keys, "key")
         (after,) = on_host(host, site)
         assert (after.key, after.title, after.read_only) == (before.key, before.title, before.read_only)
-        host.drop_key(site.id, after.id)
+        del host.repositories[site.id].keys[after.id]
 
 
 async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_not(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     claim = {"annotations": {CREATE_CLAIM: rotated(timedelta(seconds=5))}}
     for metadata, origin in ((HELD | claim, "Created"), ({}, "Adopted")):
-        host.keyring.clear()
-        host.add_key(site.id, GIVEN, title="key")
+        host.repositories[site.id].keys.clear()
+        host.add_key(site.id, "key", GIVEN)
         world.kcp.add(deploy_key_object(metadata=metadata, publicKey=GIVEN))
         await world.settle(keys, "key")
         assert stored(world)["status"]["origin"] == origin
@@ -325,7 +326,7 @@ async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_n
     ],
 )
 async def test_what_is_no_public_key_is_refused_before_any_call(
-    world: World, keys: Controller[DeployKey], host: AccessStub, text: str, says: str
+    world: World, keys: Controller[DeployKey], host: StubBackend, text: str, says: str
 ) -> None:
     world.add(deploy_key_object(publicKey=text))
     host.raise_next("list_deploy_keys", AssertionError("the host was called"))
@@ -338,7 +339,7 @@ async def test_what_is_no_public_key_is_refused_before_any_call(
 
 @pytest.mark.parametrize("reason", ["KeyInUse", "DeployKeysDisabled", "MissingPermission", "InvalidPublicKey"])
 async def test_a_refusal_of_the_host_stalls_with_its_reason(
-    world: World, keys: Controller[DeployKey], host: AccessStub, reason: str
+    world: World, keys: Controller[DeployKey], host: StubBackend, reason: str
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
     host.raise_next("create_deploy_key", Terminal(reason, "no"))
@@ -347,7 +348,7 @@ async def test_a_refusal_of_the_host_stalls_with_its_reason(
 
 
 async def test_two_objects_for_one_key_the_older_has_it(
-    world: World, keys: Controller[DeployKey], host: AccessStub
+    world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object("elder", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, publicKey=GIVEN))
     world.add(deploy_key_object(publicKey=GIVEN + " other comment"))
@@ -358,7 +359,7 @@ async def test_two_objects_for_one_key_the_older_has_it(
 
 
 async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
     await world.settle(keys, "key")
@@ -396,7 +397,7 @@ async def test_it_waits_for_its_repository_and_connection(
 
 
 async def test_a_repository_on_another_host_now_is_not_touched(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(status={"host": "elsewhere.example", "origin": "Created", "keyID": "1"}))
     result = await world.settle(keys, "key")
@@ -404,7 +405,7 @@ async def test_a_repository_on_another_host_now_is_not_touched(
     assert result.reason == "IdentityConflict"
 
 
-async def test_an_archived_repository_gets_no_key(world: World, keys: Controller[DeployKey], host: AccessStub) -> None:
+async def test_an_archived_repository_gets_no_key(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
     archived = condition("Archived", "True", "ArchivedOnHost")
     world.kcp.edit("repositories", "site", {"status": {"conditions": [archived]}})
     world.add(deploy_key_object(publicKey=GIVEN))
@@ -418,7 +419,7 @@ async def test_an_archived_repository_gets_no_key(world: World, keys: Controller
 
 
 async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_while_longer(
-    world: World, keys: Controller[DeployKey], host: AccessStub, site: HostRepository
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
     result = await world.settle(keys, "key")
@@ -446,7 +447,7 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
 
 
 async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
-    world: World, keys: Controller[DeployKey], host: AccessStub
+    world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
     await world.settle(keys, "key")
