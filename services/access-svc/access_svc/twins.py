@@ -7,14 +7,13 @@ from datetime import datetime
 
 from access_svc.target import AccessT
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.errors import Terminal
 from codecommon.passes import Pass
 
 
-async def require_eldest(run: Pass[AccessT], same: Callable[[AccessT], bool], reason: str) -> None:
-    """Raises ``Terminal`` with ``reason`` when an older object of the same Repository stands for the ``same`` thing."""
+async def find_elder(run: Pass[AccessT], same: Callable[[AccessT], bool]) -> str | None:
+    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one."""
     if not run.twins:
-        return
+        return None
     found = await run.objects.list(
         run.kind.resource,
         field_selector=f"spec.repositoryRef={run.object.spec.repository_ref}",
@@ -23,8 +22,7 @@ async def require_eldest(run: Pass[AccessT], same: Callable[[AccessT], bool], re
     others = (type(run.object).parse(raw, run.objects.workspace) for raw in found)
     rivals = [o for o in others if o.metadata.uid != run.object.metadata.uid and same(o)]
     elder = min(rivals, key=_age, default=None)
-    if elder is not None and _age(elder) < _age(run.object):
-        raise Terminal(reason, f"{run.kind.kind} {elder.name!r} stands for the same on the host; delete one of the two")
+    return elder.name if elder is not None and _age(elder) < _age(run.object) else None
 
 
 def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:

@@ -49,10 +49,7 @@ def why_not() -> str | None:
 
 
 class DeployKey(Protocol):
-    """A key as the host has it; ``key`` is algorithm and base64."""
-
-    @property
-    def owner(self) -> str: ...
+    """A key as the host has it; ``repository`` is owner/name, ``key`` algorithm and base64."""
 
     @property
     def repository(self) -> str: ...
@@ -76,7 +73,7 @@ class Finished:
 
 
 class GitServer:
-    """An async context manager. `keys` gives all deploy keys of the host, as ``SimControl.deploy_keys`` does."""
+    """An async context manager. `keys` gives all deploy keys of the host, as ``SimControl.all_keys`` does."""
 
     def __init__(self, keys: ListKeys, log_folder: Path) -> None:
         found = find_openssh()
@@ -141,8 +138,7 @@ class GitServer:
         lines: list[str] = []
         for key in await self._keys():
             access = "ro" if key.read_only else "rw"
-            repository = f"{key.owner}/{key.repository}"
-            lines.append(f'restrict,command="{self._folder}/serve {repository} {access}" {key.key}\n')
+            lines.append(f'restrict,command="{self._folder}/serve {key.repository} {access}" {key.key}\n')
         fresh = self._folder / "authorized_keys.new"
         _write(fresh, "".join(lines))
         if os.getuid() == 0:

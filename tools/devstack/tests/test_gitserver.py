@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 @dataclass(frozen=True)
 class Key:
-    owner: str
     repository: str
     key: str
     read_only: bool
@@ -49,7 +48,7 @@ async def test_a_write_key_pushes_and_a_read_only_key_only_clones(
 ) -> None:
     writer, writing = make_key(tmp_path, "writer")
     reader, reading = make_key(tmp_path, "reader")
-    keys += [Key("acme", "site", writing, False), Key("acme", "site", reading, True)]
+    keys += [Key("acme/site", writing, False), Key("acme/site", reading, True)]
     url = server.url("acme", "site")
 
     assert (await server.git(writer, "clone", url, "one", folder=tmp_path)).code == 0
@@ -69,7 +68,7 @@ async def test_a_key_opens_its_own_repository_only_and_only_while_it_is_register
     server: GitServer, keys: list[Key], tmp_path: Path
 ) -> None:
     other, public = make_key(tmp_path, "other")
-    keys.append(Key("acme", "docs", public, False))
+    keys.append(Key("acme/docs", public, False))
     refused = await server.git(other, "ls-remote", server.url("acme", "site"), folder=tmp_path)
     assert "Repository not found" in refused.output
 

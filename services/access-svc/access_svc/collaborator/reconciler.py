@@ -17,11 +17,11 @@ from access_svc.target import (
     require_repository,
     require_writable,
 )
-from access_svc.twins import require_eldest
+from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
 from codecommon.conditions import condition
-from codecommon.errors import Interruption, NotReady
+from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
 from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Pass
@@ -50,7 +50,9 @@ class CollaboratorReconciler:
     async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
         target = await open_target(run, self._sessions, repository)
         user = run.object.spec.username.lower()
-        await require_eldest(run, lambda other: other.spec.username.lower() == user, "DuplicateCollaborator")
+        elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
+        if elder is not None:
+            raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
         grant, invitation, at = await _observe(target, run.object)
         decision = decide.decide(run.object, grant, invitation, datetime.now(UTC))
         match decision:

@@ -13,7 +13,7 @@ from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, due, overlapping, rotation
 from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
-from access_svc.twins import require_eldest
+from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Terminal
@@ -51,7 +51,9 @@ class DeployKeyReconciler:
         every = rotation(run.object)
         target = await open_target(run, self._sessions, repository)
         if given is not None:
-            await require_eldest(run, partial(_same_key, given), "DuplicateDeployKey")
+            elder = await find_elder(run, partial(_same_key, given))
+            if elder is not None:
+                raise Terminal("DuplicateDeployKey", f"DeployKey {elder!r} has this key; delete one of the two")
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
