@@ -191,7 +191,7 @@ async def test_what_the_host_refuses_has_a_reason_of_its_own(
         await scenario.control.edit_token(account.token.id, scopes=["read:org"])
     await tenant.apply(deploy_key("ci", "site", publicKey=given))
     await tenant.wait_for("deploykeys", "ci", has("Ready", "False", reason))
-    assert [k for k in await scenario.control.keys(account.login, "site")] == []
+    assert await scenario.control.keys(account.login, "site") == []
 
 
 async def test_an_organisation_that_does_not_allow_deploy_keys_is_named(
