@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from devstack.githubsim.calls import ApiError, Call, Caller, Moved, not_found
 from devstack.githubsim.world import Account, Organization, Repository, Role, Token, User, Visibility, World
 
@@ -36,13 +38,23 @@ def visible_organization(call: Call, login: str) -> Organization:
     return account
 
 
+def base_role(owner: Account, role: str) -> Role:
+    """The standard role that a role has the rights of, in repositories of `owner`."""
+    if role not in RANK and isinstance(owner, Organization):
+        return owner.custom_roles[role]
+    return cast(Role, role)
+
+
 def role_of(world: World, user: User | None, repository: Repository) -> Role | None:
-    """The user's own role in the repository, whatever token it uses. None: no more than the public has."""
+    """The user's role in the repository, whatever token it uses and wherever it is from. None: no more than the public has."""
     if user is None:
         return None
     owner = world.owner(repository)
-    roles: list[Role] = [repository.grants[user.id]] if user.id in repository.grants else []
+    roles: list[Role] = []
+    if user.id in repository.grants:
+        roles.append(base_role(owner, repository.grants[user.id]))
     if isinstance(owner, Organization):
+        roles.extend(base_role(owner, role) for role in team_roles(owner, user, repository))
         membership = owner.members.get(user.id)
         if membership == "admin":
             return "admin"
@@ -54,6 +66,12 @@ def role_of(world: World, user: User | None, repository: Repository) -> Role | N
     elif owner.id == user.id:
         return "admin"
     return max(roles, key=RANK.__getitem__, default=None)
+
+
+def team_roles(owner: Organization, user: User, repository: Repository) -> list[str]:
+    """What the user's teams give it in the repository."""
+    teams = [team for team in owner.teams.values() if user.id in team.members]
+    return [team.repositories[repository.id] for team in teams if repository.id in team.repositories]
 
 
 def sees(call: Call, repository: Repository) -> bool:
@@ -108,6 +126,22 @@ def require_admin(call: Call, repository: Repository, *, classic_scope: str | No
             raise not_found()
     if role_of(call.world, call.caller.user, repository) != "admin":
         raise ApiError(403, _NO_ADMIN)
+
+
+def require_settings(call: Call, repository: Repository, *, write: bool) -> None:
+    """Let only administrators see or change what is in the repository's settings. Others get 404, as if there were no such page;
+    a fine-grained token without the permission 403. Raises ApiError."""
+    token = call.caller.token
+    if token is not None and token.kind == "fine-grained":
+        held = token.permissions.get("administration")
+        if held != "write" and (write or held != "read"):
+            raise ApiError(403, _OUT_OF_REACH)
+    elif token is not None and not _may_write(token, repository.visibility):
+        raise not_found()
+    if role_of(call.world, call.caller.user, repository) != "admin":
+        raise not_found()
+    if write:
+        require_writable(repository)
 
 
 def require_contents(call: Call, repository: Repository) -> None:

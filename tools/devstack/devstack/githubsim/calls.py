@@ -77,9 +77,16 @@ def not_found() -> ApiError:
     return ApiError(404, "Not Found")
 
 
-def invalid(field_name: str, message: str, *, code: str = "custom", summary: str = "Validation Failed") -> ApiError:
-    """422 for one field of a repository."""
-    error = {"resource": "Repository", "code": code, "field": field_name, "message": message}
+def invalid(
+    field_name: str,
+    message: str,
+    *,
+    code: str = "custom",
+    summary: str = "Validation Failed",
+    resource: str = "Repository",
+) -> ApiError:
+    """422 for one field of a repository, or of another resource."""
+    error = {"resource": resource, "code": code, "field": field_name, "message": message}
     return ApiError(422, summary, errors=[error])
 
 

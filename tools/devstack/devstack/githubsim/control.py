@@ -42,6 +42,29 @@ class SimRepository:
 
 
 @dataclass(frozen=True, slots=True)
+class SimKey:
+    """A deploy key. `repository` is owner/name; `key` has no comment."""
+
+    id: int
+    repository: str
+    repo_id: int
+    title: str
+    key: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SimInvitation:
+    """`role` in the words of an invitation (read, write, …) or a custom one. `created_at` is in epoch seconds."""
+
+    id: int
+    login: str
+    role: str
+    created_at: float
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JournalReport:
     """What was asked since the journal was last cleared. Of very many requests only the newest have entries."""
 
@@ -75,13 +98,21 @@ class SimControl:
         """`members` maps logins to roles; an `admin` owns the organisation. Returns its id.
 
         Settings: `hidden`, `enterprise`, `members_can_create_repositories`,
-        `members_can_delete_repositories`, `default_repository_permission`.
+        `members_can_delete_repositories`, `default_repository_permission`, `deploy_keys_enabled`,
+        `outside_collaborators_allowed`, `custom_roles` (name to the role it is based on).
         """
         return (await self._send("POST", "/orgs", {"login": login, "members": members or {}, **settings}))["id"]
 
     async def edit_org(self, login: str, *, members: dict[str, OrgRole | None] | None = None, **settings: Any) -> None:
         """Change settings and memberships; a role of None removes the member."""
         await self._send("PATCH", f"/orgs/{login}", {"members": members or {}, **settings})
+
+    async def set_team(
+        self, org: str, team: str, *, members: list[str], repositories: dict[str, str] | None = None
+    ) -> None:
+        """Make or replace a team that gives its members a role in each of the `repositories` (name to role)."""
+        body = {"members": members, "repositories": repositories or {}}
+        await self._send("PUT", f"/orgs/{org}/teams/{team}", body)
 
     async def create_token(
         self,
@@ -118,6 +149,7 @@ class SimControl:
         await self._send("PATCH", f"/tokens/{token_id}", changes)
 
     async def revoke_token(self, token_id: int) -> None:
+        """The deploy keys that a classic or OAuth token made go with it."""
         await self.edit_token(token_id, revoked=True)
 
     async def expire_token(self, token_id: int) -> None:
@@ -138,7 +170,7 @@ class SimControl:
     async def edit_repository(self, owner: str, name: str, /, **changes: Any) -> SimRepository:
         """As a person would: the settings of `create_repository`, `name` to rename, `owner` to transfer.
 
-        `branches` are added to those that are there.
+        `branches` are added to those that are there, and so are `grants`; a role of None withdraws one.
         """
         return SimRepository(**await self._send("PATCH", f"/repos/{owner}/{name}", changes))
 
@@ -147,6 +179,40 @@ class SimControl:
 
     async def delete_repository(self, owner: str, name: str) -> None:
         await self._send("DELETE", f"/repos/{owner}/{name}")
+
+    async def keys(self, owner: str, name: str) -> list[SimKey]:
+        return [SimKey(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/keys")]
+
+    async def all_keys(self) -> list[SimKey]:
+        """Of every repository."""
+        return [SimKey(**fields) for fields in await self._send("GET", "/keys")]
+
+    async def add_key(
+        self, owner: str, name: str, key: str, *, login: str, title: str = "", read_only: bool = True
+    ) -> SimKey:
+        """Registered by the user `login` in a browser."""
+        body = {"key": key, "login": login, "title": title, "read_only": read_only}
+        return SimKey(**await self._send("POST", f"/repos/{owner}/{name}/keys", body))
+
+    async def delete_key(self, owner: str, name: str, key_id: int) -> None:
+        await self._send("DELETE", f"/repos/{owner}/{name}/keys/{key_id}")
+
+    async def grants(self, owner: str, name: str) -> dict[str, str]:
+        """Logins to roles (read, write, …), without the owner; `edit_repository` sets them."""
+        return await self._send("GET", f"/repos/{owner}/{name}/grants")
+
+    async def invitations(self, owner: str, name: str) -> list[SimInvitation]:
+        return [SimInvitation(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/invitations")]
+
+    async def accept_invitation(self, owner: str, name: str, login: str) -> None:
+        await self._send("POST", f"/repos/{owner}/{name}/invitations/{login}/accept")
+
+    async def decline_invitation(self, owner: str, name: str, login: str) -> None:
+        await self._send("POST", f"/repos/{owner}/{name}/invitations/{login}/decline")
+
+    async def expire_invitation(self, owner: str, name: str, login: str) -> None:
+        """As if its seven days were over."""
+        await self._send("POST", f"/repos/{owner}/{name}/invitations/{login}/expire")
 
     async def repositories(self) -> list[SimRepository]:
         return [SimRepository(**fields) for fields in (await self.state())["repositories"]]

@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from devstack.githubsim import control_access
 from devstack.githubsim.delivery import JSON
 from devstack.githubsim.faults import FAULT_ACTIONS, Fault
 from devstack.githubsim.names import InvalidText, repository_name
 from devstack.githubsim.simulation import Simulation
-from devstack.githubsim.world import TOGGLES, Account, NameTaken, Organization, Repository, Token, User, World
+from devstack.githubsim.world import TOGGLES, Account, KeyTaken, NameTaken, Organization, Repository, Token, User, World
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 Handler = Callable[[Simulation, web.Request], Awaitable[Any]]
@@ -34,7 +35,11 @@ _ORGANIZATION: Kinds = {
     "members_can_create_repositories": bool,
     "members_can_delete_repositories": bool,
     "default_repository_permission": str,
+    "deploy_keys_enabled": bool,
+    "outside_collaborators_allowed": bool,
+    "custom_roles": dict,
 }
+_TEAM: Kinds = {"members": list, "repositories": dict}
 _TOKEN: Kinds = {
     "scopes": list,
     "permissions": dict,
@@ -86,6 +91,10 @@ async def _respond(handler: Handler, simulation: Simulation, request: web.Reques
         result = await handler(simulation, request)
     except ControlError as error:
         status, result = error.status, {"message": str(error)}
+    except LookupError as error:
+        status, result = 404, {"message": str(error)}
+    except KeyTaken:
+        status, result = 409, {"message": "the key is in use"}
     except NameTaken as error:
         status, result = 409, {"message": f"{error} is taken"}
     except InvalidText as error:
@@ -123,6 +132,26 @@ async def _edit_organization(simulation: Simulation, request: web.Request) -> An
     return {"id": org.id, "login": org.login}
 
 
+async def _set_team(simulation: Simulation, request: web.Request) -> Any:
+    world = simulation.world
+    org = _account(world, request.match_info["login"])
+    if not isinstance(org, Organization):
+        raise ControlError(404, f"{org.login} is a user")
+    control_access.set_team(world, org, request.match_info["team"], await _fields(request, _TEAM))
+
+
+async def _all_keys(simulation: Simulation, request: web.Request) -> Any:
+    return control_access.all_keys(simulation.world)
+
+
+def _on_repository(act: control_access.Act, known: Kinds, required: tuple[str, ...]) -> Handler:
+    async def handle(simulation: Simulation, request: web.Request) -> Any:
+        fields = await _fields(request, known, required) if known else {}
+        return act(simulation.world, _repository(simulation.world, request), request.match_info, fields)
+
+    return handle
+
+
 async def _create_token(simulation: Simulation, request: web.Request) -> Any:
     known = {"login": str, "kind": str, "resource_owner": str, **_TOKEN}
     fields = await _fields(request, known, required=("login",))
@@ -155,6 +184,8 @@ def _edit(simulation: Simulation, token: Token, fields: dict[str, Any]) -> None:
         token.expires_at = None if seconds is None else simulation.clock() + seconds
     if "hidden_orgs" in fields:
         token.hidden_orgs = [_account(simulation.world, login).id for login in fields.pop("hidden_orgs")]
+    if fields.pop("revoked", False):
+        simulation.world.revoke(token)
     _assign(token, fields)
 
 
@@ -168,7 +199,7 @@ async def _create_repository(simulation: Simulation, request: web.Request) -> An
 
 
 async def _edit_repository(simulation: Simulation, request: web.Request) -> Any:
-    """`owner` and `name` transfer and rename; `branches` are added."""
+    """`owner` and `name` transfer and rename; `branches` are added; a grant of null is withdrawn."""
     world, repository = simulation.world, _repository(simulation.world, request)
     fields = await _fields(request, {"owner": str, "name": str, **_REPOSITORY})
     owner = _account(world, fields.pop("owner")) if "owner" in fields else None
@@ -183,7 +214,11 @@ async def _edit_repository(simulation: Simulation, request: web.Request) -> Any:
 def _apply(world: World, repository: Repository, fields: dict[str, Any]) -> None:
     for branch in fields.pop("branches", []):
         world.push(repository, branch)
-    repository.grants |= _by_user_id(world, fields.pop("grants", {}))
+    for user_id, role in _by_user_id(world, fields.pop("grants", {})).items():
+        if role is None:
+            repository.grants.pop(user_id, None)
+        else:
+            repository.grants[user_id] = role
     repository.toggles |= {name: fields.pop(name) for name in TOGGLES if name in fields}
     _assign(repository, fields)
 
@@ -339,12 +374,18 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/users", _create_user),
     ("POST", "/orgs", _create_organization),
     ("PATCH", "/orgs/{login}", _edit_organization),
+    ("PUT", "/orgs/{login}/teams/{team}", _set_team),
+    ("GET", "/keys", _all_keys),
     ("POST", "/tokens", _create_token),
     ("PATCH", r"/tokens/{token_id:\d+}", _edit_token),
     ("POST", "/repos", _create_repository),
     ("GET", "/repos/{owner}/{name}", _get_repository),
     ("PATCH", "/repos/{owner}/{name}", _edit_repository),
     ("DELETE", "/repos/{owner}/{name}", _delete_repository),
+    *(
+        (method, "/repos/{owner}/{name}" + tail, _on_repository(act, known, required))
+        for method, tail, act, known, required in control_access.ROUTES
+    ),
     ("GET", "/state", _state),
     ("GET", "/journal", _read_journal),
     ("DELETE", "/journal", _clear_journal),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from devstack.githubsim.world import Clock, Organization, Repository, Token, User, World
+from devstack.githubsim.world import Clock, DeployKey, Invitation, Organization, Repository, Team, Token, User, World
 
 
 def load(path: Path, clock: Clock) -> World:
@@ -25,11 +26,13 @@ def load(path: Path, clock: Clock) -> World:
     for fields in document["users"]:
         world.add_account(User(**fields))
     for fields in document["organizations"]:
-        world.add_account(Organization(**fields | {"members": _int_keys(fields["members"])}))
+        world.add_account(Organization(**fields | {"members": _int_keys(fields["members"]), "teams": _teams(fields)}))
     for fields in document["tokens"]:
         world.add_token(Token(**fields))
     for fields in document["repositories"]:
         world.add_repository(Repository(**fields | {"grants": _int_keys(fields["grants"])}))
+    world.keys = {fields["id"]: DeployKey(**fields) for fields in document["keys"]}
+    world.invitations = {fields["id"]: Invitation(**fields) for fields in document["invitations"]}
     world.moved = {(owner, name): target for owner, name, target in document["moved"]}
     world.next_id = document["next_id"]
     return world
@@ -42,6 +45,8 @@ def save(path: Path, world: World) -> None:
         "organizations": [asdict(account) for account in world.accounts.values() if isinstance(account, Organization)],
         "tokens": [asdict(token) for token in world.tokens.values()],
         "repositories": [asdict(repository) for repository in world.repositories.values()],
+        "keys": [asdict(key) for key in world.keys.values()],
+        "invitations": [asdict(invitation) for invitation in world.invitations.values()],
         "moved": [[owner, name, target] for (owner, name), target in world.moved.items()],
         "next_id": world.next_id,
     }
@@ -50,6 +55,13 @@ def save(path: Path, world: World) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
     new.replace(path)
+
+
+def _teams(fields: dict[str, Any]) -> dict[str, Team]:
+    return {
+        name: Team(members=team["members"], repositories=_int_keys(team["repositories"]))
+        for name, team in fields["teams"].items()
+    }
 
 
 def _int_keys(mapping: dict[str, str]) -> dict[int, str]:

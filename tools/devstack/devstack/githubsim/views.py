@@ -193,12 +193,12 @@ def organization(call: Call, org: Organization) -> dict[str, Any]:
     return body
 
 
-def repository_item(call: Call, repository: Repository) -> dict[str, Any]:
-    """A repository as lists show it."""
+def repository_stub(call: Call, repository: Repository) -> dict[str, Any]:
+    """The short form of a repository that stands inside other objects."""
     owner = call.world.owner(repository)
     full_name = f"{owner.login}/{repository.name}"
     url, html_url = f"{call.urls.api}/repos/{full_name}", f"{call.urls.web}/{full_name}"
-    body = {
+    return {
         "id": repository.id,
         "node_id": repository.node_id,
         "name": repository.name,
@@ -209,6 +209,14 @@ def repository_item(call: Call, repository: Repository) -> dict[str, Any]:
         "description": repository.description,
         "fork": False,
         **{name: url + suffix for name, suffix in _REPOSITORY_URLS},
+    }
+
+
+def repository_item(call: Call, repository: Repository) -> dict[str, Any]:
+    """A repository as lists show it."""
+    full_name = f"{call.world.owner(repository).login}/{repository.name}"
+    html_url = f"{call.urls.web}/{full_name}"
+    body = repository_stub(call, repository) | {
         "created_at": timestamp(repository.created_at),
         "updated_at": timestamp(repository.updated_at),
         "pushed_at": timestamp(repository.pushed_at),
@@ -258,14 +266,14 @@ def branch_item(call: Call, repository: Repository, name: str) -> dict[str, Any]
     sha = repository.branches[name]
     return {
         "name": name,
-        "commit": {"sha": sha, "url": f"{_api_url(call, repository)}/commits/{sha}"},
+        "commit": {"sha": sha, "url": f"{api_url(call, repository)}/commits/{sha}"},
         "protected": False,
     }
 
 
 def branch(call: Call, repository: Repository, name: str) -> dict[str, Any]:
     """A branch on its own, with its head commit."""
-    url = _api_url(call, repository)
+    url = api_url(call, repository)
     html_url = f"{call.urls.web}/{call.world.owner(repository).login}/{repository.name}"
     return {
         "name": name,
@@ -310,13 +318,16 @@ def _commit(url: str, html_url: str, repository: Repository, sha: str) -> dict[s
     }
 
 
-def _api_url(call: Call, repository: Repository) -> str:
+def api_url(call: Call, repository: Repository) -> str:
     return f"{call.urls.api}/repos/{call.world.owner(repository).login}/{repository.name}"
 
 
 def _permissions(call: Call, repository: Repository) -> dict[str, bool]:
     role = role_of(call.world, call.caller.user, repository)
-    rank = RANK[role] if role else 0
+    return permissions_of_rank(RANK[role] if role else 0)
+
+
+def permissions_of_rank(rank: int) -> dict[str, bool]:
     return {
         "admin": rank >= RANK["admin"],
         "maintain": rank >= RANK["maintain"],

@@ -1,4 +1,4 @@
-"""The simulated host's state: accounts, repositories and tokens.
+"""The simulated host's state: accounts, repositories and what belongs to them, tokens.
 
 One event loop owns a World; nothing in it awaits, so no operation is ever seen half done. Who may do
 what is not decided here (see `access`); a World only keeps identity and names consistent.
@@ -20,6 +20,7 @@ Role = Literal["read", "triage", "write", "maintain", "admin"]
 OrgRole = Literal["member", "admin"]
 
 DEFAULT_BRANCH = "main"
+INVITATION_LIFE = 7 * 86400.0
 
 TOGGLES: dict[str, bool] = {
     "has_issues": True,
@@ -43,6 +44,10 @@ class NameTaken(Exception):
     """The account already has a repository of this name, or the host an account of this login."""
 
 
+class KeyTaken(Exception):
+    """Some repository of the host has this key."""
+
+
 @dataclass(slots=True, kw_only=True)
 class User:
     """A person's account."""
@@ -55,6 +60,44 @@ class User:
     @property
     def node_id(self) -> str:
         return node_id("U", self.id)
+
+
+@dataclass(slots=True, kw_only=True)
+class Team:
+    """Members of an organisation, and their role in each of its repositories that the team has; by ids."""
+
+    members: list[int] = field(default_factory=list)
+    repositories: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class DeployKey:
+    """An SSH key of one repository. `key` is without comment. `token_id` made it, and it goes with that token."""
+
+    id: int
+    repository_id: int
+    title: str
+    key: str
+    read_only: bool
+    created_at: float
+    added_by: int
+    token_id: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Invitation:
+    """An offer of a role. It expires by itself; `forced_expiry` is a control call's."""
+
+    id: int
+    repository_id: int
+    invitee_id: int
+    inviter_id: int
+    role: str
+    created_at: float
+    forced_expiry: bool = False
+
+    def expired(self, now: float) -> bool:
+        return self.forced_expiry or now - self.created_at >= INVITATION_LIFE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +115,11 @@ class Organization:
     members_can_create_repositories: bool = True
     members_can_delete_repositories: bool = True
     default_repository_permission: Literal["none", "read", "write", "admin"] = "read"
+    deploy_keys_enabled: bool = True
+    outside_collaborators_allowed: bool = True
+    custom_roles: dict[str, Role] = field(default_factory=dict)
+    """Name to the role it is based on."""
+    teams: dict[str, Team] = field(default_factory=dict)
 
     @property
     def node_id(self) -> str:
@@ -104,7 +152,10 @@ class Repository:
     archived: bool = False
     branches: dict[str, str] = field(default_factory=dict)
     toggles: dict[str, bool] = field(default_factory=TOGGLES.copy)
-    grants: dict[int, Role] = field(default_factory=dict)
+    grants: dict[int, str] = field(default_factory=dict)
+    """User to role; an organisation's may be a custom one."""
+    invited_at: list[float] = field(default_factory=list)
+    """When outsiders were invited in the last day, also if the invitation is gone: there is a limit to it."""
 
     @property
     def node_id(self) -> str:
@@ -140,8 +191,16 @@ class World:
         self.accounts: dict[int, Account] = {}
         self.repositories: dict[int, Repository] = {}
         self.tokens: dict[int, Token] = {}
+        self.keys: dict[int, DeployKey] = {}
+        self.invitations: dict[int, Invitation] = {}
         self.moved: dict[tuple[int, str], int] = {}
-        self.next_id: dict[str, int] = {"account": 90_000_001, "repository": 800_000_001, "token": 1}
+        self.next_id: dict[str, int] = {
+            "account": 90_000_001,
+            "repository": 800_000_001,
+            "token": 1,
+            "key": 70_000_001,
+            "invitation": 60_000_001,
+        }
         self._logins: dict[str, int] = {}
         self._names: dict[tuple[int, str], int] = {}
         self._token_values: dict[str, int] = {}
@@ -176,6 +235,15 @@ class World:
 
     def owned_by(self, owner: Account) -> Iterator[Repository]:
         return (repository for repository in self.repositories.values() if repository.owner_id == owner.id)
+
+    def keys_of(self, repository: Repository) -> list[DeployKey]:
+        return [key for key in self.keys.values() if key.repository_id == repository.id]
+
+    def invitations_of(self, repository: Repository) -> list[Invitation]:
+        return [invitation for invitation in self.invitations.values() if invitation.repository_id == repository.id]
+
+    def invitation_for(self, repository: Repository, user: User) -> Invitation | None:
+        return next((found for found in self.invitations_of(repository) if found.invitee_id == user.id), None)
 
     def add_account(self, account: Account) -> None:
         """Raises NameTaken if a user or organisation has the login."""
@@ -223,6 +291,43 @@ class World:
         self.add_repository(repository)
         return repository
 
+    def new_key(
+        self, repository: Repository, title: str, key: str, read_only: bool, by: User, token: Token | None
+    ) -> DeployKey:
+        """Raises KeyTaken if any repository has the key."""
+        if any(other.key == key for other in self.keys.values()):
+            raise KeyTaken
+        made = DeployKey(
+            id=self.allocate("key"),
+            repository_id=repository.id,
+            title=title,
+            key=key,
+            read_only=read_only,
+            created_at=self.clock(),
+            added_by=by.id,
+            token_id=None if token is None else token.id,
+        )
+        self.keys[made.id] = made
+        return made
+
+    def invite(self, repository: Repository, invitee: User, inviter: User, role: str) -> Invitation:
+        made = Invitation(
+            id=self.allocate("invitation"),
+            repository_id=repository.id,
+            invitee_id=invitee.id,
+            inviter_id=inviter.id,
+            role=role,
+            created_at=self.clock(),
+        )
+        self.invitations[made.id] = made
+        return made
+
+    def revoke(self, token: Token) -> None:
+        """The token is no good any more, and the deploy keys that a classic or OAuth token made are gone."""
+        token.revoked = True
+        if token.kind in ("classic", "oauth"):
+            self.keys = {number: key for number, key in self.keys.items() if key.token_id != token.id}
+
     def push(self, repository: Repository, branch: str) -> None:
         """A new head commit on a branch. The first branch of a repository becomes its default branch."""
         now = self.clock()
@@ -251,6 +356,9 @@ class World:
         del self.repositories[repository.id]
         del self._names[repository.owner_id, repository.name.lower()]
         self.moved = {key: target for key, target in self.moved.items() if target != repository.id}
+        for kept in (self.keys, self.invitations):
+            for number in [number for number, item in kept.items() if item.repository_id == repository.id]:
+                del kept[number]
 
     def allocate(self, kind: str) -> int:
         number = self.next_id[kind]

@@ -40,6 +40,12 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
         token = await control.create_token("alice")
         before = await control.create_repository("acme", "demo", branches=["main"], grants={"alice": "admin"})
         await control.edit_repository("acme", "demo", name="fresh")
+        await control.set_team("acme", "ops", members=["alice"], repositories={"fresh": "maintain"})
+        key = await control.add_key("acme", "fresh", "ssh-ed25519 AAAA", login="alice")
+        await control.create_user("carol")
+        headers = {"Authorization": f"Bearer {token.value}"}
+        async with session.put(f"{url}/repos/acme/fresh/collaborators/carol", headers=headers, json={}) as response:
+            assert response.status == 201
     assert state.stat().st_mode & 0o077 == 0
 
     async with running("--state-file", str(state)) as url, SimControl(url) as control:
@@ -48,4 +54,7 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
             after = await response.json()
         assert after["id"] == before.id
         assert after["full_name"] == "acme/fresh"
+        assert await control.all_keys() == [key]
+        await control.accept_invitation("acme", "fresh", "carol")
+        assert await control.grants("acme", "fresh") == {"alice": "admin", "carol": "write"}
         assert await control.create_user("bob") > after["owner"]["id"]

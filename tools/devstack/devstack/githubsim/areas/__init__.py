@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from devstack.githubsim.areas import accounts, branches, meta, repositories, repository_lists
+from devstack.githubsim.areas import (
+    accounts,
+    branches,
+    collaborators,
+    invitations,
+    keys,
+    meta,
+    repositories,
+    repository_lists,
+)
 from devstack.githubsim.calls import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -11,4 +20,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *repository_lists.OPERATIONS,
     *repositories.OPERATIONS,
     *branches.OPERATIONS,
+    *keys.OPERATIONS,
+    *collaborators.OPERATIONS,
+    *invitations.OPERATIONS,
 )

@@ -1,0 +1,161 @@
+"""Collaborators: who has a role in a repository, and giving one."""
+
+from __future__ import annotations
+
+from devstack.githubsim import views_access as views
+from devstack.githubsim.access import RANK, base_role, requested_repository, require_settings, role_of, team_roles
+from devstack.githubsim.calls import Answer, ApiError, Call, Operation, invalid, not_found
+from devstack.githubsim.paging import page
+from devstack.githubsim.world import Organization, Repository, User
+
+_SPEC_ROLES = {"pull": "read", "triage": "triage", "push": "write", "maintain": "maintain", "admin": "admin"}
+_ROLES_OF_USERS = ("read", "write", "admin")
+_MOST_INVITATIONS, _DAY = 50, 86400.0
+
+
+def list_collaborators(call: Call) -> Answer:
+    """`affiliation` is direct (a grant of one's own), outside (the same, of non-members) or all."""
+    repository = requested_repository(call)
+    require_settings(call, repository, write=False)
+    users, headers = page(call, _affiliated(call, repository, call.query.get("affiliation", "all")))
+    return Answer(body=[views.collaborator(call, repository, *entry) for entry in users], headers=headers)
+
+
+def get_permission(call: Call) -> Answer:
+    """The widest role that the user has, wherever it is from."""
+    repository = requested_repository(call)
+    require_settings(call, repository, write=False)
+    user = _requested_user(call)
+    role = role_of(call.world, user, repository) or ("read" if repository.visibility == "public" else "none")
+    # The older word has no maintain and no triage.
+    older = {"maintain": "write", "triage": "read"}.get(role, role)
+    shown = _shown_role(call, repository, user) or role
+    return Answer(
+        body={
+            "permission": older,
+            "role_name": shown,
+            "user": views.collaborator(call, repository, user, shown if shown != "none" else "read"),
+        }
+    )
+
+
+def put_collaborator(call: Call) -> Answer:
+    """204 sets the role of who is a collaborator, or a member of the owning organisation; 201 invites the others.
+
+    An invitation that is there already is answered as it is with the new role, also if it has expired.
+    """
+    repository = requested_repository(call)
+    require_settings(call, repository, write=True)
+    user, owner = _requested_user(call), call.world.owner(repository)
+    if user.id == owner.id:
+        raise invalid("user", "Repository owner cannot be a collaborator")
+    role = _requested_role(call, repository)
+    member = isinstance(owner, Organization) and user.id in owner.members
+    if user.id in repository.grants or member:
+        repository.grants[user.id] = role
+        return Answer(204)
+    if isinstance(owner, Organization) and not owner.outside_collaborators_allowed:
+        raise ApiError(403, "Outside collaborators cannot be invited to repositories of this organization.")
+    invitation = call.world.invitation_for(repository, user)
+    if invitation is not None:
+        invitation.role = role
+    else:
+        _require_invitations_left(call, repository)
+        invitation = call.world.invite(repository, user, call.user, role)
+        repository.invited_at.append(call.now)
+    return Answer(201, views.invitation(call, repository, invitation))
+
+
+def delete_collaborator(call: Call) -> Answer:
+    """204 also for a user without a grant. An invitation stays."""
+    repository = requested_repository(call)
+    require_settings(call, repository, write=True)
+    repository.grants.pop(_requested_user(call).id, None)
+    return Answer(204)
+
+
+def _affiliated(call: Call, repository: Repository, affiliation: str) -> list[tuple[User, str]]:
+    """Users in the order of their ids, each with its role."""
+    world, owner = call.world, call.world.owner(repository)
+    direct = dict(repository.grants)
+    if isinstance(owner, User):
+        direct[owner.id] = "admin"
+    elif affiliation == "outside":
+        direct = {user_id: role for user_id, role in direct.items() if user_id not in owner.members}
+    if affiliation in ("direct", "outside"):
+        return [(world.user(user_id), role) for user_id, role in sorted(direct.items())]
+    users = [account for _, account in sorted(world.accounts.items()) if isinstance(account, User)]
+    return [(user, role) for user in users if (role := _shown_role(call, repository, user)) is not None]
+
+
+def _shown_role(call: Call, repository: Repository, user: User) -> str | None:
+    """The name of the widest role, which may be a custom one."""
+    widest, owner = role_of(call.world, user, repository), call.world.owner(repository)
+    if widest is None or not isinstance(owner, Organization):
+        return widest
+    own = [repository.grants[user.id]] if user.id in repository.grants else []
+    custom = [role for role in own + team_roles(owner, user, repository) if role not in RANK]
+    return next((role for role in custom if base_role(owner, role) == widest), widest)
+
+
+def _requested_user(call: Call) -> User:
+    account = call.world.account(call.params["username"])
+    if not isinstance(account, User):
+        raise not_found()
+    return account
+
+
+def _requested_role(call: Call, repository: Repository) -> str:
+    """The role that `permission` names (push if it is left out). Raises ApiError 422."""
+    owner, permission = call.world.owner(repository), call.json().get("permission", "push")
+    role = _SPEC_ROLES.get(permission) if isinstance(permission, str) else None
+    if isinstance(owner, Organization):
+        if permission in owner.custom_roles:
+            return permission
+        if role is not None:
+            return role
+    elif role in _ROLES_OF_USERS:
+        return role
+    raise invalid("permission", f"permission {permission} is not available for this repository", code="invalid")
+
+
+def _require_invitations_left(call: Call, repository: Repository) -> None:
+    repository.invited_at = [at for at in repository.invited_at if call.now - at < _DAY]
+    if len(repository.invited_at) >= _MOST_INVITATIONS:
+        raise ApiError(
+            403, f"You have exceeded the limit of {_MOST_INVITATIONS} invitations per repository in 24 hours."
+        )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/repos/{owner}/{repo}/collaborators",
+        handler=list_collaborators,
+        docs="collaborators/collaborators#list-repository-collaborators",
+        scopes="public_repo, repo",
+    ),
+    Operation(
+        method="GET",
+        path="/repos/{owner}/{repo}/collaborators/{username}/permission",
+        handler=get_permission,
+        docs="collaborators/collaborators#get-repository-permissions-for-a-user",
+        scopes="public_repo, repo",
+    ),
+    Operation(
+        method="PUT",
+        path="/repos/{owner}/{repo}/collaborators/{username}",
+        handler=put_collaborator,
+        docs="collaborators/collaborators#add-a-repository-collaborator",
+        scopes="public_repo, repo",
+        permissions="administration=write",
+    ),
+    Operation(
+        method="DELETE",
+        path="/repos/{owner}/{repo}/collaborators/{username}",
+        handler=delete_collaborator,
+        docs="collaborators/collaborators#remove-a-repository-collaborator",
+        scopes="public_repo, repo",
+        permissions="administration=write",
+    ),
+)
