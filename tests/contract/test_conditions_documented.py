@@ -60,6 +60,8 @@ def test_every_reason_in_the_code_is_documented_and_every_documented_one_is_in_t
     for name, arguments in _calls():
         if name in RAISED and arguments and arguments[0]:
             used.add(arguments[0])
+        if name == "Refusal" and len(arguments) > 1 and arguments[1]:
+            used.add(arguments[1])
         if name == "condition" and len(arguments) > 2 and arguments[2]:
             used.add(arguments[2])
         if name == "announce" and arguments and arguments[0]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from codecommon.api.access import AccessSpec, AccessStatus
+from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import CREATE_CLAIM
-from codecommon.api.meta import Resource
 from codecommon.api.repository import Repository
 
 
-def leaves_host_alone(obj: Resource[AccessSpec, AccessStatus], repository: Repository | None, *, leaving: bool) -> bool:
+def leaves_host_alone(obj: DeployKey | Collaborator, repository: Repository | None, *, leaving: bool) -> bool:
     """Whether nothing is to be removed on the host.
 
     ``leaving``: the workspace is giving up the API, which is not deleting; only an explicit Delete is carried out then.
@@ -29,7 +28,8 @@ def goes_with_host(repository: Repository) -> bool:
     return origin is not None and (policy == "Delete" or (policy is None and origin == "Created"))
 
 
-def never_made(obj: Resource[AccessSpec, AccessStatus]) -> bool:
-    """Whether no pass ever came as far as the host."""
-    recorded = obj.status.origin is not None or obj.status.condition("Ready") is not None
+def never_made(obj: DeployKey | Collaborator) -> bool:
+    """Whether no pass ever came as far as the host; today's provider recorded no origin, but that the object was Ready."""
+    ready = obj.status.condition("Ready")
+    recorded = obj.status.origin is not None or obj.status.bound or (ready is not None and ready.status == "True")
     return not recorded and CREATE_CLAIM not in obj.metadata.annotations

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from codecommon.api.access import AccessSpec, AccessStatus
+from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import REPOSITORIES
-from codecommon.api.meta import Resource
 from codecommon.api.repository import Repository
 from codecommon.errors import NotReady, Terminal
 from codecommon.events import Versions
@@ -16,7 +15,7 @@ from codecommon.kcp import NotFound
 from codecommon.passes import Pass
 from codecommon.sessions import Session, Sessions, require_validated
 
-AccessT = TypeVar("AccessT", bound=Resource[AccessSpec, AccessStatus])
+AccessT = TypeVar("AccessT", DeployKey, Collaborator)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from access_svc.target import AccessT
-from codecommon.errors import Terminal
+from codecommon.api.access import Collaborator, DeployKey
 from codecommon.passes import Pass
 
 
-async def require_eldest(run: Pass[AccessT], same: Callable[[AccessT], bool], reason: str) -> None:
-    """Raises ``Terminal`` with ``reason`` when an older object of the same Repository stands for the ``same`` thing."""
+async def find_elder(run: Pass[AccessT], same: Callable[[AccessT], bool]) -> str | None:
+    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one."""
     if not run.twins:
-        return
+        return None
     found = await run.objects.list(
         run.kind.resource,
         field_selector=f"spec.repositoryRef={run.object.spec.repository_ref}",
@@ -22,9 +22,8 @@ async def require_eldest(run: Pass[AccessT], same: Callable[[AccessT], bool], re
     others = (type(run.object).parse(raw, run.objects.workspace) for raw in found)
     rivals = [o for o in others if o.metadata.uid != run.object.metadata.uid and same(o)]
     elder = min(rivals, key=_age, default=None)
-    if elder is not None and _age(elder) < _age(run.object):
-        raise Terminal(reason, f"{run.kind.kind} {elder.name!r} stands for the same on the host; delete one of the two")
+    return elder.name if elder is not None and _age(elder) < _age(run.object) else None
 
 
-def _age(obj: AccessT) -> tuple[datetime, str]:
+def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:
     return obj.metadata.creation_timestamp, obj.metadata.uid

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import CONNECTIONS, DEPLOY_KEYS, KINDS, PAUSED, RECONCILE_REQUESTED_AT, REPOSITORIES
+from codecommon.api.kinds import (
+    COLLABORATORS,
+    CONNECTIONS,
+    DEPLOY_KEYS,
+    KINDS,
+    PAUSED,
+    RECONCILE_REQUESTED_AT,
+    REPOSITORIES,
+)
 from codecommon.events import Versions
 from watcher import decode
 from watcher.decode import UndecodableObject, object_decoder
@@ -59,6 +67,32 @@ def test_dependants_are_found_through_the_repository_in_whatever_order_objects_c
     cluster = of(deploy_key(), repository(), connection(), repository("other", of="another"))
     found = {entry.key.name for entry in cluster.dependants(ObjectKey("connections", "conn"))}
     assert found == {"repo", "key"}
+
+
+def test_keys_and_users_of_one_repository_that_mean_the_same_on_the_host_are_twins() -> None:
+    collaborator = object_decoder(COLLABORATORS, "default")
+
+    def key(name: str, **spec: Any) -> Entry:
+        return DEPLOY_KEY(raw(name, spec={"repositoryRef": "repo", **spec}))
+
+    def user(name: str, username: str, of: str = "repo") -> Entry:
+        return collaborator(raw(name, spec={"repositoryRef": of, "username": username}))
+
+    given, same = key("a", publicKey="ssh-ed25519 AAAA me"), key("b", publicKey="ssh-ed25519 AAAA  you")
+    assert given.twin == same.twin is not None
+    assert given.twin != key("c", publicKey="ssh-ed25519 BBBB me").twin
+    assert key("d").twin is None, "a generated pair is nobody else's"
+    assert user("e", "Alice").twin == user("f", "alice").twin != user("g", "alice", of="other").twin
+
+
+@pytest.mark.parametrize("bound", ["repoID", "keyID", "invitationID"])
+def test_what_todays_provider_bound_and_did_not_record_is_told_at_once(bound: str) -> None:
+    def entry(**status: Any) -> Entry:
+        return DEPLOY_KEY(raw("key", spec={"repositoryRef": "repo"}, status=status))
+
+    assert entry(**{bound: "1"}).unrecorded
+    assert not entry(**{bound: "1", "origin": "Adopted"}).unrecorded
+    assert not entry().unrecorded
 
 
 def test_versions_name_repository_connection_and_secret() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS_BIN = REPOSITORY / ".tools" / "bin"
+TOOLS_OPENSSH = REPOSITORY / ".tools" / "openssh"
 CONTROLPLANE_MODULE = REPOSITORY / "tools" / "controlplane"
 RUNS = REPOSITORY / ".dev"
 """Data and logs of everything that devstack starts, one folder per run; ignored by git."""

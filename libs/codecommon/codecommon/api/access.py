@@ -27,6 +27,11 @@ class AccessStatus(BaseStatus):
     origin: Origin | None = None
     baseline_generation: int | None = None
 
+    @property
+    def bound(self) -> bool:
+        """Whether an id of something on the host is recorded."""
+        return False
+
 
 class DeployKeySpec(AccessSpec):
     """Without ``public_key`` the key pair is generated; ``rotate_every`` is a Go duration."""
@@ -43,13 +48,19 @@ class KeySecretRef(Wire):
 
 
 class DeployKeyStatus(AccessStatus):
-    """``previous_key_id``: the key that a rotation replaced and that still works. ``rotated_at``: when the present pair came
-    into force."""
+    """``previous_key_id``: the key that a newer one replaced and that still works. ``rotated_at``: when the present pair came
+    into force. ``title`` and ``read_only``: as last seen on the host."""
 
     key_id: str | None = Field(None, alias="keyID")
+    title: str | None = None
+    read_only: bool | None = None
     previous_key_id: str | None = Field(None, alias="previousKeyID")
     rotated_at: datetime | None = None
     secret_ref: KeySecretRef | None = None
+
+    @property
+    def bound(self) -> bool:
+        return self.key_id is not None
 
 
 class DeployKey(Resource[DeployKeySpec, DeployKeyStatus]):
@@ -68,6 +79,10 @@ class CollaboratorStatus(AccessStatus):
     invitation_id: str | None = Field(None, alias="invitationID")
     invitations: int | None = None
     invited_at: datetime | None = None
+
+    @property
+    def bound(self) -> bool:
+        return self.invitation_id is not None
 
 
 class Collaborator(Resource[CollaboratorSpec, CollaboratorStatus]):

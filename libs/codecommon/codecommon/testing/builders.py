@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from codecommon.api.connection import Connection
-from codecommon.api.kinds import API_VERSION, CONNECTIONS, REPOSITORIES, Kind
+from codecommon.api.kinds import API_VERSION, COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, Kind
 from codecommon.api.meta import Workspace
 from codecommon.api.repository import Repository
 from codecommon.endpoints import EXPORT_NAME
@@ -19,7 +19,7 @@ CREATED: Final = "2026-01-01T00:00:00Z"
 DELETED: Final = "2026-01-02T00:00:00Z"
 TOKEN: Final = "ghp_" + "b" * 36
 
-_RESOURCES: Final = {kind.kind: kind.resource for kind in (CONNECTIONS, REPOSITORIES)}
+_RESOURCES: Final = {kind.kind: kind.resource for kind in (CONNECTIONS, REPOSITORIES, DEPLOY_KEYS, COLLABORATORS)}
 
 
 def connection_object(
@@ -56,6 +56,45 @@ def repository_object(
 ) -> JsonObject:
     """A Repository ``octocat/site`` of Connection ``main``; ``spec`` by wire name."""
     return _object(REPOSITORIES, name, metadata, {"connectionRef": "main", "name": "site"} | spec, status)
+
+
+def made_repository(name: str = "site", /, *, repo_id: str, metadata: Mapping[str, Any] | None = None) -> JsonObject:
+    """A Repository as repository-svc leaves one that it made."""
+    status = {
+        "observedGeneration": 1,
+        "repoID": repo_id,
+        "host": "git.example",
+        "owner": "octocat",
+        "origin": "Created",
+        "conditions": [condition("Ready", "True", "Reconciled")],
+    }
+    return repository_object(
+        name, metadata={"finalizers": [REPOSITORIES.finalizer]} | dict(metadata or {}), status=status
+    )
+
+
+def deploy_key_object(
+    name: str = "key",
+    /,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> JsonObject:
+    """A DeployKey of Repository ``site`` whose pair is generated; ``spec`` by wire name."""
+    return _object(DEPLOY_KEYS, name, metadata, {"repositoryRef": "site"} | spec, status)
+
+
+def collaborator_object(
+    name: str = "alice",
+    /,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> JsonObject:
+    """Access of user ``alice`` to Repository ``site``; ``spec`` by wire name."""
+    return _object(COLLABORATORS, name, metadata, {"repositoryRef": "site", "username": "alice"} | spec, status)
 
 
 def secret_object(name: str = "credential", *, namespace: str = "default", **data: str) -> JsonObject:

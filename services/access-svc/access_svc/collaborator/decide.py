@@ -102,6 +102,7 @@ def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
             "InvitationExpired",
             f"{obj.spec.username} let {decision.sent} invitations expire; ask them, then set the annotation "
             "code.kedge.faros.sh/reconcile-requested-at to a new value to invite again, or delete this object",
+            conditions=(_NOT_PENDING,),
         )
 
 
@@ -149,6 +150,11 @@ def baseline_after(obj: Collaborator) -> int | None:
     return obj.metadata.generation if taken_over(obj) else obj.status.baseline_generation
 
 
+def taking_over(obj: Collaborator) -> dict[str, Any]:
+    """What an interrupted pass records of an object of today's provider, whose own result it is about to replace in status."""
+    return {"origin": "Created", "baselineGeneration": obj.metadata.generation} if taken_over(obj) else {}
+
+
 def status_of(obj: Collaborator, origin: Origin, host: str) -> dict[str, Any]:
     return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
 
@@ -161,12 +167,13 @@ def pending(invitation: Invitation) -> str:
     return f"{invitation.username} has not yet accepted the invitation of {invitation.created_at:%Y-%m-%d}"
 
 
+_NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no invitation is open")
 PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
 
 
 def _without_any(obj: Collaborator, now: datetime) -> Invite:
     """Neither grant nor invitation: to be invited, unless the user has just said no."""
-    if obj.status.invitation_id is None or _asked_anew(obj):
+    if obj.status.invitation_id is None or (_asked_anew(obj) and not taken_over(obj)):
         return Invite(0)
     invited_at = obj.status.invited_at
     if invited_at is not None and now - invited_at < CLAIM_WINDOW:
@@ -177,6 +184,7 @@ def _without_any(obj: Collaborator, now: datetime) -> Invite:
         "InvitationDeclined",
         f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
         "code.kedge.faros.sh/reconcile-requested-at to a new value",
+        conditions=(_NOT_PENDING,),
     )
 
 

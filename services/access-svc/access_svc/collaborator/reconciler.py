@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from access_svc.claiming import claiming
 from access_svc.cleanup import clean_up
 from access_svc.collaborator import decide
 from access_svc.target import (
@@ -16,13 +17,11 @@ from access_svc.target import (
     require_repository,
     require_writable,
 )
-from access_svc.twins import require_eldest
+from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.claims import claim_for
 from codecommon.conditions import condition
-from codecommon.errors import Interruption, NotReady
+from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
 from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Pass
@@ -39,18 +38,23 @@ class CollaboratorReconciler:
         if run.object.deleting:
             await clean_up(run, self._sessions, partial(self._remove, run), "the access")
             return Released()
-        repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-        return await self._sessions.with_fresh_credential(
-            run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
-        )
+        try:
+            repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
+            return await self._sessions.with_fresh_credential(
+                run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
+            )
+        except Interruption as interruption:
+            interruption.status = {**decide.taking_over(run.object), **interruption.status}
+            raise
 
     async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
         target = await open_target(run, self._sessions, repository)
         user = run.object.spec.username.lower()
-        await require_eldest(run, lambda other: other.spec.username.lower() == user, "DuplicateCollaborator")
+        elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
+        if elder is not None:
+            raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
         grant, invitation, at = await _observe(target, run.object)
-        now = datetime.now(UTC)
-        decision = decide.decide(run.object, grant, invitation, now)
+        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC))
         match decision:
             case decide.Nothing() | decide.Withdraw():
                 return await self._end(run, target, decision)
@@ -62,7 +66,7 @@ class CollaboratorReconciler:
             case decide.Wait():
                 return await self._wait(run, target, decision)
             case decide.Invite():
-                return await self._invite(run, target, decision, at, now)
+                return await self._invite(run, target, decision, at)
 
     def _in_force(self, obj: Collaborator, target: Target, keep: decide.Keep) -> Ready:
         conditions = ()
@@ -95,28 +99,14 @@ class CollaboratorReconciler:
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
         )
 
-    async def _invite(
-        self, run: Pass[Collaborator], target: Target, invite: decide.Invite, at: datetime, now: datetime
-    ) -> Ready:
+    async def _invite(self, run: Pass[Collaborator], target: Target, invite: decide.Invite, at: datetime) -> Ready:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
-        await run.confirm_staying(now)
-        claim = claim_for(obj, at, bound=obj.status.origin is not None)
-        claimed_before = obj.metadata.annotations.get(CREATE_CLAIM) == claim
-        if claimed_before:
-            # Then no write guards what follows, and a live read must.
-            await run.confirm_wanted()
-        await run.hold({CREATE_CLAIM: claim})
-        if invite.instead_of is not None:
-            await host.cancel_invitation(target.repo_id, invite.instead_of.id)
-        try:
+        async with claiming(run, at, bound=obj.status.origin is not None):
+            if invite.instead_of is not None:
+                await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
-        except Interruption as refused:
-            # After a clear no, what somebody grants by hand must not count as ours.
-            if not claimed_before and refused.reason != "HostUnavailable":
-                await run.hold({CREATE_CLAIM: None})
-            raise
         if invitation is None:
             granted = decide.Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
             return self._in_force(run.object, target, granted)

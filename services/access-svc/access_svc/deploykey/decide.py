@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.access import DeployKey
@@ -14,7 +13,6 @@ from codecommon.conditions import condition
 from codecommon.githost.backend import HostKey
 
 CONDITIONS: Final = frozenset({"KeyReplacing", "SettingsDiffer"})
-_OVERLAP: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,10 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
     """``material``: what is to be registered. ``generated``: nobody but this object can have it."""
     same = next((k for k in keys if k.key == material), None)
     bound = next((k for k in keys if k.id == key.status.key_id), None)
-    spec = key.spec
-    like = same or bound
-    wanted = Wanted(
-        title=spec.title or (like.title if like is not None else key.name),
-        read_only=spec.read_only if spec.read_only is not None else (like.read_only if like is not None else True),
-    )
+    as_found = baseline_after(key) == key.metadata.generation
+    wanted = _wanted(key, same or bound)
+    if same is None and bound is not None and as_found and not generated:
+        return Plan(bound, wanted, origin_of(key, bound, generated=False), differing=("publicKey",))
     superseded = (
         bound if bound is not None and bound != same and origin_of(key, bound, generated=False) == "Created" else None
     )
@@ -73,9 +69,20 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
     differing = _differing(wanted, same)
     if not differing:
         return Plan(same, wanted, origin, superseded=superseded)
-    if baseline_after(key) == key.metadata.generation:
+    if as_found:
         return Plan(same, wanted, origin, superseded=superseded, differing=differing)
     return Plan(None, wanted, "Created", first=(same,), superseded=superseded)
+
+
+def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
+    """What spec names; what it leaves out stays as it is on the host, or was when the key was last seen there."""
+    title, read_only = key.spec.title, key.spec.read_only
+    if like is not None:
+        title = title or like.title
+        read_only = like.read_only if read_only is None else read_only
+    if read_only is None:
+        read_only = key.status.read_only
+    return Wanted(title or key.status.title or key.name, True if read_only is None else read_only)
 
 
 def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
@@ -89,29 +96,25 @@ def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
 
 
 def baseline_after(key: DeployKey) -> int | None:
-    """The generation whose settings count as found: the one at which an object of today's provider, which left an id and no
-    origin, is taken over."""
-    taken_over = key.status.key_id is not None and key.status.origin is None
-    return key.metadata.generation if taken_over else key.status.baseline_generation
+    """The generation whose settings count as found: the one at which an object of today's provider is taken over."""
+    return key.metadata.generation if taken_over(key) else key.status.baseline_generation
 
 
-def due(key: DeployKey, every: timedelta, now: datetime) -> bool:
-    """Whether a generated pair has reached the age at which it is replaced."""
-    return now - in_force_since(key) >= every
-
-
-def overlap(every: timedelta) -> timedelta:
-    """How long the key that a rotation replaced still works: a changed Secret reaches its consumers within a minute or two."""
-    return min(_OVERLAP, every / 4)
-
-
-def in_force_since(key: DeployKey) -> datetime:
-    return key.status.rotated_at or key.metadata.creation_timestamp
+def taken_over(key: DeployKey) -> bool:
+    """Whether today's provider left it: an id, and no record of who made the key."""
+    return key.status.key_id is not None and key.status.origin is None
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:
     """Status fields by wire name."""
-    return {"keyID": seen.id, "origin": origin, "host": host, "baselineGeneration": baseline_after(key)}
+    return {
+        "keyID": seen.id,
+        "title": seen.title,
+        "readOnly": seen.read_only,
+        "origin": origin,
+        "host": host,
+        "baselineGeneration": baseline_after(key),
+    }
 
 
 def _differing(wanted: Wanted, seen: HostKey) -> tuple[str, ...]:

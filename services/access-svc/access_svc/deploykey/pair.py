@@ -16,7 +16,7 @@ from access_svc.deploykey import material
 from access_svc.deploykey.material import Pair
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
-from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.kcp import Conflict, Forbidden, JsonObject, NotFound, Objects
 
 PRIVATE: Final = "ssh-privatekey"
@@ -70,6 +70,21 @@ class Pairs:
                     continue
         return StoredPair("", True, raw)
 
+    async def public(self, objects: Objects, key: DeployKey) -> str | None:
+        """The public half of the stored pair; None: there is no such pair, or the Secret's name is another's.
+
+        Raises ``Terminal`` (``SecretsClaimNotAccepted``).
+        """
+        if key.spec.public_key and key.status.secret_ref is None:
+            return None
+        try:
+            stored = await self.read(objects, key)
+        except Interruption as interruption:
+            if interruption.reason == "SecretNameTaken":
+                return None
+            raise
+        return stored.public if stored is not None else None
+
     async def store_next(self, objects: Objects, key: DeployKey, stored: StoredPair | None) -> StoredPair:
         """Make a pair and store it as the next one, before anything is told to the host."""
         made = material.generate()
@@ -121,7 +136,7 @@ class Pairs:
     async def _own_or_none(self, objects: Objects, key: DeployKey) -> JsonObject | None:
         try:
             return await self._own(objects, key)
-        except Terminal:
+        except Interruption:
             return None
 
     async def _own(self, objects: Objects, key: DeployKey) -> JsonObject | None:
@@ -137,7 +152,7 @@ class Pairs:
                 "the APIBinding, or set spec.publicKey",
             ) from None
         if raw["metadata"].get("deletionTimestamp"):
-            raise NotReady("SecretNameTaken", f"Secret {self._namespace}/{name} is still being deleted")
+            raise Retryable("SecretNameTaken", f"Secret {self._namespace}/{name} is still being deleted")
         owners: list[JsonObject] = raw["metadata"].get("ownerReferences") or []
         ours = any(owner.get("uid") == key.metadata.uid for owner in owners)
         if not ours and not (not owners and _recorded(key, name) and raw.get("type") == _TYPE):
@@ -154,7 +169,7 @@ class Pairs:
         except Conflict:
             raise Retryable("Conflict", "the Secret of the key pair was made by others a moment ago") from None
         except NotFound:
-            raise NotReady(
+            raise Retryable(
                 "CredentialUnavailable", f"the namespace {self._namespace} for credentials does not exist; create it"
             ) from None
 

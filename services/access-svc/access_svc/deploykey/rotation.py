@@ -1,0 +1,60 @@
+"""When a generated pair is replaced, and how long the one before it still works. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from codecommon import durations
+from codecommon.api.access import DeployKey
+from codecommon.errors import Terminal
+
+_SHORTEST: Final = timedelta(minutes=1)
+_OVERLAP: Final = timedelta(minutes=10)
+
+
+def rotation(key: DeployKey) -> timedelta | None:
+    """``spec.rotateEvery``; None: the key is not rotated, as one that a person gave never is.
+
+    Raises ``Terminal`` (``ValidationFailed``).
+    """
+    if key.spec.public_key or not key.spec.rotate_every:
+        return None
+    try:
+        every = durations.parse_duration(key.spec.rotate_every)
+    except ValueError:
+        raise Terminal("ValidationFailed", "spec.rotateEvery is not a duration such as 2160h") from None
+    if every < _SHORTEST:
+        raise Terminal("ValidationFailed", f"spec.rotateEvery is shorter than {_SHORTEST.seconds} seconds")
+    return every
+
+
+def due(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
+    """Whether the pair has reached the age at which it is replaced, and the one before it is out of the way."""
+    if every is None or key.status.origin is None or key.status.previous_key_id is not None:
+        return False
+    return now - in_force_since(key) >= every
+
+
+def overlap(every: timedelta) -> timedelta:
+    """How long the key that a rotation replaced still works: a changed Secret reaches its consumers within a minute or two."""
+    return min(_OVERLAP, every / 4)
+
+
+def overlapping(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
+    """Whether the key that the last rotation replaced is still to work."""
+    return every is not None and now - in_force_since(key) < overlap(every)
+
+
+def in_force_since(key: DeployKey) -> datetime:
+    return key.status.rotated_at or key.metadata.creation_timestamp
+
+
+def appointment(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
+    """The time until the next step of a rotation; ``status`` as this pass leaves it, by wire name."""
+    if every is None:
+        return None
+    wait = overlap(every) if status.get("previousKeyID") else every
+    since = datetime.fromisoformat(status["rotatedAt"])
+    return max(since + wait - now, timedelta(seconds=1))

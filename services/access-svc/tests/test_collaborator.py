@@ -1,0 +1,300 @@
+"""Collaborator: state in, one pass, state out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from codecommon.api.access import Collaborator
+from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
+from codecommon.controller import Controller
+from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.githost.backend import HostRepository
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Ready
+from codecommon.testing.builders import collaborator_object, made_repository
+from codecommon.testing.harness import World, conditions, message
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+def stored(world: World) -> JsonObject:
+    raw = world.kcp.stored("collaborators", "alice")
+    assert raw is not None
+    return raw
+
+
+def done(host: StubBackend) -> list[str]:
+    return [method for method, _ in host.writes]
+
+
+def moment(ago: timedelta) -> str:
+    return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ask_again(world: World, value: str) -> None:
+    world.kcp.edit("collaborators", "alice", {"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}})
+
+
+@pytest.fixture
+def team_site(world: World, host: StubBackend) -> HostRepository:
+    """``site`` in an organisation."""
+    seen = host.add_repository("acme", "site")
+    raw = made_repository(repo_id=seen.id)
+    raw["status"]["owner"] = "acme"
+    world.add(raw)
+    return seen
+
+
+async def test_a_stranger_is_invited_and_the_acceptance_is_noticed_without_a_change_of_spec(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    result = await world.settle(users, "alice")
+    assert isinstance(result, NotReady)
+    invitation = host.repositories[site.id].invited["alice"]
+    assert invitation.role == "push"
+    assert conditions(stored(world)) == {
+        "Ready": ("False", "InvitationPending"),
+        "Reconciling": ("True", "InvitationPending"),
+        "InvitationPending": ("True", "AwaitingAcceptance"),
+    }
+    assert stored(world)["status"]["invitationID"] == invitation.id
+
+    host.writes.clear()
+    await world.settle(users, "alice")
+    host.accept(site.id, "alice")
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert "invitationID" not in stored(world)["status"]
+    assert stored(world)["status"]["origin"] == "Created"
+    assert host.writes == []
+
+
+async def test_a_member_of_the_organisation_has_access_at_once(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = {"alice"}
+    host.custom_roles.add("releaser")
+    world.add(collaborator_object(permission="releaser"))
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert host.repositories[team_site.id].granted == {"alice": "releaser"}
+    host.writes.clear()
+    await world.settle(users, "alice")
+    assert host.writes == []
+
+
+async def test_a_changed_permission_and_drift_are_repaired(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = {"alice"}
+    world.add(collaborator_object(permission="triage"))
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "maintain"}})
+    await world.settle(users, "alice")
+    granted = host.repositories[team_site.id].granted
+    assert granted == {"alice": "maintain"}
+    granted["alice"] = "pull"
+    await world.settle(users, "alice")
+    assert granted == {"alice": "maintain"}
+    granted.clear()
+    await world.settle(users, "alice")
+    assert granted == {"alice": "maintain"}
+
+
+async def test_the_role_of_an_open_invitation_follows_spec(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object(permission="pull"))
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
+    await world.settle(users, "alice")
+    assert host.repositories[site.id].invited["alice"].role == "admin"
+    assert done(host) == ["set_collaborator", "update_invitation"]
+
+
+@pytest.mark.parametrize("permission", ["triage", "maintain", "releaser"])
+async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_the_call(
+    world: World, users: Controller[Collaborator], host: StubBackend, permission: str
+) -> None:
+    world.add(collaborator_object(permission=permission))
+    host.raise_next("set_collaborator", AssertionError("the host was called"))
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "PermissionUnsupported"
+
+
+async def test_the_owner_of_a_repository_is_no_collaborator(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    world.add(collaborator_object(username="Octocat"))
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "PermissionUnsupported"
+    assert host.writes == []
+
+
+async def test_an_expired_invitation_is_sent_anew_three_times_at_most(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    for sent in range(1, 4):
+        assert isinstance(await world.settle(users, "alice"), NotReady)
+        assert stored(world)["status"]["invitations"] == sent
+        host.expire(site.id, "alice")
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvitationExpired"
+    assert conditions(stored(world))["InvitationPending"] == ("False", "NotAccepted")
+    assert done(host).count("set_collaborator") == 3
+    assert isinstance(await world.settle(users, "alice"), Terminal)
+
+    ask_again(world, "now")
+    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert stored(world)["status"]["invitations"] == 1
+    assert conditions(stored(world))["InvitationPending"] == ("True", "AwaitingAcceptance")
+
+
+async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
+    host.decline(site.id, "alice")
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvitationDeclined"
+    assert done(host) == ["set_collaborator"]
+
+    ask_again(world, "now")
+    await world.settle(users, "alice")
+    assert "alice" in host.repositories[site.id].invited
+
+
+async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    host.decline(site.id, "alice")
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Retryable)
+    assert result.reason == "HostNotYetVisible"
+
+
+async def test_access_ends_by_itself(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.invites = False
+    until = (datetime.now(UTC) + timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    world.add(collaborator_object(expiresAt=until))
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Ready)
+    assert result.again is not None
+    assert timedelta(minutes=29) < result.again <= timedelta(minutes=30)
+
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    await world.settle(users, "alice")
+    assert host.repositories[site.id].granted == {}
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
+    host.writes.clear()
+    await world.settle(users, "alice")
+    assert host.writes == []
+
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": until}})
+    await world.settle(users, "alice")
+    assert host.repositories[site.id].granted == {"alice": "push"}
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_an_open_invitation_is_withdrawn_when_access_ends(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    await world.settle(users, "alice")
+    assert host.repositories[site.id].invited == {}
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
+
+
+async def test_access_given_by_hand_before_is_adopted(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.repositories[site.id].granted["alice"] = "push"
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    assert stored(world)["status"]["origin"] == "Adopted"
+    assert host.writes == []
+
+
+async def test_access_through_a_team_is_not_reported_as_ours(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    """The host shows the widest role that a user has, so one set narrower is answered and changes nothing."""
+
+    async def shows_admin(repo_id: str, username: str, role: str) -> None:
+        host.writes.append(("set_collaborator", (repo_id, username, role)))
+
+    host.repositories[team_site.id].granted["alice"] = "admin"
+    host.set_collaborator = shows_admin  # type: ignore[method-assign]
+    world.add(collaborator_object(permission="pull"))
+    for _ in range(2):
+        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert conditions(stored(world))["WiderAccess"] == ("True", "NotOurs")
+        assert "admin" in message(stored(world), "WiderAccess")
+    assert done(host) == ["set_collaborator"], "it is tried once for each spec"
+
+
+async def test_a_grant_whose_answer_was_lost_is_ours(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.invites = False
+    world.add(collaborator_object())
+
+    def die() -> None:
+        raise Killed
+
+    world.kcp.once(lambda r: r.subresource == "status", die)
+    with pytest.raises(Killed):
+        await world.settle(users, "alice")
+    await world.settle(users, "alice")
+    assert stored(world)["status"]["origin"] == "Created"
+    assert done(host) == ["set_collaborator"]
+
+
+@pytest.mark.parametrize("reason", ["UserNotFound", "InvitationRefused", "MissingPermission"])
+async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
+    world: World, users: Controller[Collaborator], host: StubBackend, reason: str
+) -> None:
+    world.add(collaborator_object())
+    host.raise_next("set_collaborator", Terminal(reason, "no"))
+    await world.settle(users, "alice")
+    assert conditions(stored(world))["Stalled"] == ("True", reason)
+    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+
+
+async def test_the_daily_number_of_invitations_of_a_repository_is_waited_for(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    world.add(collaborator_object())
+    host.raise_next("set_collaborator", Retryable("InvitationLimit", "50 a day"))
+    await world.settle(users, "alice")
+    assert conditions(stored(world))["Reconciling"] == ("True", "InvitationLimit")
+
+
+async def test_two_objects_for_one_user_the_older_has_it(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    elder: dict[str, Any] = {"creationTimestamp": "2025-01-01T00:00:00Z"}
+    world.add(collaborator_object("elder", metadata=elder, username="Alice"), collaborator_object())
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "DuplicateCollaborator"
+    assert host.writes == []

@@ -1,0 +1,278 @@
+"""DeployKey and Collaborator: what a deletion does on the host, and what it takes for the finalizer to leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from access_svc.deploykey import material
+from codecommon.api.access import Collaborator, DeployKey
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.controller import Controller
+from codecommon.errors import NotReady, Retryable
+from codecommon.githost.backend import HostRepository
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Released
+from codecommon.testing.builders import DELETED, collaborator_object, deploy_key_object
+from codecommon.testing.harness import NAMESPACE, World, message
+
+GIVEN = material.generate().public
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+def pair(world: World) -> JsonObject | None:
+    return world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+
+
+def gone(world: World, resource: str, name: str) -> bool:
+    return world.kcp.stored(resource, name) is None
+
+
+def a_host_call_fails_the_test(host: StubBackend) -> None:
+    for method in ("list_deploy_keys", "delete_deploy_key", "list_collaborators", "list_invitations"):
+        host.raise_next(method, AssertionError("the host was called"))
+
+
+async def delete_key(world: World, keys: Controller[DeployKey]) -> Any:
+    world.kcp.remove("deploykeys", "key")
+    return await world.settle(keys, "key")
+
+
+async def delete_user(world: World, users: Controller[Collaborator]) -> Any:
+    world.kcp.remove("collaborators", "alice")
+    return await world.settle(users, "alice")
+
+
+@pytest.fixture
+async def made(world: World, keys: Controller[DeployKey]) -> None:
+    """A generated key that is in force."""
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+
+
+async def test_the_key_and_the_secret_go_with_the_object(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
+) -> None:
+    assert isinstance(await delete_key(world, keys), Released)
+    assert host.repositories[site.id].keys == {}
+    assert pair(world) is None
+    assert gone(world, "deploykeys", "key")
+
+
+async def test_a_key_that_a_rotation_replaced_goes_too(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": "2026-01-01T00:00:00Z"}})
+    await world.settle(keys, "key")
+    assert len(host.repositories[site.id].keys) == 2
+    await delete_key(world, keys)
+    assert host.repositories[site.id].keys == {}
+
+
+async def test_orphan_leaves_the_key_and_the_pair_that_opens_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
+) -> None:
+    world.kcp.edit("deploykeys", "key", {"spec": {"deletionPolicy": "Orphan"}})
+    a_host_call_fails_the_test(host)
+    assert isinstance(await delete_key(world, keys), Released)
+    assert len(host.repositories[site.id].keys) == 1
+    secret = pair(world)
+    assert secret is not None
+    assert not secret["metadata"]["ownerReferences"]
+
+
+async def test_an_adopted_key_stays_unless_delete_is_asked_for(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    host.add_key(site.id, "key", GIVEN)
+    for policy, left in ((None, 1), ("Delete", 0)):
+        world.add(deploy_key_object(publicKey=GIVEN, deletionPolicy=policy))
+        await world.settle(keys, "key")
+        assert isinstance(await delete_key(world, keys), Released)
+        assert len(host.repositories[site.id].keys) == left
+
+
+async def test_a_key_whose_registration_was_not_recorded_is_found_and_removed(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    def die() -> None:
+        raise Killed
+
+    for spec in ({}, {"publicKey": GIVEN}):
+        world.add(deploy_key_object(**spec))
+        world.kcp.once(lambda r: (r.resource == "secrets" and r.method == "PATCH") or r.subresource == "status", die)
+        with pytest.raises(Killed):
+            await world.settle(keys, "key")
+        assert len(host.repositories[site.id].keys) == 1
+        await delete_key(world, keys)
+        assert host.repositories[site.id].keys == {}
+        assert pair(world) is None
+
+
+async def test_a_secret_of_that_name_that_is_anothers_is_left_alone(
+    world: World, keys: Controller[DeployKey], made: None
+) -> None:
+    world.kcp.edit(
+        "secrets", "deploykey-key", {"metadata": {"ownerReferences": [{"uid": "another"}]}}, namespace=NAMESPACE
+    )
+    assert isinstance(await delete_key(world, keys), Released)
+    assert pair(world) is not None
+
+
+async def test_the_object_stays_while_the_host_fails(
+    world: World, keys: Controller[DeployKey], host: StubBackend, made: None
+) -> None:
+    host.raise_next("delete_deploy_key", Retryable("HostUnavailable", "502"))
+    assert isinstance(await delete_key(world, keys), Retryable)
+    assert not gone(world, "deploykeys", "key")
+    assert pair(world) is not None
+    await world.settle(keys, "key")
+    assert gone(world, "deploykeys", "key")
+
+
+async def test_without_the_credential_the_object_stays_and_says_how_to_let_go(
+    world: World, keys: Controller[DeployKey], made: None
+) -> None:
+    world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
+    result = await delete_key(world, keys)
+    assert isinstance(result, NotReady)
+    assert result.reason == "CredentialUnavailable"
+    raw = world.kcp.stored("deploykeys", "key")
+    assert raw is not None
+    assert "deletionPolicy" in message(raw)
+
+
+async def test_an_object_that_never_came_as_far_as_the_host_goes_without_a_credential(
+    world: World, keys: Controller[DeployKey], users: Controller[Collaborator], host: StubBackend
+) -> None:
+    host.raise_next("create_deploy_key", Retryable("HostUnavailable", "refused"))
+    world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
+    world.add(deploy_key_object(metadata={"finalizers": ["deploykeys.code.kedge.faros.sh/finalizer"]}))
+    await world.settle(keys, "key")
+    assert isinstance(await delete_key(world, keys), Released)
+
+
+@pytest.mark.parametrize("how", ["gone", "goes with it"])
+async def test_a_child_of_a_repository_that_is_gone_or_goes_with_it_is_released_without_a_call(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    made: None,
+    how: str,
+) -> None:
+    host.invites = False
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    if how == "gone":
+        world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
+    world.kcp.remove("repositories", "site")
+    world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
+    a_host_call_fails_the_test(host)
+
+    assert isinstance(await delete_key(world, keys), Released)
+    assert isinstance(await delete_user(world, users), Released)
+    assert pair(world) is None
+
+
+async def test_a_child_of_a_repository_that_the_host_keeps_is_cleaned_up(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
+) -> None:
+    world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}})
+    world.kcp.remove("repositories", "site")
+    await delete_key(world, keys)
+    assert host.repositories[site.id].keys == {}
+
+
+# ---- leaving
+
+
+async def test_a_workspace_that_leaves_keeps_everything_on_the_host(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    made: None,
+) -> None:
+    host.invites = False
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("apibindings", "code", {"metadata": {"finalizers": ["apis.kcp.io/apibinding-finalizer"]}})
+    world.kcp.remove("apibindings", "code")
+    assert isinstance(await delete_key(world, keys), Released)
+    assert isinstance(await delete_user(world, users), Released)
+    assert len(host.repositories[site.id].keys) == 1
+    assert host.repositories[site.id].granted == {"alice": "push"}
+    assert pair(world) is not None
+
+
+async def test_a_workspace_that_leaves_removes_what_says_delete_if_it_still_can(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
+) -> None:
+    binding = world.kcp.stored("apibindings", "code")
+    assert binding is not None
+    binding["metadata"] |= {"deletionTimestamp": DELETED, "finalizers": ["x"]}
+    world.kcp.add(binding)
+    for credential, left in ((False, 1), (True, 0)):
+        world.kcp.add(deploy_key_object("other", publicKey=GIVEN, deletionPolicy="Delete"))
+        await world.settle(keys, "other")
+        kept = world.kcp.stored("secrets", "credential", namespace=NAMESPACE)
+        assert kept is not None
+        if not credential:
+            world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
+        world.kcp.remove("deploykeys", "other")
+        assert isinstance(await world.settle(keys, "other"), Released)
+        given = [key for key in host.repositories[site.id].keys.values() if key.key == GIVEN]
+        assert len(given) == left
+        world.kcp.add(kept)
+
+
+# ---- collaborators
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_a_pending_invitation_is_withdrawn_and_an_accepted_grant_revoked(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, accepted: bool
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    if accepted:
+        host.accept(site.id, "alice")
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].invited == {}
+    assert host.repositories[site.id].granted == {}
+
+
+async def test_access_given_by_hand_stays(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.repositories[site.id].granted["alice"] = "push"
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    await delete_user(world, users)
+    assert host.repositories[site.id].granted == {"alice": "push"}
+
+
+async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    def die() -> None:
+        raise Killed
+
+    world.add(collaborator_object())
+    world.kcp.once(lambda r: r.subresource == "status", die)
+    with pytest.raises(Killed):
+        await world.settle(users, "alice")
+    raw = world.kcp.stored("collaborators", "alice")
+    assert raw is not None
+    assert CREATE_CLAIM in raw["metadata"]["annotations"]
+    await delete_user(world, users)
+    assert host.repositories[site.id].invited == {}

@@ -1,0 +1,477 @@
+"""DeployKey: state in, one pass, state out. The workspace and the host are in memory, everything between is real."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+
+from access_svc.deploykey import material
+from access_svc.deploykey.pair import secret_name
+from codecommon.api.access import DeployKey
+from codecommon.api.kinds import CREATE_CLAIM, DEPLOY_KEYS
+from codecommon.api.meta import Workspace
+from codecommon.controller import Controller
+from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.githost.backend import HostKey, HostRepository
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Ready
+from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
+from codecommon.testing.harness import NAMESPACE, World, conditions
+
+GIVEN = material.generate().public
+OTHER = material.generate().public
+HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
+
+
+class Killed(BaseException):
+    """The process dies here: nothing that handles errors sees it."""
+
+
+def stored(world: World) -> JsonObject:
+    raw = world.kcp.stored("deploykeys", "key")
+    assert raw is not None
+    return raw
+
+
+def pair(world: World) -> JsonObject | None:
+    return world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+
+
+def entry(world: World, name: str) -> str:
+    secret = pair(world)
+    assert secret is not None
+    return base64.b64decode(secret["data"].get(name, "")).decode()
+
+
+def on_host(host: StubBackend, site: HostRepository) -> list[HostKey]:
+    return list(host.repositories[site.id].keys.values())
+
+
+def done(host: StubBackend) -> list[str]:
+    return [method for method, _ in host.writes]
+
+
+def rotated(ago: timedelta) -> str:
+    return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# ---- a generated pair
+
+
+async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_only_after(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    seen: list[tuple[list[str], str]] = []
+    world.kcp.before.append(
+        lambda r: seen.append((done(host), r.method)) if r.writes and r.resource == "secrets" else None
+    )
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert seen == [([], "POST"), (["create_deploy_key"], "PATCH")]
+    secret = pair(world)
+    assert secret is not None
+    assert secret["type"] == "kubernetes.io/ssh-auth"
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == stored(world)["metadata"]["uid"]
+    assert set(secret["data"]) == {"ssh-privatekey", "ssh-publickey"}
+    private = load_ssh_private_key(entry(world, "ssh-privatekey").encode(), None)
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    (key,) = on_host(host, site)
+    assert (key.title, key.read_only) == ("key", True)
+    assert public.decode() == key.key
+    assert entry(world, "ssh-publickey").startswith(key.key)
+    status = stored(world)["status"]
+    assert status["secretRef"] == {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    assert (status["keyID"], status["origin"], status["host"]) == (key.id, "Created", "git.example")
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_until_the_key_is_registered_consumers_find_an_empty_private_key(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object())
+    host.raise_next("create_deploy_key", Terminal("DeployKeysDisabled", "deploy keys are disabled"))
+
+    await world.settle(keys, "key")
+
+    assert entry(world, "ssh-privatekey") == ""
+    assert "secretRef" not in stored(world)["status"]
+    assert conditions(stored(world))["Stalled"] == ("True", "DeployKeysDisabled")
+    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+
+
+async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    host.raise_next("create_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+    waiting = entry(world, "next-ssh-publickey")
+
+    await world.settle(keys, "key")
+
+    (key,) = on_host(host, site)
+    assert waiting.startswith(key.key)
+    assert entry(world, "ssh-publickey") == waiting
+
+
+async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+
+    def die() -> None:
+        raise Killed
+
+    world.kcp.once(lambda r: r.resource == "secrets" and r.method == "PATCH", die)
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+
+    await world.settle(keys, "key")
+
+    (key,) = on_host(host, site)
+    assert stored(world)["status"]["keyID"] == key.id
+    assert stored(world)["status"]["origin"] == "Created"
+    assert entry(world, "ssh-publickey").startswith(key.key)
+
+
+async def test_a_settled_object_costs_no_write(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.requests.clear()
+    host.writes.clear()
+
+    await world.settle(keys, "key")
+
+    assert [r for r in world.kcp.requests if r.writes] == []
+    assert host.writes == []
+
+
+@pytest.mark.parametrize("type_", ["Opaque", "kubernetes.io/ssh-auth"])
+async def test_a_secret_of_that_name_that_is_not_ours_is_left_alone(
+    world: World, keys: Controller[DeployKey], host: StubBackend, type_: str
+) -> None:
+    foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": type_}
+    world.add(foreign, deploy_key_object())
+
+    result = await world.settle(keys, "key")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "SecretNameTaken"
+    assert host.writes == []
+    assert entry(world, "ssh-privatekey") == "theirs"
+
+
+def test_a_name_that_would_be_too_long_ends_in_a_hash() -> None:
+    def name_of(name: str) -> str:
+        raw = deploy_key_object(name)
+        raw["metadata"] |= {"uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return secret_name(DeployKey.parse(raw, Workspace(ENDPOINT, "c1")))
+
+    assert name_of("a" * 243) == "deploykey-" + "a" * 243
+    long, other = name_of("a" * 252 + "b"), name_of("a" * 252 + "c")
+    assert len(long) == len(other) == 253
+    assert long != other
+
+
+async def test_a_secret_that_somebody_deleted_is_replaced_by_a_new_pair_and_the_lost_key_removed(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    (lost,) = on_host(host, site)
+    world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
+
+    await world.settle(keys, "key")
+
+    (key,) = on_host(host, site)
+    assert key.id != lost.id
+    assert entry(world, "ssh-publickey").startswith(key.key)
+    assert done(host)[-2:] == ["create_deploy_key", "delete_deploy_key"]
+
+
+async def test_without_the_claim_on_secrets_the_object_says_so(world: World, keys: Controller[DeployKey]) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.refused.add("secrets")
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "SecretsClaimNotAccepted"
+
+
+# ---- a key that a person gave
+
+
+async def test_a_given_key_is_registered_and_no_secret_is_made(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN + " me@laptop", title="laptop", readOnly=False))
+    await world.settle(keys, "key")
+    (key,) = on_host(host, site)
+    assert (key.key, key.title, key.read_only) == (GIVEN, "laptop", False)
+    assert pair(world) is None
+
+
+async def test_new_material_goes_in_before_the_old_goes_out(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    host.writes.clear()
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+
+    await world.settle(keys, "key")
+
+    assert done(host) == ["create_deploy_key", "delete_deploy_key"]
+    (key,) = on_host(host, site)
+    assert key.key == OTHER
+    assert stored(world)["status"]["keyID"] == key.id
+    assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_an_old_key_whose_removal_fails_is_not_forgotten(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.raise_next("delete_deploy_key", Retryable("HostUnavailable", "502"))
+
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert len(on_host(host, site)) == 2
+
+    await world.settle(keys, "key")
+    assert [key.key for key in on_host(host, site)] == [OTHER]
+    assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_a_new_title_or_access_is_delete_then_create(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN, title="one"))
+    await world.settle(keys, "key")
+    for spec, seen in (({"title": "two"}, ("two", True)), ({"readOnly": False}, ("two", False))):
+        host.writes.clear()
+        world.kcp.edit("deploykeys", "key", {"spec": spec})
+        await world.settle(keys, "key")
+        assert done(host) == ["delete_deploy_key", "create_deploy_key"]
+        (key,) = on_host(host, site)
+        assert (key.title, key.read_only) == seen
+
+
+async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanwhile(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN, readOnly=False))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": None}})
+    for _ in range(2):
+        host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
+        assert isinstance(await world.settle(keys, "key"), Retryable)
+        assert conditions(stored(world))["KeyReplacing"] == ("True", "Recreating")
+        assert on_host(host, site) == []
+
+    await world.settle(keys, "key")
+
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    (key,) = on_host(host, site)
+    assert (key.title, key.read_only) == ("new", False), "what spec leaves out is as it was before"
+
+
+async def test_a_key_removed_on_the_host_comes_back_as_it_was(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    for spec in ({}, {"publicKey": GIVEN}):
+        world.kcp.add(deploy_key_object(**spec))
+        await world.settle(keys, "key")
+        (before,) = on_host(host, site)
+        del host.repositories[site.id].keys[before.id]
+        await world.settle(keys, "key")
+        (after,) = on_host(host, site)
+        assert (after.key, after.title, after.read_only) == (before.key, before.title, before.read_only)
+        del host.repositories[site.id].keys[after.id]
+
+
+async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_not(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    claim = {"annotations": {CREATE_CLAIM: rotated(timedelta(seconds=5))}}
+    for metadata, origin in ((HELD | claim, "Created"), ({}, "Adopted")):
+        host.repositories[site.id].keys.clear()
+        host.add_key(site.id, "key", GIVEN)
+        world.kcp.add(deploy_key_object(metadata=metadata, publicKey=GIVEN))
+        await world.settle(keys, "key")
+        assert stored(world)["status"]["origin"] == origin
+    assert host.writes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc", "private key"),
+        ("ssh-ed25519 AAAA!", "not base64"),
+        ("ssh-ed25519 AAAAC3NzaC1yc2E=", "cut"),
+        ("ssh-dss AAAA", "algorithms"),
+        (f"{GIVEN}\n{OTHER}", "one line"),
+    ],
+)
+async def test_what_is_no_public_key_is_refused_before_any_call(
+    world: World, keys: Controller[DeployKey], host: StubBackend, text: str, says: str
+) -> None:
+    world.add(deploy_key_object(publicKey=text))
+    host.raise_next("list_deploy_keys", AssertionError("the host was called"))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvalidPublicKey"
+    assert says in result.message
+    assert "AAAA" not in result.message
+
+
+@pytest.mark.parametrize("reason", ["KeyInUse", "DeployKeysDisabled", "MissingPermission", "InvalidPublicKey"])
+async def test_a_refusal_of_the_host_stalls_with_its_reason(
+    world: World, keys: Controller[DeployKey], host: StubBackend, reason: str
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    host.raise_next("create_deploy_key", Terminal(reason, "no"))
+    await world.settle(keys, "key")
+    assert conditions(stored(world))["Stalled"] == ("True", reason)
+
+
+async def test_two_objects_for_one_key_the_older_has_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object("elder", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, publicKey=GIVEN))
+    world.add(deploy_key_object(publicKey=GIVEN + " other comment"))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "DuplicateDeployKey"
+    assert host.writes == []
+
+
+async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
+    await world.settle(keys, "key")
+    assert [key.key for key in on_host(host, site)] == [GIVEN]
+    assert pair(world) is None
+    assert "secretRef" not in stored(world)["status"]
+
+
+# ---- waiting
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.kcp.edit("repositories", "site", {"status": {"repoID": None}}), "RepositoryNotReady"),
+        (lambda w: w.kcp.remove("repositories", "site"), "RepositoryNotReady"),
+        (lambda w: w.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}}), ""),
+        (lambda w: w.kcp.edit("connections", "main", {"spec": {"owner": "x"}}), "ConnectionNotReady"),
+        (lambda w: w.host.repositories.clear(), "RepositoryNotReady"),
+    ],
+)
+async def test_it_waits_for_its_repository_and_connection(
+    world: World, keys: Controller[DeployKey], change: Callable[[World], Any], reason: str
+) -> None:
+    world.add(deploy_key_object())
+    change(world)
+    result = await world.settle(keys, "key")
+    if reason:
+        assert isinstance(result, NotReady)
+        assert result.reason == reason
+    else:
+        assert isinstance(result, Ready)
+
+
+async def test_a_repository_on_another_host_now_is_not_touched(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(status={"host": "elsewhere.example", "origin": "Created", "keyID": "1"}))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "IdentityConflict"
+
+
+async def test_an_archived_repository_gets_no_key(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
+    archived = condition("Archived", "True", "ArchivedOnHost")
+    world.kcp.edit("repositories", "site", {"status": {"conditions": [archived]}})
+    world.add(deploy_key_object(publicKey=GIVEN))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "RepositoryArchived"
+    assert host.writes == []
+
+
+# ---- rotation
+
+
+async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_while_longer(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Ready)
+    assert result.again is not None
+    assert timedelta(minutes=59) < result.again <= timedelta(hours=1)
+    (first,) = on_host(host, site)
+
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Ready)
+    assert result.again is not None
+    assert result.again <= timedelta(minutes=10)
+    assert [key.id for key in on_host(host, site)] == [first.id, stored(world)["status"]["keyID"]]
+    assert stored(world)["status"]["previousKeyID"] == first.id
+    assert entry(world, "ssh-publickey").startswith(on_host(host, site)[1].key)
+
+    await world.settle(keys, "key")
+    assert len(on_host(host, site)) == 2, "the overlap is not over"
+
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=11))}})
+    await world.settle(keys, "key")
+    assert [key.id for key in on_host(host, site)] == [stored(world)["status"]["keyID"]]
+    assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    works = entry(world, "ssh-privatekey")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
+
+    await world.settle(keys, "key")
+    assert entry(world, "ssh-privatekey") == works
+
+    await world.settle(keys, "key")
+    assert entry(world, "ssh-privatekey") != works
+
+
+@pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])
+async def test_an_interval_that_cannot_be_is_refused(world: World, keys: Controller[DeployKey], every: str) -> None:
+    world.add(deploy_key_object(rotateEvery=every))
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert "rotateEvery" in result.message
+
+
+async def test_a_repository_object_made_by_hand_is_enough(
+    world: World, keys: Controller[DeployKey], site: HostRepository
+) -> None:
+    world.add(made_repository("other", repo_id=site.id), deploy_key_object(repositoryRef="other"))
+    assert isinstance(await world.settle(keys, "key"), Ready)

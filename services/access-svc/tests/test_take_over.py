@@ -1,0 +1,139 @@
+"""Objects as today's provider leaves them: finalizer, id and Ready, no record of who made what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from access_svc.deploykey import material
+from codecommon.api.access import Collaborator, DeployKey
+from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
+from codecommon.controller import Controller
+from codecommon.errors import Terminal
+from codecommon.githost.backend import HostRepository
+from codecommon.githost.stub import StubBackend
+from codecommon.kcp import JsonObject
+from codecommon.outcome import Ready
+from codecommon.testing.builders import collaborator_object, condition, deploy_key_object, secret_object
+from codecommon.testing.harness import NAMESPACE, World, conditions, message
+
+GIVEN = material.generate().public
+READY = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Reconciled")]}
+KEY_HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
+USER_HELD = {"finalizers": [COLLABORATORS.finalizer]}
+
+
+def stored(world: World, resource: str, name: str) -> JsonObject:
+    raw = world.kcp.stored(resource, name)
+    assert raw is not None
+    return raw
+
+
+def secret_of_today() -> tuple[JsonObject, str]:
+    pair = material.generate()
+    data = {"ssh-privatekey": pair.private.reveal(), "ssh-publickey": pair.public + " kedge\n"}
+    return secret_object("deploykey-key", **data) | {"type": "kubernetes.io/ssh-auth"}, pair.public
+
+
+async def test_a_generated_key_is_taken_over_with_its_secret(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    key = host.add_key(site.id, "made by the other", public, read_only=False)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": reference}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, title="edited", readOnly=True))
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert host.writes == []
+    taken = stored(world, "deploykeys", "key")
+    assert taken["metadata"]["finalizers"] == KEY_HELD["finalizers"]
+    assert (taken["status"]["keyID"], taken["status"]["origin"]) == (key.id, "Created")
+    assert "title, readOnly" in message(taken, "SettingsDiffer")
+    kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+    assert kept is not None
+    assert kept["data"] == secret["data"]
+    assert kept["metadata"]["ownerReferences"][0]["uid"] == taken["metadata"]["uid"]
+
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "again"}})
+    await world.settle(keys, "key")
+    (now,) = host.repositories[site.id].keys.values()
+    assert (now.title, now.read_only, now.key) == ("again", True, public)
+    assert conditions(stored(world, "deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_a_given_key_edited_and_never_sent_is_left_as_found(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    key = host.add_key(site.id, "key", material.generate().public)
+    world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN))
+    await world.settle(keys, "key")
+    await world.settle(keys, "key")
+    assert host.writes == []
+    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "edited"}})
+    await world.settle(keys, "key")
+    (now,) = host.repositories[site.id].keys.values()
+    assert (now.key, now.title) == (GIVEN, "edited")
+
+
+@pytest.mark.parametrize("first_pass", ["as it is", "while the Connection is not ready"])
+async def test_a_grant_with_an_edit_never_sent_is_taken_over(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, first_pass: str
+) -> None:
+    host.repositories[site.id].granted["alice"] = "pull"
+    world.add(collaborator_object(metadata=USER_HELD, status=READY, permission="admin"))
+    if first_pass != "as it is":
+        validated = stored(world, "connections", "main")["status"]["conditions"]
+        world.kcp.edit("connections", "main", {"status": {"conditions": []}})
+        await world.settle(users, "alice")
+        world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
+
+    await world.settle(users, "alice")
+    await world.settle(users, "alice")
+
+    assert host.writes == []
+    taken = stored(world, "collaborators", "alice")
+    assert taken["status"]["origin"] == "Created"
+    assert taken["metadata"]["finalizers"] == USER_HELD["finalizers"]
+    assert "pull" in message(taken, "SettingsDiffer")
+
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "push"}})
+    await world.settle(users, "alice")
+    assert host.repositories[site.id].granted == {"alice": "push"}
+
+
+async def test_an_open_invitation_is_taken_over(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    invitation = await host.set_collaborator(site.id, "alice", "pull")
+    assert invitation is not None
+    host.writes.clear()
+    status = {**READY, "invitationID": invitation.id}
+    world.add(collaborator_object(metadata=USER_HELD, status=status, permission="admin"))
+
+    await world.settle(users, "alice")
+    await world.settle(users, "alice")
+
+    assert host.writes == []
+    taken = stored(world, "collaborators", "alice")
+    assert taken["status"]["origin"] == "Created"
+    assert conditions(taken)["InvitationPending"] == ("True", "AwaitingAcceptance")
+    host.accept(site.id, "alice")
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert host.writes == []
+
+
+async def test_an_invitation_that_is_gone_by_then_is_not_sent_again(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    status = {**READY, "observedGeneration": 0, "invitationID": "77"}
+    world.add(collaborator_object(metadata=USER_HELD, status=status))
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvitationDeclined"
+    assert host.writes == []

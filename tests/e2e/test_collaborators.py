@@ -1,0 +1,142 @@
+"""Collaborators: invited, accepted, expired, changed, ended, withdrawn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from devstack.errors import ApiError
+from devstack.processes import Process
+from devstack.resources import condition, is_gone, is_ready
+from devstack.scenario import Account, Scenario, collaborator, has, repository, unique
+from devstack.tenant import Tenant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+PENDING = has("InvitationPending", "True", "AwaitingAcceptance")
+
+
+async def _site(scenario: Scenario, tenant: Tenant) -> tuple[Account, str]:
+    """A ready Repository ``site`` of a user, and somebody to share it with."""
+    account = await scenario.account()
+    guest = unique("guest")
+    await scenario.control.create_user(guest)
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    return account, guest
+
+
+async def _team_site(scenario: Scenario, tenant: Tenant) -> tuple[str, str]:
+    """A ready Repository ``site`` of an organisation, and one of its members."""
+    account = await scenario.account()
+    org, member = unique("org"), unique("member")
+    await scenario.control.create_user(member)
+    await scenario.control.create_org(
+        org, members={account.login: "admin", member: "member"}, custom_roles={"releaser": "write"}
+    )
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme", owner=org))
+    await tenant.wait_for("repositories", "site", is_ready)
+    return org, member
+
+
+async def test_an_invitation_is_pending_until_the_user_accepts_which_is_noticed_without_a_change(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest, permission="pull"))
+    pending = await tenant.wait_for("collaborators", "guest", PENDING)
+    (invitation,) = await scenario.control.invitations(account.login, "site")
+    assert pending["status"]["invitationID"] == str(invitation.id)
+
+    await scenario.control.accept_invitation(account.login, "site", guest)
+    ready = await tenant.wait_for("collaborators", "guest", is_ready, 40)
+    assert condition(ready, "InvitationPending") is None
+    assert "invitationID" not in ready["status"]
+    assert await scenario.control.grants(account.login, "site") == {guest: "read"}
+
+    await tenant.delete("collaborators", "guest")
+    await tenant.wait_for("collaborators", "guest", is_gone)
+    assert await scenario.control.grants(account.login, "site") == {}
+
+
+async def test_deleting_withdraws_a_pending_invitation(services: Process, scenario: Scenario, tenant: Tenant) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    await tenant.wait_for("collaborators", "guest", PENDING)
+    await tenant.delete("collaborators", "guest")
+    await tenant.wait_for("collaborators", "guest", is_gone)
+    assert await scenario.control.invitations(account.login, "site") == []
+
+
+async def test_an_expired_invitation_is_sent_anew_a_bounded_number_of_times(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    for sent in (1, 2, 3):
+        await tenant.wait_for("collaborators", "guest", lambda c, sent=sent: c["status"].get("invitations") == sent, 40)
+        await scenario.control.expire_invitation(account.login, "site", guest)
+    await tenant.wait_for("collaborators", "guest", has("Ready", "False", "InvitationExpired"), 40)
+
+    requested = {"code.kedge.faros.sh/reconcile-requested-at": "now"}
+    await tenant.patch("collaborators", "guest", {"metadata": {"annotations": requested}})
+    await tenant.wait_for("collaborators", "guest", PENDING)
+    (invitation,) = await scenario.control.invitations(account.login, "site")
+    assert not invitation.expired
+
+
+async def test_roles_are_compared_by_name_custom_ones_too(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    org, member = await _team_site(scenario, tenant)
+    for permission, seen in (("triage", "triage"), ("maintain", "maintain"), ("releaser", "releaser")):
+        await tenant.apply(collaborator("member", "site", member, permission=permission))
+        await tenant.wait_for("collaborators", "member", is_ready)
+        assert await scenario.control.grants(org, "site") == {member: seen}
+    await scenario.control.edit_repository(org, "site", grants={member: "read"})
+    await scenario.wait_until(
+        lambda: scenario.control.grants(org, "site"), {member: "releaser"}, timeout=40, what="the role on the host"
+    )
+
+
+async def test_access_through_a_team_is_not_reported_as_ours(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    org, member = await _team_site(scenario, tenant)
+    await scenario.control.set_team(org, "admins", members=[member], repositories={"site": "admin"})
+    await tenant.apply(collaborator("member", "site", member, permission="pull"))
+    ready = await tenant.wait_for("collaborators", "member", is_ready)
+    assert "admin" in condition(ready, "WiderAccess")["message"]
+    await tenant.delete("collaborators", "member")
+    await tenant.wait_for("collaborators", "member", is_gone)
+    assert await scenario.control.grants(org, "site") == {}
+
+
+async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_the_call(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await scenario.control.clear_journal()
+    await tenant.apply(collaborator("guest", "site", guest, permission="triage"))
+    await tenant.wait_for("collaborators", "guest", has("Ready", "False", "PermissionUnsupported"))
+    assert await scenario.requests_of(account.login, writes_only=True) == []
+
+
+async def test_access_ends_by_itself(services: Process, scenario: Scenario, tenant: Tenant) -> None:
+    org, member = await _team_site(scenario, tenant)
+    until = datetime.now(UTC) + timedelta(seconds=6)
+    await tenant.apply(collaborator("member", "site", member, expiresAt=until.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    await tenant.wait_for("collaborators", "member", is_ready)
+    assert await scenario.control.grants(org, "site") == {member: "write"}
+    await tenant.wait_for("collaborators", "member", has("AccessEnded", "True", "Expired"), 30)
+    assert await scenario.control.grants(org, "site") == {}
+
+
+async def test_a_username_cannot_change(services: Process, scenario: Scenario, tenant: Tenant) -> None:
+    _, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    with pytest.raises(ApiError, match="username cannot change"):
+        await tenant.patch("collaborators", "guest", {"spec": {"username": "somebody-else"}})
