@@ -13,8 +13,8 @@ HOST_REQUESTS: Final = Counter(
 )
 CONDITIONAL_REQUESTS: Final = Counter(
     "code_host_conditional_requests",
-    "Reads by what came of asking conditionally: hit (304, costs no quota), miss (changed), cold (nothing kept), off (does not pay "
-    "for this credential).",
+    "Reads by what came of asking conditionally: hit (304, costs no quota), miss (changed), cold (nothing kept), off (does not "
+    "pay for this credential).",
     ("result", "host"),
 )
 HOST_REFUSED: Final = Counter(

@@ -1,4 +1,4 @@
-"""Reads that cost nothing where nothing has changed: the answer's ETag and body are kept, and the host is asked whether they hold.
+"""Reads that cost nothing where nothing has changed: ETag and body are kept, and the host is asked whether they still hold.
 
 GitHub does not count a 304 against the quota. The host is asked for every read, so whoever reads compares with the host's state
 as it is now, and our own writes invalidate nothing. GitHub computes ETags over the Authorization header, so this stands below
