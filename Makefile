@@ -4,10 +4,10 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type verify test e2e bench demo up down clean
+.PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift demo up down clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## create .venv with the locked dependencies
 	@tools/setup.sh
@@ -41,6 +41,9 @@ e2e: tools ## run the end-to-end tests only
 
 bench: tools ## measure against a real control plane; prints figures
 	@$(PYTHON) tests/bench/bench.py $(ARGS)
+
+bench-drift: tools ## count host requests of two drift passes; ARGS="--repositories 500 --keys 2 --collaborators 3"
+	@$(PYTHON) tests/bench/drift.py $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
 	@$(PYTHON) -m devstack.demo demo

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nats
+from bed import Bed, bed, new_tenants, row, say, say_where
 
 from devstack.cluster import MERGE_PATCH, Cluster
-from devstack.devhub import DevHub
-from devstack.githubsim.control import SimControl
-from devstack.kcp import Kcp
 from devstack.kubeconfig import load_access
-from devstack.nats import NatsServer
 from devstack.paths import RUNS, VENV_BIN
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
 from devstack.resources import Manifest, by_plural, condition, is_ready
-from devstack.scenario import Scenario, connection, repository, secret
-from devstack.settings import Settings
-from devstack.simulator import SimulatorProcess
+from devstack.scenario import connection, repository, secret
 from devstack.tenant import Tenant
 
 WORKSPACES = 50
@@ -44,65 +36,9 @@ GAP_SECONDS = 0.2
 """Between single Repositories: all echoes of the one before are over. The longer it is, the colder the machine."""
 
 
-@dataclass(frozen=True)
-class Bed:
-    """Everything but the provider's services."""
-
-    kcp: Kcp
-    nats: NatsServer
-    simulator: SimulatorProcess
-    scenario: Scenario
-    hub: DevHub
-    provider: ProviderInstallation
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Process]:
-        environment = {"NATS_URL": self.nats.url, "CODE_ALLOWED_GIT_HOSTS": self.simulator.authority}
-        async with self.provider.command("serve", environment) as process:
-            await wait_serving(process, self.provider.url, self.kcp.session)
-            yield process
-
-
-@asynccontextmanager
-async def bed(folder: Path) -> AsyncIterator[Bed]:
-    settings = Settings.from_environ(os.environ)
-    async with (
-        Kcp(folder / "kcp", kubeconfig=settings.kubeconfig) as kcp,
-        NatsServer(folder / "nats") as server,
-        SimulatorProcess(folder / "githubsim") as simulator,
-        SimControl(simulator.url) as control,
-        DevHub(kcp, folder / "devhub") as hub,
-    ):
-        provisioned = await hub.provision_provider("code")
-        provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)
-        await run_init(provider)
-        await hub.wait_for_catalogue(provisioned)
-        yield Bed(kcp, server, simulator, Scenario(simulator, control), hub, provider)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def row(what: str, ours: str, baseline: str = "", goal: str = "") -> None:
-    say(f"{what:<58} {ours:>22}  {baseline:<40} {goal}")
-
-
 def milliseconds(values: Sequence[float], quantile: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * quantile))] * 1000
-
-
-async def new_tenants(bed: Bed, count: int) -> list[Tenant]:
-    gate = asyncio.Semaphore(8)
-
-    async def one() -> Tenant:
-        async with gate:
-            tenant = await bed.hub.create_tenant()
-            await bed.hub.enable(tenant)
-            return tenant
-
-    return await asyncio.gather(*(one() for _ in range(count)))
 
 
 async def virtual_workspace(bed: Bed) -> str:
@@ -352,11 +288,7 @@ async def streaming_list(bed: Bed) -> float:
 
 
 async def main(only: set[str]) -> None:
-    memory_total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    say(
-        f"{os.cpu_count()} cores, {memory_total:.0f} GiB, {platform.machine()}, Python {platform.python_version()}; "
-        "kcp, nats-server, simulator, services and this client share them"
-    )
+    say_where()
     folder = RUNS / f"bench-{os.getpid()}"
     try:
         async with bed(folder) as made:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import Registry
 from codecommon.githost.github.backend import open_github
+from codecommon.githost.github.conditional import Conditional
+from codecommon.githost.github.outage import Guarded
 from codecommon.githost.github.transport import HostTransport
 
 
@@ -17,7 +19,7 @@ async def open_registry(allowed: AllowedHosts) -> AsyncIterator[Registry]:
 
     Raises ValueError for a proxy in the environment that cannot be used.
     """
-    transport = HostTransport()
+    transport = HostTransport(layers=[Conditional, Guarded])
     try:
         yield Registry({"github": open_github(transport, allowed)})
     finally:

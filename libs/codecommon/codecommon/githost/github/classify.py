@@ -160,7 +160,7 @@ def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
     """The exception for a request without an answer. The library's words are not quoted: they may hold addresses."""
     if isinstance(error, httpx.TimeoutException):
         what = "did not answer in time"
-    elif _certificate_error(error):
+    elif is_certificate_error(error):
         what = (
             "shows a certificate that is not trusted here; if the host has its own authority, put it into spec.caBundle"
         )
@@ -313,8 +313,8 @@ def _unavailable(answer: Answer, text: str) -> Retryable:
     return Retryable("HostUnavailable", f"{answer.host} answered {answer.status}: {text}")
 
 
-def _certificate_error(error: BaseException) -> bool:
-    """Whether a certificate that was not accepted is at the root of it; httpx wraps it twice."""
+def is_certificate_error(error: BaseException) -> bool:
+    """Whether a certificate that was not accepted is at the root of it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,0 +1,113 @@
+"""Whether one host is asked at all, decided from how it answered lately. No I/O.
+
+closed ──failures──► open ──probe answered──► recovering ──enough answers──► closed
+                      ▲  └─probe failed─┘          │
+                      └─────────failures───────────┘
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Literal
+
+Admission = Literal["request", "probe", "refused"]
+
+# More than bad luck on a host that is asked hundreds of times a minute, and still few requests for one that is down.
+_FAILURES_IN_A_ROW: Final = 5
+# A host that answers now and then: half of the latest requests.
+_WINDOW: Final = 20
+_FAILURES_IN_WINDOW: Final = 10
+_FIRST_PROBE_SECONDS: Final = 5.0
+# With the spread and the runtime's jitter on top, whoever waits is back within 40 s after the host is.
+_LONGEST_PROBE_SECONDS: Final = 25.0
+# A host that just came back has cold caches and everybody's backlog.
+_FIRST_AT_ONCE: Final = 4
+_ENOUGH_AT_ONCE: Final = 64
+
+
+class Breaker:
+    """The state of one host. What ``admit`` says of a request goes with it into ``answered``, ``failed`` or ``abandoned``.
+
+    ``clock``: seconds, monotonic; ``now``: the time of day. ``since``: when the first of the failures happened that no answer
+    has followed; it stays the same for as long as the breaker is open.
+    """
+
+    def __init__(self, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._now = now
+        self._lately: deque[bool] = deque(maxlen=_WINDOW)
+        self._in_a_row = 0
+        self.since = now()
+        self._interval = _FIRST_PROBE_SECONDS
+        self._next_probe = 0.0
+        self._probing = False
+        self._at_once: int | None = None
+        self._running = 0
+        self.is_open = False
+
+    @property
+    def next_probe_in(self) -> float:
+        """Seconds until the next probe; while one is under way, until the one that follows if it fails at once."""
+        return self._interval if self._probing else max(0.0, self._next_probe - self._clock())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are under way as a host that just came back is asked at once."""
+        return not self.is_open and self._at_once is not None and self._running >= self._at_once
+
+    def admit(self) -> Admission:
+        """Whether a request may go out now. Ask ``is_full`` first."""
+        if not self.is_open:
+            self._running += 1
+            return "request"
+        if self._probing or self._clock() < self._next_probe:
+            return "refused"
+        self._probing = True
+        self._running += 1
+        return "probe"
+
+    def answered(self) -> None:
+        self._running -= 1
+        self._in_a_row = 0
+        if self.is_open:
+            # Even if it was sent before the breaker opened: an answer is an answer.
+            self._close()
+        elif self._at_once is not None:
+            # One more for each answer doubles it per round trip.
+            self._at_once += 1
+            if self._at_once >= _ENOUGH_AT_ONCE:
+                self._at_once = None
+        self._lately.append(True)
+
+    def failed(self, admission: Admission) -> None:
+        self._running -= 1
+        if not self.is_open and self._in_a_row == 0:
+            self.since = self._now()
+        self._in_a_row += 1
+        self._lately.append(False)
+        if self.is_open:
+            # What was sent before the breaker opened says nothing new.
+            if admission == "probe":
+                self._probe_again_after(min(self._interval * 2, _LONGEST_PROBE_SECONDS))
+        elif self._in_a_row >= _FAILURES_IN_A_ROW or self._lately.count(False) >= _FAILURES_IN_WINDOW:
+            self.is_open = True
+            self._probe_again_after(_FIRST_PROBE_SECONDS)
+
+    def abandoned(self, admission: Admission) -> None:
+        """The caller went away before there was an answer: whoever comes next may probe."""
+        self._running -= 1
+        if admission == "probe":
+            self._probing = False
+
+    def _probe_again_after(self, seconds: float) -> None:
+        self._probing = False
+        self._interval = seconds
+        self._next_probe = self._clock() + seconds
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._probing = False
+        self._at_once = _FIRST_AT_ONCE
+        self._lately.clear()

@@ -1,0 +1,92 @@
+"""The conditional cache against the simulator, whose ETags depend on credential, media type and body as GitHub's do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryChanges
+from codecommon.githost.github.backend import open_github
+from codecommon.githost.github.conditional import Conditional
+from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.github.transport import HostTransport
+from codecommon.secrets import SecretValue
+from devstack.githubsim import GithubSim, SimControl
+
+ME = "octocat"
+
+
+@dataclass
+class Bed:
+    control: SimControl
+    url: str
+    transport: HostTransport
+
+    async def open(self, version: str = "1") -> GitBackend:
+        """A session with a token of its own; equal versions are one principal, as with an App's hourly tokens."""
+        token = (await self.control.create_token(ME)).value
+        allowed = AllowedHosts([self.url.removeprefix("http://")])
+        target = HostTarget(self.url, SecretValue(token), None, ("cluster", "uid", version))
+        return open_github(self.transport, allowed)(target)
+
+    async def not_modified(self) -> list[bool]:
+        """Of each request since the last call, whether it was answered with a 304."""
+        entries = (await self.control.journal()).entries
+        await self.control.clear_journal()
+        return [entry.not_modified for entry in entries]
+
+
+@pytest.fixture
+async def bed() -> AsyncIterator[Bed]:
+    async with GithubSim.serve() as sim, SimControl(sim.url) as control:
+        await control.create_user(ME)
+        await control.create_repository(ME, "web", description="as it was")
+        transport = HostTransport(layers=[Conditional], proxies=ProxyRules())
+        try:
+            yield Bed(control, sim.url, transport)
+        finally:
+            await transport.aclose()
+
+
+async def read(session: GitBackend) -> HostRepository:
+    found = await session.find_repository(ME, "web")
+    assert isinstance(found, HostRepository)
+    return found
+
+
+async def test_what_has_not_changed_costs_a_304_and_reads_the_same(bed: Bed) -> None:
+    session = await bed.open()
+    first = await read(session)
+    assert await bed.not_modified() == [False]
+    assert await read(session) == first
+    assert await bed.not_modified() == [True]
+
+
+async def test_a_304_hides_no_drift(bed: Bed) -> None:
+    session = await bed.open()
+    await read(session)
+    await read(session)
+    await bed.control.edit_repository(ME, "web", description="vandalised")
+    await bed.not_modified()
+    assert (await read(session)).description == "vandalised"
+    assert await bed.not_modified() == [False]
+
+
+async def test_our_own_write_is_seen_by_the_next_read(bed: Bed) -> None:
+    session = await bed.open()
+    found = await read(session)
+    await session.update_repository(found.id, RepositoryChanges(description="edited"))
+    assert (await read(session)).description == "edited"
+
+
+async def test_credentials_share_nothing(bed: Bed) -> None:
+    mine, another, renewed = await bed.open("1"), await bed.open("2"), await bed.open("1")
+    await read(mine)
+    await read(another)
+    # Another token of the same principal: the host does not know the ETag under it.
+    await read(renewed)
+    await read(renewed)
+    assert await bed.not_modified() == [False, False, False, True]

@@ -1,0 +1,40 @@
+"""The transport as the services have it, against a simulator that stops answering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from codecommon.errors import Retryable
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import HostTarget
+from codecommon.githost.hosts import open_registry
+from codecommon.secrets import SecretValue
+from devstack.githubsim import GithubSim, SimControl
+
+
+@pytest.mark.parametrize("fault", ["html_502", "reset", "truncate", "status"])
+async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_the_same(fault: Any) -> None:
+    async with GithubSim.serve() as sim, SimControl(sim.url) as control:
+        await control.create_user("octocat")
+        token = await control.create_token("octocat")
+        allowed = AllowedHosts([sim.url.removeprefix("http://")])
+        async with open_registry(allowed) as registry:
+            session = registry.open(
+                "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
+            )
+            await session.find_repository("octocat", "web")
+            await control.add_fault(fault, count=None)
+            await control.clear_journal()
+            said: list[Retryable] = []
+            for _ in range(20):
+                with pytest.raises(Retryable) as refused:
+                    await session.find_repository("octocat", "web")
+                said.append(refused.value)
+            assert {each.reason for each in said} == {"HostUnavailable"}
+            told = said[5:]
+            assert len({each.message for each in told}) == 1
+            assert all(each.after is not None for each in told)
+            # A read whose connection breaks is sent once more.
+            assert (await control.journal()).total <= 10

@@ -1,0 +1,107 @@
+"""The git host down, slow, or answering with halves and with pages of a proxy: nothing turns red, and everything catches up."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from devstack.githubsim.journal import Entry
+from devstack.processes import Process
+from devstack.resources import Manifest, condition, is_ready
+from devstack.scenario import Account, Scenario, has, repository, unique
+from devstack.tenant import Tenant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+COUNT = 12
+# Longer than the deadline of a request, so that even a slow host has failed often enough by then.
+OUTAGE_SECONDS = 25
+# Those that were under way when it began, each read sent twice over a connection that breaks, and then one probe in five seconds
+# at most of each service.
+MOST_REQUESTS = 2 * (COUNT + 5 + 2 * OUTAGE_SECONDS // 5)
+# A probe is due within 25 s, everybody else within 15 s of it.
+CAUGHT_UP_SECONDS = 60
+# A service goes from one probe to four requests and then eight; the objects' return is spread over seconds besides.
+MOST_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Kind:
+    action: Any
+    fields: dict[str, Any]
+
+
+KINDS = {
+    "down": Kind("reset", {}),
+    "slow": Kind("slow", {"seconds": 30.0}),
+    "half-answering": Kind("truncate", {"method": "GET"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+async def test_an_outage_turns_nothing_red_and_is_caught_up_without_a_storm(
+    services: Process, scenario: Scenario, tenant: Tenant, kind: Kind
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    names = [f"site-{number}" for number in range(COUNT)]
+    for name in names:
+        await tenant.apply(repository(name, "acme", description="before"))
+    for name in names:
+        await tenant.wait_for("repositories", name, is_ready)
+
+    await scenario.control.add_fault(kind.action, count=None, **kind.fields)
+    await scenario.control.clear_journal()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(OUTAGE_SECONDS))
+            group.create_task(_nothing_turns_red(tenant, names))
+        during = await scenario.control.journal()
+    finally:
+        await scenario.control.clear_faults()
+    assert during.total <= MOST_REQUESTS
+
+    await scenario.control.clear_journal()
+    async with asyncio.timeout(CAUGHT_UP_SECONDS):
+        for name in names:
+            await tenant.wait_for("repositories", name, _settled, CAUGHT_UP_SECONDS)
+    made = await scenario.repositories_of(account.login)
+    assert {made[name].description for name in names[1:]} == {"after"}
+    assert _most_at_once((await scenario.control.journal()).entries) <= MOST_AT_ONCE
+    await _connections_work_again(scenario, tenant, account)
+
+
+async def _nothing_turns_red(tenant: Tenant, names: list[str]) -> None:
+    untouched, *edited = names
+    await tenant.patch(
+        "repositories", untouched, {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}}
+    )
+    for name in edited:
+        await tenant.patch("repositories", name, {"spec": {"description": "after"}})
+    waiting = has("Reconciling", "True", "HostUnavailable")
+    for name in edited:
+        found = await tenant.wait_for("repositories", name, waiting, OUTAGE_SECONDS)
+        assert condition(found or {}, "Stalled") is None
+    seen = await tenant.wait_for("repositories", untouched, waiting, OUTAGE_SECONDS)
+    assert is_ready(seen)
+    acme = await tenant.get("connections", "acme")
+    assert is_ready(acme)
+
+
+def _most_at_once(entries: list[Entry]) -> int:
+    """Of these requests alone: what the outage left behind still sleeps in the simulator, its client long gone."""
+    edges = sorted([(e.started, 1) for e in entries] + [(e.finished, -1) for e in entries if e.finished is not None])
+    return max(itertools.accumulate(change for _, change in edges))
+
+
+def _settled(manifest: Manifest | None) -> bool:
+    return is_ready(manifest) and condition(manifest or {}, "Reconciling") is None
+
+
+async def _connections_work_again(scenario: Scenario, tenant: Tenant, account: Account) -> None:
+    """Each service has a breaker of its own, and the simulator is shared with the tests that follow."""
+    await scenario.connect(tenant, account, unique("after"), timeout=CAUGHT_UP_SECONDS)
