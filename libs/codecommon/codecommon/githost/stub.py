@@ -17,6 +17,7 @@ from codecommon.githost.backend import (
     Absent,
     Account,
     AlreadyExists,
+    Capability,
     HostRepository,
     HostTarget,
     OwnerKind,
@@ -60,7 +61,14 @@ class StubBackend:
         self.redirects: dict[tuple[str, str], str] = {}
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.invites = False
-        self._account = Account(login=login, id="1", scopes=scopes)
+        self._account = Account(
+            login=login,
+            id="1",
+            scopes=scopes,
+            token_type="classic",  # noqa: S106
+            capabilities=(Capability("createRepository", "Yes"), Capability("packages", "No", "the scope is missing")),
+            principal="user:1",
+        )
         self._host = host
         self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}
         self._owners |= {name.lower(): "User" for name in (login, *users)}
@@ -114,6 +122,9 @@ class StubBackend:
     async def validate_connection(self) -> Account:
         self._fail("validate_connection")
         return self._account
+
+    async def require_admission(self, organization: str) -> None:
+        self._fail("require_admission")
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         self._fail("get_owner_kind")
