@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from devstack.githubsim.world import Clock, Organization, Repository, Token, User, World
+from devstack.githubsim.world import App, Clock, Installation, Organization, Repository, Token, User, World
 
 
 def load(path: Path, clock: Clock) -> World:
@@ -28,6 +28,10 @@ def load(path: Path, clock: Clock) -> World:
         world.add_account(Organization(**fields | {"members": _int_keys(fields["members"])}))
     for fields in document["tokens"]:
         world.add_token(Token(**fields))
+    for fields in document["apps"]:
+        world.apps[fields["id"]] = App(**fields)
+    for fields in document["installations"]:
+        world.installations[fields["id"]] = Installation(**fields)
     for fields in document["repositories"]:
         world.add_repository(Repository(**fields | {"grants": _int_keys(fields["grants"])}))
     world.moved = {(owner, name): target for owner, name, target in document["moved"]}
@@ -41,6 +45,8 @@ def save(path: Path, world: World) -> None:
         "users": [asdict(account) for account in world.accounts.values() if isinstance(account, User)],
         "organizations": [asdict(account) for account in world.accounts.values() if isinstance(account, Organization)],
         "tokens": [asdict(token) for token in world.tokens.values()],
+        "apps": [asdict(app) for app in world.apps.values()],
+        "installations": [asdict(installation) for installation in world.installations.values()],
         "repositories": [asdict(repository) for repository in world.repositories.values()],
         "moved": [[owner, name, target] for (owner, name), target in world.moved.items()],
         "next_id": world.next_id,

@@ -33,7 +33,9 @@ _NEEDS: Final = (
     _Need("collaborators", "repo", "administration", public=True),
 )
 _PACKAGES_SCOPE: Final = "read:packages"
-_NO_PACKAGES: Final = f"GitHub serves packages to classic tokens only; use one with {_PACKAGES_SCOPE} in another Connection"
+_NO_PACKAGES: Final = (
+    f"GitHub serves packages to classic tokens only; use one with {_PACKAGES_SCOPE} in another Connection"
+)
 
 
 def of_token(kind: TokenKind, scopes: Iterable[str] | None) -> tuple[Capability, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from devstack.githubsim.areas import accounts, branches, meta, repositories, repository_lists
+from devstack.githubsim.areas import accounts, apps, branches, meta, repositories, repository_lists
 from devstack.githubsim.calls import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *meta.OPERATIONS,
     *accounts.OPERATIONS,
+    *apps.OPERATIONS,
     *repository_lists.OPERATIONS,
     *repositories.OPERATIONS,
     *branches.OPERATIONS,
