@@ -30,7 +30,7 @@ async def test_an_app_finds_its_installation_and_gets_a_token_that_works_for_an_
     assert (await api("GET", "/app", token=token)).body["slug"] == "provider"
     found = await api("GET", "/orgs/acme/installation", token=token)
     assert (found.body["id"], found.body["account"]["login"], found.body["app_slug"]) == (number, "acme", "provider")
-    assert [i["id"] for i in (await api("GET", "/app/installations", token=token)).body] == [number]
+    assert (await api("GET", f"/app/installations/{number}", token=token)).body == found.body
     assert (await api("GET", "/users/alice/installation", token=token)).status == 404
 
     minted = await api("POST", f"/app/installations/{number}/access_tokens", token=token)

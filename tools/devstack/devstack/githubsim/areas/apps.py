@@ -15,12 +15,6 @@ def get_app(call: Call) -> Answer:
     return Answer(body=_app(call, call.app))
 
 
-def list_installations(call: Call) -> Answer:
-    found = [i for i in call.world.installations.values() if i.app_id == call.app.id]
-    items, headers = page(call, found)
-    return Answer(body=[_installation(call, item) for item in items], headers=headers)
-
-
 def get_installation(call: Call) -> Answer:
     return Answer(body=_installation(call, _own(call)))
 
@@ -122,13 +116,6 @@ OPERATIONS = (
         path="/app",
         handler=get_app,
         docs="apps/apps#get-the-authenticated-app",
-        for_apps=True,
-    ),
-    Operation(
-        method="GET",
-        path="/app/installations",
-        handler=list_installations,
-        docs="apps/apps#list-installations-for-the-authenticated-app",
         for_apps=True,
     ),
     Operation(
