@@ -120,7 +120,7 @@ async def test_an_installation_on_another_account_makes_no_token(host: AppHost) 
 async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host: AppHost) -> None:
     session = host.session()
     await host.control.edit_installation(host.installation, suspended=True)
-    with pytest.raises(Terminal, match="CredentialRejected.*is suspended"):
+    with pytest.raises(Terminal, match=r"CredentialRejected.*is suspended"):
         await session.validate_connection()
     await host.control.edit_installation(host.installation, suspended=False)
     await session.find_repository("acme", "site")
@@ -129,7 +129,7 @@ async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host
         await session.find_repository("acme", "site")
 
     host.private_key = (await host.control.create_app("other")).private_key
-    with pytest.raises(Terminal, match="CredentialRejected.*githubAppPrivateKey"):
+    with pytest.raises(Terminal, match=r"CredentialRejected.*githubAppPrivateKey"):
         await host.session(version="2").validate_connection()
 
 

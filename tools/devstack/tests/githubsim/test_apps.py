@@ -37,9 +37,7 @@ async def test_an_app_finds_its_installation_and_gets_a_token_that_works_for_an_
     own = minted.body["token"]
     assert (minted.status, own[:4]) == (201, "ghs_")
     assert (await api("POST", "/orgs/acme/repos", token=own, json={"name": "site", "private": True})).status == 201
-    listed = await api("GET", "/installation/repositories", token=own)
-    assert [r["name"] for r in listed.body["repositories"]] == ["site"]
-
+    assert (await api("GET", "/repos/acme/site", token=own)).status == 200
     clock.advance(3601)
     assert (await api("GET", "/repos/acme/site", token=own)).status == 401
 

@@ -1,13 +1,11 @@
-"""GitHub Apps: what an App asks with its JWT, and what its installations ask with their tokens."""
+"""GitHub Apps: what an App asks with its JWT."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from devstack.githubsim import views
-from devstack.githubsim.access import sees
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, not_found
-from devstack.githubsim.paging import page
 from devstack.githubsim.world import App, Installation, Organization, User
 
 
@@ -40,17 +38,6 @@ def create_token(call: Call) -> Answer:
         "repository_selection": "all",
     }
     return Answer(201, body)
-
-
-def list_accessible(call: Call) -> Answer:
-    """The repositories of an installation, for its own token."""
-    token = call.caller.token
-    if token is None or token.kind != "installation":
-        raise ApiError(403, "You must authenticate with an installation access token in order to list repositories.")
-    found = [r for r in call.world.repositories.values() if r.owner_id == token.resource_owner_id and sees(call, r)]
-    items, headers = page(call, found)
-    repositories = [views.repository_item(call, item) for item in items]
-    return Answer(body={"total_count": len(found), "repositories": repositories}, headers=headers)
 
 
 def _of_account(call: Call, login: str, kind: type[User] | type[Organization]) -> Answer:
@@ -145,11 +132,5 @@ OPERATIONS = (
         handler=get_of_user,
         docs="apps/apps#get-a-user-installation-for-the-authenticated-app",
         for_apps=True,
-    ),
-    Operation(
-        method="GET",
-        path="/installation/repositories",
-        handler=list_accessible,
-        docs="apps/installations#list-repositories-accessible-to-the-app-installation",
     ),
 )
