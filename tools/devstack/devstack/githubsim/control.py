@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
@@ -65,12 +66,14 @@ class JournalReport:
 class SimControl:
     """Use as an async context manager. Every call raises ControlRefused if the simulator refuses it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, ca: str | None = None) -> None:
+        """`ca`, PEM, is trusted for a simulator behind TLS."""
+        self._tls = ssl.create_default_context(cadata=ca) if ca else True
         self._base = f"{url.rstrip('/')}/_sim"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
