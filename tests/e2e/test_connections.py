@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import pytest
 
 from devstack.devhub import DevHub
+from devstack.enterprise import EnterpriseSim
 from devstack.errors import ApiError
 from devstack.foreign_host import ForeignHost
+from devstack.githubsim import SimControl
 from devstack.processes import Process
 from devstack.resources import condition, is_ready
-from devstack.scenario import Scenario, connection, has, repository, secret, unique
+from devstack.scenario import Scenario, app_secret, connection, has, repository, secret, unique
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -152,3 +156,134 @@ async def test_a_refused_connection_is_not_tried_again_and_again(
     journal = await scenario.control.journal()
     asked = [e for e in journal.entries if e.login == account.login and e.started >= started]
     assert len(asked) <= 1
+
+
+async def test_a_connection_says_what_its_token_is_until_when_and_what_it_can_be_used_for(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    login = unique("user")
+    await scenario.control.create_user(login)
+    classic = await scenario.control.create_token(login, scopes=["repo"], expires_in=86400)
+    fine = await scenario.control.create_token(login, kind="fine-grained")
+    await tenant.apply(secret("classic-token", classic.value))
+    await tenant.apply(secret("fine-token", fine.value))
+    await tenant.apply(connection("classic", login, scenario.url))
+    await tenant.apply(connection("fine", login, scenario.url))
+
+    status = (await tenant.wait_for("connections", "classic", is_ready))["status"]
+    assert status["tokenType"] == "classic"
+    assert 86000 < datetime.fromisoformat(status["expiresAt"]).timestamp() - time.time() < 86400
+    found = {c["name"]: c for c in status["capabilities"]}
+    assert [found[name]["status"] for name in ("createRepository", "deployKeys", "collaborators")] == ["Yes"] * 3
+    assert (found["deleteRepository"]["status"], found["packages"]["status"]) == ("No", "No")
+    assert "delete_repo" in found["deleteRepository"]["message"]
+
+    status = (await tenant.wait_for("connections", "fine", is_ready))["status"]
+    assert status["tokenType"] == "fine-grained"
+    assert "scopes" not in status
+    assert "expiresAt" not in status
+    found = {c["name"]: c["status"] for c in status["capabilities"]}
+    assert found.pop("packages") == "No"
+    assert set(found.values()) == {"Unknown"}
+
+
+async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_token_is_replaced(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    control, org = scenario.control, unique("org")
+    await control.create_org(org)
+    app = await control.create_app(unique("app"))
+    installation = await control.install_app(app.id, org)
+    await tenant.apply(app_secret("acme-token", app))
+    await tenant.apply(connection("acme", org, scenario.url, type="github-app"))
+    ready = await tenant.wait_for("connections", "acme", is_ready)
+    assert ready["status"]["tokenType"] == "installation"
+    assert ready["status"]["login"].endswith("[bot]")
+
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    assert set(await scenario.repositories_of(org)) == {"site"}
+
+    assert await control.revoke_installation_tokens(installation) >= 1
+    await tenant.apply(repository("second", "acme"))
+    await tenant.wait_for("repositories", "second", is_ready)
+    assert app.private_key.splitlines()[1] not in str(await tenant.get("connections", "acme"))
+
+
+async def test_an_app_on_another_account_or_with_half_a_secret_is_refused_with_what_to_do(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    control, org = scenario.control, unique("org")
+    await control.create_org(org)
+    app = await control.create_app(unique("app"))
+    await tenant.apply(app_secret("acme-token", app, githubAppPrivateKey=""))
+    await tenant.apply(connection("acme", org, scenario.url, type="github-app"))
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "CredentialUnavailable"))
+    assert "githubAppPrivateKey" in condition(refused, "Ready")["message"]
+
+    await tenant.apply(app_secret("acme-token", app))
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "AppNotInstalled"))
+    assert org in condition(refused, "Ready")["message"]
+
+    other = unique("other")
+    await control.create_org(other)
+    elsewhere = await control.install_app(app.id, other)
+    await tenant.apply(app_secret("acme-token", app, githubAppInstallationID=str(elsewhere)))
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "OwnerMismatch"))
+    assert other in condition(refused, "Ready")["message"]
+
+
+async def test_single_sign_on_is_asked_for_with_the_address_to_authorise_the_token_at(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, org = await scenario.account(), unique("org")
+    await scenario.control.create_org(org, members={account.login: "admin"}, saml=True)
+    await tenant.apply(secret("acme-token", account.token.value))
+    await tenant.apply(connection("acme", org, scenario.url))
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "SSORequired"))
+    assert f"/orgs/{org}/sso?" in condition(refused, "Ready")["message"]
+
+    await scenario.control.edit_token(account.token.id, sso_orgs=[org])
+    # Nothing in the workspace tells of it; the resync comes by within 10 s.
+    await tenant.wait_for("connections", "acme", is_ready)
+
+
+async def test_a_401_that_a_repository_meets_turns_its_connection_at_once(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+
+    async def validations() -> int:
+        return sum(entry.path == "/user" for entry in await scenario.requests_of(account.login))
+
+    before = await validations()
+    await scenario.wait_until(lambda: _more(validations, before), True, timeout=20, what="the resync")
+    await scenario.control.revoke_token(account.token.id)
+    await tenant.apply(repository("site", "acme"))
+    # The resync has just come by, and does so every 10 s: five seconds can only be what the repository met.
+    refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "CredentialRejected"), 5)
+    assert condition(refused, "Validated")["reason"] == "ValidationFailed"
+
+
+async def _more(count: Callable[[], Awaitable[int]], than: int) -> bool:
+    return await count() > than
+
+
+async def test_an_enterprise_server_with_an_authority_of_its_own_is_trusted_by_its_ca_bundle(
+    services: Process, enterprise_sim: EnterpriseSim, tenant: Tenant
+) -> None:
+    async with SimControl(enterprise_sim.url, ca=enterprise_sim.authority) as control:
+        login = unique("user")
+        await control.create_user(login)
+        await tenant.apply(secret("ghes-token", (await control.create_token(login)).value))
+        await tenant.apply(connection("ghes", login, enterprise_sim.url))
+        waiting = await tenant.wait_for("connections", "ghes", has("Reconciling", "True", "HostUnavailable"))
+        assert "caBundle" in condition(waiting, "Reconciling")["message"]
+
+        await tenant.apply(connection("ghes", login, enterprise_sim.url, caBundle=enterprise_sim.authority))
+        ready = await tenant.wait_for("connections", "ghes", is_ready)
+        assert ready["status"]["host"] == enterprise_sim.host
+        await tenant.apply(repository("site", "ghes"))
+        await tenant.wait_for("repositories", "site", is_ready)
+        assert [r.name for r in await control.repositories()] == ["site"]

@@ -6,41 +6,40 @@ or after the versions that the event names. What is newer is read anew; nothing 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from codecommon.api.connection import Connection
 from codecommon.api.meta import Workspace
 from codecommon.bus import Bus, BusUnavailable
-from codecommon.errors import NotReady, Terminal
+from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.events import ObjectEvent, Versions
-from codecommon.githost.backend import GitBackend, HostTarget, Registry
+from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, Registry
 from codecommon.kcp import Forbidden, Kcp, NotFound, Objects
 from codecommon.outcome import Outcome
 from codecommon.secrets import SecretValue
+from codecommon.stored_credential import CREDENTIAL_UNAVAILABLE, read_credential, wanted_keys
 
 _log = logging.getLogger(__name__)
 
 CREDENTIAL_REJECTED: Final = "CredentialRejected"
-CREDENTIAL_UNAVAILABLE: Final = "CredentialUnavailable"
+# What a host answers once it no longer takes a credential; the App's uninstallation is one of them.
+_REJECTIONS: Final = frozenset({CREDENTIAL_REJECTED, "AppNotInstalled"})
 
-_DEFAULT_KEY: Final = "token"
 _MOST_SESSIONS: Final = 2048
 _REVALIDATE_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The text of a Secret's key; ``version`` is the Secret's resourceVersion."""
+    """What a Connection's Secret holds; ``version`` is the Secret's resourceVersion."""
 
-    token: SecretValue
+    value: SecretValue | AppSecret
     version: str
 
 
@@ -78,17 +77,18 @@ class Sessions:
     async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
         """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
 
-        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or its key is missing or the Secret is on its way
-        out, ``Terminal`` (``SecretsClaimNotAccepted``) where the tenant has not let us read Secrets.
+        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on its way
+        out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets, ``CredentialInvalid``,
+        ``OwnerMismatch``.
         """
         ref = connection.spec.secret_ref
         namespace = ref.namespace or self._namespace
-        key = ref.key or _DEFAULT_KEY
         try:
             secret = await objects.get("secrets", ref.name, namespace=namespace, not_older=not_older)
         except NotFound:
             raise NotReady(
-                CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} does not exist; create it with key {key!r}"
+                CREDENTIAL_UNAVAILABLE,
+                f"Secret {namespace}/{ref.name} does not exist; create it with {wanted_keys(connection.spec)}",
             ) from None
         except Forbidden:
             raise Terminal(
@@ -99,22 +99,12 @@ class Sessions:
         version = str(secret["metadata"]["resourceVersion"])
         if secret["metadata"].get("deletionTimestamp"):
             raise NotReady(CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again")
-        data: dict[str, Any] = secret.get("data") or {}
-        if key not in data:
-            raise NotReady(
-                CREDENTIAL_UNAVAILABLE,
-                f"Secret {namespace}/{ref.name} has no key {key!r}; add it or set spec.secretRef.key",
-                status={"observedSecretVersion": version},
-            )
         try:
-            text = base64.b64decode(data[key]).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise Terminal(
-                "CredentialInvalid",
-                f"key {key!r} of Secret {namespace}/{ref.name} is not text; store the token as one line",
-                status={"observedSecretVersion": version},
-            ) from None
-        return Credential(SecretValue(text), version)
+            value = read_credential(connection.spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
+        except Interruption as refused:
+            refused.status = {**refused.status, "observedSecretVersion": version}
+            raise
+        return Credential(value, version)
 
     def open(self, connection: Connection, found: Credential) -> GitBackend:
         """Open the host of a Connection with a credential. No request is made.
@@ -124,7 +114,7 @@ class Sessions:
         spec = connection.spec
         principal = (connection.workspace.cluster, connection.metadata.uid, found.version)
         return self._registry.open(
-            spec.provider, HostTarget(spec.base_url or "", found.token, spec.ca_bundle, principal)
+            spec.provider, HostTarget(spec.base_url or "", found.value, spec.ca_bundle, principal)
         )
 
     async def for_object(
@@ -167,7 +157,7 @@ class Sessions:
             return await work()
         except Terminal as rejected:
             used = _used.get()
-            if rejected.reason != CREDENTIAL_REJECTED or used is None:
+            if rejected.reason not in _REJECTIONS or used is None:
                 raise
             if self._cache.get(key) is used:
                 del self._cache[key]

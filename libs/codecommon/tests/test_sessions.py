@@ -51,14 +51,14 @@ async def test_the_secret_key_and_namespace_have_defaults(world: World) -> None:
     secret = world.add(secret_object())
     world.add(connection_object())
     found = await world.sessions.credential(world.objects, main(world))
-    assert (found.token.reveal(), found.version) == (TOKEN, version(secret))
+    assert (found.value.reveal(), found.version) == (TOKEN, version(secret))
 
 
 async def test_the_secret_key_and_namespace_can_be_named(world: World) -> None:
     world.add(secret_object("mine", namespace="team", pat="other"))
     world.add(connection_object(secretRef={"name": "mine", "namespace": "team", "key": "pat"}))
     found = await world.sessions.credential(world.objects, main(world))
-    assert found.token.reveal() == "other"
+    assert found.value.reveal() == "other"
 
 
 def no_secret(world: World) -> None:

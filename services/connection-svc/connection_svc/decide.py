@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from codecommon.api.meta import Condition
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, Terminal
-from codecommon.githost.backend import OwnerKind
+from codecommon.githost.backend import Account, Capability, OwnerKind
 
 VALIDATED: Final = "Validated"
 
@@ -24,6 +24,22 @@ def not_validated(refused: Interruption) -> Condition:
     else:
         reason = "ValidationFailed"
     return condition(VALIDATED, "False", reason, refused.message)
+
+
+def account_status(account: Account) -> dict[str, Any]:
+    """Whom the credential speaks for and what it can be used for; None where the host does not tell."""
+    return {
+        "login": account.login,
+        "scopes": list(account.scopes) if account.scopes is not None else None,
+        "tokenType": account.token_type,
+        "expiresAt": account.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ") if account.expires_at is not None else None,
+        "capabilities": [_capability(capability) for capability in account.capabilities],
+    }
+
+
+def _capability(capability: Capability) -> dict[str, str]:
+    told = {"name": capability.name, "status": capability.status}
+    return {**told, "message": capability.message} if capability.message else told
 
 
 def require_owner(owner: str, kind: OwnerKind | None) -> None:

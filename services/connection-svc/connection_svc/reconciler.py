@@ -38,16 +38,13 @@ class ConnectionReconciler:
             account = await host.validate_connection()
             owner_kind = await host.get_owner_kind(connection.spec.owner)
             decide.require_owner(connection.spec.owner, owner_kind)
+            if owner_kind == "Organization":
+                await host.require_admission(connection.spec.owner)
         except Interruption as refused:
             refused.status = {**refused.status, "observedSecretVersion": found.version}
             raise
         return Ready(
-            {
-                "login": account.login,
-                "scopes": list(account.scopes) if account.scopes is not None else None,
-                "host": host.host,
-                "observedSecretVersion": found.version,
-            },
+            {**decide.account_status(account), "host": host.host, "observedSecretVersion": found.version},
             (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),),
         )
 

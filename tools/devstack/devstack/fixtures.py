@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.devhub import DevHub
+from devstack.enterprise import EnterpriseSim, enterprise_sim
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.paths import RUNS
@@ -76,6 +77,13 @@ async def github_sim(run_dir: Path) -> AsyncIterator[SimulatorProcess]:
         yield running
 
 
+@pytest_asyncio.fixture(name="enterprise_sim", scope="session")
+async def _enterprise_sim(run_dir: Path) -> AsyncIterator[EnterpriseSim]:
+    """The simulator behind TLS with an authority of its own."""
+    async with enterprise_sim(run_dir / "enterprise") as running:
+        yield running
+
+
 @pytest_asyncio.fixture(scope="session")
 async def devhub(kcp: Kcp, run_dir: Path) -> AsyncIterator[DevHub]:
     async with DevHub(kcp, run_dir / "devhub") as running:
@@ -103,11 +111,13 @@ async def services(
     provider: ProviderInstallation,
     nats_server: NatsServer,
     github_sim: SimulatorProcess,
+    enterprise_sim: EnterpriseSim,
     kcp: Kcp,
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
     """``code-provider serve`` with all six services, for the whole run."""
-    environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": github_sim.authority, **services_environment}
+    allowed = f"{github_sim.authority},{enterprise_sim.host}"
+    environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:
         await wait_serving(process, provider.url, kcp.session)
         yield process

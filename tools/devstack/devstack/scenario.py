@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devstack.errors import WaitTimeout
-from devstack.githubsim.control import IssuedToken, SimControl, SimRepository
+from devstack.githubsim.control import IssuedApp, IssuedToken, SimControl, SimRepository
 from devstack.githubsim.journal import Entry
 from devstack.resources import CODE_API, Manifest, condition, is_ready
 from devstack.simulator import SimulatorProcess
@@ -39,6 +39,13 @@ def secret(name: str, token: str, *, key: str = "token") -> Manifest:
         "metadata": {"name": name, "namespace": "default"},
         "stringData": {key: token},
     }
+
+
+def app_secret(name: str, app: IssuedApp, **data: str) -> Manifest:
+    """The Secret of a Connection of type ``github-app``; ``data`` replaces or adds entries."""
+    manifest = secret(name, "")
+    manifest["stringData"] = {"githubAppID": str(app.id), "githubAppPrivateKey": app.private_key, **data}
+    return manifest
 
 
 def connection(name: str, owner: str, base_url: str | None, *, secret_name: str = "", **spec: Any) -> Manifest:

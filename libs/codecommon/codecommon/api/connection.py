@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -24,11 +25,19 @@ class ConnectionSpec(Wire):
     ca_bundle: str | None = None
 
 
+class ConnectionCapability(Wire):
+    name: str
+    status: Literal["Yes", "No", "Unknown"]
+    message: str | None = None
+
+
 class ConnectionStatus(BaseStatus):
     login: str | None = None
     scopes: tuple[str, ...] | None = None
     host: str | None = None
     token_type: str | None = None
+    expires_at: datetime | None = None
+    capabilities: tuple[ConnectionCapability, ...] | None = None
     observed_secret_version: str | None = None
 
 

@@ -19,27 +19,63 @@ from codecommon.secrets import SecretValue
 OwnerKind = Literal["User", "Organization"]
 
 
+CapabilityName = Literal["createRepository", "deleteRepository", "deployKeys", "collaborators", "packages"]
+CapabilityStatus = Literal["Yes", "No", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class AppSecret:
+    """A GitHub App's identity: it makes tokens of its installation on ``owner`` and of no other.
+
+    ``installation_id`` None: looked up by ``owner``. ``private_key``: PEM, PKCS#1 or PKCS#8.
+    """
+
+    app_id: str
+    installation_id: str | None
+    owner: str
+    private_key: SecretValue
+
+
 @dataclass(frozen=True, slots=True)
 class HostTarget:
     """Where and as whom: what a backend needs to open a session.
 
     ``base_url``: as written in the Connection, empty for the provider's public host; the backend judges it.
+    ``credential``: a Secret's text, taken for a token, or an App's key.
     ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion); no two tenants share one.
     """
 
     base_url: str
-    token: SecretValue
+    credential: SecretValue | AppSecret
     ca_bundle: str | None
     principal: tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Capability:
+    """One thing that we do with a credential. ``message``: what is missing or not told, and how to grant it."""
+
+    name: CapabilityName
+    status: CapabilityStatus
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """Whom a credential speaks for. ``scopes`` None: the host does not say."""
+    """Whom a credential speaks for.
+
+    ``scopes`` and ``expires_at`` None: the host does not say, or it renews itself. ``token_type``: classic, fine-grained, oauth,
+    installation, app-user or unknown. ``principal``: whose limits its requests count against, ``user:<id>`` or
+    ``installation:<id>``.
+    """
 
     login: str
     id: str
     scopes: tuple[str, ...] | None
+    token_type: str = "unknown"  # noqa: S105
+    expires_at: datetime | None = None
+    capabilities: tuple[Capability, ...] = ()
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +183,13 @@ class ConnectionHost(Protocol):
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         """Whether ``owner`` is a user or an organisation; None when the host knows no such account (for this credential)."""
+        ...
+
+    async def require_admission(self, organization: str) -> None:
+        """Ask for something that the organisation shows only to credentials it admits.
+
+        ``Terminal``: ``SSORequired``, with the address to authorise the credential at; ``MissingPermission``.
+        """
         ...
 
 

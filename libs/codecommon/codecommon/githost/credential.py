@@ -14,13 +14,13 @@ from codecommon.errors import Terminal
 from codecommon.githost.allow import HostEndpoint
 from codecommon.secrets import SecretValue
 
-TokenKind = Literal["classic", "oauth", "fine-grained", "app-installation", "app-user", "unknown"]
+TokenKind = Literal["classic", "oauth", "fine-grained", "installation", "app-user", "unknown"]
 
 _KINDS: Final[dict[str, TokenKind]] = {
     "ghp_": "classic",
     "gho_": "oauth",
     "github_pat_": "fine-grained",
-    "ghs_": "app-installation",
+    "ghs_": "installation",
     "ghu_": "app-user",
     "ghr_": "unknown",
 }

@@ -18,6 +18,7 @@ from codecommon.githost.backend import (
     Absent,
     Account,
     AlreadyExists,
+    Capability,
     Grant,
     HostKey,
     HostRepository,
@@ -75,7 +76,14 @@ class StubBackend:
         self.members: dict[str, set[str]] = {}
         self.custom_roles: set[str] = set()
         self.outsiders_admitted = True
-        self._account = Account(login=login, id="1", scopes=scopes)
+        self._account = Account(
+            login=login,
+            id="1",
+            scopes=scopes,
+            token_type="classic",  # noqa: S106
+            capabilities=(Capability("createRepository", "Yes"), Capability("packages", "No", "the scope is missing")),
+            principal="user:1",
+        )
         self._host = host
         self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}
         self._owners |= {name.lower(): "User" for name in (login, *users)}
@@ -148,6 +156,9 @@ class StubBackend:
     async def validate_connection(self) -> Account:
         self._fail("validate_connection")
         return self._account
+
+    async def require_admission(self, organization: str) -> None:
+        self._fail("require_admission")
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         self._fail("get_owner_kind")

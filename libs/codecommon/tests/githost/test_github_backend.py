@@ -292,6 +292,6 @@ async def test_a_call_is_cheap(scripted: Any, backend: GitBackend) -> None:
 
 async def test_nothing_that_can_be_printed_shows_the_token(backend: GitBackend) -> None:
     shown = [repr(value) for value in vars(backend).values()]
-    github = backend._github  # pyright: ignore
+    github = backend._client._github  # pyright: ignore
     shown += [repr(github.auth), repr(vars(github.auth)), repr(github.auth.get_auth_flow(github)), repr(github.config)]
     assert all(TOKEN not in text for text in shown)

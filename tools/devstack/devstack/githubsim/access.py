@@ -11,6 +11,7 @@ RANK: dict[Role, int] = {"read": 1, "triage": 2, "write": 3, "maintain": 4, "adm
 
 _NO_ADMIN = "Must have admin rights to Repository."
 _OUT_OF_REACH = "Resource not accessible by personal access token"
+_NOT_FOR_APPS = "Resource not accessible by integration"
 
 
 def sees_account(caller: Caller, account: Account) -> bool:
@@ -30,11 +31,33 @@ def visible_account(call: Call, login: str) -> Account:
     return account
 
 
+def lacks_sso(caller: Caller, account: Account) -> bool:
+    """Whether the account is an organisation whose single sign-on this personal token was not authorised for."""
+    token = caller.token
+    if token is None or token.kind == "installation" or not isinstance(account, Organization):
+        return False
+    return account.saml and account.id not in token.sso_orgs
+
+
+def require_sso(call: Call, account: Account) -> None:
+    """Raises ApiError 403 with the address to authorise the token at."""
+    if not lacks_sso(call.caller, account):
+        return
+    url = f"{call.urls.web}/orgs/{account.login}/sso?authorization_request=A{account.id}"
+    raise ApiError(
+        403,
+        "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this "
+        "organization.",
+        headers={"X-GitHub-SSO": f"required; url={url}"},
+    )
+
+
 def visible_organization(call: Call, login: str) -> Organization:
     """Raises ApiError 404, also for a user's login."""
     account = visible_account(call, login)
     if not isinstance(account, Organization):
         raise not_found()
+    require_sso(call, account)
     return account
 
 
@@ -50,6 +73,10 @@ def role_of(world: World, user: User | None, repository: Repository) -> Role | N
     if user is None:
         return None
     owner = world.owner(repository)
+    app = next((app for app in world.apps.values() if app.user_id == user.id), None)
+    if app is not None:
+        # What an installation may do is a matter of its permissions alone.
+        return "admin" if world.installed(app.id, owner) else None
     roles: list[Role] = []
     if user.id in repository.grants:
         roles.append(base_role(owner, repository.grants[user.id]))
@@ -77,14 +104,14 @@ def team_roles(owner: Organization, user: User, repository: Repository) -> list[
 def sees(call: Call, repository: Repository) -> bool:
     """Whether this caller with this token can read the repository at all."""
     owner = call.world.owner(repository)
-    if not sees_account(call.caller, owner):
+    if not sees_account(call.caller, owner) or lacks_sso(call.caller, owner):
         return False
     if repository.visibility == "public":
         return True
     token = call.caller.token
     if token is None or role_of(call.world, call.caller.user, repository) is None:
         return False
-    if token.kind == "fine-grained":
+    if token.by_permissions:
         return token.resource_owner_id == owner.id
     return "repo" in token.scopes
 
@@ -97,8 +124,12 @@ def requested_repository(call: Call) -> Repository:
     """
     if "repository_id" in call.params:
         repository = call.world.repositories.get(int(call.params["repository_id"]))
+        if repository is not None:
+            require_sso(call, call.world.owner(repository))
     else:
         owner = call.world.account(call.params["owner"])
+        if owner is not None:
+            require_sso(call, owner)
         repository = call.world.find(owner, call.params["repo"]) if owner else None
         if owner and repository is None:
             moved = call.world.find_moved(owner, call.params["repo"])
@@ -119,7 +150,7 @@ def require_admin(call: Call, repository: Repository, *, classic_scope: str | No
     """
     _require_administration(call.caller.token, call.world.owner(repository))
     token = call.caller.token
-    if token is not None and token.kind != "fine-grained":
+    if token is not None and not token.by_permissions:
         if classic_scope is not None and classic_scope not in token.scopes:
             raise ApiError(403, _NO_ADMIN)
         if classic_scope is None and not _may_write(token, repository.visibility):
@@ -147,10 +178,10 @@ def require_settings(call: Call, repository: Repository, *, write: bool) -> None
 def require_contents(call: Call, repository: Repository) -> None:
     """Of a repository that is not public, a fine-grained token reads the contents only with that permission."""
     token = call.caller.token
-    if token is None or token.kind != "fine-grained" or repository.visibility == "public":
+    if token is None or not token.by_permissions or repository.visibility == "public":
         return
     if "contents" not in token.permissions:
-        raise ApiError(403, _OUT_OF_REACH)
+        raise out_of_reach(token)
 
 
 def require_writable(repository: Repository) -> None:
@@ -163,8 +194,10 @@ def require_create(call: Call, owner: Account, visibility: Visibility) -> None:
     """Let pass who may create a repository of this visibility there. Raises ApiError 403 or 404."""
     token = call.caller.token
     _require_administration(token, owner)
-    if token is not None and token.kind != "fine-grained" and not _may_write(token, visibility):
+    if token is not None and not token.by_permissions and not _may_write(token, visibility):
         raise not_found()
+    if token is not None and token.kind == "installation":
+        return
     if isinstance(owner, Organization):
         membership = owner.members.get(call.user.id)
         if membership != "admin" and not (membership and owner.members_can_create_repositories):
@@ -174,10 +207,15 @@ def require_create(call: Call, owner: Account, visibility: Visibility) -> None:
 
 
 def _require_administration(token: Token | None, owner: Account) -> None:
-    if token is not None and token.kind == "fine-grained":
+    if token is not None and token.by_permissions:
         allowed = token.permissions.get("administration") == "write" and token.resource_owner_id == owner.id
         if not allowed:
-            raise ApiError(403, _OUT_OF_REACH)
+            raise out_of_reach(token)
+
+
+def out_of_reach(token: Token) -> ApiError:
+    """What a token that goes by permissions is told without the one it needs."""
+    return ApiError(403, _NOT_FOR_APPS if token.kind == "installation" else _OUT_OF_REACH)
 
 
 def _may_write(token: Token, visibility: Visibility) -> bool:

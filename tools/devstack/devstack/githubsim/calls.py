@@ -16,7 +16,7 @@ import orjson
 
 from devstack.githubsim.limits import RateFigures
 from devstack.githubsim.switches import Switches
-from devstack.githubsim.world import Token, User, World
+from devstack.githubsim.world import App, Token, User, World
 
 API_VERSIONS = ("2022-11-28", "2026-03-10")
 DEFAULT_API_VERSION = API_VERSIONS[0]
@@ -92,10 +92,11 @@ def invalid(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: a token and its user, or nobody."""
+    """Who is asking: a token and its user, an App by its JWT, or nobody."""
 
     token: Token | None = None
     user: User | None = None
+    app: App | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,12 @@ class Call:
         return self.caller.user
 
     @property
+    def app(self) -> App:
+        """The caller of an operation for Apps."""
+        assert self.caller.app is not None
+        return self.caller.app
+
+    @property
     def before_2026(self) -> bool:
         """Whether the answer is in the form of the first API version, which 2026-03-10 took fields out of."""
         return self.version == DEFAULT_API_VERSION
@@ -156,7 +163,8 @@ class Operation:
 
     `docs` is its page and anchor below `/rest/`; `scopes` and `permissions` are what the
     `X-Accepted-OAuth-Scopes` and `X-Accepted-GitHub-Permissions` headers say of it. `anonymous` ones answer
-    without a credential; those that are not `counted` cost no quota.
+    without a credential; those that are not `counted` cost no quota. `for_apps` ones take an App's JWT and nothing else,
+    and `for_users` ones no token of an installation.
     """
 
     method: str
@@ -167,6 +175,8 @@ class Operation:
     permissions: str = "metadata=read"
     anonymous: bool = False
     counted: bool = True
+    for_apps: bool = False
+    for_users: bool = False
 
     @property
     def name(self) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 import aiohttp
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from devstack.githubsim.faults import FaultAction
 from devstack.githubsim.identifiers import TokenKind
@@ -23,6 +26,14 @@ class IssuedToken:
 
     id: int
     value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedApp:
+    """A fresh App. `private_key` is PEM, PKCS#1, as GitHub hands it out."""
+
+    id: int
+    private_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,14 @@ class JournalReport:
 class SimControl:
     """Use as an async context manager. Every call raises ControlRefused if the simulator refuses it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, ca: str | None = None) -> None:
+        """`ca`, PEM, is trusted for a simulator behind TLS."""
+        self._tls = ssl.create_default_context(cadata=ca) if ca else True
         self._base = f"{url.rstrip('/')}/_sim"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -97,7 +110,7 @@ class SimControl:
     async def create_org(self, login: str, *, members: dict[str, OrgRole] | None = None, **settings: Any) -> int:
         """`members` maps logins to roles; an `admin` owns the organisation. Returns its id.
 
-        Settings: `hidden`, `enterprise`, `members_can_create_repositories`,
+        Settings: `hidden`, `saml` (tokens need single sign-on), `enterprise`, `members_can_create_repositories`,
         `members_can_delete_repositories`, `default_repository_permission`, `deploy_keys_enabled`,
         `outside_collaborators_allowed`, `custom_roles` (name to the role it is based on).
         """
@@ -123,13 +136,15 @@ class SimControl:
         permissions: dict[str, str] | None = None,
         resource_owner: str | None = None,
         hidden_orgs: list[str] | None = None,
+        sso_orgs: list[str] | None = None,
         expires_in: float | None = None,
     ) -> IssuedToken:
         """A credential of the user.
 
         `scopes` are for classic and OAuth tokens (default `repo`, `delete_repo`, `user`), `permissions`
         (default administration, contents and metadata) and `resource_owner` (default the user) for
-        fine-grained ones. The token does not see `hidden_orgs`. `expires_in` seconds; None never.
+        fine-grained ones. The token does not see `hidden_orgs`, and is authorised for the single sign-on of
+        `sso_orgs`. `expires_in` seconds; None never.
         """
         fields: dict[str, Any] = {"login": login, "kind": kind, "expires_in": expires_in}
         if kind == "fine-grained":
@@ -141,11 +156,13 @@ class SimControl:
             fields["resource_owner"] = resource_owner
         if hidden_orgs is not None:
             fields["hidden_orgs"] = hidden_orgs
+        if sso_orgs is not None:
+            fields["sso_orgs"] = sso_orgs
         answer = await self._send("POST", "/tokens", fields)
         return IssuedToken(answer["id"], answer["token"])
 
     async def edit_token(self, token_id: int, **changes: Any) -> None:
-        """Change `scopes`, `permissions`, `hidden_orgs`, `revoked` or `expires_in`."""
+        """Change `scopes`, `permissions`, `hidden_orgs`, `sso_orgs`, `revoked` or `expires_in`."""
         await self._send("PATCH", f"/tokens/{token_id}", changes)
 
     async def revoke_token(self, token_id: int) -> None:
@@ -155,6 +172,36 @@ class SimControl:
     async def expire_token(self, token_id: int) -> None:
         """The token is no good from now on."""
         await self.edit_token(token_id, expires_in=0)
+
+    async def create_app(self, slug: str) -> IssuedApp:
+        """A GitHub App, installed nowhere. It acts as ``<slug>[bot]``."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        answer = await self._send("POST", "/apps", {"slug": slug, "public_key": public})
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+        return IssuedApp(answer["id"], private)
+
+    async def install_app(
+        self, app_id: int, account: str, *, permissions: dict[str, str] | None = None, token_lifetime: float = 3600.0
+    ) -> int:
+        """Install on a user or organisation; returns the installation's id.
+
+        `permissions` default to administration, contents and metadata. Tokens live for `token_lifetime` seconds.
+        """
+        granted = {"administration": "write", "contents": "write", "metadata": "read"}
+        fields = {"permissions": granted if permissions is None else permissions, "token_lifetime": token_lifetime}
+        return (await self._send("POST", f"/apps/{app_id}/installations", {"account": account, **fields}))["id"]
+
+    async def edit_installation(self, installation_id: int, **changes: Any) -> None:
+        """Change `permissions` (of tokens to come), `suspended` or `token_lifetime`."""
+        await self._send("PATCH", f"/installations/{installation_id}", changes)
+
+    async def uninstall_app(self, installation_id: int) -> None:
+        await self._send("DELETE", f"/installations/{installation_id}")
+
+    async def revoke_installation_tokens(self, installation_id: int) -> int:
+        """Its tokens are no good from now on; returns how many were still good."""
+        return (await self._send("DELETE", f"/installations/{installation_id}/tokens"))["revoked"]
 
     async def create_repository(
         self, owner: str, name: str, *, visibility: Visibility = "private", **settings: Any

@@ -19,7 +19,18 @@ from devstack.githubsim.delivery import JSON
 from devstack.githubsim.faults import FAULT_ACTIONS, Fault
 from devstack.githubsim.names import InvalidText, repository_name
 from devstack.githubsim.simulation import Simulation
-from devstack.githubsim.world import TOGGLES, Account, KeyTaken, NameTaken, Organization, Repository, Token, User, World
+from devstack.githubsim.world import (
+    TOGGLES,
+    Account,
+    Installation,
+    KeyTaken,
+    NameTaken,
+    Organization,
+    Repository,
+    Token,
+    User,
+    World,
+)
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 Handler = Callable[[Simulation, web.Request], Awaitable[Any]]
@@ -31,6 +42,7 @@ _TEXT_OR_NULL = (str, type(None))
 _ORGANIZATION: Kinds = {
     "members": dict,
     "hidden": bool,
+    "saml": bool,
     "enterprise": bool,
     "members_can_create_repositories": bool,
     "members_can_delete_repositories": bool,
@@ -44,6 +56,7 @@ _TOKEN: Kinds = {
     "scopes": list,
     "permissions": dict,
     "hidden_orgs": list,
+    "sso_orgs": list,
     "revoked": bool,
     "expires_in": (*_NUMBER, type(None)),
 }
@@ -58,6 +71,7 @@ _REPOSITORY: Kinds = {
     "created_at": _NUMBER,
     **dict.fromkeys(TOGGLES, bool),
 }
+_INSTALLATION: Kinds = {"permissions": dict, "suspended": bool, "token_lifetime": _NUMBER}
 _FAULT: Kinds = {
     "action": str,
     "method": str,
@@ -186,7 +200,51 @@ def _edit(simulation: Simulation, token: Token, fields: dict[str, Any]) -> None:
         token.hidden_orgs = [_account(simulation.world, login).id for login in fields.pop("hidden_orgs")]
     if fields.pop("revoked", False):
         simulation.world.revoke(token)
+    if "sso_orgs" in fields:
+        token.sso_orgs = [_account(simulation.world, login).id for login in fields.pop("sso_orgs")]
     _assign(token, fields)
+
+
+async def _create_app(simulation: Simulation, request: web.Request) -> Any:
+    """`public_key`, PEM, is what the App's JWTs are verified with; its private half stays with the client."""
+    fields = await _fields(request, {"slug": str, "public_key": str}, required=("slug", "public_key"))
+    app = simulation.world.new_app(fields["slug"], fields["public_key"])
+    return {"id": app.id}
+
+
+async def _install_app(simulation: Simulation, request: web.Request) -> Any:
+    world = simulation.world
+    app = world.apps.get(int(request.match_info["app_id"]))
+    if app is None:
+        raise ControlError(404, "no such App")
+    fields = await _fields(request, {"account": str, **_INSTALLATION}, required=("account",))
+    installation = world.install(app, _account(world, fields.pop("account")), {})
+    _edit_fields(simulation, installation, fields)
+    return {"id": installation.id}
+
+
+async def _edit_installation(simulation: Simulation, request: web.Request) -> Any:
+    fields = await _fields(request, _INSTALLATION)
+    _edit_fields(simulation, _installation(simulation.world, request), fields)
+
+
+def _edit_fields(simulation: Simulation, installation: Installation, fields: dict[str, Any]) -> None:
+    if "suspended" in fields:
+        installation.suspended_at = simulation.clock() if fields.pop("suspended") else None
+    _assign(installation, fields)
+
+
+async def _uninstall_app(simulation: Simulation, request: web.Request) -> Any:
+    simulation.world.uninstall(_installation(simulation.world, request))
+
+
+async def _revoke_installation_tokens(simulation: Simulation, request: web.Request) -> Any:
+    """Returns how many of its tokens were still good."""
+    installation, now = _installation(simulation.world, request), simulation.clock()
+    tokens = [t for t in simulation.world.tokens.values() if t.installation_id == installation.id and not t.revoked]
+    for token in tokens:
+        token.revoked = True
+    return {"revoked": sum(token.expires_at is None or now < token.expires_at for token in tokens)}
 
 
 async def _create_repository(simulation: Simulation, request: web.Request) -> Any:
@@ -319,7 +377,14 @@ async def _fields(request: web.Request, known: Kinds, required: tuple[str, ...] 
     return body
 
 
-def _assign(target: Organization | Token | Repository, fields: Mapping[str, Any]) -> None:
+def _installation(world: World, request: web.Request) -> Installation:
+    installation = world.installations.get(int(request.match_info["installation_id"]))
+    if installation is None:
+        raise ControlError(404, "no such installation")
+    return installation
+
+
+def _assign(target: Organization | Token | Installation | Repository, fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         setattr(target, name, value)
 
@@ -378,6 +443,11 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/keys", _all_keys),
     ("POST", "/tokens", _create_token),
     ("PATCH", r"/tokens/{token_id:\d+}", _edit_token),
+    ("POST", "/apps", _create_app),
+    ("POST", r"/apps/{app_id:\d+}/installations", _install_app),
+    ("PATCH", r"/installations/{installation_id:\d+}", _edit_installation),
+    ("DELETE", r"/installations/{installation_id:\d+}", _uninstall_app),
+    ("DELETE", r"/installations/{installation_id:\d+}/tokens", _revoke_installation_tokens),
     ("POST", "/repos", _create_repository),
     ("GET", "/repos/{owner}/{name}", _get_repository),
     ("PATCH", "/repos/{owner}/{name}", _edit_repository),

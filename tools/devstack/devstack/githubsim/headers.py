@@ -40,11 +40,12 @@ def rate_headers(rate: RateFigures) -> dict[str, str]:
 
 def token_headers(token: Token, operation: Operation) -> dict[str, str]:
     """What the token may do and what the operation asks: scopes of classic tokens, permissions of fine-grained ones."""
-    if token.kind == "fine-grained":
+    if token.by_permissions:
         headers = {"X-Accepted-GitHub-Permissions": operation.permissions}
     else:
         headers = {"X-OAuth-Scopes": ", ".join(sorted(token.scopes)), "X-Accepted-OAuth-Scopes": operation.scopes}
-    if token.expires_at is not None:
+    # An installation's token says when it ends only in the answer that it comes with.
+    if token.expires_at is not None and token.kind != "installation":
         expires = datetime.fromtimestamp(token.expires_at, UTC)
         headers["github-authentication-token-expiration"] = f"{expires:%Y-%m-%d %H:%M:%S} UTC"
     return headers

@@ -10,7 +10,8 @@ import secrets
 import string
 from typing import Literal
 
-TokenKind = Literal["classic", "oauth", "fine-grained"]
+TokenKind = Literal["classic", "oauth", "fine-grained", "installation"]
+_PREFIXES: dict[TokenKind, str] = {"classic": "ghp", "oauth": "gho", "installation": "ghs"}
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -29,7 +30,7 @@ def new_token(kind: TokenKind) -> str:
     if kind == "fine-grained":
         return f"github_pat_{_random(22)}_{_random(59)}"
     body = _random(30)
-    return f"{'ghp' if kind == 'classic' else 'gho'}_{body}{_checksum(body)}"
+    return f"{_PREFIXES[kind]}_{body}{_checksum(body)}"
 
 
 def commit_sha(*parts: object) -> str:

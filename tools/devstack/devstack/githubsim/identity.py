@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+from devstack.githubsim import apps
 from devstack.githubsim.calls import Caller
 from devstack.githubsim.journal import UNKNOWN
 from devstack.githubsim.limits import Principal
@@ -26,10 +27,14 @@ class Identity:
     @property
     def refused(self) -> bool:
         """Whether a credential came along that is no good."""
-        return self.login is not None and self.caller.user is None
+        return self.login is not None and self.caller.user is None and self.caller.app is None
 
     def principal(self, remote: str | None) -> Principal:
-        """Whose quota the request uses: the user's, whichever token it is, or the address's."""
+        """Whose quota the request uses: the user's, whichever token it is, the App's or installation's, or the address's."""
+        if self.caller.app is not None:
+            return f"app {self.caller.app.id}"
+        if self.caller.token is not None and self.caller.token.installation_id is not None:
+            return f"installation {self.caller.token.installation_id}"
         return self.caller.user.id if self.caller.user is not None else remote or "anonymous"
 
 
@@ -37,7 +42,11 @@ def identify(world: World, authorization: str | None, now: float) -> Identity:
     """Resolve an Authorization header. The credential itself goes no further."""
     if authorization is None:
         return Identity(None, Caller())
-    token = world.token(_credential(authorization))
+    credential = _credential(authorization)
+    if credential.count(".") == 2:
+        app = apps.signer(world, credential, now)
+        return Identity(app.slug, Caller(app=app)) if app else Identity(UNKNOWN, Caller())
+    token = world.token(credential)
     if token is None:
         return Identity(UNKNOWN, Caller())
     user = world.user(token.user_id)

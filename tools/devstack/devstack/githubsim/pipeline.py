@@ -141,8 +141,12 @@ class _Exchange:
         if rate is not None and rate.remaining == 0 and self._operation.counted:
             status, remote = self._switches.rate_limit_status, self._request.remote
             raise refusals.primary_limit(status, caller, remote, self._id, self._simulation.clock())
-        if caller.user is None and not self._operation.anonymous:
+        if self._operation.for_apps != (caller.app is not None):
+            raise ApiError(401, "A JSON web token could not be decoded")
+        if caller.user is None and caller.app is None and not self._operation.anonymous:
             raise ApiError(401, "Requires authentication")
+        if self._operation.for_users and caller.token is not None and caller.token.kind == "installation":
+            raise ApiError(403, "Resource not accessible by integration")
 
     def _framed(self, answer: Answer, rate: RateFigures | None) -> Encoded:
         """The answer as bytes under all of GitHub's headers, its cost taken from the quota."""
@@ -176,7 +180,8 @@ class _Exchange:
         limit = switches.primary_quota
         if limit is None:
             return None
-        if self._identity.caller.user is None:
+        caller = self._identity.caller
+        if caller.user is None and caller.app is None:
             limit = switches.anonymous_quota
         quota, now = self._simulation.quota, self._simulation.clock()
         return quota.figures(self._principal, limit, switches.quota_window, now)
@@ -202,7 +207,7 @@ class _Exchange:
         )
 
     def _urls(self) -> Urls:
-        base = f"http://{self._request.host}"
+        base = f"{self._request.scheme}://{self._request.host}"
         api = base + ENTERPRISE_PREFIX if self._enterprise else base
         return Urls(api=api, web=base, host=self._request.host.partition(":")[0])
 

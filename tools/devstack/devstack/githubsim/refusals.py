@@ -16,14 +16,17 @@ _SUPPORT = "If you reach out to GitHub Support for help, please include the requ
 
 def primary_limit(status: int, caller: Caller, remote: str | None, request_id: str, now: float) -> ApiError:
     """The principal's quota is used up until `X-RateLimit-Reset`."""
-    if caller.user is None:
+    if caller.user is None and caller.app is None:
         message = (
             f"API rate limit exceeded for {remote}. (But here's the good news: Authenticated requests get a higher "
             "rate limit. Check out the documentation for more details.)"
         )
     else:
+        whose = f"user ID {caller.user.id}" if caller.user is not None else "installation ID 0"
+        if caller.token is not None and caller.token.installation_id is not None:
+            whose = f"installation ID {caller.token.installation_id}"
         message = (
-            f"API rate limit exceeded for user ID {caller.user.id}. {_SUPPORT} {request_id} "
+            f"API rate limit exceeded for {whose}. {_SUPPORT} {request_id} "
             f"and timestamp {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC."
         )
     return ApiError(status, message, documentation_url=_LIMIT_DOCS)

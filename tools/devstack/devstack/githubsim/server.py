@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,16 +32,22 @@ class GithubSim:
     @classmethod
     @asynccontextmanager
     async def serve(
-        cls, *, host: str = "127.0.0.1", port: int = 0, clock: Clock = time.time, world: World | None = None
+        cls,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock = time.time,
+        world: World | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> AsyncIterator[GithubSim]:
         """Serve until the block is left. Port 0 takes a free one. Raises OSError if the port is taken."""
         simulation = Simulation(clock, world)
         runner = web.AppRunner(application(simulation), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
             bound_port = runner.addresses[0][1]
-            yield cls(simulation, f"http://{host}:{bound_port}")
+            yield cls(simulation, f"{'https' if tls else 'http'}://{host}:{bound_port}")
         finally:
             await runner.cleanup()
 

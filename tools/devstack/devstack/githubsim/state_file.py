@@ -13,7 +13,19 @@ from typing import Any
 
 import orjson
 
-from devstack.githubsim.world import Clock, DeployKey, Invitation, Organization, Repository, Team, Token, User, World
+from devstack.githubsim.world import (
+    App,
+    Clock,
+    DeployKey,
+    Installation,
+    Invitation,
+    Organization,
+    Repository,
+    Team,
+    Token,
+    User,
+    World,
+)
 
 
 def load(path: Path, clock: Clock) -> World:
@@ -29,6 +41,10 @@ def load(path: Path, clock: Clock) -> World:
         world.add_account(Organization(**fields | {"members": _int_keys(fields["members"]), "teams": _teams(fields)}))
     for fields in document["tokens"]:
         world.add_token(Token(**fields))
+    for fields in document["apps"]:
+        world.apps[fields["id"]] = App(**fields)
+    for fields in document["installations"]:
+        world.installations[fields["id"]] = Installation(**fields)
     for fields in document["repositories"]:
         world.add_repository(Repository(**fields | {"grants": _int_keys(fields["grants"])}))
     world.keys = {fields["id"]: DeployKey(**fields) for fields in document["keys"]}
@@ -44,6 +60,8 @@ def save(path: Path, world: World) -> None:
         "users": [asdict(account) for account in world.accounts.values() if isinstance(account, User)],
         "organizations": [asdict(account) for account in world.accounts.values() if isinstance(account, Organization)],
         "tokens": [asdict(token) for token in world.tokens.values()],
+        "apps": [asdict(app) for app in world.apps.values()],
+        "installations": [asdict(installation) for installation in world.installations.values()],
         "repositories": [asdict(repository) for repository in world.repositories.values()],
         "keys": [asdict(key) for key in world.keys.values()],
         "invitations": [asdict(invitation) for invitation in world.invitations.values()],

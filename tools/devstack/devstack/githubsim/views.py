@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from devstack.githubsim.access import RANK, role_of
 from devstack.githubsim.calls import Call, Urls
@@ -98,7 +99,9 @@ def timestamp(seconds: float) -> str:
 
 def account_stub(urls: Urls, account: Account) -> dict[str, Any]:
     """The short form of a user or organisation that stands inside other objects."""
-    url = f"{urls.api}/users/{account.login}"
+    # The brackets of a bot's login are not for URLs.
+    login = quote(account.login)
+    url = f"{urls.api}/users/{login}"
     return {
         "login": account.login,
         "id": account.id,
@@ -106,12 +109,18 @@ def account_stub(urls: Urls, account: Account) -> dict[str, Any]:
         "avatar_url": f"{urls.web}/avatars/u/{account.id}?v=4",
         "gravatar_id": "",
         "url": url,
-        "html_url": f"{urls.web}/{account.login}",
+        "html_url": f"{urls.web}/{login}",
         **{name: url + suffix for name, suffix in _ACCOUNT_URLS},
-        "type": "Organization" if isinstance(account, Organization) else "User",
+        "type": _type(account),
         "user_view_type": "public",
         "site_admin": False,
     }
+
+
+def _type(account: Account) -> str:
+    if isinstance(account, Organization):
+        return "Organization"
+    return "Bot" if account.login.endswith("[bot]") else "User"
 
 
 def public_account(call: Call, account: Account) -> dict[str, Any]:
@@ -341,4 +350,4 @@ def _writes_contents(call: Call, repository: Repository) -> bool:
     role, token = role_of(call.world, call.caller.user, repository), call.caller.token
     if token is None or role is None or RANK[role] < RANK["write"]:
         return False
-    return token.kind != "fine-grained" or token.permissions.get("contents") == "write"
+    return not token.by_permissions or token.permissions.get("contents") == "write"

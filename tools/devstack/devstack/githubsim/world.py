@@ -103,7 +103,7 @@ class Invitation:
 @dataclass(slots=True, kw_only=True)
 class Organization:
     """An organisation. `hidden` ones answer 404 to everyone but members; `enterprise` ones may have internal
-    repositories."""
+    repositories; `saml` ones answer only tokens that were authorised for their single sign-on."""
 
     id: int
     login: str
@@ -111,6 +111,7 @@ class Organization:
     name: str | None = None
     members: dict[int, OrgRole] = field(default_factory=dict)
     hidden: bool = False
+    saml: bool = False
     enterprise: bool = False
     members_can_create_repositories: bool = True
     members_can_delete_repositories: bool = True
@@ -163,12 +164,36 @@ class Repository:
 
 
 @dataclass(slots=True, kw_only=True)
+class App:
+    """A GitHub App. `user_id` is its bot's account; `public_key`, PEM, verifies its JWTs."""
+
+    id: int
+    slug: str
+    user_id: int
+    public_key: str
+    created_at: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Installation:
+    """An App on an account. `token_lifetime` is how many seconds its tokens live."""
+
+    id: int
+    app_id: int
+    account_id: int
+    created_at: float
+    permissions: dict[str, str] = field(default_factory=dict)
+    suspended_at: float | None = None
+    token_lifetime: float = 3600.0
+
+
+@dataclass(slots=True, kw_only=True)
 class Token:
-    """A credential of a user.
+    """A credential of a user, or of an App's installation (its user is the bot).
 
     `scopes` are those of classic and OAuth tokens; `permissions` (name to `read` or `write`) and
-    `resource_owner_id` those of fine-grained ones. `hidden_orgs` are organisations that this token cannot
-    see although its user could, as when single sign-on was not authorised for it.
+    `resource_owner_id` those of the others. `sso_orgs` are the `saml` organisations it was authorised for,
+    `hidden_orgs` those that it cannot see although its user could.
     """
 
     id: int
@@ -179,8 +204,15 @@ class Token:
     permissions: dict[str, str] = field(default_factory=dict)
     resource_owner_id: int | None = None
     hidden_orgs: list[int] = field(default_factory=list)
+    sso_orgs: list[int] = field(default_factory=list)
+    installation_id: int | None = None
     revoked: bool = False
     expires_at: float | None = None
+
+    @property
+    def by_permissions(self) -> bool:
+        """Whether permissions, not scopes, say what it may do."""
+        return self.kind in ("fine-grained", "installation")
 
 
 class World:
@@ -193,6 +225,8 @@ class World:
         self.tokens: dict[int, Token] = {}
         self.keys: dict[int, DeployKey] = {}
         self.invitations: dict[int, Invitation] = {}
+        self.apps: dict[int, App] = {}
+        self.installations: dict[int, Installation] = {}
         self.moved: dict[tuple[int, str], int] = {}
         self.next_id: dict[str, int] = {
             "account": 90_000_001,
@@ -200,6 +234,8 @@ class World:
             "token": 1,
             "key": 70_000_001,
             "invitation": 60_000_001,
+            "app": 1_200_001,
+            "installation": 60_000_001,
         }
         self._logins: dict[str, int] = {}
         self._names: dict[tuple[int, str], int] = {}
@@ -219,6 +255,11 @@ class World:
         """The token that was ever issued with this value, whatever its state."""
         token_id = self._token_values.get(value)
         return None if token_id is None else self.tokens[token_id]
+
+    def installed(self, app_id: int, account: Account) -> Installation | None:
+        """The App's installation on the account."""
+        found = (i for i in self.installations.values() if i.app_id == app_id and i.account_id == account.id)
+        return next(found, None)
 
     def owner(self, repository: Repository) -> Account:
         return self.accounts[repository.owner_id]
@@ -274,6 +315,43 @@ class World:
     def new_token(self, user: User, kind: TokenKind) -> Token:
         token = Token(id=self.allocate("token"), user_id=user.id, kind=kind, value=new_token(kind))
         self.add_token(token)
+        return token
+
+    def new_app(self, slug: str, public_key: str) -> App:
+        """An App and its bot's account. Raises NameTaken."""
+        bot = self.new_user(f"{slug}[bot]")
+        app = App(id=self.allocate("app"), slug=slug, user_id=bot.id, public_key=public_key, created_at=self.clock())
+        self.apps[app.id] = app
+        return app
+
+    def install(self, app: App, account: Account, permissions: dict[str, str]) -> Installation:
+        """Raises NameTaken if the App is there already."""
+        if self.installed(app.id, account):
+            raise NameTaken(app.slug)
+        installation = Installation(
+            id=self.allocate("installation"),
+            app_id=app.id,
+            account_id=account.id,
+            created_at=self.clock(),
+            permissions=permissions,
+        )
+        self.installations[installation.id] = installation
+        return installation
+
+    def uninstall(self, installation: Installation) -> None:
+        """Its tokens are no good any more."""
+        del self.installations[installation.id]
+        for token in self.tokens.values():
+            if token.installation_id == installation.id:
+                token.revoked = True
+
+    def new_installation_token(self, installation: Installation) -> Token:
+        """A token that has what the installation has now."""
+        token = self.new_token(self.user(self.apps[installation.app_id].user_id), "installation")
+        token.installation_id = installation.id
+        token.resource_owner_id = installation.account_id
+        token.permissions = dict(installation.permissions)
+        token.expires_at = self.clock() + installation.token_lifetime
         return token
 
     def new_repository(self, owner: Account, name: str, visibility: Visibility) -> Repository:

@@ -14,6 +14,7 @@ from codecommon.githost.allow import AllowedHosts, HostEndpoint
 from codecommon.githost.backend import (
     Absent,
     Account,
+    AppSecret,
     GitBackend,
     HostRepository,
     HostTarget,
@@ -23,12 +24,12 @@ from codecommon.githost.backend import (
     RepositoryChanges,
     RepositoryRequest,
 )
-from codecommon.githost.credential import Credential, judge
+from codecommon.githost.credential import judge
 from codecommon.githost.github.access import GithubAccess
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
-from codecommon.githost.github.classify import Attempt, classify
+from codecommon.githost.github.classify import Attempt, classify, require_whole
 from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.github.scopes import granted_scopes
+from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
 from codecommon.githost.github.transport import HostTransport
 from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
 
@@ -44,10 +45,17 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
     It raises ``Terminal``: ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``, each before anything is sent.
     """
 
+    apps = AppHolders()
+
     def open_session(target: HostTarget) -> GitBackend:
         endpoint = allowed.endpoint(target.base_url)
-        credential = judge(target.token, endpoint)
-        return GithubBackend(endpoint, credential, transport.borrow(endpoint, target.principal, target.ca_bundle))
+        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle)
+        match target.credential:
+            case AppSecret() as secret:
+                holder = apps.holder(endpoint, target, secret, borrowed)
+            case token:
+                holder = TokenHolder(judge(token, endpoint))
+        return GithubBackend(endpoint, holder, borrowed)
 
     return open_session
 
@@ -55,8 +63,9 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
 class GithubBackend(GithubAccess):
     """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do."""
 
-    def __init__(self, endpoint: HostEndpoint, credential: Credential, transport: httpx.AsyncBaseTransport) -> None:
-        self._client = Client(endpoint, credential, transport)
+    def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: httpx.AsyncBaseTransport) -> None:
+        self._holder = holder
+        self._client = Client(endpoint, holder.authority, transport)
         self._rest = self._client.rest
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
@@ -69,14 +78,24 @@ class GithubBackend(GithubAccess):
     def host(self) -> str:
         return self._client.host
 
+    @property
+    def budget_principal(self) -> str | None:
+        """``Account.principal``, None until the host was asked."""
+        return self._holder.principal
+
     async def validate_connection(self) -> Account:
-        answer = await self._client.send(
-            Attempt("read the account of the credential"),
-            self._rest.users.async_get_authenticated(headers=HEADERS),
-        )
-        account = answer.parse(AccountAnswer)
+        account = await self._holder.account(self._client)
         self._login = account.login
-        return Account(login=account.login, id=str(account.id), scopes=granted_scopes(answer.headers))
+        return account
+
+    async def require_admission(self, organization: str) -> None:
+        # Private repositories are what single sign-on and an organisation's policy on tokens protect; its profile is public.
+        answer = await self._client.send(
+            Attempt(f"list the repositories of {organization}"),
+            self._rest.repos.async_list_for_org(organization, type="private", per_page=1, headers=HEADERS),
+            also=_NOT_FOUND,
+        )
+        require_whole(answer)
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         check_owner(owner)
@@ -133,6 +152,7 @@ class GithubBackend(GithubAccess):
         if request.owner_kind == "Organization":
             created = _repository(await self._client.send(attempt, self._create_in_org(request)))
         else:
+            self._holder.require_creates_for_users()
             await self._check_own_account(request)
             created = _repository(await self._client.send(attempt, self._create_for_user(request)))
         self._check_identity(created, request)

@@ -273,10 +273,20 @@ def _single_sign_on(answer: Answer) -> Terminal | None:
     if not header.startswith("required") and not _SSO_TEXT.search(answer.message or ""):
         return None
     found = _SSO_URL.search(header)
-    where = f"open {found[1][:_LONGEST_QUOTE]}" if found else "in the settings of the token, under Configure SSO"
+    return _sso(found[1][:_LONGEST_QUOTE] if found else None)
+
+
+def _sso(url: str | None) -> Terminal:
+    where = f"open {url}" if url else "in the settings of the token, under Configure SSO"
     return Terminal(
         "SSORequired", f"the organisation requires single sign-on: authorise this token for it ({where}) and try again"
     )
+
+
+def require_whole(answer: Answer) -> None:
+    """Raises ``Terminal`` (``SSORequired``) for a list that lacks what single sign-on protects."""
+    if answer.headers.get("x-github-sso", "").startswith("partial-results"):
+        raise _sso(None)
 
 
 def _unprocessable(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | AlreadyExists:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import httpx
-from githubkit import BaseAuthStrategy, GitHub, GitHubCore, Response
+from githubkit import GitHub, Response, UnauthAuthStrategy
 from githubkit.exception import RequestError
 
 from codecommon.errors import Terminal
 from codecommon.githost.allow import HostEndpoint
-from codecommon.githost.credential import Credential
 from codecommon.githost.github.answer import Answer
+from codecommon.githost.github.authority import Authority, Authorized
 from codecommon.githost.github.classify import Attempt, classify, unreachable
 from codecommon.redact import Redactor
-from codecommon.secrets import SecretValue
 
 # The version that every Enterprise Server in support knows; githubkit's own default is newer than some of them.
 HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
@@ -25,17 +24,18 @@ _NO_EXTRA: Final[frozenset[int]] = frozenset()
 class Client:
     """githubkit over the process's transport, with every error answer turned into what it means to us.
 
-    ``host``: as pinned in status. ``rest``: githubkit's methods, whose calls go through ``send``. ``scrub`` takes the credential
-    out of a text. Cheap to make and without anything to close: connections belong to ``transport``.
+    ``host``: as pinned in status. ``rest``: githubkit's methods, whose calls go through ``send``. ``scrub`` takes the tokens
+    that were sent out of a text. Cheap to make and without anything to close: connections belong to ``transport``.
     """
 
-    def __init__(self, endpoint: HostEndpoint, credential: Credential, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, endpoint: HostEndpoint, authority: Authority, transport: httpx.AsyncBaseTransport) -> None:
         self.host = endpoint.host
-        self.scrub = Redactor(credential.token.reveal())
+        self.scrub = Redactor()
         self._github = GitHub(
-            _BearerStrategy(credential.token),
+            # The transport puts the credential in; githubkit's own strategy shows the token in its repr.
+            UnauthAuthStrategy(),
             base_url=endpoint.api_base,
-            async_transport=transport,
+            async_transport=Authorized(transport, authority, self.scrub),
             async_event_hooks={"response": [_refuse_what_is_no_success]},
             user_agent="code-provider",
             follow_redirects=False,
@@ -100,22 +100,3 @@ async def _refuse_what_is_no_success(response: httpx.Response) -> None:
     if not response.is_success:
         await response.aread()
         raise _Refused(response)
-
-
-class _BearerStrategy(BaseAuthStrategy):
-    """githubkit's own strategy shows the token in its repr."""
-
-    def __init__(self, token: SecretValue) -> None:
-        self._auth = _BearerAuth(token)
-
-    def get_auth_flow(self, github: GitHubCore[Any]) -> httpx.Auth:
-        return self._auth
-
-
-class _BearerAuth(httpx.Auth):
-    def __init__(self, token: SecretValue) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
-        yield request

@@ -36,7 +36,7 @@ def missing_rights(headers: httpx.Headers, scope: str) -> str:
             either = " or ".join(part.strip() for part in permissions.split(";"))
             return f"The token needs the permission {either}{_classic(scope)}"
         return f"The token needs the scope {scope}" if scope else ""
-    held = _with_contained(granted)
+    held = with_contained(granted)
     accepted = [scope] if scope else _names(headers.get("x-accepted-oauth-scopes", ""))
     if not accepted or held.intersection(accepted):
         return ""
@@ -47,7 +47,8 @@ def _classic(scope: str) -> str:
     return f" (a classic token: the scope {scope})" if scope else ""
 
 
-def _with_contained(granted: tuple[str, ...]) -> set[str]:
+def with_contained(granted: tuple[str, ...]) -> set[str]:
+    """The scopes themselves and those inside them."""
     return {*granted, *(contained for scope in granted for contained in _CONTAINS.get(scope, ()))}
 
 

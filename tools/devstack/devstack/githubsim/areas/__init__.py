@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from devstack.githubsim.areas import (
     accounts,
+    apps,
     branches,
     collaborators,
     invitations,
@@ -17,6 +18,7 @@ from devstack.githubsim.calls import Operation
 OPERATIONS: tuple[Operation, ...] = (
     *meta.OPERATIONS,
     *accounts.OPERATIONS,
+    *apps.OPERATIONS,
     *repository_lists.OPERATIONS,
     *repositories.OPERATIONS,
     *branches.OPERATIONS,

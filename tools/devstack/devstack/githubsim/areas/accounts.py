@@ -33,6 +33,7 @@ OPERATIONS = (
         handler=get_authenticated_user,
         docs="users/users#get-the-authenticated-user",
         permissions="allows_permissionless_access=true",
+        for_users=True,
     ),
     Operation(
         method="GET",

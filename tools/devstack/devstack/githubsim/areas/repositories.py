@@ -148,6 +148,7 @@ OPERATIONS = (
         docs="repos/repos#create-a-repository-for-the-authenticated-user",
         scopes="public_repo, repo",
         permissions="administration=write",
+        for_users=True,
     ),
     Operation(
         method="POST",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from devstack.githubsim import views
-from devstack.githubsim.access import role_of, sees, visible_organization
+from devstack.githubsim.access import lacks_sso, role_of, sees, visible_organization
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation
 from devstack.githubsim.paging import page
 from devstack.githubsim.world import Organization, Repository
@@ -36,7 +37,14 @@ def list_for_user(call: Call) -> Answer:
         for repository in call.world.repositories.values()
         if _affiliation(call, repository) in wanted and visibility in ("all", _public_or_private(repository))
     ]
-    return _list(call, found, default_sort="full_name")
+    listed = _list(call, found, default_sort="full_name")
+    hidden = {owner.id for owner in map(call.world.owner, found) if lacks_sso(call.caller, owner)}
+    if not hidden:
+        return listed
+    organizations = ",".join(map(str, sorted(hidden)))
+    return replace(
+        listed, headers={**listed.headers, "X-GitHub-SSO": f"partial-results; organizations={organizations}"}
+    )
 
 
 def list_for_organization(call: Call) -> Answer:
@@ -86,6 +94,7 @@ OPERATIONS = (
         path="/user/repos",
         handler=list_for_user,
         docs="repos/repos#list-repositories-for-the-authenticated-user",
+        for_users=True,
     ),
     Operation(
         method="GET",

@@ -1,0 +1,227 @@
+"""A GitHub App: the JWT that it signs, its installation on an account, and the tokens of that installation.
+
+Tokens live in the memory of this process and nowhere else. githubkit's own strategy is not used: its cache is one for all
+servers, and it asks for as many tokens as there are first calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from githubkit import Response
+from pydantic import BaseModel, Field
+
+from codecommon.errors import Terminal
+from codecommon.githost.allow import HostEndpoint
+from codecommon.githost.backend import AppSecret, OwnerKind
+from codecommon.githost.github.answer import AccountAnswer, Answer
+from codecommon.githost.github.classify import Attempt, classify
+from codecommon.githost.github.client import HEADERS, Client
+from codecommon.githost.policy import check_owner
+from codecommon.secrets import SecretValue
+
+# GitHub takes ten minutes at most, by its own clock; iat in the past allows for a clock of ours that is ahead.
+_JWT_BACKDATED_SECONDS: Final = 60
+_JWT_SECONDS: Final = 540
+_REFRESHED_AT: Final = 0.8
+_MISSING: Final = frozenset({404})
+_SUSPENDED_OR_MISSING: Final = frozenset({403, 404})
+
+
+class _Installation(BaseModel):
+    id: int
+    account: AccountAnswer
+    app_slug: str
+    permissions: dict[str, str] = Field(default_factory=dict)
+    suspended_at: datetime | None = None
+
+
+class _Minted(BaseModel):
+    token: str = Field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """An App on an account. ``login``: as which it acts; ``permissions``: name to ``read``, ``write`` or ``admin``."""
+
+    id: str
+    login: str
+    account: str
+    account_kind: OwnerKind
+    permissions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: SecretValue
+    refresh_at: float
+
+
+class AppKey:
+    """Signs as the App. Raises ``Terminal`` (``CredentialInvalid``) for a key that is not an RSA key in PEM form."""
+
+    def __init__(self, secret: AppSecret) -> None:
+        self._app_id = secret.app_id
+        try:
+            key = load_pem_private_key(secret.private_key.reveal().encode(), password=None)
+        except (ValueError, TypeError):
+            # Without the library's text, which may quote the key.
+            raise _invalid_key() from None
+        if not isinstance(key, RSAPrivateKey):
+            raise _invalid_key()
+        self._key = key
+
+    async def token(self) -> SecretValue:
+        now = int(time.time())
+        claims = {"iat": now - _JWT_BACKDATED_SECONDS, "exp": now + _JWT_SECONDS, "iss": self._app_id}
+        return SecretValue(jwt.encode(claims, self._key, algorithm="RS256"))
+
+    async def after_rejection(self, rejected: SecretValue) -> SecretValue | None:
+        return None
+
+
+class InstallationTokens:
+    """The tokens of one installation, at one endpoint. However many ask at once, the host is asked once.
+
+    Every method raises ``Terminal``: ``AppNotInstalled``, ``OwnerMismatch``, ``CredentialRejected``.
+    """
+
+    def __init__(
+        self,
+        endpoint: HostEndpoint,
+        secret: AppSecret,
+        transport: httpx.AsyncBaseTransport,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = Client(endpoint, AppKey(secret), transport)
+        self._secret = secret
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._installation_id: str | None = None
+        self._token: _Token | None = None
+
+    @property
+    def installation_id(self) -> str | None:
+        """None until the host was asked."""
+        return self._installation_id
+
+    async def token(self) -> SecretValue:
+        if (token := self._current()) is not None:
+            return token
+        async with self._turn:
+            return self._current() or await self._mint()
+
+    async def after_rejection(self, rejected: SecretValue) -> SecretValue:
+        async with self._turn:
+            if self._token is not None and self._token.value == rejected:
+                self._token = None
+            return self._current() or await self._mint()
+
+    async def installation(self) -> Installation:
+        """The installation as it is now; asks the host each time."""
+        found = await self._find()
+        if found.account.login.lower() != self._secret.owner.lower():
+            raise Terminal(
+                "OwnerMismatch",
+                f"the installation {found.id} is on the account {found.account.login}, not on {self._secret.owner}; "
+                "put the id of the right installation into the Secret, or none to have it looked up",
+            )
+        if found.suspended_at is not None:
+            raise self._suspended()
+        self._installation_id = str(found.id)
+        return Installation(
+            id=str(found.id),
+            login=f"{found.app_slug}[bot]",
+            account=found.account.login,
+            account_kind="Organization" if found.account.type == "Organization" else "User",
+            permissions=found.permissions,
+        )
+
+    def _current(self) -> SecretValue | None:
+        return self._token.value if self._token is not None and self._clock() < self._token.refresh_at else None
+
+    async def _mint(self) -> SecretValue:
+        # The account is looked at before there is a token: one of a wrong installation never comes to be.
+        number = self._installation_id or (await self.installation()).id
+        attempt = Attempt("make a token of the App's installation", write=True)
+        asked = self._clock()
+        answer = await self._send(
+            attempt,
+            self._client.rest.apps.async_create_installation_access_token(int(number), headers=HEADERS),
+            also=_SUSPENDED_OR_MISSING,
+        )
+        if answer.status == 404:
+            self._installation_id = None
+            raise self._not_installed()
+        if answer.status == 403:
+            raise (
+                self._suspended()
+                if "suspended" in (answer.message or "")
+                else classify(answer, attempt, self._client.scrub)
+            )
+        minted = answer.parse(_Minted)
+        # By the host's own clock: ours may be wrong.
+        life = (minted.expires_at - answer.date).total_seconds() if answer.date else 0.0
+        self._token = _Token(SecretValue(minted.token), asked + _REFRESHED_AT * life)
+        return self._token.value
+
+    async def _find(self) -> _Installation:
+        apps = self._client.rest.apps
+        attempt = Attempt("look up the App's installation")
+        if (number := self._secret.installation_id) is not None:
+            answer = await self._send(attempt, apps.async_get_installation(int(number), headers=HEADERS), also=_MISSING)
+        else:
+            owner = self._secret.owner
+            check_owner(owner)
+            answer = await self._send(attempt, apps.async_get_org_installation(owner, headers=HEADERS), also=_MISSING)
+            if answer.status == 404:
+                answer = await self._send(
+                    attempt, apps.async_get_user_installation(owner, headers=HEADERS), also=_MISSING
+                )
+        if answer.status == 404:
+            raise self._not_installed()
+        return answer.parse(_Installation)
+
+    async def _send(self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int]) -> Answer:
+        try:
+            return await self._client.send(attempt, call, also=also)
+        except Terminal as refused:
+            if refused.reason != "CredentialRejected":
+                raise
+            raise Terminal(
+                "CredentialRejected",
+                f"{self._client.host} rejected the App's key: check githubAppID and githubAppPrivateKey in the Secret "
+                "(the key may have been deleted in the App's settings)",
+            ) from None
+
+    def _not_installed(self) -> Terminal:
+        where = (
+            f"has no installation {self._secret.installation_id} of this App"
+            if self._secret.installation_id is not None
+            else f"has no installation of this App on {self._secret.owner}"
+        )
+        return Terminal("AppNotInstalled", f"{self._client.host} {where}; install the App on {self._secret.owner}")
+
+    def _suspended(self) -> Terminal:
+        return Terminal(
+            "CredentialRejected",
+            f"the App's installation on {self._secret.owner} is suspended; unsuspend it in the account's settings",
+        )
+
+
+def _invalid_key() -> Terminal:
+    return Terminal(
+        "CredentialInvalid",
+        "githubAppPrivateKey of the Secret is not an RSA private key in PEM form without a passphrase; "
+        "nothing was sent to the host. Put the key in as GitHub gave it",
+    )

@@ -1,0 +1,129 @@
+"""Who a session speaks for: the holder of a token, or an App's installation."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, Protocol
+
+import httpx
+
+from codecommon.errors import Terminal
+from codecommon.githost.allow import HostEndpoint
+from codecommon.githost.backend import Account, AppSecret, HostTarget
+from codecommon.githost.credential import Credential, TokenKind
+from codecommon.githost.github import capabilities
+from codecommon.githost.github.answer import AccountAnswer
+from codecommon.githost.github.app import InstallationTokens
+from codecommon.githost.github.authority import Authority, FixedToken
+from codecommon.githost.github.classify import Attempt
+from codecommon.githost.github.client import HEADERS, Client
+from codecommon.githost.github.expiry import token_expiry
+from codecommon.githost.github.scopes import granted_scopes
+
+_MOST_APPS: Final = 2048
+
+
+class Holder(Protocol):
+    @property
+    def authority(self) -> Authority: ...
+
+    @property
+    def principal(self) -> str | None:
+        """``Account.principal``, None until the host was asked."""
+        ...
+
+    async def account(self, client: Client) -> Account:
+        """Ask the host who it is; ``client`` is the session's own."""
+        ...
+
+    def require_creates_for_users(self) -> None:
+        """Raises ``Terminal`` where the host creates nothing in users' accounts for such a credential."""
+        ...
+
+
+class TokenHolder:
+    def __init__(self, credential: Credential) -> None:
+        self._kind: TokenKind = credential.kind
+        self.authority: Authority = FixedToken(credential)
+        self.principal: str | None = None
+
+    async def account(self, client: Client) -> Account:
+        if self._kind == "installation":
+            raise Terminal(
+                "CredentialInvalid",
+                "the Secret holds a token of an App's installation, which ends after an hour; set spec.type to github-app and "
+                "put the App's key into the Secret",
+            )
+        answer = await client.send(
+            Attempt("read the account of the credential"), client.rest.users.async_get_authenticated(headers=HEADERS)
+        )
+        account, scopes = answer.parse(AccountAnswer), granted_scopes(answer.headers)
+        self.principal = f"user:{account.id}"
+        return Account(
+            login=account.login,
+            id=str(account.id),
+            scopes=scopes,
+            token_type=self._kind,
+            expires_at=token_expiry(answer.headers),
+            capabilities=capabilities.of_token(self._kind, scopes),
+            principal=self.principal,
+        )
+
+    def require_creates_for_users(self) -> None:
+        pass
+
+
+class AppHolder:
+    def __init__(self, tokens: InstallationTokens) -> None:
+        self._tokens = tokens
+        self.authority: Authority = tokens
+
+    @property
+    def principal(self) -> str | None:
+        number = self._tokens.installation_id
+        return None if number is None else f"installation:{number}"
+
+    async def account(self, client: Client) -> Account:
+        installation = await self._tokens.installation()
+        # Looking the installation up needs the App's key only; that it also gives tokens is what the others rely on.
+        await self._tokens.token()
+        return Account(
+            login=installation.login,
+            id=installation.id,
+            scopes=None,
+            token_type="installation",  # noqa: S106
+            capabilities=capabilities.of_installation(installation.permissions, installation.account_kind),
+            principal=f"installation:{installation.id}",
+        )
+
+    def require_creates_for_users(self) -> None:
+        raise Terminal(
+            "AppCannotCreate",
+            "GitHub lets no App create a repository in a user's account: create it there yourself and it is adopted, use a "
+            "Connection with a token, or install the App on an organisation",
+        )
+
+
+class AppHolders:
+    """The App sessions of a process: opened again, one goes on with the tokens that it has.
+
+    Kept per endpoint and ``HostTarget.principal``, so no two tenants and no two versions of a Secret share tokens.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, tuple[str, str, str]], tuple[AppSecret, str | None, AppHolder]] = (
+            OrderedDict()
+        )
+
+    def holder(
+        self, endpoint: HostEndpoint, target: HostTarget, secret: AppSecret, transport: httpx.AsyncBaseTransport
+    ) -> AppHolder:
+        key = (endpoint.api_base, target.principal)
+        known = self._known.get(key)
+        if known is None or known[:2] != (secret, target.ca_bundle):
+            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(endpoint, secret, transport)))
+            self._known[key] = known
+            if len(self._known) > _MOST_APPS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return known[2]

@@ -1,0 +1,155 @@
+"""A session that speaks for a GitHub App, over HTTP to the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from codecommon.errors import Terminal
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, RepositoryRequest
+from codecommon.githost.github.backend import open_github
+from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.github.transport import HostTransport
+from codecommon.secrets import SecretValue
+from devstack.githubsim import GithubSim, SimControl
+
+REQUEST = RepositoryRequest("acme", "Organization", "site", "private", "", auto_init=False)
+
+
+@dataclass
+class AppHost:
+    control: SimControl
+    url: str
+    transport: HostTransport
+    app_id: int
+    installation: int
+    private_key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._open = open_github(self.transport, AllowedHosts([self.url.removeprefix("http://")]))
+
+    def session(self, owner: str = "acme", installation: int | None = None, version: str = "1") -> GitBackend:
+        number = None if installation is None else str(installation)
+        secret = AppSecret(str(self.app_id), number, owner, SecretValue(self.private_key))
+        return self._open(HostTarget(self.url, secret, None, ("cluster", "uid", version)))
+
+    async def minted(self) -> int:
+        entries = (await self.control.journal()).entries
+        return sum(entry.path.endswith("/access_tokens") for entry in entries)
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[AppHost]:
+    async with GithubSim.serve() as sim, SimControl(sim.url) as control:
+        await control.create_user("octocat")
+        await control.create_org("acme", members={"octocat": "admin"})
+        app = await control.create_app("provider")
+        installation = await control.install_app(app.id, "acme")
+        transport = HostTransport(proxies=ProxyRules())
+        yield AppHost(control, sim.url, transport, app.id, installation, app.private_key)
+        await transport.aclose()
+
+
+async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: AppHost) -> None:
+    session = host.session()
+    account = await session.validate_connection()
+    assert (account.login, account.id) == ("provider[bot]", str(host.installation))
+    assert (account.token_type, account.scopes, account.expires_at) == ("installation", None, None)
+    assert account.principal == f"installation:{host.installation}"
+    assert {c.name: c.status for c in account.capabilities} == {
+        "createRepository": "Yes",
+        "deleteRepository": "Yes",
+        "deployKeys": "Yes",
+        "collaborators": "Yes",
+        "packages": "No",
+    }
+    await session.require_admission("acme")
+    assert (await session.ensure_repository(REQUEST)).owner == "acme"
+
+
+async def test_however_many_ask_first_and_however_often_it_is_opened_one_token_is_made(host: AppHost) -> None:
+    sessions = [host.session() for _ in range(20)]
+    await asyncio.gather(*(session.find_repository("acme", "site") for session in sessions))
+    assert await host.minted() == 1
+    # Another version of the Secret shares nothing with it.
+    await host.session(version="2").find_repository("acme", "site")
+    assert await host.minted() == 2
+
+
+async def test_a_token_is_kept_while_it_lives_and_not_longer(host: AppHost) -> None:
+    await host.control.edit_installation(host.installation, token_lifetime=0)
+    session = host.session()
+    with pytest.raises(Terminal, match="CredentialRejected"):
+        await session.find_repository("acme", "site")
+    await host.control.edit_installation(host.installation, token_lifetime=3600)
+    await session.find_repository("acme", "site")
+    assert await host.minted() == 3
+    await session.find_repository("acme", "site")
+    assert await host.minted() == 3
+
+
+async def test_a_revoked_token_is_replaced_once_and_the_request_repeated(host: AppHost) -> None:
+    session = host.session()
+    await session.find_repository("acme", "site")
+    assert await host.control.revoke_installation_tokens(host.installation) == 1
+    created = await session.ensure_repository(REQUEST)
+    assert created.name == "site"
+    assert await host.minted() == 2
+
+
+async def test_an_app_that_is_not_installed_on_the_owner_is_named(host: AppHost) -> None:
+    with pytest.raises(Terminal, match="install the App on octocat") as refused:
+        await host.session("octocat").validate_connection()
+    assert refused.value.reason == "AppNotInstalled"
+
+
+async def test_an_installation_on_another_account_makes_no_token(host: AppHost) -> None:
+    session = host.session("octocat", host.installation)
+    for use in (session.validate_connection, partial(session.find_repository, "octocat", "site")):
+        with pytest.raises(Terminal) as refused:
+            await use()
+        assert refused.value.reason == "OwnerMismatch"
+    assert await host.minted() == 0
+
+
+async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host: AppHost) -> None:
+    session = host.session()
+    await host.control.edit_installation(host.installation, suspended=True)
+    with pytest.raises(Terminal, match=r"CredentialRejected.*is suspended"):
+        await session.validate_connection()
+    await host.control.edit_installation(host.installation, suspended=False)
+    await session.find_repository("acme", "site")
+    await host.control.uninstall_app(host.installation)
+    with pytest.raises(Terminal, match="AppNotInstalled"):
+        await session.find_repository("acme", "site")
+
+    host.private_key = (await host.control.create_app("other")).private_key
+    with pytest.raises(Terminal, match=r"CredentialRejected.*githubAppPrivateKey"):
+        await host.session(version="2").validate_connection()
+
+
+async def test_what_is_no_key_is_refused_before_anything_is_sent_and_not_quoted(host: AppHost) -> None:
+    host.private_key = host.private_key.replace("M", "?", 40)
+    with pytest.raises(Terminal) as refused:
+        host.session()
+    assert refused.value.reason == "CredentialInvalid"
+    assert "BEGIN" not in refused.value.message
+    assert (await host.control.journal()).total == 0
+
+
+async def test_creating_in_a_users_account_is_refused_before_the_call(host: AppHost) -> None:
+    await host.control.install_app(host.app_id, "octocat")
+    session = host.session("octocat")
+    account = await session.validate_connection()
+    assert account.capabilities[0].status == "No"
+    await host.control.clear_journal()
+    request = RepositoryRequest("octocat", "User", "site", "private", "", auto_init=False)
+    with pytest.raises(Terminal) as refused:
+        await session.ensure_repository(request)
+    assert refused.value.reason == "AppCannotCreate"
+    assert (await host.control.journal()).total == 0
