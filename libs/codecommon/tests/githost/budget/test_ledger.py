@@ -20,7 +20,9 @@ def job(uid: str = "", urgency: Urgency = "desired", workspace: str = "w") -> Jo
     return Job(urgency, uid, workspace)
 
 
-def ask(ledger: Ledger, limits: Limits, now: float, method: str = "POST", **given: object) -> tuple[str, Granted | Wait]:
+def ask(
+    ledger: Ledger, limits: Limits, now: float, method: str = "POST", **given: object
+) -> tuple[str, Granted | Wait]:
     lease = str(next(_leases))
     quota = given.pop("quota", None)
     assert quota is None or isinstance(quota, Quota)
