@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type verify test e2e bench demo up down clean
+.PHONY: help setup tools lock gen lint type verify test e2e bench bench-limits demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ e2e: tools ## run the end-to-end tests only
 
 bench: tools ## measure against a real control plane; prints figures
 	@$(PYTHON) tests/bench/bench.py $(ARGS)
+
+bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about five minutes
+	@$(PYTHON) tests/bench/limits.py $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
 	@$(PYTHON) -m devstack.demo demo
