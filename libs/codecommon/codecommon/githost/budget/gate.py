@@ -119,6 +119,8 @@ class Budgets:
     async def _wait(self, pause: _Pause, now: float, until: float, *, exact: bool) -> None:
         account, urgency = pause.account, pause.job.urgency
         asleep = until <= pause.deadline
+        if not asleep and not exact:
+            until = max(until, now + _LONGEST_SLEEP)
         account.measures.waits(urgency, until - now, sent_back=not asleep)
         if asleep:
             await asyncio.sleep(max(until - now, 0.0))

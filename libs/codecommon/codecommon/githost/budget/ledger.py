@@ -61,7 +61,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``until`` in epoch seconds. ``reserved``: it is this object's turn then."""
+    """``until`` in epoch seconds. ``reserved``: nobody else was given that time."""
 
     until: float
     reserved: bool
@@ -84,7 +84,10 @@ class _Reservation:
 
 @dataclass(slots=True)
 class Ledger:
-    """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order."""
+    """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order.
+
+    ``behind``, ``behind_points``: the last time that was given out without a reservation.
+    """
 
     creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     points: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
@@ -92,6 +95,7 @@ class Ledger:
     leases: dict[str, _Lease] = field(default_factory=dict[str, _Lease])
     reservations: dict[str, _Reservation] = field(default_factory=dict[str, _Reservation])
     behind: float = 0.0
+    behind_points: float = 0.0
     spending: Spending = field(default_factory=Spending)
 
     # ---- as stored
@@ -110,6 +114,7 @@ class Ledger:
             leases={name: _Lease(**lease) for name, lease in raw["leases"].items()},
             reservations={uid: _Reservation(**reservation) for uid, reservation in raw["reservations"].items()},
             behind=raw["behind"],
+            behind_points=raw["behind_points"],
             spending=Spending(**raw["spending"]),
         )
 
@@ -119,17 +124,18 @@ class Ledger:
         """Start a request, or say when to ask again."""
         self._forget(limits, now)
         write, creates = ask.method not in _READS, ask.method in _CREATING
+        points = self._points_at(ask, limits, now)
         allowed = max(
-            quota_allows_at(ask.job.urgency, ask.quota, self.spending, now),
-            self._points_at(ask, limits, now),
-            self._place_at(ask, limits, now),
+            quota_allows_at(ask.job.urgency, ask.quota, self.spending, now), points, self._place_at(ask, limits, now)
         )
         turn = self._turn(ask.job, creates, limits, now) if write else now
         if max(allowed, turn) <= now + _CLOSE_ENOUGH:
             self._start(ask, now)
             return Granted()
         if not write or turn <= now + _CLOSE_ENOUGH:
-            return Wait(allowed, reserved=False)
+            if points < allowed or ask.job.urgency == "interactive":
+                return Wait(allowed, reserved=False)
+            return self._wait_for_points(ask, points, limits)
         return self._reserve(ask.job, creates, max(allowed, turn), limits)
 
     def settle(self, lease: str, limits: Limits, now: float) -> None:
@@ -218,6 +224,12 @@ class Ledger:
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
+
+    def _wait_for_points(self, ask: Ask, at: float, limits: Limits) -> Wait:
+        """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
+        pace = max(window.seconds / window.count for window in limits.points)
+        self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
+        return Wait(self.behind_points, reserved=True)
 
     def _enter(self, lease: _Lease, limits: Limits, at: float) -> None:
         if lease.creates and limits.creates:

@@ -56,10 +56,6 @@ class SharedLedger:
         self.reserved = 0
         """How many objects had a turn reserved when the ledger was last seen."""
 
-    @property
-    def idle(self) -> bool:
-        return self._writer is None and not self._waiting
-
     async def ask(self, ask: Ask) -> Granted | Wait:
         """Raises ``LedgerUnavailable``."""
         asked = _Asked(ask, asyncio.get_running_loop().create_future())
@@ -91,8 +87,11 @@ class SharedLedger:
                 batch, self._waiting = self._waiting, []
                 try:
                     await self._write(batch)
-                except (NatsError, TimeoutError, LedgerUnavailable) as error:
-                    _log.warning("the shared budget cannot be reached: %s", type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for an answer must get one
+                    if not isinstance(error, NatsError | TimeoutError | LedgerUnavailable):
+                        _log.exception("the shared budget cannot be written")
+                    else:
+                        _log.warning("the shared budget cannot be reached: %s", type(error).__name__)
                     self._stored = None
                     for operation in batch:
                         if isinstance(operation, _Asked) and not operation.answer.done():

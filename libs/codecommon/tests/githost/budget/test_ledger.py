@@ -129,6 +129,14 @@ def test_points_are_summed_over_the_window_and_the_last_of_them_kept_for_people(
     done(ledger, limits, NOW + 62, "GET")
 
 
+def test_reads_that_find_no_points_are_spread_over_the_time_in_which_points_become_free() -> None:
+    limits, ledger = Limits(points=(Window(60, 60.0),)), Ledger()
+    for _ in range(54):
+        done(ledger, limits, NOW, "GET")
+    times = [until(ask(ledger, limits, NOW, "GET", uid=uid)[1]) for uid in "abc"]
+    assert [after - before for before, after in itertools.pairwise(times)] == [1.0, 1.0]
+
+
 def test_drift_has_a_quarter_of_the_quota_and_what_is_declared_the_rest() -> None:
     quota = Quota(limit=100, remaining=90, reset=NOW + 600)
     ledger, limits = Ledger(), Limits(concurrent=1000)
