@@ -7,11 +7,12 @@ process died is taken for answered when its lease ends.
 
 from __future__ import annotations
 
-import json
 from bisect import insort
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
+
+import orjson
 
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at
@@ -101,12 +102,12 @@ class Ledger:
     # ---- as stored
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return orjson.dumps(self)
 
     @classmethod
     def decode(cls, data: bytes) -> Ledger:
         """Raises ValueError, KeyError or TypeError for what ``encode`` has not made."""
-        raw = json.loads(data)
+        raw = orjson.loads(data)
         return cls(
             creates=[(at, workspace) for at, workspace in raw["creates"]],
             points=[(at, cost) for at, cost in raw["points"]],
