@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift demo up down clean
+.PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift bench-limits demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: tools ## measure against a real control plane; prints figures
 
 bench-drift: tools ## count host requests of two drift passes; ARGS="--repositories 500 --keys 2 --collaborators 3"
 	@$(PYTHON) tests/bench/drift.py $(ARGS)
+
+bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about five minutes
+	@$(PYTHON) tests/bench/limits.py $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
 	@$(PYTHON) -m devstack.demo demo

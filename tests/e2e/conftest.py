@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 import pytest_asyncio
@@ -18,6 +18,24 @@ from devstack.tenant import Tenant
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("devstack.fixtures")
+
+
+# The simulator under a second name, for which the operator has said what it allows; see `test_budget`.
+PACED_LIMITS = "creates:10/5s,creates:25/20s,points:900/5s,interval:100ms,concurrent:20"
+
+
+@pytest.fixture(scope="session")
+def paced_authority(github_sim: SimulatorProcess) -> str:
+    return github_sim.authority.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture(scope="session")
+def services_environment(github_sim: SimulatorProcess, paced_authority: str) -> Mapping[str, str]:
+    return {
+        "CODE_RESYNC_INTERVAL": "10s",
+        "CODE_ALLOWED_GIT_HOSTS": f"{github_sim.authority},{paced_authority}",
+        "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS}",
+    }
 
 
 @pytest_asyncio.fixture

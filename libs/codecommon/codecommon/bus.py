@@ -33,6 +33,8 @@ DEAD_STREAM: Final = "CODE_DEAD"
 LOCKS: Final = "CODE_LOCKS"
 LEASES: Final = "CODE_LEASES"
 STRIKES: Final = "CODE_STRIKES"
+BUDGETS: Final = "CODE_BUDGETS"
+PRINCIPALS: Final = "CODE_PRINCIPALS"
 
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
@@ -44,7 +46,15 @@ _DUPLICATE_WINDOW_SECONDS: Final = 120
 
 
 # On disk like the streams: a bucket in memory would be gone, not just empty, after a restart of the server.
-_BUCKET_TTL_SECONDS: Final = {LOCKS: 15.0, LEASES: 15.0, STRIKES: 3600.0}
+_BUCKET_TTL_SECONDS: Final = {
+    LOCKS: 15.0,
+    LEASES: 15.0,
+    STRIKES: 3600.0,
+    # Longer than any window of a limit and any pause that we keep.
+    BUDGETS: 2 * 3600.0,
+    # Stored anew every hour while it is in use.
+    PRINCIPALS: 24 * 3600.0,
+}
 
 
 class BusUnavailable(Exception):

@@ -50,17 +50,18 @@ async def host_clients(service: Service[ServiceSettings]) -> AsyncIterator[HostC
     async with (
         KubeAccess(settings.kubeconfig) as access,
         Bus.connect(settings.nats, service.name) as bus,
-        hosts.open_registry(AllowedHosts(settings.allowed_git_hosts)) as registry,
     ):
         service.ping("nats", bus.ping)
         service.ping("kcp", access.ping)
         await access.wait()
         await bus.declare()
         kcp = Kcp(access)
-        sessions = Sessions(
-            registry,
-            kcp=kcp,
-            bus=bus,
-            credentials_namespace=settings.credentials_namespace,
-        )
-        yield HostClients(service, kcp, bus, sessions)
+        allowed = AllowedHosts(settings.allowed_git_hosts)
+        async with hosts.open_registry(allowed, bus, settings.git_host_limits) as registry:
+            sessions = Sessions(
+                registry,
+                kcp=kcp,
+                bus=bus,
+                credentials_namespace=settings.credentials_namespace,
+            )
+            yield HostClients(service, kcp, bus, sessions)

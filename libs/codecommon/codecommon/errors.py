@@ -47,7 +47,10 @@ class NotReady(Interruption):
 
 
 class Retryable(Interruption):
-    """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the runtime's growing back-off)."""
+    """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the runtime's growing back-off).
+
+    ``exact``: the time is reserved for this object, so it is kept to the moment, and waiting for it is no failure.
+    """
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class Retryable(Interruption):
         message: str,
         *,
         after: timedelta | None = None,
+        exact: bool = False,
         conditions: tuple[Condition, ...] = (),
         status: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(reason, message, conditions=conditions, status=status)
         self.after = after
+        self.exact = exact

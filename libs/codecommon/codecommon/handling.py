@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from codecommon.controller import Controller
 from codecommon.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.events import Lane, ObjectEvent
+from codecommon.job import Job, Urgency, working_on
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kubeconfig import KubeconfigError
 from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 _DECIDE_AGAIN: Final = 3
 _LONGEST_AFTER: Final = timedelta(hours=1)
 _UNFORESEEN_AFTER: Final = timedelta(seconds=30)
+_URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 # The answers of kcp that say "not now", as opposed to "not so".
 _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
 
@@ -70,7 +72,8 @@ class Handler:
                 result = "Gone"
                 return None
             run = self._pass(controller, event, raw)
-            with logs.bind(generation=run.object.metadata.generation):
+            job = Job(_URGENCY[lane], event.uid, event.cluster)
+            with logs.bind(generation=run.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
                 return self._delay(event, outcome)
@@ -156,6 +159,10 @@ class Handler:
 
     def _delay(self, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
         if isinstance(outcome, Retryable):
+            if outcome.exact and outcome.after is not None:
+                delay = min(outcome.after, _LONGEST_AFTER).total_seconds()
+                _log.info("%s: %s; again in %.1f s", outcome.reason, outcome.message, delay)
+                return delay
             delay = self._backoff.failed(event.uid)
             if outcome.after is not None:
                 delay = self._backoff.jitter(min(outcome.after, _LONGEST_AFTER).total_seconds())

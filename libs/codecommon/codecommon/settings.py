@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from codecommon.durations import parse_duration
+from codecommon.githost.budget.limits import Limits, parse_host_limits
 from codecommon.kubeconfig import kubeconfig_path
 from codecommon.redact import redact
 from codecommon.secrets import SecretValue
@@ -104,6 +105,10 @@ def _git_hosts(value: object) -> object:
         if match is None or not 0 < int(match["port"] or 1) < 2**16:
             raise ValueError(f"{host!r} is not host[:port]")
     return frozenset(hosts)
+
+
+def _host_limits(value: object) -> object:
+    return parse_host_limits(value) if isinstance(value, str) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -195,6 +200,12 @@ class ServiceSettings(_Settings):
         default=frozenset(),
         validation_alias="CODE_ALLOWED_GIT_HOSTS",
         description="host or host:port without scheme and path, separated by commas",
+    )
+    git_host_limits: Annotated[Mapping[str, Limits], BeforeValidator(_host_limits)] = Field(
+        default_factory=dict[str, Limits],
+        validation_alias="CODE_GIT_HOST_LIMITS",
+        description="host=github, or host=creates:80/1m,creates:500/1h,points:900/1m,interval:1s,concurrent:100; "
+        "several hosts separated by ;",
     )
     max_in_flight: int = Field(
         default=64,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from codecommon import bus as bus_module
 from codecommon.api.kinds import PAUSED
 from codecommon.api.repository import Repository
+from codecommon.backoff import Backoff
 from codecommon.bus import Bus
 from codecommon.controller import Timing
 from codecommon.errors import NotReady, Retryable, Terminal
+from codecommon.events import Reason
+from codecommon.job import Job, current_job
 from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Outcome, Released
 from codecommon.passes import Pass
@@ -78,6 +82,36 @@ async def test_retryable_is_written_and_delivered_again_with_growing_delay(bus: 
     assert len(gaps) == 4
     assert all(gap >= wanted for gap, wanted in zip(gaps, (0.05, 0.1, 0.2, 0.4), strict=True)), gaps
     assert conditions(stored(kcp)) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_a_reserved_time_is_kept_to_the_moment_and_does_not_count_as_a_failure(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    reserved = Retryable("RateLimited", "waiting until then", after=timedelta(seconds=0.2), exact=True)
+    calls = Calls(raising(*[reserved] * 3))
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls, backoff=Backoff(60.0, 60.0)):
+        await until(lambda: acked(bus))
+    gaps = [after - before for before, after in zip(calls.times, calls.times[1:], strict=False)]
+    assert len(gaps) == 3
+    assert all(gap >= 0.2 for gap in gaps), gaps
+
+
+@pytest.mark.parametrize(("reason", "urgency"), [("revalidate", "desired"), ("resync", "drift")])
+async def test_a_reconciler_works_on_the_job_of_its_message(
+    bus: Bus, kcp: InMemoryKcp, reason: Reason, urgency: str
+) -> None:
+    seen: list[Job] = []
+
+    async def note(run: Pass[Repository]) -> Outcome:
+        seen.append(current_job())
+        return await is_fine(run)
+
+    event = replace(event_for(put(kcp)), reason=reason)
+    await bus.publish(event)
+    async with working(bus, kcp, Calls(note)):
+        await until(lambda: acked(bus))
+    assert [(job.urgency, job.uid, job.workspace) for job in seen] == [(urgency, event.uid, event.cluster)]
 
 
 async def test_an_exception_that_nobody_foresaw_shows_its_type_and_nothing_else(bus: Bus, kcp: InMemoryKcp) -> None:

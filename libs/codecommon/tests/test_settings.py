@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from codecommon.githost.budget.limits import GITHUB, Limits, Window
 from codecommon.secrets import SecretValue
 from codecommon.settings import ServiceSettings, SettingsError
 
@@ -38,6 +39,15 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
             lambda s: s.allowed_git_hosts,
             frozenset({"ghe.example.com", "git.internal:8443", "127.0.0.1:3000", "[::1]:80"}),
         ),
+        (
+            "CODE_GIT_HOST_LIMITS",
+            "GHE.example=github; 127.0.0.1:80=creates:80/1m,creates:500/1h,points:9/1s,interval:500ms,concurrent:7",
+            lambda s: s.git_host_limits,
+            {
+                "ghe.example": GITHUB,
+                "127.0.0.1:80": Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(9, 1.0),), 0.5, 7),
+            },
+        ),
         ("CODE_LOG_LEVEL", "DEBUG", lambda s: s.log_level, "debug"),
         ("CODE_LOG_FORMAT", "text", lambda s: s.log_format, "text"),
         ("CODE_WORKSPACE_PATH", "root:acme:code", lambda s: s.workspace_path, "root:acme:code"),
@@ -55,6 +65,12 @@ def test_a_variable_is_read(variable: str, value: str, read, expected: object) -
     ("variable", "value"),
     [
         ("NATS_URL", "http://nats.example"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example=fast"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example=creates:80"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example=creates:0/1m"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example=interval:1"),
+        ("CODE_GIT_HOST_LIMITS", "ghe.example=github;ghe.example=github"),
         ("NATS_URL", ","),
         ("NATS_URL", "nats://host:port"),
         ("NATS_CREDS", "/does/not/exist"),

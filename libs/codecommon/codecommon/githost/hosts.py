@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from codecommon.bus import Bus
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import Registry
+from codecommon.githost.budget.gate import Budgets
+from codecommon.githost.budget.limits import Limits
 from codecommon.githost.github.backend import open_github
 from codecommon.githost.github.conditional import Conditional
 from codecommon.githost.github.outage import Guarded
@@ -14,13 +17,17 @@ from codecommon.githost.github.transport import HostTransport
 
 
 @asynccontextmanager
-async def open_registry(allowed: AllowedHosts) -> AsyncIterator[Registry]:
+async def open_registry(allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Limits]) -> AsyncIterator[Registry]:
     """Every provider we have, over connections that are closed when the block is left.
 
-    Raises ValueError for a proxy in the environment that cannot be used.
+    ``limits``: by host, those that the operator knows of. Raises ValueError for a proxy in the environment that cannot be used.
     """
-    transport = HostTransport(layers=[Conditional, Guarded])
+    budgets = Budgets(bus, limits)
+    # From the outside in.
+    transport = HostTransport(layers=[budgets.layer, Conditional, Guarded])
+    await budgets.open()
     try:
         yield Registry({"github": open_github(transport, allowed)})
     finally:
         await transport.aclose()
+        await budgets.aclose()

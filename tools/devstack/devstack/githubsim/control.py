@@ -77,12 +77,17 @@ class SimInvitation:
 
 @dataclass(frozen=True, slots=True)
 class JournalReport:
-    """What was asked since the journal was last cleared. Of very many requests only the newest have entries."""
+    """What was asked since the journal was last cleared. Of very many requests only the newest have entries.
+
+    `violations`: requests refused for a secondary limit, by its name, and as `blocked` those sent before the time
+    that such a refusal had named.
+    """
 
     total: int
     unknown_credentials: int
     max_in_flight: int
     max_in_flight_by_login: dict[str, int]
+    violations: dict[str, int]
     entries: list[Entry]
 
 

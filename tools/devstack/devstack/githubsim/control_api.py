@@ -311,12 +311,14 @@ async def _read_journal(simulation: Simulation, request: web.Request) -> Any:
         "unknown_credentials": journal.unknown_credentials,
         "max_in_flight": journal.max_in_flight,
         "max_in_flight_by_login": journal.max_in_flight_by_login,
+        "violations": simulation.secondary.violations(),
         "entries": [asdict(entry) for entry in journal.entries],
     }
 
 
 async def _clear_journal(simulation: Simulation, request: web.Request) -> Any:
     simulation.journal.clear()
+    simulation.secondary.clear_violations()
 
 
 async def _read_switches(simulation: Simulation, request: web.Request) -> Any:

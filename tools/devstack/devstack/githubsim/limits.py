@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,9 @@ class PrimaryQuota:
 class _Activity:
     in_flight: int = 0
     blocked_until: float = 0.0
-    points: deque[tuple[float, int]] = field(default_factory=deque)
-    writes: deque[float] = field(default_factory=deque)
+    points: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    writes: deque[float] = field(default_factory=deque[float])
+    violations: Counter[str] = field(default_factory=Counter[str])
 
 
 class SecondaryLimits:
@@ -89,11 +90,24 @@ class SecondaryLimits:
         if not switches.secondary_limits:
             return None
         if now < activity.blocked_until:
+            activity.violations["blocked"] += 1
             return math.ceil(activity.blocked_until - now)
-        if self._exceeds(activity, method, switches, now):
+        if exceeded := self._exceeded(activity, method, switches, now):
+            activity.violations.update(exceeded)
             activity.blocked_until = now + switches.secondary_retry_after
             return switches.secondary_retry_after
         return None
+
+    def violations(self) -> dict[str, int]:
+        """Refused requests since `clear_violations`, by what they exceeded; `blocked`: sent although told to wait."""
+        total: Counter[str] = Counter()
+        for activity in self._activity.values():
+            total.update(activity.violations)
+        return dict(total)
+
+    def clear_violations(self) -> None:
+        for activity in self._activity.values():
+            activity.violations.clear()
 
     def leave(self, principal: Principal) -> None:
         self._activity[principal].in_flight -= 1
@@ -106,18 +120,22 @@ class SecondaryLimits:
             activity.writes.clear()
 
     @staticmethod
-    def _exceeds(activity: _Activity, method: str, switches: Switches, now: float) -> bool:
+    def _exceeded(activity: _Activity, method: str, switches: Switches, now: float) -> list[str]:
+        """The limits that this request exceeds."""
         points, writes = activity.points, activity.writes
-        while points and points[0][0] <= now - 60:
+        minute, hour = switches.secondary_minute, switches.secondary_hour
+        while points and points[0][0] <= now - minute:
             points.popleft()
-        while writes and writes[0] <= now - 3600:
+        while writes and writes[0] <= now - hour:
             writes.popleft()
         points.append((now, READ_POINTS if method in _READS else WRITE_POINTS))
         if method in _CREATING:
             writes.append(now)
-        return (
-            activity.in_flight > switches.secondary_concurrent
-            or sum(cost for _, cost in points) > switches.secondary_points_per_minute
-            or len(writes) > switches.secondary_writes_per_hour
-            or sum(1 for at in writes if at > now - 60) > switches.secondary_writes_per_minute
-        )
+        found = {
+            "concurrent": activity.in_flight > switches.secondary_concurrent,
+            "points": sum(cost for _, cost in points) > switches.secondary_points_per_minute,
+            "writes-per-minute": method in _CREATING
+            and sum(1 for at in writes if at > now - minute) > switches.secondary_writes_per_minute,
+            "writes-per-hour": method in _CREATING and len(writes) > switches.secondary_writes_per_hour,
+        }
+        return [name for name, exceeded in found.items() if exceeded]

@@ -119,3 +119,42 @@ async def test_too_many_requests_at_once_are_blocked(api: Any, alice: Any, contr
     await control.set_switches(latency=0.1, secondary_limits=True, secondary_concurrent=3)
     replies = await asyncio.gather(*(api("GET", "/user", token=alice) for _ in range(4)))
     assert sorted(reply.status for reply in replies) == [200, 200, 200, 403]
+
+
+async def test_each_refusal_counts_as_a_violation_and_so_does_a_request_before_the_named_time(
+    api: Any, alice: Any, control: SimControl, clock: Any
+) -> None:
+    await control.set_switches(secondary_limits=True, secondary_writes_per_minute=1)
+    for name in ("a", "b"):
+        await api("POST", "/user/repos", token=alice, json={"name": name})
+    await api("GET", "/user", token=alice)
+    assert (await control.journal()).violations == {"writes-per-minute": 1, "blocked": 1}
+    await control.clear_journal()
+    assert (await control.journal()).violations == {}
+
+
+async def test_the_minute_and_the_hour_of_the_limits_can_be_shortened(
+    api: Any, alice: Any, control: SimControl, clock: Any
+) -> None:
+    await control.set_switches(
+        secondary_limits=True,
+        secondary_writes_per_minute=1,
+        secondary_minute=0.5,
+        secondary_writes_per_hour=2,
+        secondary_hour=30.0,
+        secondary_retry_after=1,
+    )
+    for name in ("a", "b"):
+        assert (await api("POST", "/user/repos", token=alice, json={"name": name})).status == 201
+        clock.advance(0.5)
+    assert (await api("POST", "/user/repos", token=alice, json={"name": "c"})).status == 403
+    clock.advance(30)
+    assert (await api("POST", "/user/repos", token=alice, json={"name": "c"})).status == 201
+    assert (await control.journal()).violations == {"writes-per-hour": 1}
+
+
+async def test_reading_is_no_content_creation(api: Any, alice: Any, control: SimControl) -> None:
+    await control.set_switches(secondary_limits=True, secondary_writes_per_minute=1)
+    assert (await api("POST", "/user/repos", token=alice, json={"name": "a"})).status == 201
+    assert (await api("DELETE", "/repos/alice/a", token=alice)).status == 204
+    assert (await api("GET", "/user", token=alice)).status == 200

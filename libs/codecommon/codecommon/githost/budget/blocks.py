@@ -1,0 +1,134 @@
+"""A host's "not now" for an account, known to all processes. Asking costs a look into a dictionary.
+
+A refusal is stored in the bucket ``CODE_BUDGETS``; the message that stores it is itself what the other processes listen to.
+One that got lost is found at the next look into the bucket, half a minute later at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from nats.js.kv import KeyValue
+
+from codecommon.bus import BUDGETS, Bus
+
+_log = logging.getLogger(__name__)
+
+_FIRST_SECONDS: Final = 60.0
+_LONGEST_SECONDS: Final = 3600.0
+_LOOK_EVERY_SECONDS: Final = 30.0
+_MOST_KNOWN: Final = 4096
+# Answers to one burst name moments that differ by less than this.
+_SAME_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """From ``since`` ``until`` (epoch seconds). ``strikes``: refusals in a row that named no time."""
+
+    since: float = 0.0
+    until: float = 0.0
+    strikes: int = 0
+
+
+def blocked_by(known: Block, started: float, now: float, after: float | None) -> Block:
+    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time."""
+    if after is not None:
+        until = now + min(after, _LONGEST_SECONDS)
+        return Block(now, until, known.strikes) if until > known.until + _SAME_SECONDS else known
+    if started < known.since:
+        # Under way when the others were refused: it is no refusal of what we do since.
+        return known
+    strikes = known.strikes if now < known.until + _LONGEST_SECONDS else 0
+    return Block(now, now + min(_FIRST_SECONDS * 2.0**strikes, _LONGEST_SECONDS), min(strikes + 1, 10))
+
+
+@dataclass(slots=True)
+class _Known:
+    block: Block
+    looked: float
+
+
+class Blocks:
+    """Use ``start`` before anything else."""
+
+    def __init__(self, bus: Bus, bucket: KeyValue, clock: Callable[[], float]) -> None:
+        self._bus = bus
+        self._bucket = bucket
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await self._bus.nc.subscribe(f"$KV.{BUDGETS}.block.*", cb=self._told)
+
+    async def get(self, key: str) -> Block:
+        """The block of an account as far as it is known here; the first call for one looks into the bucket."""
+        known, now = self._known.get(key), self._clock()
+        if known is None:
+            known = self._keep(key, Block())
+            await self._look(key)
+        elif now - known.looked > _LOOK_EVERY_SECONDS:
+            known.looked = now
+            task = asyncio.create_task(self._look(key))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+        return known.block
+
+    async def refused(self, key: str, started: float, after: float | None) -> Block:
+        """Note a refusal and tell the others. Returns the block that holds now."""
+        known = await self.get(key)
+        block = blocked_by(known, started, self._clock(), after)
+        if block != known:
+            self._keep(key, block)
+            try:
+                await self._bucket.put(f"block.{key}", json.dumps(asdict(block)).encode())
+            except (NatsError, TimeoutError) as error:
+                _log.warning("other processes could not be told that a host wants a pause: %s", type(error).__name__)
+        return block
+
+    async def aclose(self) -> None:
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
+
+    async def _look(self, key: str) -> None:
+        try:
+            entry = await self._bucket.get(f"block.{key}")
+        except NotFoundError:
+            return
+        except (NatsError, TimeoutError) as error:
+            _log.warning("cannot look whether a host wants a pause: %s", type(error).__name__)
+            return
+        self._read(key, entry.value or b"")
+
+    async def _told(self, msg: Msg) -> None:
+        key = msg.subject.rpartition(".")[2]
+        if key in self._known:
+            self._read(key, msg.data)
+
+    def _read(self, key: str, data: bytes) -> None:
+        try:
+            told = Block(**json.loads(data))
+        except (ValueError, TypeError):
+            return
+        known = self._known.get(key)
+        if known is None or told.until > known.block.until:
+            self._keep(key, told)
+
+    def _keep(self, key: str, block: Block) -> _Known:
+        known = self._known.setdefault(key, _Known(block, self._clock()))
+        known.block = block
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return known

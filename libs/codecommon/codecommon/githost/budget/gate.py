@@ -1,0 +1,230 @@
+"""The outermost layer of the transport: a request goes on when its account's budget has room for it.
+
+Where the limits are known ahead (the public host, and hosts that the operator describes), each request is entered in the
+account's shared ledger. Everywhere else only the host's own answers count, and a request costs no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import httpx
+
+from codecommon import bus as bus_module
+from codecommon.bus import Bus
+from codecommon.errors import Retryable
+from codecommon.githost.allow import HostEndpoint
+from codecommon.githost.budget.blocks import Blocks
+from codecommon.githost.budget.ledger import Ask, Granted, Wait, points_of
+from codecommon.githost.budget.limits import GITHUB, Limits
+from codecommon.githost.budget.measure import Measures
+from codecommon.githost.budget.principals import Principals
+from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, quota_of
+from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
+from codecommon.githost.github.answer import Answer
+from codecommon.githost.github.classify import Attempt, classify
+from codecommon.githost.github.observe import host_label
+from codecommon.githost.github.session import session_of
+from codecommon.job import Job, current_job
+
+_MOST_ACCOUNTS: Final = 4096
+# A handler holds a slot and a lock while it sleeps.
+_LONGEST_SLEEP: Final = 1.0
+_ASK_AGAIN: Final = timedelta(seconds=5)
+_LIMITED: Final = frozenset({403, 429})
+
+
+class Budgets:
+    """What the gates of a process share. Open with ``open``, close with ``aclose``."""
+
+    def __init__(self, bus: Bus, limits: Mapping[str, Limits], clock: Callable[[], float] = time.time) -> None:
+        self._bus = bus
+        self._limits = limits
+        self._clock = clock
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._by_host: dict[str, Measures] = {}
+        process = uuid.uuid4().hex[:8]
+        self._leases = (f"{process}-{number:x}" for number in itertools.count())
+
+    async def open(self) -> None:
+        """Look up the buckets, which ``Bus.declare`` has made."""
+        self._bucket = await self._bus.bucket(bus_module.BUDGETS)
+        self._blocks = Blocks(self._bus, self._bucket, self._clock)
+        self._principals = Principals(await self._bus.bucket(bus_module.PRINCIPALS), self._clock)
+        await self._blocks.start()
+
+    async def aclose(self) -> None:
+        await self._blocks.aclose()
+        for account in self._accounts.values():
+            if account.ledger is not None:
+                await account.ledger.flush()
+
+    def layer(self, below: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """The gate before ``below``, as a layer of ``HostTransport``."""
+        return _Gate(self, below)
+
+    # ---- before a request
+
+    async def admit(self, request: httpx.Request) -> _Pass:
+        """Let a request pass, after a second at most, or raise ``Retryable`` (``RateLimited``)."""
+        session, job = session_of(request), current_job()
+        account = self._account(session.endpoint, await self._principals.budget_of(session))
+        pause = _Pause(account, job, self._clock() + _LONGEST_SLEEP)
+        while True:
+            now = self._clock()
+            blocked = (await self._blocks.get(account.key)).until
+            if blocked > now:
+                # When the pause is over not all may come at once, so this time is not exact.
+                await self._wait(pause, now, blocked, exact=False)
+                continue
+            if account.ledger is None:
+                until = quota_allows_at(job.urgency, account.quota, account.spending, now)
+                if until <= now:
+                    account.spending.count(job.urgency, account.quota, now)
+                    lease = None
+                    break
+                await self._wait(pause, now, until, exact=False)
+                continue
+            lease = next(self._leases)
+            answer = await self._ask(account, Ask(lease, request.method, job, account.quota))
+            if isinstance(answer, Granted):
+                break
+            await self._wait(pause, now, answer.until, exact=answer.reserved)
+        account.measures.passed(job.urgency, points_of(request.method))
+        return _Pass(account, lease, now)
+
+    async def _ask(self, account: _Account, ask: Ask) -> Granted | Wait:
+        assert account.ledger is not None
+        before = account.ledger.reserved
+        try:
+            return await account.ledger.ask(ask)
+        except LedgerUnavailable:
+            again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
+            raise Retryable(
+                "RateLimited",
+                f"the budget of {account.host} cannot be asked; waiting until {_rfc3339(again)}",
+                after=_ASK_AGAIN,
+            ) from None
+        finally:
+            account.measures.reserved(before, account.ledger.reserved)
+
+    async def _wait(self, pause: _Pause, now: float, until: float, *, exact: bool) -> None:
+        account, urgency = pause.account, pause.job.urgency
+        asleep = until <= pause.deadline
+        if not asleep and not exact:
+            until = max(until, now + _LONGEST_SLEEP)
+        account.measures.waits(urgency, until - now, sent_back=not asleep)
+        if asleep:
+            await asyncio.sleep(max(until - now, 0.0))
+            return
+        moment = _rfc3339(datetime.fromtimestamp(until, UTC))
+        raise Retryable(
+            "RateLimited",
+            f"the budget of this account at {account.host} is used up for now; waiting until {moment}",
+            after=timedelta(seconds=max(until - now, 0.0)),
+            exact=exact,
+        )
+
+    # ---- after it
+
+    async def note(self, granted: _Pass, request: httpx.Request, response: httpx.Response) -> None:
+        """Learn from an answer: the quota, a refusal, whose credential it is."""
+        account = granted.account
+        quota = quota_of(response.headers)
+        if quota is not None:
+            account.quota = quota
+            account.measures.quota(account.key, quota, self._clock())
+        if response.status_code in _LIMITED:
+            await self._refused(granted, response)
+        await self._principals.learn(session_of(request), request, response)
+
+    async def _refused(self, granted: _Pass, response: httpx.Response) -> None:
+        await response.aread()
+        answer = Answer(granted.account.host, response.status_code, response.headers, response.content)
+        meaning = classify(answer, _ANY, str)
+        if isinstance(meaning, Retryable) and meaning.reason == "RateLimited" and meaning.after is not None:
+            named = "retry-after" in response.headers or response.headers.get("x-ratelimit-remaining") == "0"
+            await self._blocks.refused(
+                granted.account.key, granted.started, meaning.after.total_seconds() if named else None
+            )
+
+    def settle(self, granted: _Pass) -> None:
+        """The request is over, with or without an answer."""
+        if granted.account.ledger is not None and granted.lease is not None:
+            granted.account.ledger.settle(granted.lease)
+
+    # ---- accounts
+
+    def _account(self, endpoint: HostEndpoint, key: str) -> _Account:
+        account = self._accounts.get(key)
+        if account is None:
+            limits = self._limits.get(endpoint.host, GITHUB if endpoint.public else None)
+            ledger = SharedLedger(self._bucket, key, limits, self._clock) if limits is not None else None
+            account = self._accounts[key] = _Account(key, endpoint.host, self._measures(endpoint), ledger)
+            if len(self._accounts) > _MOST_ACCOUNTS:
+                self._accounts.popitem(last=False)
+        self._accounts.move_to_end(key)
+        return account
+
+    def _measures(self, endpoint: HostEndpoint) -> Measures:
+        label = host_label(endpoint)
+        return self._by_host.setdefault(label, Measures(label))
+
+
+_ANY: Final = Attempt("ask")
+
+
+@dataclass(slots=True)
+class _Account:
+    """``ledger`` None: the host's limits are not known ahead. ``quota`` and ``spending`` as this process has seen them."""
+
+    key: str
+    host: str
+    measures: Measures
+    ledger: SharedLedger | None
+    quota: Quota | None = None
+    spending: Spending = field(default_factory=Spending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    account: _Account
+    lease: str | None
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    account: _Account
+    job: Job
+    deadline: float
+
+
+class _Gate(httpx.AsyncBaseTransport):
+    def __init__(self, budgets: Budgets, below: httpx.AsyncBaseTransport) -> None:
+        self._budgets = budgets
+        self._below = below
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        granted = await self._budgets.admit(request)
+        try:
+            response = await self._below.handle_async_request(request)
+            await self._budgets.note(granted, request, response)
+            return response
+        finally:
+            self._budgets.settle(granted)
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,260 @@
+"""What an account has asked of its host lately, and when the next request may start. Pure: time is an argument.
+
+A request is counted from its start until its answer is in, and from then on as made at that moment: the host has seen it
+then at the latest, so no window that slides over the host's own record can hold more than this one. A request whose
+process died is taken for answered when its lease ends.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from codecommon.githost.budget.limits import Limits, Window
+from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at
+from codecommon.job import Job, Urgency
+
+LEASE_SECONDS: Final = 30.0
+"""Longer than the deadline of a request."""
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREATING: Final = frozenset({"POST", "PATCH", "PUT"})
+_READ_POINTS: Final = 1
+_WRITE_POINTS: Final = 5
+# Of points and of requests at once; of content drift and crawl have no more than of the quota.
+_SHARE: Final[Mapping[Urgency, float]] = {"interactive": 1.0, "desired": 0.9, "drift": 0.25, "crawl": 0.125}
+_SHARE_OF_CREATES: Final[Mapping[Urgency, float]] = {**_SHARE, "desired": 1.0}
+_SHARE_OF_ONE_WORKSPACE: Final = 0.5
+# Another workspace counts as present if it made a request within this part of a window.
+_PRESENT: Final = 1 / 6
+# The record is written with each request, so it must stay short; who finds it full comes back when there should be room.
+_MOST_RESERVATIONS: Final = 500
+_SHORTEST_GRACE: Final = 5.0
+_LONGEST_GRACE: Final = 30.0
+# How soon to look again for a free place among the requests at once.
+_LOOK_AGAIN: Final = 0.05
+_POINTS_RESOLUTION: Final = 60
+_CLOSE_ENOUGH: Final = 0.001
+
+
+def points_of(method: str) -> int:
+    return _READ_POINTS if method in _READS else _WRITE_POINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that somebody wants to make. ``lease``: a name for it that no other request has."""
+
+    lease: str
+    method: str
+    job: Job
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """To be started now, and settled (``Ledger.settle``) once it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """``until`` in epoch seconds. ``reserved``: nobody else was given that time."""
+
+    until: float
+    reserved: bool
+
+
+@dataclass(slots=True)
+class _Lease:
+    ends: float
+    points: int
+    creates: bool
+    workspace: str
+
+
+@dataclass(slots=True)
+class _Reservation:
+    at: float
+    creates: bool
+    workspace: str
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order.
+
+    ``behind``, ``behind_points``: the last time that was given out without a reservation.
+    """
+
+    creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    points: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    last_write: float = 0.0
+    leases: dict[str, _Lease] = field(default_factory=dict[str, _Lease])
+    reservations: dict[str, _Reservation] = field(default_factory=dict[str, _Reservation])
+    behind: float = 0.0
+    behind_points: float = 0.0
+    spending: Spending = field(default_factory=Spending)
+
+    # ---- as stored
+
+    def encode(self) -> bytes:
+        return orjson.dumps(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Ledger:
+        """Raises ValueError, KeyError or TypeError for what ``encode`` has not made."""
+        raw = orjson.loads(data)
+        return cls(
+            creates=[(at, workspace) for at, workspace in raw["creates"]],
+            points=[(at, cost) for at, cost in raw["points"]],
+            last_write=raw["last_write"],
+            leases={name: _Lease(**lease) for name, lease in raw["leases"].items()},
+            reservations={uid: _Reservation(**reservation) for uid, reservation in raw["reservations"].items()},
+            behind=raw["behind"],
+            behind_points=raw["behind_points"],
+            spending=Spending(**raw["spending"]),
+        )
+
+    # ---- operations
+
+    def ask(self, ask: Ask, limits: Limits, now: float) -> Granted | Wait:
+        """Start a request, or say when to ask again."""
+        self._forget(limits, now)
+        write, creates = ask.method not in _READS, ask.method in _CREATING
+        points = self._points_at(ask, limits, now)
+        allowed = max(
+            quota_allows_at(ask.job.urgency, ask.quota, self.spending, now), points, self._place_at(ask, limits, now)
+        )
+        turn = self._turn(ask.job, creates, limits, now) if write else now
+        if max(allowed, turn) <= now + _CLOSE_ENOUGH:
+            self._start(ask, now)
+            return Granted()
+        if not write or turn <= now + _CLOSE_ENOUGH:
+            if points < allowed or ask.job.urgency == "interactive":
+                return Wait(allowed, reserved=False)
+            return self._wait_for_points(ask, points, limits)
+        return self._reserve(ask.job, creates, max(allowed, turn), limits)
+
+    def settle(self, lease: str, limits: Limits, now: float) -> None:
+        """The answer is in, or there will be none."""
+        done = self.leases.pop(lease, None)
+        if done is not None:
+            self._enter(done, limits, now)
+
+    # ---- when
+
+    def _turn(self, job: Job, creates: bool, limits: Limits, now: float) -> float:
+        """When a write may start, after those whose turn is before."""
+        own = self.reservations.get(job.uid)
+        if job.urgency == "interactive":
+            ahead: list[_Reservation] = []
+        elif own is not None:
+            # What comes back keeps its place in the line, even if its time has moved.
+            ahead = [r for r in self.reservations.values() if r.at < own.at]
+        else:
+            ahead = list(self.reservations.values())
+        at = max(now, self.last_write + limits.interval)
+        if creates:
+            made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
+            made += sorted((max(r.at, now), r.workspace) for r in ahead if r.creates)
+            at = max(at, made[-1][0] if ahead and made else 0.0)
+            at = max([at, *(self._window_at(window, made, job, now) for window in limits.creates)])
+        for reserved in sorted(r.at for r in ahead):
+            if reserved - limits.interval < at < reserved + limits.interval:
+                at = reserved + limits.interval
+        return at
+
+    def _window_at(self, window: Window, made: list[tuple[float, str]], job: Job, now: float) -> float:
+        count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
+        at = made[-count][0] + window.kept if len(made) >= count else now
+        recent = now - window.seconds * _PRESENT
+        if any(workspace != job.workspace and time > recent for time, workspace in reversed(made)):
+            own = [time for time, workspace in made if workspace == job.workspace]
+            most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
+            if len(own) >= most:
+                at = max(at, own[-most] + window.kept)
+        return at
+
+    def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
+        at = now
+        for window in limits.points:
+            budget = window.count * _SHARE[ask.job.urgency] - points_of(ask.method)
+            spent = sum(lease.points for lease in self.leases.values())
+            counted = [(time, points) for time, points in self.points if time > now - window.kept]
+            over = spent + sum(points for _, points in counted) - budget
+            for time, points in counted:
+                if over <= 0:
+                    break
+                over -= points
+                at = max(at, time + window.kept)
+            if over > 0:
+                at = max(at, now + _LOOK_AGAIN)
+        return at
+
+    def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
+        if limits.concurrent is None:
+            return now
+        return now if len(self.leases) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN
+
+    # ---- changes
+
+    def _start(self, ask: Ask, now: float) -> None:
+        write = ask.method not in _READS
+        if write:
+            self.reservations.pop(ask.job.uid, None)
+            self.last_write = now
+        self.leases[ask.lease] = _Lease(
+            now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace
+        )
+        self.spending.count(ask.job.urgency, ask.quota, now)
+
+    def _reserve(self, job: Job, creates: bool, at: float, limits: Limits) -> Wait:
+        own = self.reservations.get(job.uid)
+        if own is not None:
+            own.at, own.creates = max(own.at, at), creates
+            return Wait(own.at, reserved=True)
+        if job.urgency != "desired" or not job.uid:
+            return Wait(at, reserved=False)
+        if len(self.reservations) >= _MOST_RESERVATIONS:
+            step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
+            self.behind = max(self.behind, at) + step
+            return Wait(self.behind, reserved=True)
+        self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
+        return Wait(at, reserved=True)
+
+    def _wait_for_points(self, ask: Ask, at: float, limits: Limits) -> Wait:
+        """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
+        pace = max(window.seconds / window.count for window in limits.points)
+        self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
+        return Wait(self.behind_points, reserved=True)
+
+    def _enter(self, lease: _Lease, limits: Limits, at: float) -> None:
+        if lease.creates and limits.creates:
+            insort(self.creates, (at, lease.workspace))
+        if limits.points:
+            grain = max(window.seconds for window in limits.points) / _POINTS_RESOLUTION
+            # Rounded up, which is on the safe side: what is counted together is as old as its youngest.
+            slot = (at // grain + 1) * grain
+            sums = dict(self.points)
+            sums[slot] = sums.get(slot, 0) + lease.points
+            self.points = sorted(sums.items())
+
+    def _forget(self, limits: Limits, now: float) -> None:
+        for name, lease in list(self.leases.items()):
+            if lease.ends <= now:
+                del self.leases[name]
+                self._enter(lease, limits, lease.ends)
+        self.creates = [entry for entry in self.creates if entry[0] > now - _longest(limits.creates)]
+        self.points = [entry for entry in self.points if entry[0] > now - _longest(limits.points)]
+        grace = max(_SHORTEST_GRACE, min(_LONGEST_GRACE, _longest(limits.creates) / 120))
+        for uid, reservation in list(self.reservations.items()):
+            if reservation.at + grace <= now:
+                del self.reservations[uid]
+
+
+def _longest(windows: Iterable[Window]) -> float:
+    return max((window.kept for window in windows), default=0.0)

@@ -1,0 +1,70 @@
+"""The budget's figures, by host and urgency; never by account, which would name tenants."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+from codecommon.githost.budget.quota import Quota
+from codecommon.job import Urgency
+
+REQUESTS: Final = Counter(
+    "code_host_budget_requests", "Requests that the budget let pass, by urgency.", ("host", "urgency")
+)
+POINTS: Final = Counter("code_host_budget_points", "What these requests cost in GitHub's points.", ("host", "urgency"))
+WAITS: Final = Counter(
+    "code_host_budget_waits", "Requests that had to wait: asleep in the handler, or sent back.", ("host", "urgency")
+)
+WAIT_SECONDS: Final = Counter(
+    "code_host_budget_wait_seconds", "Time that requests were told to wait.", ("host", "urgency")
+)
+RESERVED: Final = Gauge(
+    "code_host_budget_reserved", "Objects that have a time reserved, summed over the accounts seen.", ("host",)
+)
+REMAINING: Final = Gauge(
+    "code_host_quota_remaining",
+    "Requests left until the quota is renewed, of the account that has the fewest.",
+    ("host",),
+)
+DRIFT_STRETCH: Final = Gauge(
+    "code_host_drift_stretch", "How many times longer than asked the drift interval is, for want of budget.", ("host",)
+)
+
+_SMOOTHING: Final = 0.02
+
+
+class Measures:
+    """The figures of one host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._remaining: dict[str, Quota] = {}
+        self._refused_share = 0.0
+
+    def passed(self, urgency: Urgency, points: int) -> None:
+        REQUESTS.labels(self._host, urgency).inc()
+        POINTS.labels(self._host, urgency).inc(points)
+        self._drift(urgency, refused=False)
+
+    def waits(self, urgency: Urgency, seconds: float, *, sent_back: bool) -> None:
+        WAITS.labels(self._host, urgency).inc()
+        WAIT_SECONDS.labels(self._host, urgency).inc(max(seconds, 0.0))
+        self._drift(urgency, refused=sent_back)
+
+    def reserved(self, before: int, now: int) -> None:
+        if now != before:
+            RESERVED.labels(self._host).inc(now - before)
+
+    def quota(self, account: str, quota: Quota, now: float) -> None:
+        self._remaining[account] = quota
+        if len(self._remaining) > 1:
+            self._remaining = {key: known for key, known in self._remaining.items() if known.reset > now}
+        REMAINING.labels(self._host).set(min((q.remaining for q in self._remaining.values()), default=quota.remaining))
+
+    def _drift(self, urgency: Urgency, *, refused: bool) -> None:
+        """A drift pass that is sent back has its next turn an interval later."""
+        if urgency != "drift":
+            return
+        self._refused_share += _SMOOTHING * ((1.0 if refused else 0.0) - self._refused_share)
+        DRIFT_STRETCH.labels(self._host).set(1 / max(1 - self._refused_share, 0.01))

@@ -1,0 +1,115 @@
+"""Whose budget a credential draws on: the account that the host itself names, remembered for all processes.
+
+Only what a host answered counts. A status could be written by a tenant, who would then spend the budget of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import httpx
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from nats.js.kv import KeyValue
+
+from codecommon.githost.github.session import Session
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_MOST_KNOWN: Final = 4096
+_LOOK_EVERY_SECONDS: Final = 10.0
+# Well below the bucket's TTL, so that an account in use is never forgotten.
+_STORE_EVERY_SECONDS: Final = 3600.0
+_INSTALLATION_TOKEN: Final = re.compile(r"/app/installations/([0-9]{1,20})/access_tokens")
+
+
+@dataclass(slots=True)
+class _Known:
+    account: str | None
+    looked: float
+    stored: float = float("-inf")
+
+
+class Principals:
+    def __init__(self, bucket: KeyValue, clock: Callable[[], float]) -> None:
+        self._bucket = bucket
+        self._clock = clock
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    async def budget_of(self, session: Session) -> str:
+        """The key of the budget; until the account is known, one that only this credential has."""
+        credential, now = _credential(session), self._clock()
+        known = self._known.get(credential)
+        if known is None or (known.account is None and now - known.looked > _LOOK_EVERY_SECONDS):
+            known = self._keep(credential, _Known(known.account if known else None, now))
+            known.account = known.account or await self._look(credential)
+        return _key(session, known.account or f"credential:{credential}")
+
+    async def learn(self, session: Session, request: httpx.Request, response: httpx.Response) -> None:
+        """Take the account out of the answers that name it."""
+        account = await _account(session, request, response)
+        if account is None:
+            return
+        credential, now = _credential(session), self._clock()
+        known = self._known.get(credential)
+        if known is not None and known.account == account and now - known.stored < _STORE_EVERY_SECONDS:
+            return
+        self._keep(credential, _Known(account, now, now))
+        try:
+            await self._bucket.put(credential, account.encode())
+        except (NatsError, TimeoutError) as error:
+            _log.warning("the account of a credential could not be stored: %s", type(error).__name__)
+
+    async def _look(self, credential: str) -> str | None:
+        try:
+            return ((await self._bucket.get(credential)).value or b"").decode() or None
+        except NotFoundError:
+            return None
+        except (NatsError, TimeoutError) as error:
+            _log.warning("cannot look up the account of a credential: %s", type(error).__name__)
+            return None
+
+    def _keep(self, credential: str, known: _Known) -> _Known:
+        self._known[credential] = known
+        self._known.move_to_end(credential)
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return known
+
+
+async def _account(session: Session, request: httpx.Request, response: httpx.Response) -> str | None:
+    root = urlsplit(session.endpoint.api_base).path
+    path = request.url.path.removeprefix(root)
+    if response.status_code == 201 and request.method == "POST" and (match := _INSTALLATION_TOKEN.fullmatch(path)):
+        return f"installation:{match[1]}"
+    if response.status_code == 200 and request.method == "GET" and path == "/user":
+        await response.aread()
+        try:
+            body: Any = response.json()
+        except ValueError:
+            return None
+        number: object = cast(dict[str, Any], body).get("id") if isinstance(body, dict) else None
+        return f"user:{number}" if isinstance(number, int) else None
+    return None
+
+
+def _credential(session: Session) -> str:
+    return _digest(session.endpoint.api_base, *session.principal)
+
+
+def _key(session: Session, account: str) -> str:
+    parts = urlsplit(session.endpoint.api_base)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    return _digest(parts.scheme, parts.hostname or "", str(port), account)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

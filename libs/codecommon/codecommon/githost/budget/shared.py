@@ -1,0 +1,156 @@
+"""One ledger per account in NATS KV, written by compare-and-set: whatever several processes grant, each has seen the others'."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js.errors import KeyWrongLastSequenceError, NotFoundError
+from nats.js.kv import KeyValue
+
+from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
+from codecommon.githost.budget.limits import Limits
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 0.02
+_ATTEMPTS: Final = 50
+
+
+class LedgerUnavailable(Exception):
+    """NATS does not answer, so nobody knows what others have asked of the host."""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    ask: Ask
+    answer: asyncio.Future[Granted | Wait]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    lease: str
+    at: float
+
+
+class SharedLedger:
+    """The ledger of one account, for all tasks of this process.
+
+    What is asked while a write is under way is written together with the next one.
+    """
+
+    def __init__(self, bucket: KeyValue, key: str, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+        self._bucket = bucket
+        self._key = f"ledger.{key}"
+        self._limits = limits
+        self._clock = clock
+        self._waiting: list[_Asked | _Settled] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._stored: tuple[bytes | None, int] | None = None
+        self.reserved = 0
+        """How many objects had a turn reserved when the ledger was last seen."""
+
+    async def ask(self, ask: Ask) -> Granted | Wait:
+        """Raises ``LedgerUnavailable``."""
+        asked = _Asked(ask, asyncio.get_running_loop().create_future())
+        self._add(asked)
+        try:
+            return await asked.answer
+        except asyncio.CancelledError:
+            # Whether it was granted in the meantime or is yet to be: the place is free again.
+            self.settle(ask.lease)
+            raise
+
+    def settle(self, lease: str) -> None:
+        """The request is over, whatever came of it. Written in the background; the lease's end makes up for a failure."""
+        self._add(_Settled(lease, self._clock()))
+
+    async def flush(self) -> None:
+        """Wait until everything that was settled is written."""
+        while self._writer is not None:
+            await asyncio.wait({self._writer})
+
+    def _add(self, operation: _Asked | _Settled) -> None:
+        self._waiting.append(operation)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    await self._write(batch)
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for an answer must get one
+                    if not isinstance(error, NatsError | TimeoutError | LedgerUnavailable):
+                        _log.exception("the shared budget cannot be written")
+                    else:
+                        _log.warning("the shared budget cannot be reached: %s", type(error).__name__)
+                    self._stored = None
+                    for operation in batch:
+                        if isinstance(operation, _Asked) and not operation.answer.done():
+                            operation.answer.set_exception(LedgerUnavailable(type(error).__name__))
+        finally:
+            self._writer = None
+
+    async def _write(self, batch: list[_Asked | _Settled]) -> None:
+        for attempt in range(_ATTEMPTS):
+            fresh = self._stored is None
+            data, revision = self._stored or await self._read()
+            ledger = self._decoded(data)
+            answers = self._apply(ledger, batch)
+            encoded = ledger.encode()
+            granted = any(isinstance(answer, Granted) for answer in answers.values())
+            if encoded == data or (data is None and not granted):
+                # A refusal must not rest on an old record: others may have finished since.
+                if not fresh and answers:
+                    self._stored = None
+                    continue
+                self._stored = (data, revision)
+            else:
+                try:
+                    self._stored = (encoded, await self._bucket.update(self._key, encoded, last=revision))
+                except KeyWrongLastSequenceError:
+                    self._stored = None
+                    await asyncio.sleep(random.random() * _RETRY_SECONDS * min(attempt, 5))
+                    continue
+            self.reserved = len(ledger.reservations)
+            for asked, answer in answers.items():
+                if not asked.answer.done():
+                    asked.answer.set_result(answer)
+            return
+        raise LedgerUnavailable("always written by others")
+
+    def _apply(self, ledger: Ledger, batch: list[_Asked | _Settled]) -> dict[_Asked, Granted | Wait]:
+        now = self._clock()
+        answers: dict[_Asked, Granted | Wait] = {}
+        for operation in batch:
+            if isinstance(operation, _Settled):
+                ledger.settle(operation.lease, self._limits, operation.at)
+            elif not operation.answer.done():
+                answers[operation] = ledger.ask(operation.ask, self._limits, now)
+        return answers
+
+    async def _read(self) -> tuple[bytes | None, int]:
+        try:
+            entry = await self._bucket.get(self._key)
+        except NotFoundError as missing:
+            # A deleted entry has a revision all the same.
+            deleted = getattr(missing, "entry", None)
+            return None, (deleted.revision or 0) if deleted is not None else 0
+        return entry.value, entry.revision or 0
+
+    def _decoded(self, data: bytes | None) -> Ledger:
+        if not data:
+            return Ledger()
+        try:
+            return Ledger.decode(data)
+        except (ValueError, KeyError, TypeError):
+            _log.warning("the record of an account's requests cannot be read and is begun anew")
+            return Ledger()

@@ -1,0 +1,177 @@
+"""Gates of several processes over one NATS, before a host that a test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from codecommon.bus import BUDGETS, Bus
+from codecommon.errors import Retryable
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.budget.gate import Budgets
+from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
+from codecommon.githost.budget.limits import Limits, Window
+from codecommon.githost.budget.shared import SharedLedger
+from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.github.transport import HostTransport
+from codecommon.job import Job, working_on
+from codecommon.settings import NatsSettings
+
+pytestmark = pytest.mark.nats
+
+PRINCIPAL = ("cluster", "uid", "1")
+OTHER = ("cluster", "other", "1")
+Open = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@asynccontextmanager
+async def process(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+    """What one process has: its gate over its transport; gives a client per credential."""
+    budgets = Budgets(bus, {host.name: limits} if limits else {})
+    transport = HostTransport(layers=[budgets.layer], proxies=ProxyRules())
+    await budgets.open()
+    where = AllowedHosts([host.name]).endpoint(host.url)
+
+    def client(principal: tuple[str, str, str] = PRINCIPAL) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=where.api_base, transport=transport.borrow(where, principal, None))
+
+    try:
+        yield client
+    finally:
+        await transport.aclose()
+        await budgets.aclose()
+
+
+async def test_two_processes_share_one_budget_and_what_is_over_it_names_its_time(bus: Bus, scripted: Any) -> None:
+    limits = Limits((Window(2, 60.0),))
+    async with process(bus, scripted, limits) as one, process(bus, scripted, limits) as two:
+        for client in (one(), two()):
+            scripted.answer(201, {})
+            await client.post("/user/repos")
+        with working_on(Job("desired", "object", "w")), pytest.raises(Retryable) as first:
+            await one().post("/user/repos")
+        with working_on(Job("desired", "object", "w")), pytest.raises(Retryable) as again:
+            await two().post("/user/repos")
+    assert first.value.reason == "RateLimited"
+    assert first.value.exact
+    assert first.value.message == again.value.message, "asked again by another process, it keeps its time"
+    assert "waiting until 20" in first.value.message
+    assert first.value.after is not None
+    assert 55 < first.value.after.total_seconds() < 61
+    assert len(scripted.seen) == 2
+
+
+async def test_a_short_wait_is_slept_through(bus: Bus, scripted: Any) -> None:
+    async with process(bus, scripted, Limits(interval=0.2)) as client:
+        for _ in range(2):
+            scripted.answer(201, {})
+        started = time.monotonic()
+        await client().post("/user/repos")
+        await client().post("/user/repos")
+        assert 0.2 <= time.monotonic() - started < 1.5
+
+
+async def test_credentials_of_one_account_share_its_budget_once_the_host_has_named_it(bus: Bus, scripted: Any) -> None:
+    limits = Limits((Window(1, 60.0),))
+    async with process(bus, scripted, limits) as one, process(bus, scripted, limits) as two:
+        for principal in (PRINCIPAL, OTHER):
+            scripted.answer(200, {"id": 7, "login": "alice"})
+            await one(principal).get("/user")
+        scripted.answer(201, {})
+        await one(PRINCIPAL).post("/user/repos")
+        with pytest.raises(Retryable):
+            await two(OTHER).post("/user/repos")
+
+
+@pytest.mark.parametrize("limits", [None, Limits(concurrent=100)], ids=["by its answers", "paced"])
+async def test_a_retry_after_told_to_one_process_stops_the_others(
+    bus: Bus, nats_settings: NatsSettings, scripted: Any, limits: Limits | None
+) -> None:
+    async with (
+        Bus.connect(nats_settings) as other_bus,
+        process(bus, scripted, limits) as one,
+        process(other_bus, scripted, limits) as two,
+    ):
+        scripted.answer(200, {})
+        await two().get("/meta")
+        scripted.answer(403, {"message": "You have exceeded a secondary rate limit."}, Retry_After="600")
+        await one().get("/meta")
+        await other_bus.nc.flush()
+        with pytest.raises(Retryable) as stopped:
+            await two().get("/meta")
+    assert not stopped.value.exact, "or all would come at once"
+    assert stopped.value.after is not None
+    assert 590 < stopped.value.after.total_seconds() <= 600
+
+
+async def test_a_process_that_starts_later_knows_of_the_pause(bus: Bus, scripted: Any) -> None:
+    async with process(bus, scripted, None) as one:
+        scripted.answer(429, {"message": "slow down"}, Retry_After="600")
+        await one().get("/meta")
+    async with process(bus, scripted, None) as two:
+        with pytest.raises(Retryable):
+            await two().get("/meta")
+
+
+async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bus, scripted: Any) -> None:
+    async with process(bus, scripted, None) as client:
+        reset = str(int(time.time()) + 900)
+        scripted.answer(200, {}, X_RateLimit_Limit="10", X_RateLimit_Remaining="0", X_RateLimit_Reset=reset)
+        await client().get("/meta")
+        with pytest.raises(Retryable):
+            await client().get("/meta")
+    assert len(scripted.seen) == 1
+
+
+async def test_a_host_without_known_limits_costs_no_message(bus: Bus, scripted: Any) -> None:
+    async with process(bus, scripted, None) as client:
+        scripted.answer(200, {})
+        await client().get("/meta")
+        sent = bus.nc.stats["out_msgs"]
+        for _ in range(5):
+            scripted.answer(201, {})
+            await client().post("/user/repos")
+        assert bus.nc.stats["out_msgs"] == sent
+
+
+async def test_many_asking_two_ledgers_at_once_are_granted_what_one_would_grant(bus: Bus) -> None:
+    bucket, limits = await bus.bucket(BUDGETS), Limits((Window(25, 60.0),), concurrent=1000)
+    ledgers = [SharedLedger(bucket, "k", limits) for _ in range(2)]
+    asked = [ledgers[n % 2].ask(Ask(f"l{n}", "POST", Job("desired", str(n)))) for n in range(100)]
+    answers = await asyncio.gather(*asked)
+    assert sum(isinstance(answer, Granted) for answer in answers) == 25
+    assert len({answer.until for answer in answers if isinstance(answer, Wait)}) > 1
+    for ledger in ledgers:
+        await ledger.flush()
+
+
+async def test_a_request_that_is_cancelled_gives_its_place_back(bus: Bus, scripted: Any) -> None:
+    limits = Limits(concurrent=1)
+    async with process(bus, scripted, limits) as client:
+        scripted.send(None)
+        hanging = asyncio.create_task(client().get("/meta"))
+        async with asyncio.timeout(5):
+            while not scripted.seen:
+                await asyncio.sleep(0.01)
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+        scripted.answer(200, {})
+        assert (await client().get("/meta")).status_code == 200
+
+
+async def test_places_of_a_process_that_was_killed_are_free_when_their_lease_ends(bus: Bus) -> None:
+    bucket, limits = await bus.bucket(BUDGETS), Limits(concurrent=1)
+    now = 1000.0
+    dead = SharedLedger(bucket, "k", limits, lambda: now)
+    assert await dead.ask(Ask("dead", "GET", Job("interactive"))) == Granted()
+    alive = SharedLedger(bucket, "k", limits, lambda: now)
+    assert isinstance(await alive.ask(Ask("a", "GET", Job("interactive"))), Wait)
+    now += 31
+    assert await alive.ask(Ask("b", "GET", Job("interactive"))) == Granted()
+    assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"").leases) == ["b"]

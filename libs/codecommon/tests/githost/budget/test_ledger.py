@@ -1,0 +1,189 @@
+"""The arithmetic of the budget: no window that the host may slide over its own record ever overflows."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from codecommon.githost.budget.ledger import LEASE_SECONDS, Ask, Granted, Ledger, Wait
+from codecommon.githost.budget.limits import GITHUB, Limits, Window
+from codecommon.githost.budget.quota import Quota
+from codecommon.job import Job, Urgency
+
+NOW = 1_000_000.0
+_leases = itertools.count()
+
+
+def job(uid: str = "", urgency: Urgency = "desired", workspace: str = "w") -> Job:
+    return Job(urgency, uid, workspace)
+
+
+def ask(
+    ledger: Ledger, limits: Limits, now: float, method: str = "POST", **given: object
+) -> tuple[str, Granted | Wait]:
+    lease = str(next(_leases))
+    quota = given.pop("quota", None)
+    assert quota is None or isinstance(quota, Quota)
+    return lease, ledger.ask(Ask(lease, method, job(**given), quota), limits, now)  # type: ignore[arg-type]
+
+
+def done(ledger: Ledger, limits: Limits, now: float, method: str = "POST", took: float = 0.0, **given: object) -> None:
+    lease, answer = ask(ledger, limits, now, method, **given)
+    assert answer == Granted()
+    ledger.settle(lease, limits, now + took)
+
+
+def until(answer: Granted | Wait) -> float:
+    assert isinstance(answer, Wait)
+    return answer.until
+
+
+def test_writes_start_a_second_apart_and_reads_do_not_wait_for_them() -> None:
+    ledger = Ledger()
+    done(ledger, GITHUB, NOW)
+    assert until(ask(ledger, GITHUB, NOW + 0.2, "DELETE")[1]) == NOW + 1
+    assert ask(ledger, GITHUB, NOW + 0.2, "GET")[1] == Granted()
+
+
+def test_a_request_counts_from_the_moment_its_answer_is_in() -> None:
+    limits, ledger = Limits((Window(1, 60.0),)), Ledger()
+    done(ledger, limits, NOW, took=10)
+    assert until(ask(ledger, limits, NOW + 60)[1]) == pytest.approx(NOW + 10 + 60.6)
+
+
+def test_a_request_under_way_counts_as_made_now() -> None:
+    limits, ledger = Limits((Window(1, 60.0),)), Ledger()
+    lease, answer = ask(ledger, limits, NOW)
+    assert answer == Granted()
+    assert until(ask(ledger, limits, NOW + 5)[1]) == pytest.approx(NOW + 5 + 60.6)
+    ledger.settle(lease, limits, NOW + 6)
+    assert until(ask(ledger, limits, NOW + 7)[1]) == pytest.approx(NOW + 6 + 60.6)
+
+
+def test_the_lease_of_a_process_that_died_ends_and_its_request_stays_counted() -> None:
+    limits, ledger = Limits((Window(1, 60.0),), concurrent=1), Ledger()
+    ask(ledger, limits, NOW)
+    later = NOW + LEASE_SECONDS + 1
+    assert until(ask(ledger, limits, later)[1]) == pytest.approx(NOW + LEASE_SECONDS + 60.6)
+    assert ask(ledger, limits, later, "GET", urgency="interactive")[1] == Granted()
+
+
+def test_each_object_gets_a_time_of_its_own_and_its_turn_when_it_comes_back() -> None:
+    limits, ledger = Limits(interval=1.0), Ledger()
+    done(ledger, limits, NOW)
+    times = [until(ask(ledger, limits, NOW, uid=uid)[1]) for uid in "abc"]
+    assert times == [NOW + 1, NOW + 2, NOW + 3]
+    assert until(ask(ledger, limits, NOW + 0.5, uid="b")[1]) == NOW + 2, "asked too early, it keeps its time"
+    assert until(ask(ledger, limits, NOW + 1, uid="x")[1]) == NOW + 4, "what comes later stands behind"
+    for uid, at in zip("abc", times, strict=True):
+        done(ledger, limits, at, uid=uid)
+
+
+def test_a_reservation_that_nobody_uses_expires() -> None:
+    limits, ledger = Limits(interval=1.0), Ledger()
+    done(ledger, limits, NOW)
+    ask(ledger, limits, NOW, uid="a")
+    assert until(ask(ledger, limits, NOW + 1, uid="b")[1]) == NOW + 2
+    done(ledger, limits, NOW + 60, uid="c")
+    assert ledger.reservations == {}
+
+
+def test_the_record_stays_short_when_thousands_wait_and_each_gets_a_later_time() -> None:
+    limits, ledger = Limits((Window(10, 60.0),)), Ledger()
+    times = [a.until for n in range(600) if isinstance(a := ask(ledger, limits, NOW, uid=str(n))[1], Wait)]
+    assert len(ledger.reservations) == 500
+    assert times == sorted(times)
+    assert times[-1] - times[-2] == pytest.approx(6.0)
+
+
+def test_a_person_waits_for_nothing_but_what_was_sent() -> None:
+    limits, ledger = Limits(interval=1.0), Ledger()
+    done(ledger, limits, NOW)
+    for uid in "abc":
+        ask(ledger, limits, NOW, uid=uid)
+    done(ledger, limits, NOW + 1, urgency="interactive")
+
+
+def test_a_workspace_gets_half_while_another_is_there_and_all_when_it_is_alone() -> None:
+    limits = Limits((Window(10, 60.0),))
+    alone = Ledger()
+    for _ in range(10):
+        done(alone, limits, NOW, workspace="a")
+    shared = Ledger()
+    done(shared, limits, NOW, workspace="b")
+    for _ in range(5):
+        done(shared, limits, NOW, workspace="a")
+    assert isinstance(ask(shared, limits, NOW, workspace="a")[1], Wait)
+    done(shared, limits, NOW, workspace="b")
+
+
+def test_points_are_summed_over_the_window_and_the_last_of_them_kept_for_people() -> None:
+    limits, ledger = Limits(points=(Window(20, 60.0),)), Ledger()
+    for _ in range(3):
+        done(ledger, limits, NOW, "POST")
+    assert isinstance(ask(ledger, limits, NOW, "POST")[1], Wait)
+    done(ledger, limits, NOW, "POST", urgency="interactive")
+    assert until(ask(ledger, limits, NOW, "GET", urgency="interactive")[1]) <= NOW + 62
+    done(ledger, limits, NOW + 62, "GET")
+
+
+def test_reads_that_find_no_points_are_spread_over_the_time_in_which_points_become_free() -> None:
+    limits, ledger = Limits(points=(Window(60, 60.0),)), Ledger()
+    for _ in range(54):
+        done(ledger, limits, NOW, "GET")
+    times = [until(ask(ledger, limits, NOW, "GET", uid=uid)[1]) for uid in "abc"]
+    assert [after - before for before, after in itertools.pairwise(times)] == [1.0, 1.0]
+
+
+def test_drift_has_a_quarter_of_the_quota_and_what_is_declared_the_rest() -> None:
+    quota = Quota(limit=100, remaining=90, reset=NOW + 600)
+    ledger, limits = Ledger(), Limits(concurrent=1000)
+    for _ in range(25):
+        done(ledger, limits, NOW, "GET", urgency="drift", quota=quota)
+    assert until(ask(ledger, limits, NOW, "GET", urgency="drift", quota=quota)[1]) == NOW + 600
+    done(ledger, limits, NOW, "GET", quota=quota)
+    low = Quota(limit=100, remaining=5, reset=NOW + 600)
+    assert isinstance(ask(ledger, limits, NOW, "GET", quota=low)[1], Wait)
+    done(ledger, limits, NOW, "GET", urgency="interactive", quota=low)
+
+
+def test_the_record_survives_being_stored() -> None:
+    ledger = Ledger()
+    done(ledger, GITHUB, NOW, quota=Quota(100, 50, NOW + 9))
+    ask(ledger, GITHUB, NOW + 1, "GET")
+    ask(ledger, GITHUB, NOW + 1, uid="a")
+    ask(ledger, GITHUB, NOW + 1, uid="b")
+    assert Ledger.decode(ledger.encode()) == ledger
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_the_host_s_delays_no_sliding_window_overflows_and_none_starves(seed: int) -> None:
+    rng = random.Random(seed)
+    limits = Limits((Window(8, 6.0), Window(30, 60.0)), (Window(90, 6.0),), 0.1, 5)
+    ledger, now = Ledger(), NOW
+    due = {f"object-{n}": NOW for n in range(60)}
+    under_way: list[tuple[float, str]] = []
+    arrivals: list[float] = []
+    while due:
+        now = min(min(due.values()), *(at for at, _ in under_way)) if under_way else min(due.values())
+        for at, lease in [entry for entry in under_way if entry[0] <= now]:
+            ledger.settle(lease, limits, at)
+            under_way.remove((at, lease))
+        for uid in [uid for uid, at in due.items() if at <= now]:
+            lease, answer = ask(ledger, limits, now, uid=uid)
+            if isinstance(answer, Wait):
+                assert answer.until > now
+                due[uid] = answer.until
+            else:
+                took = rng.uniform(0.01, 2.0)
+                arrivals.append(now + rng.uniform(0, took))
+                under_way.append((now + took, lease))
+                del due[uid]
+            assert len(under_way) <= 5
+    arrivals.sort()
+    for window in limits.creates:
+        for first, beyond in zip(arrivals, arrivals[window.count :], strict=False):
+            assert beyond - first >= window.seconds
+    assert arrivals[-1] - NOW <= 60.6 + 30 + 6, "two full hours of thirty, the second used at once"

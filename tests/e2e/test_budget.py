@@ -1,0 +1,87 @@
+"""The budget of an account: kept ahead of time where its limits are known, and by the host's word everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from devstack.processes import Process
+from devstack.resources import Manifest, condition, is_ready
+from devstack.scenario import Scenario, connection, has, repository, secret
+from devstack.tenant import Tenant
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+COUNT = 40
+# What PACED_LIMITS of the conftest says, as the host enforces it.
+ENFORCED = {
+    "secondary_limits": True,
+    "secondary_writes_per_minute": 10,
+    "secondary_minute": 5.0,
+    "secondary_writes_per_hour": 25,
+    "secondary_hour": 20.0,
+    "secondary_points_per_minute": 900,
+    "secondary_concurrent": 20,
+    "secondary_retry_after": 60,
+}
+UNTIL = re.compile(r"waiting until (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$")
+
+
+def waits_until(manifest: Manifest | None) -> datetime | None:
+    """The time that the object says it waits for its budget."""
+    found = condition(manifest, "Reconciling") if manifest else None
+    if found is None or found["reason"] != "RateLimited":
+        return None
+    match = UNTIL.search(found["message"])
+    assert match, found["message"]
+    return datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+async def test_more_repositories_than_the_limits_allow_are_all_made_once_and_no_limit_is_exceeded(
+    services: Process, scenario: Scenario, tenant: Tenant, paced_authority: str
+) -> None:
+    account = await scenario.account()
+    await scenario.control.set_switches(token_id=account.token.id, **ENFORCED)
+    await tenant.apply(secret("acme-token", account.token.value))
+    await tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
+    await tenant.wait_for("connections", "acme", is_ready)
+    await scenario.control.clear_journal()
+
+    names = [f"repo-{number}" for number in range(COUNT)]
+    await asyncio.gather(*(tenant.create(repository(name, "acme")) for name in names))
+    async with asyncio.timeout(20):
+        while not (waiting := [at for r in await tenant.list("repositories") if (at := waits_until(r))]):
+            await asyncio.sleep(0.2)
+    assert all(abs((at - datetime.now(UTC)).total_seconds()) < 120 for at in waiting)
+
+    for name in names:
+        await tenant.wait_for("repositories", name, is_ready, 120)
+    assert set(await scenario.repositories_of(account.login)) == set(names)
+    assert (await scenario.control.journal()).violations == {}
+    made = [e for e in await scenario.requests_of(account.login) if e.method == "POST"]
+    assert [e.status for e in made] == [201] * COUNT, "none was asked for twice"
+
+
+async def test_a_retry_after_told_to_one_service_stops_the_others(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("before", "acme"))
+    await tenant.wait_for("repositories", "before", is_ready)
+
+    await scenario.control.add_fault("secondary_limit", path="/user", login=account.login, seconds=12)
+    requested = {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}}
+    await tenant.patch("connections", "acme", requested)
+    refused = await tenant.wait_for("connections", "acme", has("Reconciling", "True", "RateLimited"))
+    assert condition(refused, "Ready")["status"] == "True"
+    await scenario.control.clear_journal()
+
+    await tenant.apply(repository("site", "acme"))
+    waiting = await tenant.wait_for("repositories", "site", has("Reconciling", "True", "RateLimited"))
+    assert waits_until(waiting) is not None
+    assert await scenario.requests_of(account.login) == []
+    await tenant.wait_for("repositories", "site", is_ready, 60)
