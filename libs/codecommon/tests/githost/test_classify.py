@@ -10,7 +10,15 @@ import pytest
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
 from codecommon.githost.github.answer import Answer
-from codecommon.githost.github.classify import Attempt, classify, unreachable
+from codecommon.githost.github.classify import (
+    OF_INVITATIONS,
+    OF_KEYS,
+    Attempt,
+    classify,
+    lacks_scope,
+    unreachable,
+    withheld,
+)
 from codecommon.redact import Redactor, redact
 
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
@@ -215,6 +223,98 @@ def test_another_422_is_not_taken_for_a_taken_name(body: object, attempt: Attemp
 def test_a_validation_error_quotes_the_host_in_full() -> None:
     found = meaning(answer(422, name_error("is reserved")), CREATE)
     assert "Repository creation failed. (name: is reserved)" in found.message
+
+
+KEY = Attempt("register a key", write=True, refusals=OF_KEYS)
+INVITE = Attempt("invite monalisa", write=True, refusals=OF_INVITATIONS)
+
+
+def key_error(message: str) -> dict[str, object]:
+    error = {"resource": "PublicKey", "code": "custom", "field": "key", "message": message}
+    return says("Validation Failed", errors=[error])
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (key_error("key is already in use"), "KeyInUse"),
+        (key_error("key is invalid. You must supply a key in OpenSSH public key format"), "InvalidPublicKey"),
+        (says("Deploy keys are disabled for this repository"), "DeployKeysDisabled"),
+        (key_error("something else"), "ValidationFailed"),
+    ],
+)
+def test_a_refused_key_is_told_by_the_hosts_words(body: object, reason: str) -> None:
+    found = meaning(answer(422, body), KEY)
+    assert isinstance(found, Terminal)
+    assert found.reason == reason
+    assert meaning(answer(422, body), CHANGE).reason == "ValidationFailed"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "reason"),
+    [
+        (422, "Cannot assign triage permission of a user", "PermissionUnsupported"),
+        (422, "Repository owner cannot be a collaborator", "PermissionUnsupported"),
+        (403, "You do not have permission to do this", "MissingPermission"),
+        (403, "Outside collaborators cannot be invited", "InvitationRefused"),
+        (422, "User could not be added: blocked by the owner", "InvitationRefused"),
+        (403, "Must have admin rights to Repository.", "MissingPermission"),
+        (403, "Repository was archived so is read-only.", "RepositoryArchived"),
+        (422, "something else", "ValidationFailed"),
+    ],
+)
+def test_a_refused_invitation_is_told_by_the_hosts_words(status: int, words: str, reason: str) -> None:
+    found = meaning(answer(status, says(words)), INVITE)
+    assert isinstance(found, Terminal)
+    assert found.reason == reason
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_the_daily_number_of_invitations_passes_by_itself(status: int) -> None:
+    body = says("You have exceeded the limit of 50 invitations per repository in 24 hours.")
+    found = meaning(answer(status, body), INVITE)
+    assert isinstance(found, Retryable)
+    assert (found.reason, found.after) == ("InvitationLimit", timedelta(hours=1))
+
+
+def test_a_limit_of_requests_comes_before_a_refusal_and_so_does_single_sign_on() -> None:
+    words = says("You have exceeded a secondary rate limit for invitations.")
+    assert meaning(answer(403, words), INVITE).reason == "RateLimited"
+    sso = answer(403, says("Outside collaborators are protected"), x_github_sso="required; url=https://git.example/sso")
+    assert meaning(sso, INVITE).reason == "SSORequired"
+
+
+def test_a_refusal_quotes_no_secret() -> None:
+    own = "a-token-of-no-known-shape"
+    found = classify(answer(422, key_error(f"key is already in use {own}")), KEY, Redactor(own))
+    assert isinstance(found, Terminal)
+    assert own not in found.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"x_oauth_scopes": "user", "x_accepted_oauth_scopes": "repo"}, "lacks the scope repo"),
+        ({"x_oauth_scopes": "repo", "x_accepted_oauth_scopes": "repo"}, "administrator"),
+        ({"x_accepted_github_permissions": "administration=read"}, "administration=read"),
+    ],
+)
+def test_what_is_withheld_from_a_list_that_is_there_is_named(headers: dict[str, str], named: str) -> None:
+    found = withheld(answer(404, says("Not Found"), **headers), READ)
+    assert found.reason == "MissingPermission"
+    assert named in found.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "lacks"),
+    [
+        ({"x_oauth_scopes": "user", "x_accepted_oauth_scopes": "repo"}, True),
+        ({"x_oauth_scopes": "repo", "x_accepted_oauth_scopes": "repo"}, False),
+        ({"x_accepted_github_permissions": "administration=write"}, False),
+    ],
+)
+def test_only_a_classic_token_is_known_to_lack_a_scope(headers: dict[str, str], lacks: bool) -> None:
+    assert lacks_scope(answer(404, says("Not Found"), **headers), CHANGE) is lacks
 
 
 @pytest.mark.parametrize("errors", ["text", ["text"], [None], [{}], {}, None])
