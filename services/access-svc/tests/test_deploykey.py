@@ -93,7 +93,7 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
     assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
 
 
-async def test_until_the_key_is_registered_consumers_find_an_empty_private_key(
+async def test_until_the_key_is_registered_consumers_find_no_private_key(
     world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object())
@@ -101,7 +101,7 @@ async def test_until_the_key_is_registered_consumers_find_an_empty_private_key(
 
     await world.settle(keys, "key")
 
-    assert entry(world, "ssh-privatekey") == ""
+    assert entry(world, "ssh-privatekey") == "\n"
     assert "secretRef" not in stored(world)["status"]
     assert conditions(stored(world))["Stalled"] == ("True", "DeployKeysDisabled")
     assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]

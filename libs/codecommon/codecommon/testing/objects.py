@@ -169,6 +169,8 @@ class InMemoryKcp(Kcp):
         key = (request.cluster, request.resource, request.namespace, raw["metadata"]["name"])
         if key in self._stored:
             raise Conflict(409, "AlreadyExists", f"{request.resource} {key[-1]!r} already exists")
+        if raw.get("type") == "kubernetes.io/ssh-auth" and not raw.get("data", {}).get("ssh-privatekey"):
+            raise Invalid(422, "Invalid", "data[ssh-privatekey]: Required value")
         body: JsonObject = {**raw, "metadata": {**raw["metadata"], "namespace": request.namespace}}
         if request.resource in KINDS:
             body.pop("status", None)

@@ -76,9 +76,9 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
 
 def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
     """What spec names; what it leaves out stays as it is on the host, or was when the key was last seen there."""
-    title, read_only = key.spec.title, key.spec.read_only
+    title, read_only = key.spec.title or None, key.spec.read_only
     if like is not None:
-        title = title or like.title
+        title = like.title if title is None else title
         read_only = like.read_only if read_only is None else read_only
     if read_only is None:
         read_only = key.status.read_only

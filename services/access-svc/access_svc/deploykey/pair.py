@@ -95,8 +95,8 @@ class Pairs:
                 "kind": "Secret",
                 "metadata": {"name": secret_name(key), "ownerReferences": [_owner(key)]},
                 "type": _TYPE,
-                # The type demands the entry; an empty key cannot be taken for one that opens anything.
-                "data": {PRIVATE: "", **data},
+                # The type demands an entry that is not empty; a bare line end cannot be taken for a key that opens anything.
+                "data": {**_encoded({PRIVATE: "\n"}), **data},
             }
             raw = await self._create(objects, body)
         else:
