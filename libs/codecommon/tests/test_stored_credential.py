@@ -44,7 +44,7 @@ def test_an_app_is_read_under_the_names_that_flux_uses() -> None:
         (APP | {"githubAppID": "seven"}, "CredentialInvalid", "githubAppID"),
         (APP | {"githubAppInstallationID": "9/../8"}, "CredentialInvalid", "githubAppInstallationID"),
         (APP | {"githubAppPrivateKey": KEY * 2000}, "CredentialInvalid", "githubAppPrivateKey"),
-        (APP | {"githubAppInstallationOwner": "other"}, "OwnerMismatch", "githubAppInstallationOwner"),
+        (APP | {"githubAppInstallationOwner": "elsewhere"}, "OwnerMismatch", "githubAppInstallationOwner"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named_and_nothing_is_quoted(data: dict[str, str], reason: str, says: str) -> None:
