@@ -63,6 +63,30 @@ async def test_a_credential_that_works_is_reported_with_its_account(
     assert main["metadata"]["finalizers"] == [CONNECTIONS.finalizer]
 
 
+async def test_what_the_credential_is_and_can_be_used_for_is_reported(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(secret_object())
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    assert stored(world)["status"]["tokenType"] == "classic"
+    assert stored(world)["status"]["capabilities"] == [
+        {"name": "createRepository", "status": "Yes"},
+        {"name": "packages", "status": "No", "message": "the scope is missing"},
+    ]
+
+
+async def test_an_organisation_that_does_not_admit_the_credential_is_told(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(secret_object())
+    world.add(connection_object(owner="acme"))
+    world.host.raise_next("require_admission", Terminal("SSORequired", "open https://git.example/sso"))
+    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert conditions(stored(world))["Validated"] == ("False", "ValidationFailed")
+    assert "https://git.example/sso" in message(stored(world))
+
+
 async def test_a_settled_connection_costs_no_write(world: World, controller: Controller[Connection]) -> None:
     world.add(secret_object())
     world.add(connection_object())

@@ -22,10 +22,13 @@ _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "keys": ("{key_id}",),
     "collaborators": ("{username}",),
     "invitations": ("{invitation_id}",),
+    "installations": ("{installation_id}",),
     "packages": ("{package_type}", "{package_name}"),
     "versions": ("{package_version_id}",),
 }
-_WORDS: Final = frozenset({*_PARAMETERS, "user", "api", "v3", "permission", "rate_limit", "meta"})
+_WORDS: Final = frozenset(
+    {*_PARAMETERS, "user", "app", "installation", "access_tokens", "api", "v3", "permission", "rate_limit", "meta"}
+)
 
 
 class Observed(httpx.AsyncBaseTransport):

@@ -1,0 +1,30 @@
+"""An Enterprise Server behind TLS, with an authority of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codecommon.errors import Retryable
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import HostTarget
+from codecommon.githost.github.backend import open_github
+from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.github.transport import HostTransport
+from codecommon.secrets import SecretValue
+from devstack.enterprise import enterprise_sim
+from devstack.githubsim import SimControl
+
+
+async def test_it_is_trusted_by_its_ca_bundle_and_not_without(tmp_path: Path) -> None:
+    async with enterprise_sim(tmp_path) as sim, SimControl(sim.url, ca=sim.authority) as control:
+        await control.create_user("octocat")
+        token = SecretValue((await control.create_token("octocat")).value)
+        transport = HostTransport(proxies=ProxyRules())
+        open_session = open_github(transport, AllowedHosts([sim.host]))
+        with pytest.raises(Retryable, match="caBundle"):
+            await open_session(HostTarget(sim.url, token, None, ("cluster", "uid", "1"))).validate_connection()
+        trusting = open_session(HostTarget(sim.url, token, sim.authority, ("cluster", "uid", "2")))
+        assert (await trusting.validate_connection()).login == "octocat"
+        await transport.aclose()
