@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 import orjson
@@ -172,7 +173,8 @@ class Ledger:
         count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
         at = made[-count][0] + window.kept if len(made) >= count else now
         recent = now - window.seconds * _PRESENT
-        if any(workspace != job.workspace and time > recent for time, workspace in reversed(made)):
+        newest = takewhile(lambda entry: entry[0] > recent, reversed(made))
+        if any(workspace != job.workspace for _, workspace in newest):
             own = [time for time, workspace in made if workspace == job.workspace]
             most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
             if len(own) >= most:
