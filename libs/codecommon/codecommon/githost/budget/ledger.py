@@ -34,6 +34,8 @@ _SHARE_OF_ONE_WORKSPACE: Final = 0.5
 _PRESENT: Final = 1 / 6
 # The record is written with each request, so it must stay short; who finds it full comes back when there should be room.
 _MOST_RESERVATIONS: Final = 500
+# These come a little before there is room, so that no room is left unused; some then get another time.
+_AHEAD_OF_TIME: Final = 0.75
 _SHORTEST_GRACE: Final = 5.0
 _LONGEST_GRACE: Final = 30.0
 # How soon to look again for a free place among the requests at once.
@@ -223,7 +225,7 @@ class Ledger:
             return Wait(at, reserved=False)
         if len(self.reservations) >= _MOST_RESERVATIONS:
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
-            self.behind = max(self.behind, at) + step
+            self.behind = max(self.behind, at) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
