@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 import orjson
@@ -33,6 +34,8 @@ _SHARE_OF_ONE_WORKSPACE: Final = 0.5
 _PRESENT: Final = 1 / 6
 # The record is written with each request, so it must stay short; who finds it full comes back when there should be room.
 _MOST_RESERVATIONS: Final = 500
+# These come a little before there is room, so that no room is left unused; some then get another time.
+_AHEAD_OF_TIME: Final = 0.75
 _SHORTEST_GRACE: Final = 5.0
 _LONGEST_GRACE: Final = 30.0
 # How soon to look again for a free place among the requests at once.
@@ -172,7 +175,8 @@ class Ledger:
         count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
         at = made[-count][0] + window.kept if len(made) >= count else now
         recent = now - window.seconds * _PRESENT
-        if any(workspace != job.workspace and time > recent for time, workspace in reversed(made)):
+        newest = takewhile(lambda entry: entry[0] > recent, reversed(made))
+        if any(workspace != job.workspace for _, workspace in newest):
             own = [time for time, workspace in made if workspace == job.workspace]
             most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
             if len(own) >= most:
@@ -221,7 +225,7 @@ class Ledger:
             return Wait(at, reserved=False)
         if len(self.reservations) >= _MOST_RESERVATIONS:
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
-            self.behind = max(self.behind, at) + step
+            self.behind = max(self.behind, at) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)

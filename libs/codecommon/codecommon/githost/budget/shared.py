@@ -39,6 +39,15 @@ class _Settled:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """``data``: what the ledger was encoded to; None: nothing is stored yet."""
+
+    ledger: Ledger
+    data: bytes | None
+    revision: int
+
+
 class SharedLedger:
     """The ledger of one account, for all tasks of this process.
 
@@ -52,7 +61,7 @@ class SharedLedger:
         self._clock = clock
         self._waiting: list[_Asked | _Settled] = []
         self._writer: asyncio.Task[None] | None = None
-        self._stored: tuple[bytes | None, int] | None = None
+        self._stored: _Stored | None = None
         self.reserved = 0
         """How many objects had a turn reserved when the ledger was last seen."""
 
@@ -92,7 +101,6 @@ class SharedLedger:
                         _log.exception("the shared budget cannot be written")
                     else:
                         _log.warning("the shared budget cannot be reached: %s", type(error).__name__)
-                    self._stored = None
                     for operation in batch:
                         if isinstance(operation, _Asked) and not operation.answer.done():
                             operation.answer.set_exception(LedgerUnavailable(type(error).__name__))
@@ -102,22 +110,22 @@ class SharedLedger:
     async def _write(self, batch: list[_Asked | _Settled]) -> None:
         for attempt in range(_ATTEMPTS):
             fresh = self._stored is None
-            data, revision = self._stored or await self._read()
-            ledger = self._decoded(data)
+            stored = self._stored or await self._read()
+            # What is changed here counts only once it is written, and is read anew if that fails.
+            self._stored, ledger = None, stored.ledger
             answers = self._apply(ledger, batch)
             encoded = ledger.encode()
             granted = any(isinstance(answer, Granted) for answer in answers.values())
-            if encoded == data or (data is None and not granted):
+            if encoded == stored.data or (stored.data is None and not granted):
                 # A refusal must not rest on an old record: others may have finished since.
                 if not fresh and answers:
-                    self._stored = None
                     continue
-                self._stored = (data, revision)
+                self._stored = stored
             else:
                 try:
-                    self._stored = (encoded, await self._bucket.update(self._key, encoded, last=revision))
+                    revision = await self._bucket.update(self._key, encoded, last=stored.revision)
+                    self._stored = _Stored(ledger, encoded, revision)
                 except KeyWrongLastSequenceError:
-                    self._stored = None
                     await asyncio.sleep(random.random() * _RETRY_SECONDS * min(attempt, 5))
                     continue
             self.reserved = len(ledger.reservations)
@@ -137,14 +145,14 @@ class SharedLedger:
                 answers[operation] = ledger.ask(operation.ask, self._limits, now)
         return answers
 
-    async def _read(self) -> tuple[bytes | None, int]:
+    async def _read(self) -> _Stored:
         try:
             entry = await self._bucket.get(self._key)
         except NotFoundError as missing:
             # A deleted entry has a revision all the same.
             deleted = getattr(missing, "entry", None)
-            return None, (deleted.revision or 0) if deleted is not None else 0
-        return entry.value, entry.revision or 0
+            return _Stored(Ledger(), None, (deleted.revision or 0) if deleted is not None else 0)
+        return _Stored(self._decoded(entry.value), entry.value, entry.revision or 0)
 
     def _decoded(self, data: bytes | None) -> Ledger:
         if not data:
