@@ -6,21 +6,31 @@ from typing import Any
 
 import pytest
 
+from codecommon.bus import Bus
 from codecommon.errors import Retryable
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import HostTarget
 from codecommon.githost.hosts import open_registry
 from codecommon.secrets import SecretValue
+from codecommon.settings import NatsSettings
 from devstack.githubsim import GithubSim, SimControl
+from devstack.nats import NatsServer
 
 
 @pytest.mark.parametrize("fault", ["html_502", "reset", "truncate", "status"])
-async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_the_same(fault: Any) -> None:
-    async with GithubSim.serve() as sim, SimControl(sim.url) as control:
+async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_the_same(
+    nats_server: NatsServer, fault: Any
+) -> None:
+    async with (
+        GithubSim.serve() as sim,
+        SimControl(sim.url) as control,
+        Bus.connect(NatsSettings(url=(nats_server.url,))) as bus,
+    ):
+        await bus.declare()
         await control.create_user("octocat")
         token = await control.create_token("octocat")
         allowed = AllowedHosts([sim.url.removeprefix("http://")])
-        async with open_registry(allowed) as registry:
+        async with open_registry(allowed, bus, {}) as registry:
             session = registry.open(
                 "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
             )

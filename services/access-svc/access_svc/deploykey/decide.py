@@ -77,12 +77,12 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
 def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
     """What spec names; what it leaves out stays as it is on the host, or was when the key was last seen there."""
     title, read_only = key.spec.title or None, key.spec.read_only
-    if like is not None:
-        title = like.title if title is None else title
-        read_only = like.read_only if read_only is None else read_only
+    if title is None:
+        # An untitled key on the host is left untitled.
+        title = like.title if like is not None else key.status.title or key.name
     if read_only is None:
-        read_only = key.status.read_only
-    return Wanted(title or key.status.title or key.name, True if read_only is None else read_only)
+        read_only = like.read_only if like is not None else key.status.read_only
+    return Wanted(title, True if read_only is None else read_only)
 
 
 def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
