@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -38,12 +39,19 @@ class Row:
             return "does not exist"
         status = self.manifest.get("status", {})
         if is_ready(self.manifest):
-            return status.get("htmlURL") or (f"logged in as {status['login']}" if "login" in status else "")
+            return _result(status)
         for kind in ("Stalled", "Reconciling", "Ready"):
             state = condition(self.manifest, kind)
             if state and (kind == "Ready" or state["status"] == "True"):
                 return f"{state['reason']}: {state['message']}"
         return WAITING
+
+
+def _result(status: dict[str, Any]) -> str:
+    """What came of an object that is ready, in the words of its kind."""
+    if "login" in status:
+        return f"logged in as {status['login']}"
+    return status.get("htmlURL") or (f"key {status['keyID']}" if "keyID" in status else "")
 
 
 class Screen:

@@ -1,4 +1,5 @@
-"""``make demo``: teams declare repositories, the provider makes them true, keeps them true, and takes them away again."""
+"""``make demo``: teams declare repositories and access to them; the provider makes them true, keeps them true, and takes them
+away again."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from contextlib import aclosing
 from devstack.demo.githost import GITHUB_API, GitHost
 from devstack.demo.screen import Row, Screen
 from devstack.demo.session import Session, open_session, own_folder
-from devstack.demo.workload import Team
+from devstack.demo.workload import COLLABORATOR, DEPLOY_KEY, Team
 from devstack.errors import NotReady, StackError
-from devstack.resources import Manifest, is_gone, is_ready, of_manifest
+from devstack.resources import Manifest, condition, is_gone, is_ready, of_manifest
 from devstack.settings import Settings
 from devstack.stack import all_of
 from devstack.tenant import Tenant
@@ -28,6 +29,7 @@ async def show(settings: Settings, screen: Screen) -> None:
             try:
                 await _declare(session, screen)
                 await _look_at_host(session, host, screen)
+                await _share(session, screen)
                 await _repair(session, host, screen)
                 await _delete(session, host, screen)
             except StackError:
@@ -65,7 +67,9 @@ async def _declare(session: Session, screen: Screen) -> None:
                 )
         except TimeoutError:
             raise NotReady(f"not everything was Ready within {READY_TIMEOUT:g} s") from None
-    screen.say(f"everything is Ready, {time.monotonic() - started:.1f} s after it was applied")
+    guests = any(team.guest for team in session.teams)
+    but = ", but for an invitation that its user has yet to accept" if guests else ""
+    screen.say(f"everything is Ready{but}, {time.monotonic() - started:.1f} s after it was applied")
 
 
 async def _show_until_ready(team: Team, tenant: Tenant, manifest: Manifest, screen: Screen) -> None:
@@ -73,7 +77,7 @@ async def _show_until_ready(team: Team, tenant: Tenant, manifest: Manifest, scre
     async with aclosing(tenant.follow(of_manifest(manifest).plural, name)) as states:
         async for state in states:
             screen.show(Row(team.workspace, manifest["kind"], name, state))
-            if is_ready(state):
+            if is_ready(state) or _invited(state):
                 return
 
 
@@ -85,6 +89,29 @@ async def _look_at_host(session: Session, host: GitHost, screen: Screen) -> None
             if found is None:
                 raise StackError(f"{team.account.owner}/{name} is Ready but the host does not have it")
             screen.say(f"  {found['full_name']}  id {found['id']}  {found['visibility']}  {found['description']!r}")
+
+
+def _invited(state: Manifest | None) -> bool:
+    pending = condition(state, "InvitationPending") if state else None
+    return pending is not None and pending["status"] == "True"
+
+
+async def _share(session: Session, screen: Screen) -> None:
+    """The deploy key's private half is in a Secret; the guest accepts, which nobody tells the provider."""
+    for team, tenant in session.teams.items():
+        key = await tenant.wait_for("deploykeys", DEPLOY_KEY, is_ready, READY_TIMEOUT)
+        assert key is not None
+        screen.say(
+            f"team {team.workspace} finds the private key of deploy key {key['status']['keyID']} of {team.shared} in Secret "
+            f"{key['status']['secretRef']['name']}"
+        )
+        if team.guest is None or session.stack.simulator is None:
+            continue
+        started = time.monotonic()
+        await session.stack.simulator.control.accept_invitation(team.account.owner, team.shared, team.guest)
+        screen.say(f"{team.guest} accepts the invitation to {team.account.owner}/{team.shared}")
+        await tenant.wait_for("collaborators", COLLABORATOR, is_ready, READY_TIMEOUT)
+        screen.say(f"Collaborator/{COLLABORATOR} is Ready ({time.monotonic() - started:.1f} s)")
 
 
 async def _repair(session: Session, host: GitHost, screen: Screen) -> None:

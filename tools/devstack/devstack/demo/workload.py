@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 from devstack.githubsim import SimControl
 from devstack.resources import CODE_API, Manifest
 
 CONNECTION = "main"
 TOKEN_SECRET = "git-token"
+DEPLOY_KEY = "ci"
+COLLABORATOR = "reviewer"
 TEAMS = {"team-a": ("acme", "ada"), "team-b": ("globex", "grace")}
 """Workspace to (organization, its owner's login) on the simulator."""
+GUEST = "rita"
 
 REPOSITORIES = {"website": "What customers see", "backend": "What makes it go", "handbook": "How we work"}
 
@@ -27,14 +31,23 @@ class Account:
 
 @dataclass(frozen=True)
 class Team:
-    """One tenant: its workspace's name, its account, and repository object name to description."""
+    """One tenant: its workspace's name, its account, and repository object name to description.
+
+    The first repository gets a deploy key, and ``guest`` as a collaborator if there is one.
+    """
 
     workspace: str
     account: Account
     repositories: dict[str, str] = field(hash=False)
+    guest: str | None = None
+
+    @property
+    def shared(self) -> str:
+        """The repository that others have access to."""
+        return next(iter(self.repositories))
 
     def manifests(self) -> list[Manifest]:
-        """Secret, Connection and Repositories, in any order that applies."""
+        """Everything the team declares, in any order that applies."""
         spec = {
             "provider": "github",
             "type": "pat",
@@ -52,6 +65,15 @@ class Team:
             },
             {"apiVersion": CODE_API, "kind": "Connection", "metadata": {"name": CONNECTION}, "spec": spec},
             *(self._repository(name, description) for name, description in self.repositories.items()),
+            _access("DeployKey", DEPLOY_KEY, repositoryRef=self.shared, readOnly=True),
+            *self._guests(),
+        ]
+
+    def _guests(self) -> list[Manifest]:
+        if self.guest is None:
+            return []
+        return [
+            _access("Collaborator", COLLABORATOR, repositoryRef=self.shared, username=self.guest, permission="push")
         ]
 
     def _repository(self, name: str, description: str) -> Manifest:
@@ -69,14 +91,23 @@ class Team:
         }
 
 
+def _access(kind: str, name: str, **spec: Any) -> Manifest:
+    return {"apiVersion": CODE_API, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
 async def simulated_teams(control: SimControl, url: str) -> list[Team]:
-    """Two teams, each with an organization of its own on the simulator and a token that sees only that."""
+    """Two teams, each with an organization of its own on the simulator and a token that sees only that.
+
+    The first one has a guest from outside its organization.
+    """
+    await control.create_user(GUEST)
     teams = []
     for workspace, (organization, login) in TEAMS.items():
         await control.create_user(login)
         await control.create_org(organization, members={login: "admin"})
         token = await control.create_token(login)
-        teams.append(Team(workspace, Account(organization, token.value, url), dict(REPOSITORIES)))
+        guest = None if teams else GUEST
+        teams.append(Team(workspace, Account(organization, token.value, url), dict(REPOSITORIES), guest))
     return teams
 
 
