@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.devhub import DevHub
+from devstack.enterprise import EnterpriseSim
 from devstack.foreign_host import ForeignHost, foreign_host
 from devstack.githubsim import SimControl
 from devstack.provider import ProviderInstallation
@@ -30,10 +31,12 @@ def paced_authority(github_sim: SimulatorProcess) -> str:
 
 
 @pytest.fixture(scope="session")
-def services_environment(github_sim: SimulatorProcess, paced_authority: str) -> Mapping[str, str]:
+def services_environment(
+    github_sim: SimulatorProcess, enterprise_sim: EnterpriseSim, paced_authority: str
+) -> Mapping[str, str]:
     return {
         "CODE_RESYNC_INTERVAL": "10s",
-        "CODE_ALLOWED_GIT_HOSTS": f"{github_sim.authority},{paced_authority}",
+        "CODE_ALLOWED_GIT_HOSTS": f"{github_sim.authority},{enterprise_sim.host},{paced_authority}",
         "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS}",
     }
 

@@ -1,4 +1,7 @@
-"""The git host down, slow, or answering with halves and with pages of a proxy: nothing turns red, and everything catches up."""
+"""The git host down, slow, or hidden behind the pages of a proxy: nothing turns red, and everything catches up.
+
+Answers that break off in the middle are in tests/contract/test_host_outage.py: a 304 has no body that could.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Kind:
 KINDS = {
     "down": Kind("reset", {}),
     "slow": Kind("slow", {"seconds": 30.0}),
-    "half-answering": Kind("truncate", {"method": "GET"}),
+    "half-answering": Kind("html_502", {}),
 }
 
 
