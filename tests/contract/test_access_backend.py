@@ -260,6 +260,19 @@ async def test_a_fine_grained_token_without_the_permission_is_told_which(simulat
     assert "administration=write" in refused.value.message
 
 
+@pytest.mark.parametrize("listing", ["list_deploy_keys", "list_invitations"])
+async def test_a_fine_grained_token_that_sees_the_repository_alone_is_told_what_it_lacks(
+    simulator: Simulator, listing: str
+) -> None:
+    repository = await Host(await simulator.session(), ME).create(name="web")
+    limited = await simulator.session(kind="fine-grained", permissions={"contents": "write", "metadata": "read"})
+    assert isinstance(await limited.get_repository(repository.id), HostRepository)
+    with pytest.raises(Terminal) as refused:
+        await getattr(limited, listing)(repository.id)
+    assert refused.value.reason == "MissingPermission"
+    assert "administration=read" in refused.value.message
+
+
 async def test_a_removal_without_the_scope_is_not_taken_for_done(simulator: Simulator) -> None:
     repository = await Host(await simulator.session(), ME).create(name="web", visibility="public")
     key = await simulator.control.add_key(ME, "web", public_key(), login=ME)

@@ -319,6 +319,30 @@ async def test_a_secret_is_read_from_its_namespace(objects: Objects) -> None:
         await objects.get("secrets", "credential", namespace="default")
 
 
+@pytest.mark.parametrize("data", [{"ssh-publickey": "ssh-ed25519 AAAA"}, {"ssh-privatekey": ""}], ids=["none", "empty"])
+async def test_a_secret_for_ssh_without_a_private_key_is_refused(objects: Objects, data: dict[str, str]) -> None:
+    keyless = {**secret_object("pair", **data), "type": "kubernetes.io/ssh-auth"}
+    with pytest.raises(Invalid, match="ssh-privatekey") as refused:
+        await objects.create("secrets", keyless, namespace="default")
+    assert refused.value.status == 422
+    with pytest.raises(NotFound):
+        await objects.get("secrets", "pair", namespace="default")
+
+
+@pytest.mark.parametrize("value", ["", None], ids=["emptied", "removed"])
+async def test_the_private_key_of_a_secret_for_ssh_can_be_a_newline_and_cannot_be_taken_out(
+    objects: Objects, value: str | None
+) -> None:
+    waiting = {**secret_object("pair", **{"ssh-privatekey": "\n"}), "type": "kubernetes.io/ssh-auth"}
+    made = await objects.create("secrets", waiting, namespace="default")
+    body = guarded(made, {"data": {"ssh-privatekey": value}})
+    with pytest.raises(Invalid, match="ssh-privatekey") as refused:
+        await objects.merge_patch("secrets", "pair", body, namespace="default")
+    assert refused.value.status == 422
+    assert (await objects.get("secrets", "pair", namespace="default"))["data"] == made["data"]
+    await objects.delete("secrets", "pair", uid=made["metadata"]["uid"], namespace="default")
+
+
 async def test_the_binding_of_our_export_is_seen(objects: Objects) -> None:
     (binding,) = await objects.list("apibindings")
     assert binding["spec"]["reference"]["export"]["name"] == "code.providers.kedge.faros.sh"

@@ -14,10 +14,12 @@ from devstack.githubsim.control import SimKey
 from devstack.gitserver import GitServer, why_not
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_gone, is_ready
-from devstack.scenario import Account, Scenario, deploy_key, has, repository
+from devstack.scenario import Account, Scenario, deploy_key, has, repository, secret
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+REQUESTED = "code.kedge.faros.sh/reconcile-requested-at"
 
 
 def public_key() -> str:
@@ -99,13 +101,13 @@ async def test_a_generated_pair_lives_in_a_secret_that_is_owned_and_goes_with_th
     await tenant.apply(deploy_key("ci", "site"))
     ready = await tenant.wait_for("deploykeys", "ci", is_ready)
     assert ready["status"]["secretRef"] == {"name": "deploykey-ci", "namespace": "default", "key": "ssh-privatekey"}
-    secret = await _secret(tenant, ready)
-    assert secret["type"] == "kubernetes.io/ssh-auth"
-    assert set(secret["data"]) == {"ssh-privatekey", "ssh-publickey"}
-    (owner,) = secret["metadata"]["ownerReferences"]
+    pair = await _secret(tenant, ready)
+    assert pair["type"] == "kubernetes.io/ssh-auth"
+    assert set(pair["data"]) == {"ssh-privatekey", "ssh-publickey"}
+    (owner,) = pair["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("DeployKey", ready["metadata"]["uid"])
     key = await _only_key(scenario, account)
-    assert base64.b64decode(secret["data"]["ssh-publickey"]).decode().startswith(key.key)
+    assert base64.b64decode(pair["data"]["ssh-publickey"]).decode().startswith(key.key)
     assert (str(key.id), key.read_only) == (ready["status"]["keyID"], True)
 
     await tenant.delete("deploykeys", "ci")
@@ -203,6 +205,31 @@ async def test_an_organisation_that_does_not_allow_deploy_keys_is_named(
     await tenant.wait_for("repositories", "site", is_ready)
     await tenant.apply(deploy_key("ci", "site", publicKey=public_key()))
     await tenant.wait_for("deploykeys", "ci", has("Ready", "False", "DeployKeysDisabled"))
+
+
+async def test_a_token_that_sees_the_repository_and_not_its_keys_is_told_what_it_lacks(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, given = await _site(scenario, tenant), public_key()
+    limited = await scenario.control.create_token(
+        account.login, kind="fine-grained", permissions={"contents": "write", "metadata": "read"}
+    )
+    version = (await tenant.apply(secret("acme-token", limited.value)))["metadata"]["resourceVersion"]
+    await tenant.wait_for(
+        "connections", "acme", lambda c: is_ready(c) and c["status"]["observedSecretVersion"] == version
+    )
+
+    await tenant.apply(deploy_key("ci", "site", publicKey=given))
+    refused = await tenant.wait_for("deploykeys", "ci", has("Stalled", "True", "MissingPermission"))
+    assert "administration" in condition(refused, "Ready")["message"]
+    assert is_ready(await tenant.get("repositories", "site"))
+    assert await scenario.control.keys(account.login, "site") == []
+
+    # The token stays the same text, so that nothing but the user tells of it.
+    await scenario.control.edit_token(limited.id, permissions={"administration": "write", "metadata": "read"})
+    await tenant.patch("deploykeys", "ci", {"metadata": {"annotations": {REQUESTED: "now"}}})
+    await tenant.wait_for("deploykeys", "ci", is_ready)
+    assert await _keys(scenario, account) == [("ci", True, given)]
 
 
 async def test_a_key_beyond_the_first_hundred_is_found(services: Process, scenario: Scenario, tenant: Tenant) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import aiohttp
 import nats
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from nats.aio.msg import Msg
 
 from devstack.devhub import DevHub
+from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation
 from devstack.resources import is_ready
-from devstack.scenario import Scenario, connection, has, repository, secret
+from devstack.scenario import Scenario, app_secret, connection, deploy_key, has, repository, secret, unique
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -74,52 +81,145 @@ async def test_two_thousand_objects_of_a_dead_credential_do_not_delay_another_te
     await devhub.delete_tenant(dead)
 
 
-async def test_a_token_applied_with_kubectl_is_in_no_log_message_or_bucket(
+async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere_else(
     services: Process,
     scenario: Scenario,
     tenant: Tenant,
     nats_server: NatsServer,
     provider: ProviderInstallation,
+    kcp: Kcp,
 ) -> None:
-    account = await scenario.account()
-    marked = account.token.value
-    manifest = secret("acme-token", marked)
+    control, account, org = scenario.control, await scenario.account(), unique("org")
+    await control.create_org(org)
+    app = await control.create_app(unique("app"))
+    installation = await control.install_app(app.id, org)
+    given, pasted = Ed25519PrivateKey.generate(), openssh(Ed25519PrivateKey.generate())
+    manifest = secret("acme-token", account.token.value)
     # kubectl apply keeps the whole manifest, with the token, in an annotation.
     manifest["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
+
     async with everything_said_on(nats_server) as heard:
         await tenant.apply(manifest)
         await tenant.apply(connection("acme", account.login, scenario.url))
         await tenant.apply(repository("site", "acme"))
-        await tenant.wait_for("repositories", "site", is_ready)
+        await tenant.apply(deploy_key("generated", "site"))
+        await tenant.apply(deploy_key("given", "site", publicKey=public_half(given)))
+        await tenant.apply(deploy_key("pasted", "site", publicKey=pasted))
+        for name in ("generated", "given"):
+            await tenant.wait_for("deploykeys", name, is_ready)
+        await tenant.wait_for("deploykeys", "pasted", has("Ready", "False", "InvalidPublicKey"))
+
+        await tenant.apply(app_secret("app-token", app))
+        await tenant.apply(connection("app", org, scenario.url, type="github-app"))
+        await tenant.apply(repository("web", "app"))
+        await tenant.wait_for("repositories", "web", is_ready)
+        assert await control.revoke_installation_tokens(installation) >= 1
+        await tenant.apply(repository("second", "app"))
+        await tenant.wait_for("repositories", "second", is_ready)
+
         manifest["metadata"]["annotations"]["touched"] = "yes"
         await tenant.apply(manifest)
-        await scenario.control.revoke_token(account.token.id)
+        await control.revoke_token(account.token.id)
         await tenant.patch(
             "connections", "acme", {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "x"}}}
         )
         await tenant.wait_for("connections", "acme", has("Ready", "False", "CredentialRejected"))
+        await tenant.patch("repositories", "site", {"spec": {"description": "refused from now on"}})
+        await tenant.wait_for("repositories", "site", has("Ready", "False"))
 
     subjects = {subject.split(".")[0] for subject, _ in heard}
     assert {"code", "$KV", "$JS"} <= subjects, "events, buckets and the server's API were listened to"
-    assert not [subject for subject, text in heard if marked in text]
-    for resource in ("connections", "repositories"):
-        for found in await tenant.list(resource):
-            assert marked not in json.dumps(found)
-    logs = list(provider.folder.rglob("*.log"))
-    assert logs
-    assert not [path for path in logs if marked in path.read_text()]
-    stored = [path for path in nats_server.folder.rglob("*") if path.is_file() and path.stat().st_size]
-    assert stored
-    assert not [path for path in stored if marked.encode() in path.read_bytes()]
+    secrets = {found["metadata"]["name"]: found for found in await tenant.list("secrets")}
+    private = base64.b64decode(secrets["deploykey-generated"]["data"]["ssh-privatekey"]).decode()
+    places = [
+        *((f"message {subject}", text) for subject, text in heard),
+        *((f"secret {name}", json.dumps(found).encode()) for name, found in secrets.items()),
+        *await everything_shown_in(tenant),
+        *await every_metric_of(services, kcp),
+        *everything_kept_in(nats_server.folder, "*"),
+        *everything_kept_in(provider.folder, "*.log"),
+    ]
+
+    def holders(*values: str) -> set[str]:
+        marks = [mark for value in values for mark in forms(value)]
+        return {place for place, content in places if any(mark in content for mark in marks)}
+
+    assert holders(account.token.value) == {"secret acme-token"}
+    assert holders(*body_lines(app.private_key)) == {"secret app-token"}
+    assert holders(*body_lines(private)) == {"secret deploykey-generated"}
+    assert holders(*body_lines(pasted)) == set()
+    assert holders(*body_lines(openssh(given))) == set()
+    # The value of an installation token is known to the host and the service alone; its shape is not to be mistaken.
+    assert [place for place, content in places if INSTALLATION_TOKEN.search(content)] == []
+
+
+INSTALLATION_TOKEN = re.compile(rb"ghs_[0-9A-Za-z]{20}|Z2hzX[0-9A-Za-z+/]{20}")
+"""As it is, and as the beginning of a base64 text."""
+
+Place = tuple[str, bytes]
+"""Where something could have been left behind, and what is there."""
+
+
+def openssh(key: Ed25519PrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def public_half(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def body_lines(pem: str) -> list[str]:
+    """A part of a private key is as good a mark as the whole, however its lines were joined again.
+
+    Without the first, which is the same in all keys of a kind, and the last, which can be a word.
+    """
+    lines = [line for line in pem.splitlines() if line and not line.startswith("-----")][1:-1]
+    assert lines
+    return lines
+
+
+def forms(value: str) -> list[bytes]:
+    """``value`` as it is, and what base64 makes of it wherever in a text it stands: without the ends, which its neighbours
+    have a part in."""
+    raw = value.encode()
+    return [raw, *(base64.b64encode(bytes(before) + raw)[cut:-4] for before, cut in ((0, 0), (1, 2), (2, 3)))]
+
+
+async def everything_shown_in(tenant: Tenant) -> list[Place]:
+    """Objects without their specs, in which a user may have written anything, and Kubernetes' own Events."""
+    shown: list[Place] = []
+    for resource in ("connections", "repositories", "deploykeys"):
+        found = await tenant.list(resource)
+        assert found
+        shown += [(f"{resource} {o['metadata']['name']}", json.dumps({**o, "spec": None}).encode()) for o in found]
+    return shown + [("event", json.dumps(event).encode()) for event in await tenant.list("events")]
+
+
+async def every_metric_of(services: Process, kcp: Kcp) -> list[Place]:
+    """What each service exposes, at the address that its newest process has logged."""
+    addresses = dict(re.findall(r" (\S+) \S+ health endpoints on (\S+)", services.log_file.read_text()))
+    assert {"watcher", "connection-svc", "repository-svc", "access-svc"} <= addresses.keys()
+    metrics: list[Place] = []
+    for service, address in addresses.items():
+        async with kcp.session.get(f"{address}/metrics", timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            assert answer.status == 200
+            metrics.append((f"metrics of {service}", await answer.read()))
+    return metrics
+
+
+def everything_kept_in(folder: Path, pattern: str) -> list[Place]:
+    kept = [(str(path), path.read_bytes()) for path in folder.rglob(pattern) if path.is_file()]
+    assert any(content for _, content in kept)
+    return kept
 
 
 @asynccontextmanager
-async def everything_said_on(server: NatsServer) -> AsyncIterator[list[tuple[str, str]]]:
+async def everything_said_on(server: NatsServer) -> AsyncIterator[list[Place]]:
     """(subject, body and headers) of every message that passes the server, buckets and acknowledgements included."""
-    heard: list[tuple[str, str]] = []
+    heard: list[Place] = []
 
     async def listen(message: Msg) -> None:
-        heard.append((message.subject, message.data.decode(errors="replace") + json.dumps(message.headers or {})))
+        heard.append((message.subject, message.data + json.dumps(message.headers or {}).encode()))
 
     listener = await nats.connect(server.url)
     try:

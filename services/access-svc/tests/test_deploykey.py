@@ -347,6 +347,16 @@ async def test_a_refusal_of_the_host_stalls_with_its_reason(
     assert conditions(stored(world))["Stalled"] == ("True", reason)
 
 
+async def test_keys_that_are_not_shown_are_not_taken_for_absent(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    host.raise_next("list_deploy_keys", Terminal("MissingPermission", "the token needs administration=read"))
+    await world.settle(keys, "key")
+    assert conditions(stored(world))["Stalled"] == ("True", "MissingPermission")
+    assert done(host) == []
+
+
 async def test_two_objects_for_one_key_the_older_has_it(
     world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:

@@ -48,6 +48,7 @@ REPOSITORY = entry("repositories", "repo", parent="conn")
 UNREADY_REPOSITORY = entry("repositories", "waiting", parent="conn", ready_condition=False)
 LEAVING_REPOSITORY = entry("repositories", "leaving", parent="conn", deleting=True)
 KEY = entry("deploykeys", "key", parent="repo")
+GRANT = entry("collaborators", "grant", parent="repo")
 UNREADY_KEY = entry("deploykeys", "waiting-key", parent="repo", ready_condition=False)
 OTHER = entry("repositories", "other", parent="elsewhere")
 
@@ -173,6 +174,53 @@ def test_a_dependant_that_lets_go_wakes_the_dependency_that_waits_for_it(after: 
     staying = replace(REPOSITORY, deleting=True)
     before = replace(KEY, deleting="held" in after)
     assert Wake(staying, "dependency", "12") in change(before, replace(KEY, version="12", **after), staying)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "woken"),
+    [
+        pytest.param({"ready_condition": False}, {}, True, id="becomes ready"),
+        pytest.param({}, {"identity": 7}, True, id="is another one on the host"),
+        pytest.param({}, {"deleting": True}, True, id="is being deleted"),
+        pytest.param({"deleting": True}, {"deleting": True, "held": False}, False, id="is released"),
+        pytest.param({}, {"generation": 2}, False, id="has another spec, not handled yet"),
+        pytest.param({}, {"ready_condition": False}, False, id="is not ready any more"),
+    ],
+)
+def test_what_happens_to_a_repository_wakes_its_keys_and_collaborators_and_no_others(
+    before: dict[str, Any], after: dict[str, Any], woken: bool
+) -> None:
+    old = replace(REPOSITORY, **before)
+    elsewhere = entry("collaborators", "elsewhere", parent="other")
+    wakes = change(old, replace(old, **{"ready_condition": True, **after}), CONNECTION, KEY, GRANT, elsewhere)
+    assert names(wakes, "dependency") == ({"key", "grant"} if woken else set())
+
+
+def test_a_repository_that_is_gone_wakes_its_keys_and_collaborators() -> None:
+    wakes = object_gone(cluster(CONNECTION, KEY, GRANT), REPOSITORY, "12")
+    assert names(wakes, "dependency") == {"key", "grant"}
+
+
+@pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
+def test_a_child_whose_finalizer_is_removed_wakes_the_repository_and_connection_that_wait_for_it(child: Entry) -> None:
+    connection, repository = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
+    going = replace(child, deleting=True)
+    released = replace(going, held=False, version="12")
+    woken = [Wake(repository, "dependency", "12"), Wake(connection, "dependency", "12")]
+    assert change(going, released, connection, repository) == woken
+    assert change(going, released, CONNECTION, REPOSITORY) == []
+
+
+@pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
+def test_a_child_that_loses_its_finalizer_while_it_lives_is_told_to_take_it_again(child: Entry) -> None:
+    stripped = replace(child, held=False, version="12")
+    assert change(child, stripped, CONNECTION, REPOSITORY) == [Wake(stripped, "changed")]
+
+
+def test_what_happens_to_a_child_wakes_no_sibling() -> None:
+    edited = replace(KEY, generation=2, version="12")
+    assert change(KEY, edited, CONNECTION, REPOSITORY, GRANT) == [Wake(edited, "changed")]
+    assert object_gone(cluster(CONNECTION, REPOSITORY, GRANT), KEY, "12") == []
 
 
 def test_a_secret_wakes_its_connection_and_the_unready_dependants_of_a_ready_one() -> None:

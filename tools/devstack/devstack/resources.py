@@ -40,6 +40,7 @@ KNOWN = (
     Resource("v1", "Namespace", "namespaces"),
     Resource("v1", "Secret", "secrets", namespaced=True),
     Resource("v1", "ConfigMap", "configmaps", namespaced=True),
+    Resource("v1", "Event", "events", namespaced=True),
     Resource("v1", "ServiceAccount", "serviceaccounts", namespaced=True),
     Resource("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles"),
     Resource("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings"),

@@ -169,8 +169,7 @@ class InMemoryKcp(Kcp):
         key = (request.cluster, request.resource, request.namespace, raw["metadata"]["name"])
         if key in self._stored:
             raise Conflict(409, "AlreadyExists", f"{request.resource} {key[-1]!r} already exists")
-        if raw.get("type") == "kubernetes.io/ssh-auth" and not raw.get("data", {}).get("ssh-privatekey"):
-            raise Invalid(422, "Invalid", "data[ssh-privatekey]: Required value")
+        _require_ssh_key(raw)
         body: JsonObject = {**raw, "metadata": {**raw["metadata"], "namespace": request.namespace}}
         if request.resource in KINDS:
             body.pop("status", None)
@@ -200,6 +199,7 @@ class InMemoryKcp(Kcp):
         finalizers = metadata.get("finalizers") or []
         if "deletionTimestamp" in before and set(finalizers) - set(before.get("finalizers", ())):
             raise Invalid(422, "Invalid", "metadata.finalizers: Forbidden: no new finalizers when deleting")
+        _require_ssh_key(raw)
         if raw == old:
             return old
         if _content(raw) != _content(old) and key[1] in KINDS:
@@ -285,3 +285,8 @@ def _field(raw: JsonObject, path: str) -> Any:
 
 def _rfc3339(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _require_ssh_key(raw: JsonObject) -> None:
+    if raw.get("type") == "kubernetes.io/ssh-auth" and not (raw.get("data") or {}).get("ssh-privatekey"):
+        raise Invalid(422, "Invalid", "data[ssh-privatekey]: Required value")
