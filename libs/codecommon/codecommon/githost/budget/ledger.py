@@ -7,10 +7,9 @@ process died is taken for answered when its lease ends.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Final
 
 import orjson
@@ -165,18 +164,19 @@ class Ledger:
             made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
             made += sorted((max(r.at, now), r.workspace) for r in ahead if r.creates)
             at = max(at, made[-1][0] if ahead and made else 0.0)
-            at = max([at, *(self._window_at(window, made, job, now) for window in limits.creates)])
+            other = next((time for time, workspace in reversed(made) if workspace != job.workspace), 0.0)
+            at = max([at, *(self._window_at(window, made, job, now, other) for window in limits.creates)])
         for reserved in sorted(r.at for r in ahead):
             if reserved - limits.interval < at < reserved + limits.interval:
                 at = reserved + limits.interval
         return at
 
-    def _window_at(self, window: Window, made: list[tuple[float, str]], job: Job, now: float) -> float:
+    @staticmethod
+    def _window_at(window: Window, made: list[tuple[float, str]], job: Job, now: float, other: float) -> float:
+        """``other``: when another workspace made the newest of ``made`` that is its own."""
         count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
         at = made[-count][0] + window.kept if len(made) >= count else now
-        recent = now - window.seconds * _PRESENT
-        newest = takewhile(lambda entry: entry[0] > recent, reversed(made))
-        if any(workspace != job.workspace for _, workspace in newest):
+        if other > now - window.seconds * _PRESENT:
             own = [time for time, workspace in made if workspace == job.workspace]
             most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
             if len(own) >= most:
@@ -188,7 +188,7 @@ class Ledger:
         for window in limits.points:
             budget = window.count * _SHARE[ask.job.urgency] - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
-            counted = [(time, points) for time, points in self.points if time > now - window.kept]
+            counted = self.points[bisect_right(self.points, now - window.kept, key=_time) :]
             over = spent + sum(points for _, points in counted) - budget
             for time, points in counted:
                 if over <= 0:
@@ -225,7 +225,8 @@ class Ledger:
             return Wait(at, reserved=False)
         if len(self.reservations) >= _MOST_RESERVATIONS:
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
-            self.behind = max(self.behind, at) + step * _AHEAD_OF_TIME
+            first = min(reservation.at for reservation in self.reservations.values())
+            self.behind = max(self.behind, first) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
@@ -243,21 +244,26 @@ class Ledger:
             grain = max(window.seconds for window in limits.points) / _POINTS_RESOLUTION
             # Rounded up, which is on the safe side: what is counted together is as old as its youngest.
             slot = (at // grain + 1) * grain
-            sums = dict(self.points)
-            sums[slot] = sums.get(slot, 0) + lease.points
-            self.points = sorted(sums.items())
+            index = bisect_right(self.points, slot, key=_time)
+            if index and self.points[index - 1][0] == slot:
+                self.points[index - 1] = (slot, self.points[index - 1][1] + lease.points)
+            else:
+                self.points.insert(index, (slot, lease.points))
 
     def _forget(self, limits: Limits, now: float) -> None:
         for name, lease in list(self.leases.items()):
             if lease.ends <= now:
                 del self.leases[name]
                 self._enter(lease, limits, lease.ends)
-        self.creates = [entry for entry in self.creates if entry[0] > now - _longest(limits.creates)]
-        self.points = [entry for entry in self.points if entry[0] > now - _longest(limits.points)]
-        grace = max(_SHORTEST_GRACE, min(_LONGEST_GRACE, _longest(limits.creates) / 120))
-        for uid, reservation in list(self.reservations.items()):
-            if reservation.at + grace <= now:
-                del self.reservations[uid]
+        del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
+        del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
+        too_late = now - max(_SHORTEST_GRACE, min(_LONGEST_GRACE, _longest(limits.creates) / 120))
+        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= too_late]:
+            del self.reservations[uid]
+
+
+def _time(entry: tuple[float, object]) -> float:
+    return entry[0]
 
 
 def _longest(windows: Iterable[Window]) -> float:
