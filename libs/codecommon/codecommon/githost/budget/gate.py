@@ -32,8 +32,8 @@ from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.observe import host_label
-from codecommon.githost.github.session import session_of
-from codecommon.job import Job, current_job
+from codecommon.githost.github.session import REVALIDATED, session_of
+from codecommon.job import Job, Urgency, current_job
 
 _MOST_ACCOUNTS: Final = 4096
 # A handler holds a slot and a lock while it sleeps.
@@ -99,7 +99,7 @@ class Budgets:
                 break
             await self._wait(pause, now, answer.until, exact=answer.reserved)
         account.measures.passed(job.urgency, points_of(request.method))
-        return _Pass(account, lease, now)
+        return _Pass(account, lease, now, job.urgency)
 
     async def _ask(self, account: _Account, ask: Ask) -> Granted | Wait:
         assert account.ledger is not None
@@ -156,10 +156,13 @@ class Budgets:
                 granted.account.key, granted.started, meaning.after.total_seconds() if named else None
             )
 
-    def settle(self, granted: _Pass) -> None:
-        """The request is over, with or without an answer."""
-        if granted.account.ledger is not None and granted.lease is not None:
-            granted.account.ledger.settle(granted.lease)
+    def settle(self, granted: _Pass, *, free: bool) -> None:
+        """The request is over, with or without an answer. ``free``: it cost nothing of the quota."""
+        account = granted.account
+        if account.ledger is None and free:
+            account.spending.give_back(granted.urgency)
+        elif account.ledger is not None and granted.lease is not None:
+            account.ledger.settle(granted.lease, free=free)
 
     # ---- accounts
 
@@ -199,6 +202,7 @@ class _Pass:
     account: _Account
     lease: str | None
     started: float
+    urgency: Urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +219,14 @@ class _Gate(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         granted = await self._budgets.admit(request)
+        free = False
         try:
             response = await self._below.handle_async_request(request)
+            free = REVALIDATED in response.extensions
             await self._budgets.note(granted, request, response)
             return response
         finally:
-            self._budgets.settle(granted)
+            self._budgets.settle(granted, free=free)
 
     async def aclose(self) -> None:
         await self._below.aclose()

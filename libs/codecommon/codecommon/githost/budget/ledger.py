@@ -76,6 +76,7 @@ class _Lease:
     points: int
     creates: bool
     workspace: str
+    urgency: Urgency
 
 
 @dataclass(slots=True)
@@ -141,11 +142,13 @@ class Ledger:
             return self._wait_for_points(ask, points, limits)
         return self._reserve(ask.job, creates, max(allowed, turn), limits)
 
-    def settle(self, lease: str, limits: Limits, now: float) -> None:
-        """The answer is in, or there will be none."""
+    def settle(self, lease: str, limits: Limits, now: float, *, free: bool = False) -> None:
+        """The answer is in, or there will be none. ``free``: nothing of the quota went."""
         done = self.leases.pop(lease, None)
         if done is not None:
             self._enter(done, limits, now)
+            if free:
+                self.spending.give_back(done.urgency)
 
     # ---- when
 
@@ -212,7 +215,7 @@ class Ledger:
             self.reservations.pop(ask.job.uid, None)
             self.last_write = now
         self.leases[ask.lease] = _Lease(
-            now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace
+            now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace, ask.job.urgency
         )
         self.spending.count(ask.job.urgency, ask.quota, now)
 

@@ -45,6 +45,11 @@ class Spending:
             self.until, self.counts = quota.reset, {}
         self.counts[urgency] = self.counts.get(urgency, 0) + 1
 
+    def give_back(self, urgency: Urgency) -> None:
+        """What was counted turned out to cost nothing."""
+        if self.counts.get(urgency, 0) > 0:
+            self.counts[urgency] -= 1
+
 
 def quota_allows_at(urgency: Urgency, quota: Quota | None, spending: Spending, now: float) -> float:
     """When a request may be made: ``now``, or when the quota is renewed."""

@@ -37,6 +37,7 @@ class _Asked:
 class _Settled:
     lease: str
     at: float
+    free: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,12 @@ class SharedLedger:
             self.settle(ask.lease)
             raise
 
-    def settle(self, lease: str) -> None:
-        """The request is over, whatever came of it. Written in the background; the lease's end makes up for a failure."""
-        self._add(_Settled(lease, self._clock()))
+    def settle(self, lease: str, *, free: bool = False) -> None:
+        """The request is over, whatever came of it; ``free``: nothing of the quota went.
+
+        Written in the background; the lease's end makes up for a failure.
+        """
+        self._add(_Settled(lease, self._clock(), free))
 
     async def flush(self) -> None:
         """Wait until everything that was settled is written."""
@@ -140,7 +144,7 @@ class SharedLedger:
         answers: dict[_Asked, Granted | Wait] = {}
         for operation in batch:
             if isinstance(operation, _Settled):
-                ledger.settle(operation.lease, self._limits, operation.at)
+                ledger.settle(operation.lease, self._limits, operation.at, free=operation.free)
             elif not operation.answer.done():
                 answers[operation] = ledger.ask(operation.ask, self._limits, now)
         return answers

@@ -16,7 +16,7 @@ from typing import Final
 import httpx
 
 from codecommon.githost.github.observe import host_label
-from codecommon.githost.github.session import session_of
+from codecommon.githost.github.session import REVALIDATED, session_of
 from codecommon.githost.metrics import CONDITIONAL_REQUESTS
 
 # A repository's answer is 7 KiB, so this is the state of some 4,000 of them; the process's goal is 140 MiB.
@@ -127,7 +127,8 @@ class Conditional(httpx.AsyncBaseTransport):
 def _revived(kept: _Kept, now: httpx.Response) -> httpx.Response:
     headers = httpx.Headers(kept.headers)
     headers.update([(name, value) for name, value in now.headers.multi_items() if name not in _FRAMING])
-    return httpx.Response(200, headers=headers, stream=httpx.ByteStream(kept.body), extensions=now.extensions)
+    extensions = {**now.extensions, REVALIDATED: True}
+    return httpx.Response(200, headers=headers, stream=httpx.ByteStream(kept.body), extensions=extensions)
 
 
 class _Memory:

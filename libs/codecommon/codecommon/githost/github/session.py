@@ -11,6 +11,8 @@ import httpx
 from codecommon.githost.allow import HostEndpoint
 
 _EXTENSION: Final = "codecommon.session"
+REVALIDATED: Final = "codecommon.revalidated"
+"""Extension of a response that stands for a 304, which costs nothing of the quota."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.shared import SharedLedger
+from codecommon.githost.github.conditional import Conditional
 from codecommon.githost.github.proxy import ProxyRules
-from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.github.transport import HostTransport, Layer
 from codecommon.job import Job, working_on
 from codecommon.settings import NatsSettings
 
@@ -31,10 +32,12 @@ Open = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @asynccontextmanager
-async def process(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
-    """What one process has: its gate over its transport; gives a client per credential."""
+async def process(
+    bus: Bus, host: Any, limits: Limits | None, *more: Layer
+) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+    """What one process has: its gate, and ``more`` below it, over its transport; gives a client per credential."""
     budgets = Budgets(bus, {host.name: limits} if limits else {})
-    transport = HostTransport(layers=[budgets.layer], proxies=ProxyRules())
+    transport = HostTransport(layers=[budgets.layer, *more], proxies=ProxyRules())
     await budgets.open()
     where = AllowedHosts([host.name]).endpoint(host.url)
 
@@ -127,6 +130,27 @@ async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bu
         with pytest.raises(Retryable):
             await client().get("/meta")
     assert len(scripted.seen) == 1
+
+
+@pytest.mark.parametrize("known", [None, Limits()], ids=["unknown limits", "known limits"])
+async def test_what_is_answered_with_304_takes_nothing_of_the_share_of_drift(
+    bus: Bus, scripted: Any, known: Limits | None
+) -> None:
+    quota = {"X_RateLimit_Limit": "8", "X_RateLimit_Remaining": "7", "X_RateLimit_Reset": str(int(time.time()) + 900)}
+    async with process(bus, scripted, known, Conditional) as client:
+        with working_on(Job("drift", "", "w")):
+            scripted.answer(200, {}, ETag='"1"', **quota)
+            await client().get("/meta")
+            for _ in range(6):
+                scripted.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n')
+                await client().get("/meta")
+            # Of eight requests drift may have two.
+            for path in ("/a", "/b"):
+                scripted.answer(200, {}, **quota)
+                await client().get(path)
+            with pytest.raises(Retryable):
+                await client().get("/c")
+    assert len(scripted.seen) == 9
 
 
 async def test_a_host_without_known_limits_costs_no_message(bus: Bus, scripted: Any) -> None:
