@@ -37,6 +37,14 @@ class IssuedApp:
 
 
 @dataclass(frozen=True, slots=True)
+class IssuedOAuthApp:
+    """What a fresh OAuth app identifies itself with."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SimRepository:
     """A repository as it is, whoever may see it. `created_at` is in epoch seconds."""
 
@@ -207,6 +215,18 @@ class SimControl:
     async def revoke_installation_tokens(self, installation_id: int) -> int:
         """Its tokens are no good from now on; returns how many were still good."""
         return (await self._send("DELETE", f"/installations/{installation_id}/tokens"))["revoked"]
+
+    async def create_oauth_app(self, callback_url: str, *, approve_as: str | None = None) -> IssuedOAuthApp:
+        """An OAuth app, whose requests for access the user `approve_as` grants; None: they are denied.
+
+        A `login` in the request's address stands before `approve_as`.
+        """
+        fields = {"callback_url": callback_url, "approve_as": approve_as}
+        return IssuedOAuthApp(**await self._send("POST", "/oauth-apps", fields))
+
+    async def approve_oauth_as(self, client_id: str, login: str | None) -> None:
+        """From now on this user is at the browser; None: nobody agrees."""
+        await self._send("PATCH", f"/oauth-apps/{client_id}", {"approve_as": login})
 
     async def create_repository(
         self, owner: str, name: str, *, visibility: Visibility = "private", **settings: Any

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from devstack.githubsim import control_access
+from devstack.githubsim import control_access, oauth
 from devstack.githubsim.delivery import JSON
 from devstack.githubsim.faults import FAULT_ACTIONS, Fault
 from devstack.githubsim.names import InvalidText, repository_name
@@ -25,6 +25,7 @@ from devstack.githubsim.world import (
     Installation,
     KeyTaken,
     NameTaken,
+    OAuthApp,
     Organization,
     Repository,
     Token,
@@ -247,6 +248,27 @@ async def _revoke_installation_tokens(simulation: Simulation, request: web.Reque
     return {"revoked": sum(token.expires_at is None or now < token.expires_at for token in tokens)}
 
 
+async def _create_oauth_app(simulation: Simulation, request: web.Request) -> Any:
+    fields = await _fields(request, {"callback_url": str, "approve_as": _TEXT_OR_NULL}, required=("callback_url",))
+    app = oauth.register(simulation.world, fields["callback_url"])
+    _approve_as(simulation.world, app, fields)
+    return {"client_id": app.client_id, "client_secret": app.client_secret}
+
+
+async def _edit_oauth_app(simulation: Simulation, request: web.Request) -> Any:
+    app = simulation.world.oauth_apps.get(request.match_info["client_id"])
+    if app is None:
+        raise ControlError(404, "no such OAuth app")
+    _approve_as(simulation.world, app, await _fields(request, {"approve_as": _TEXT_OR_NULL}))
+
+
+def _approve_as(world: World, app: OAuthApp, fields: Mapping[str, Any]) -> None:
+    login = fields.get("approve_as", app.approve_as)
+    if login is not None and not isinstance(_account(world, login), User):
+        raise ControlError(400, f"{login} is an organisation")
+    app.approve_as = login
+
+
 async def _create_repository(simulation: Simulation, request: web.Request) -> Any:
     fields = await _fields(request, {"owner": str, "name": str, **_REPOSITORY}, required=("owner", "name"))
     world = simulation.world
@@ -450,6 +472,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PATCH", r"/installations/{installation_id:\d+}", _edit_installation),
     ("DELETE", r"/installations/{installation_id:\d+}", _uninstall_app),
     ("DELETE", r"/installations/{installation_id:\d+}/tokens", _revoke_installation_tokens),
+    ("POST", "/oauth-apps", _create_oauth_app),
+    ("PATCH", "/oauth-apps/{client_id}", _edit_oauth_app),
     ("POST", "/repos", _create_repository),
     ("GET", "/repos/{owner}/{name}", _get_repository),
     ("PATCH", "/repos/{owner}/{name}", _edit_repository),

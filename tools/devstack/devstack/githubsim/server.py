@@ -10,7 +10,7 @@ from functools import partial
 
 from aiohttp import web
 
-from devstack.githubsim import control_api
+from devstack.githubsim import control_api, oauth_pages
 from devstack.githubsim.areas import OPERATIONS
 from devstack.githubsim.calls import Operation
 from devstack.githubsim.pipeline import ENTERPRISE_PREFIX, UNSERVED, serve
@@ -53,9 +53,10 @@ class GithubSim:
 
 
 def application(simulation: Simulation) -> web.Application:
-    """The API at both of its bases, and the control API beside it."""
+    """The API at both of its bases, and beside it the web flow of OAuth and the control API."""
     app = web.Application()
     control_api.add_routes(app, simulation)
+    oauth_pages.add_routes(app, simulation)
     for operation in OPERATIONS:
         _add(app, simulation, operation)
     unserved = partial(serve, simulation, UNSERVED)

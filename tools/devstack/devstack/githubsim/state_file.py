@@ -1,7 +1,7 @@
 """Keeping a World in a JSON file between two runs of the simulator.
 
-The file holds the simulator's own made-up tokens, so that a restarted demonstration keeps working; it is
-readable by its owner only.
+The file holds the simulator's own made-up tokens and the OAuth apps' secrets, so that a restarted demonstration
+keeps working; it is readable by its owner only. An OAuth code does not outlive the process.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from devstack.githubsim.world import (
     DeployKey,
     Installation,
     Invitation,
+    OAuthApp,
     Organization,
     Repository,
     Team,
@@ -45,6 +46,7 @@ def load(path: Path, clock: Clock) -> World:
         world.apps[fields["id"]] = App(**fields)
     for fields in document["installations"]:
         world.installations[fields["id"]] = Installation(**fields)
+    world.oauth_apps = {fields["client_id"]: OAuthApp(**fields) for fields in document.get("oauth_apps", ())}
     for fields in document["repositories"]:
         world.add_repository(Repository(**fields | {"grants": _int_keys(fields["grants"])}))
     world.keys = {fields["id"]: DeployKey(**fields) for fields in document["keys"]}
@@ -62,6 +64,7 @@ def save(path: Path, world: World) -> None:
         "tokens": [asdict(token) for token in world.tokens.values()],
         "apps": [asdict(app) for app in world.apps.values()],
         "installations": [asdict(installation) for installation in world.installations.values()],
+        "oauth_apps": [asdict(app) for app in world.oauth_apps.values()],
         "repositories": [asdict(repository) for repository in world.repositories.values()],
         "keys": [asdict(key) for key in world.keys.values()],
         "invitations": [asdict(invitation) for invitation in world.invitations.values()],

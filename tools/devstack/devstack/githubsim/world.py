@@ -188,6 +188,28 @@ class Installation:
 
 
 @dataclass(slots=True, kw_only=True)
+class OAuthApp:
+    """An OAuth app. `approve_as` is the login of who is at the browser and agrees; None: they do not agree."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    callback_url: str
+    approve_as: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class OAuthCode:
+    """What a code of the web flow stands for. `challenge` is PKCE's (S256); None without PKCE."""
+
+    client_id: str
+    user_id: int
+    scopes: list[str]
+    redirect_uri: str
+    challenge: str | None
+    expires_at: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Token:
     """A credential of a user, or of an App's installation (its user is the bot).
 
@@ -227,6 +249,8 @@ class World:
         self.invitations: dict[int, Invitation] = {}
         self.apps: dict[int, App] = {}
         self.installations: dict[int, Installation] = {}
+        self.oauth_apps: dict[str, OAuthApp] = {}
+        self.oauth_codes: dict[str, OAuthCode] = {}
         self.moved: dict[tuple[int, str], int] = {}
         self.next_id: dict[str, int] = {
             "account": 90_000_001,
