@@ -1,0 +1,116 @@
+"""When a token of an App's installation is made: rarely, in time, and once however many want it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from codecommon.githost.allow import AllowedHosts
+from codecommon.githost.backend import AppSecret
+from codecommon.githost.github.app import InstallationTokens
+from codecommon.secrets import SecretValue
+from codecommon.testing.clock import Clock
+
+# The host says what its own clock shows; the one of this process has another date.
+DATE, AN_HOUR_LATER = "Mon, 23 Nov 2026 12:00:00 GMT", "2026-11-23T13:00:00Z"
+
+
+class AppHost(httpx.AsyncBaseTransport):
+    """Knows one installation; makes a new token whenever asked, but not before ``answering`` is set."""
+
+    def __init__(self) -> None:
+        self.minted = 0
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.asked = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            account = {"id": 1, "login": "acme", "type": "Organization"}
+            body: dict[str, object] = {"id": 7, "account": account, "app_slug": "provider"}
+            return httpx.Response(200, headers={"Date": DATE}, json=body, request=request)
+        self.minted += 1
+        self.asked.set()
+        await self.answering.wait()
+        body = {"token": f"ghs_number{self.minted}", "expires_at": AN_HOUR_LATER}
+        return httpx.Response(201, headers={"Date": DATE}, json=body, request=request)
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+@pytest.fixture
+def host() -> AppHost:
+    return AppHost()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tokens(host: AppHost, clock: Clock, private_key: str) -> InstallationTokens:
+    secret = AppSecret("1", None, "acme", SecretValue(private_key))
+    return InstallationTokens(AllowedHosts().endpoint(""), secret, host, clock)
+
+
+async def test_a_token_is_replaced_at_80_percent_of_its_life_and_not_before(
+    host: AppHost, clock: Clock, tokens: InstallationTokens
+) -> None:
+    first = await tokens.token()
+    clock.advance(0.8 * 3600 - 1)
+    assert await tokens.token() == first
+    assert host.minted == 1
+    clock.advance(1)
+    second = await tokens.token()
+    assert second != first
+    assert host.minted == 2
+    clock.advance(0.8 * 3600 - 1)
+    assert await tokens.token() == second
+    assert host.minted == 2
+
+
+async def test_the_time_that_the_answer_takes_is_part_of_the_tokens_life(
+    host: AppHost, clock: Clock, tokens: InstallationTokens
+) -> None:
+    host.answering.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(tokens.token())
+        await host.asked.wait()
+        clock.advance(60)
+        host.answering.set()
+    clock.advance(0.8 * 3600 - 60)
+    await tokens.token()
+    assert host.minted == 2
+
+
+async def test_however_many_want_a_token_at_once_one_is_made_each_time(
+    host: AppHost, clock: Clock, tokens: InstallationTokens
+) -> None:
+    for made in (1, 2):
+        host.answering.clear()
+        host.asked.clear()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            wanting = [group.create_task(tokens.token()) for _ in range(20)]
+            await host.asked.wait()
+            host.answering.set()
+        assert {task.result().reveal() for task in wanting} == {f"ghs_number{made}"}
+        assert host.minted == made
+        clock.advance(3600)
+
+
+async def test_a_token_that_several_requests_were_refused_with_is_replaced_once(
+    host: AppHost, tokens: InstallationTokens
+) -> None:
+    refused = await tokens.token()
+    others = await asyncio.gather(*(tokens.after_rejection(refused) for _ in range(5)))
+    assert {other.reveal() for other in others} == {"ghs_number2"}
+    assert host.minted == 2
