@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
@@ -153,3 +153,16 @@ async def test_creating_in_a_users_account_is_refused_before_the_call(host: AppH
         await session.ensure_repository(request)
     assert refused.value.reason == "AppCannotCreate"
     assert (await host.control.journal()).total == 0
+
+
+async def test_creating_for_another_owner_than_the_connections_is_refused_before_the_call(host: AppHost) -> None:
+    await host.control.create_org("other")
+    await host.control.install_app(host.app_id, "other")
+    session = host.session()
+    await session.validate_connection()
+    await host.control.clear_journal()
+    with pytest.raises(Terminal, match=r"spec\.owner is other") as refused:
+        await session.ensure_repository(replace(REQUEST, owner="other"))
+    assert refused.value.reason == "OwnerMismatch"
+    assert (await host.control.journal()).total == 0
+    assert (await session.ensure_repository(replace(REQUEST, owner="ACME"))).owner == "acme"

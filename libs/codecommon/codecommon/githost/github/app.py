@@ -111,6 +111,11 @@ class InstallationTokens:
         self._token: _Token | None = None
 
     @property
+    def owner(self) -> str:
+        """The login of the account that the installation has to be on."""
+        return self._secret.owner
+
+    @property
     def installation_id(self) -> str | None:
         """None until the host was asked."""
         return self._installation_id

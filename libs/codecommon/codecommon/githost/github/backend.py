@@ -148,11 +148,11 @@ class GithubBackend(GithubAccess):
     async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
         check_owner(request.owner)
         check_repository_name(request.name)
+        self._holder.require_creates_for(request.owner, request.owner_kind)
         attempt = Attempt(f"create {request.owner}/{request.name}", write=True, creates=True)
         if request.owner_kind == "Organization":
             created = _repository(await self._client.send(attempt, self._create_in_org(request)))
         else:
-            self._holder.require_creates_for_users()
             await self._check_own_account(request)
             created = _repository(await self._client.send(attempt, self._create_for_user(request)))
         self._check_identity(created, request)

@@ -9,7 +9,7 @@ import httpx
 
 from codecommon.errors import Terminal
 from codecommon.githost.allow import HostEndpoint
-from codecommon.githost.backend import Account, AppSecret, HostTarget
+from codecommon.githost.backend import Account, AppSecret, HostTarget, OwnerKind
 from codecommon.githost.credential import Credential, TokenKind
 from codecommon.githost.github import capabilities
 from codecommon.githost.github.answer import AccountAnswer
@@ -36,8 +36,8 @@ class Holder(Protocol):
         """Ask the host who it is; ``client`` is the session's own."""
         ...
 
-    def require_creates_for_users(self) -> None:
-        """Raises ``Terminal`` where the host creates nothing in users' accounts for such a credential."""
+    def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
+        """Raises ``Terminal`` where the host is known to create nothing in that account for such a credential."""
         ...
 
 
@@ -69,7 +69,7 @@ class TokenHolder:
             principal=self.principal,
         )
 
-    def require_creates_for_users(self) -> None:
+    def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
         pass
 
 
@@ -96,12 +96,19 @@ class AppHolder:
             principal=f"installation:{installation.id}",
         )
 
-    def require_creates_for_users(self) -> None:
-        raise Terminal(
-            "AppCannotCreate",
-            "GitHub lets no App create a repository in a user's account: create it there yourself and it is adopted, use a "
-            "Connection with a token, or install the App on an organisation",
-        )
+    def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
+        if owner.lower() != self._tokens.owner.lower():
+            raise Terminal(
+                "OwnerMismatch",
+                f"the App's installation is on {self._tokens.owner} and creates nothing for {owner}; use a Connection whose "
+                f"spec.owner is {owner}, with the App installed there",
+            )
+        if kind == "User":
+            raise Terminal(
+                "AppCannotCreate",
+                "GitHub lets no App create a repository in a user's account: create it there yourself and it is adopted, use a "
+                "Connection with a token, or install the App on an organisation",
+            )
 
 
 class AppHolders:
