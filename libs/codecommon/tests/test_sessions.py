@@ -194,28 +194,26 @@ async def test_a_missing_connection_is_waited_for(world: World) -> None:
 # ---- a credential that the host rejects
 
 
-def rejected() -> Terminal:
-    return Terminal("CredentialRejected", "401")
+def rejected(reason: str = "CredentialRejected") -> Terminal:
+    return Terminal(reason, "m")
 
 
-async def using(world: World, *fails: bool) -> Any:
-    """Work that opens a session and is rejected as often as told."""
-    left = list(fails)
+@pytest.mark.parametrize("reason", ["CredentialRejected", "AppNotInstalled"])
+async def test_the_same_credential_is_not_tried_twice_and_its_connection_is_validated_again(
+    world: World, reason: str
+) -> None:
+    world.add(secret_object(), validated_connection())
+    attempts = 0
 
     async def work() -> Outcome:
+        nonlocal attempts
+        attempts += 1
         await world.sessions.for_object(world.objects, "main", await known(world))
-        if left and left.pop(0):
-            raise rejected()
-        return Ready()
+        raise rejected(reason)
 
-    return work
-
-
-async def test_the_same_credential_is_not_tried_twice(world: World) -> None:
-    world.add(secret_object(), validated_connection())
-    work = await using(world, True)
-    with pytest.raises(Terminal):
+    with pytest.raises(Terminal) as refused:
         await world.sessions.with_fresh_credential(world.objects, "main", work)
+    assert (refused.value.reason, attempts) == (reason, 1)
     assert [(event.reason, event.name) for event in world.bus.published] == [("revalidate", "main")]
 
 

@@ -333,18 +333,19 @@ async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
     assert world.bus.published == []
 
 
+@pytest.mark.parametrize("reason", ["CredentialRejected", "AppNotInstalled"])
 async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once_a_minute(
-    world: World, controller: Controller[Repository]
+    world: World, controller: Controller[Repository], reason: str
 ) -> None:
     world.add(repository_object())
     for _ in range(3):
-        world.host.raise_next("find_repository", Terminal("CredentialRejected", "401"))
+        world.host.raise_next("find_repository", Terminal(reason, "m"))
 
     await world.settle(controller, "site")
     await world.settle(controller, "site")
     asked = [(event.resource, event.name, event.reason) for event in world.bus.published]
     assert asked == [("connections", "main", "revalidate")]
-    assert conditions(stored(world))["Ready"] == ("False", "CredentialRejected")
+    assert conditions(stored(world))["Ready"] == ("False", reason)
 
     world.clock.advance(60)
     await world.settle(controller, "site")
