@@ -229,6 +229,19 @@ async def test_every_page_of_keys_is_read(simulator: Simulator) -> None:
     assert len(reads) == 3
 
 
+async def test_every_page_of_collaborators_and_invitations_is_read(simulator: Simulator) -> None:
+    host, control = Host(await simulator.session(), ME), simulator.control
+    repository = await host.create(name="web")
+    granted, invited = ([f"{prefix}-{number}" for number in range(101)] for prefix in ("granted", "invited"))
+    for login in (*granted, *invited):
+        await control.create_user(login)
+    await control.edit_repository(ME, "web", grants=dict.fromkeys(granted, "read"))
+    for login in invited:
+        await control.invite(ME, "web", login, by=ME)
+    assert {grant.username for grant in await grants(host, repository)} == set(granted)
+    assert {invitation.username for invitation in await invitations(host, repository)} == set(invited)
+
+
 async def test_a_team_gives_no_grant_of_ones_own(simulator: Simulator) -> None:
     host = Host(await simulator.session(), ME)
     repository = await host.create(name="web", owner=ORG)

@@ -154,6 +154,8 @@ def test_identities_and_references_are_immutable_and_say_what_to_do(plural: str)
     if has_rules(root):
         rules["spec"] = root["x-kubernetes-validations"]
     assert rules.keys() == IMMUTABLE.get(plural, {"spec.repositoryRef"})
+    for path in rules.keys() - {"spec"}:
+        assert [rule["rule"] for rule in rules[path]] == ["self == oldSelf"]
     for rule in (rule for found in rules.values() for rule in found):
         assert "cannot change" in rule["message"]
         assert "another" in rule["message"]

@@ -226,6 +226,21 @@ async def test_an_enterprise_organisation_gets_an_internal_repository(simulator:
     assert updated.visibility == "private"
 
 
+async def test_an_organisation_without_an_enterprise_gets_no_internal_repository(simulator: Simulator) -> None:
+    await simulator.control.create_org("plain", members={ME: "admin"})
+    host = Host(await simulator.session(), "plain")
+    with pytest.raises(Terminal, match="internal") as refused:
+        await host.create(name="web", visibility="internal")
+    assert refused.value.reason == "ValidationFailed"
+    assert isinstance(await host.backend.find_repository("plain", "web"), Absent)
+
+    created = await host.create(name="web")
+    with pytest.raises(Terminal, match="internal") as refused:
+        await host.backend.update_repository(created.id, RepositoryChanges(visibility="internal"))
+    assert refused.value.reason == "ValidationFailed"
+    assert await host.backend.get_repository(created.id) == created
+
+
 async def test_a_revoked_credential_is_told_to_the_user(simulator: Simulator) -> None:
     token = await simulator.control.create_token(ME)
     backend = simulator.open(token.value)

@@ -189,6 +189,21 @@ async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
     }
 
 
+async def test_every_look_asks_the_host_so_that_a_revoked_token_turns_red_and_one_that_works_again_green(
+    world: World, controller: Controller[Connection]
+) -> None:
+    world.add(secret_object())
+    world.add(connection_object())
+    await world.settle(controller, "main")
+    world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
+    await world.settle(controller, "main")
+    assert conditions(stored(world))["Ready"] == ("False", "CredentialRejected")
+    assert conditions(stored(world))["Validated"] == ("False", "ValidationFailed")
+
+    await world.settle(controller, "main")
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
+
+
 async def test_a_recovered_connection_shows_nothing_of_its_failure(
     world: World, controller: Controller[Connection]
 ) -> None:

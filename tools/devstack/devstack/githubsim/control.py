@@ -276,6 +276,10 @@ class SimControl:
     async def invitations(self, owner: str, name: str) -> list[SimInvitation]:
         return [SimInvitation(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/invitations")]
 
+    async def invite(self, owner: str, name: str, login: str, *, by: str, role: str = "write") -> None:
+        """Sent by the user `by` in a browser; it does not count for the daily limit."""
+        await self._send("POST", f"/repos/{owner}/{name}/invitations", {"login": login, "by": by, "role": role})
+
     async def accept_invitation(self, owner: str, name: str, login: str) -> None:
         await self._send("POST", f"/repos/{owner}/{name}/invitations/{login}/accept")
 

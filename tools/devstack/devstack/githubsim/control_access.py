@@ -72,6 +72,11 @@ def _list_invitations(world: World, repository: Repository, params: Mapping[str,
     ]
 
 
+def _invite(world: World, repository: Repository, params: Mapping[str, str], fields: dict[str, Any]) -> None:
+    """As a person did in the browser some day: today's number of invitations stays as it is."""
+    world.invite(repository, _user(world, fields["login"]), _user(world, fields["by"]), fields.get("role", "write"))
+
+
 def _accept(world: World, repository: Repository, params: Mapping[str, str], fields: dict[str, Any]) -> None:
     """Raises LookupError also for an expired one, which the host does not let anybody accept."""
     invitation = _invitation(world, repository, params)
@@ -115,6 +120,7 @@ ROUTES: tuple[tuple[str, str, Act, Kinds, tuple[str, ...]], ...] = (
     ("DELETE", r"/keys/{key_id:\d+}", _delete_key, {}, ()),
     ("GET", "/grants", _grants, {}, ()),
     ("GET", "/invitations", _list_invitations, {}, ()),
+    ("POST", "/invitations", _invite, {"login": str, "by": str, "role": str}, ("login", "by")),
     ("POST", "/invitations/{login}/accept", _accept, {}, ()),
     ("POST", "/invitations/{login}/decline", _decline, {}, ()),
     ("POST", "/invitations/{login}/expire", _expire, {}, ()),

@@ -1,7 +1,7 @@
 """Keeping a World in a JSON file between two runs of the simulator.
 
-The file holds the simulator's own made-up tokens, so that a restarted demonstration keeps working; it is
-readable by its owner only.
+The file holds the simulator's own made-up tokens and the OAuth apps' secrets, so that a restarted demonstration
+keeps working; it is readable by its owner only. An OAuth code does not outlive the process.
 """
 
 from __future__ import annotations

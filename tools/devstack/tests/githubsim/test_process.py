@@ -42,6 +42,7 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
         await control.edit_repository("acme", "demo", name="fresh")
         await control.set_team("acme", "ops", members=["alice"], repositories={"fresh": "maintain"})
         key = await control.add_key("acme", "fresh", "ssh-ed25519 AAAA", login="alice")
+        app = await control.create_oauth_app("https://portal.example/callback", approve_as="alice")
         await control.create_user("carol")
         headers = {"Authorization": f"Bearer {token.value}"}
         async with session.put(f"{url}/repos/acme/fresh/collaborators/carol", headers=headers, json={}) as response:
@@ -57,4 +58,7 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
         assert await control.all_keys() == [key]
         await control.accept_invitation("acme", "fresh", "carol")
         assert await control.grants("acme", "fresh") == {"alice": "admin", "carol": "write"}
+        asked = {"client_id": app.client_id}
+        async with session.get(f"{url}/login/oauth/authorize", params=asked, allow_redirects=False) as response:
+            assert response.headers["Location"].startswith("https://portal.example/callback?code=")
         assert await control.create_user("bob") > after["owner"]["id"]
