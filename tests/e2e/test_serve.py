@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 EXPORT = "code.providers.kedge.faros.sh"
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
-NEED_KCP = ("watcher", "connection-svc", "repository-svc")
+NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
 
 
 class Serving:

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _DECIDE_AGAIN: Final = 3
 _LONGEST_AFTER: Final = timedelta(hours=1)
 _UNFORESEEN_AFTER: Final = timedelta(seconds=30)
+# A time that the host named is spread so that not all come back at once; a quarter of an hour on top of an hour helps nobody.
+_MOST_SPREAD_SECONDS: Final = 30.0
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 # The answers of kcp that say "not now", as opposed to "not so".
 _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
@@ -165,7 +167,8 @@ class Handler:
                 return delay
             delay = self._backoff.failed(event.uid)
             if outcome.after is not None:
-                delay = self._backoff.jitter(min(outcome.after, _LONGEST_AFTER).total_seconds())
+                named = min(outcome.after, _LONGEST_AFTER).total_seconds()
+                delay = min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
             _log.info("%s: %s; again in %.1f s", outcome.reason, outcome.message, delay)
             return delay
         self._backoff.succeeded(event.uid)
