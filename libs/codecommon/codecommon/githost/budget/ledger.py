@@ -28,6 +28,8 @@ _WRITE_POINTS: Final = 5
 # Of points and of requests at once; of content drift and crawl have no more than of the quota.
 _SHARE: Final[Mapping[Urgency, float]] = {"interactive": 1.0, "desired": 0.9, "drift": 0.25, "crawl": 0.125}
 _SHARE_OF_CREATES: Final[Mapping[Urgency, float]] = {**_SHARE, "desired": 1.0}
+# While others have a turn reserved: these need half of the points for their writes and what they read before.
+_SHARE_WITHOUT_TURN: Final = 0.4
 _SHARE_OF_ONE_WORKSPACE: Final = 0.5
 # Another workspace counts as present if it made a request within this part of a window.
 _PRESENT: Final = 1 / 6
@@ -35,8 +37,8 @@ _PRESENT: Final = 1 / 6
 _MOST_RESERVATIONS: Final = 500
 # These come a little before there is room, so that no room is left unused; some then get another time.
 _AHEAD_OF_TIME: Final = 0.75
-_SHORTEST_GRACE: Final = 5.0
-_LONGEST_GRACE: Final = 30.0
+# For who comes late to its turn: other messages may be before it.
+_GRACE_SECONDS: Final = 30.0
 # How soon to look again for a free place among the requests at once.
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60
@@ -138,8 +140,10 @@ class Ledger:
         if not write or turn <= now + _CLOSE_ENOUGH:
             if points < allowed or ask.job.urgency == "interactive":
                 return Wait(allowed, reserved=False)
+            if ask.job.uid in self.reservations:
+                return Wait(points, reserved=True)
             return self._wait_for_points(ask, points, limits)
-        return self._reserve(ask.job, creates, max(allowed, turn), limits)
+        return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
 
     def settle(self, lease: str, limits: Limits, now: float) -> None:
         """The answer is in, or there will be none."""
@@ -184,9 +188,11 @@ class Ledger:
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at = now
+        at, share = now, _SHARE[ask.job.urgency]
+        if ask.job.urgency == "desired" and self.reservations and ask.job.uid not in self.reservations:
+            share = _SHARE_WITHOUT_TURN
         for window in limits.points:
-            budget = window.count * _SHARE[ask.job.urgency] - points_of(ask.method)
+            budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
             counted = self.points[bisect_right(self.points, now - window.kept, key=_time) :]
             over = spent + sum(points for _, points in counted) - budget
@@ -216,7 +222,7 @@ class Ledger:
         )
         self.spending.count(ask.job.urgency, ask.quota, now)
 
-    def _reserve(self, job: Job, creates: bool, at: float, limits: Limits) -> Wait:
+    def _reserve(self, job: Job, creates: bool, at: float, limits: Limits, now: float) -> Wait:
         own = self.reservations.get(job.uid)
         if own is not None:
             own.at, own.creates = max(own.at, at), creates
@@ -226,7 +232,7 @@ class Ledger:
         if len(self.reservations) >= _MOST_RESERVATIONS:
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
             first = min(reservation.at for reservation in self.reservations.values())
-            self.behind = max(self.behind, first) + step * _AHEAD_OF_TIME
+            self.behind = max(self.behind, first, now) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
@@ -257,8 +263,7 @@ class Ledger:
                 self._enter(lease, limits, lease.ends)
         del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
-        too_late = now - max(_SHORTEST_GRACE, min(_LONGEST_GRACE, _longest(limits.creates) / 120))
-        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= too_late]:
+        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= now - _GRACE_SECONDS]:
             del self.reservations[uid]
 
 
