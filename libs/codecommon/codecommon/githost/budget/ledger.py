@@ -188,9 +188,7 @@ class Ledger:
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at, share = now, _SHARE[ask.job.urgency]
-        if ask.job.urgency == "desired" and self.reservations and ask.job.uid not in self.reservations:
-            share = _SHARE_WITHOUT_TURN
+        at, share = now, self._share_of_points(ask.job)
         for window in limits.points:
             budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
@@ -204,6 +202,11 @@ class Ledger:
             if over > 0:
                 at = max(at, now + _LOOK_AGAIN)
         return at
+
+    def _share_of_points(self, job: Job) -> float:
+        if job.urgency == "desired" and self.reservations and job.uid not in self.reservations:
+            return _SHARE_WITHOUT_TURN
+        return _SHARE[job.urgency]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
@@ -239,7 +242,7 @@ class Ledger:
 
     def _wait_for_points(self, ask: Ask, at: float, limits: Limits) -> Wait:
         """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
-        pace = max(window.seconds / window.count for window in limits.points)
+        pace = max(window.seconds / (window.count * self._share_of_points(ask.job)) for window in limits.points)
         self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
         return Wait(self.behind_points, reserved=True)
 
