@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import orjson
@@ -156,23 +157,22 @@ class Ledger:
     def _turn(self, job: Job, creates: bool, limits: Limits, now: float) -> float:
         """When a write may start, after those whose turn is before."""
         own = self.reservations.get(job.uid)
-        if job.urgency == "interactive":
-            ahead: list[_Reservation] = []
-        elif own is not None:
+        ahead: list[tuple[float, bool, str]] = []
+        if job.urgency != "interactive":
             # What comes back keeps its place in the line, even if its time has moved.
-            ahead = [r for r in self.reservations.values() if r.at < own.at]
-        else:
-            ahead = list(self.reservations.values())
+            before = own.at if own is not None else inf
+            ahead = sorted((r.at, r.creates, r.workspace) for r in self.reservations.values() if r.at < before)
         at = max(now, self.last_write + limits.interval)
         if creates:
             made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
-            made += sorted((max(r.at, now), r.workspace) for r in ahead if r.creates)
+            made += [(max(reserved, now), workspace) for reserved, creating, workspace in ahead if creating]
             at = max(at, made[-1][0] if ahead and made else 0.0)
             other = next((time for time, workspace in reversed(made) if workspace != job.workspace), 0.0)
             at = max([at, *(self._window_at(window, made, job, now, other) for window in limits.creates)])
-        for reserved in sorted(r.at for r in ahead):
-            if reserved - limits.interval < at < reserved + limits.interval:
-                at = reserved + limits.interval
+        for reserved, *_ in ahead[bisect_right(ahead, at - limits.interval, key=_time) :]:
+            if at <= reserved - limits.interval:
+                break
+            at = reserved + limits.interval
         return at
 
     @staticmethod
@@ -266,11 +266,12 @@ class Ledger:
                 self._enter(lease, limits, lease.ends)
         del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
-        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= now - _GRACE_SECONDS]:
+        unused = now - _GRACE_SECONDS
+        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= unused]:
             del self.reservations[uid]
 
 
-def _time(entry: tuple[float, object]) -> float:
+def _time(entry: tuple[float, *tuple[object, ...]]) -> float:
     return entry[0]
 
 
