@@ -130,6 +130,8 @@ class Ledger:
         """Start a request, or say when to ask again."""
         self._forget(limits, now)
         write, creates = ask.method not in _READS, ask.method in _CREATING
+        if write:
+            self._expire(now)
         points = self._points_at(ask, limits, now)
         allowed = max(
             quota_allows_at(ask.job.urgency, ask.quota, self.spending, now), points, self._place_at(ask, limits, now)
@@ -143,7 +145,7 @@ class Ledger:
                 return Wait(allowed, reserved=False)
             if ask.job.uid in self.reservations:
                 return Wait(points, reserved=True)
-            return self._wait_for_points(ask, points, limits)
+            return self._wait_for_points(ask, points, limits, now)
         return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
 
     def settle(self, lease: str, limits: Limits, now: float) -> None:
@@ -188,7 +190,7 @@ class Ledger:
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at, share = now, self._share_of_points(ask.job)
+        at, share = now, self._share_of_points(ask.job, now)
         for window in limits.points:
             budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
@@ -203,10 +205,11 @@ class Ledger:
                 at = max(at, now + _LOOK_AGAIN)
         return at
 
-    def _share_of_points(self, job: Job) -> float:
-        if job.urgency == "desired" and self.reservations and job.uid not in self.reservations:
-            return _SHARE_WITHOUT_TURN
-        return _SHARE[job.urgency]
+    def _share_of_points(self, job: Job, now: float) -> float:
+        if job.urgency != "desired" or job.uid in self.reservations:
+            return _SHARE[job.urgency]
+        waited_for = any(reservation.at > now - _GRACE_SECONDS for reservation in self.reservations.values())
+        return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
@@ -240,9 +243,10 @@ class Ledger:
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
 
-    def _wait_for_points(self, ask: Ask, at: float, limits: Limits) -> Wait:
+    def _wait_for_points(self, ask: Ask, at: float, limits: Limits, now: float) -> Wait:
         """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
-        pace = max(window.seconds / (window.count * self._share_of_points(ask.job)) for window in limits.points)
+        share = self._share_of_points(ask.job, now)
+        pace = max(window.seconds / (window.count * share) for window in limits.points)
         self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
         return Wait(self.behind_points, reserved=True)
 
@@ -266,6 +270,9 @@ class Ledger:
                 self._enter(lease, limits, lease.ends)
         del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
+
+    def _expire(self, now: float) -> None:
+        """Forget the reservations that nobody used. It looks at all of them, which is for writes only."""
         unused = now - _GRACE_SECONDS
         for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= unused]:
             del self.reservations[uid]
