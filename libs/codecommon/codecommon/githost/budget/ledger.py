@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import orjson
@@ -28,6 +29,8 @@ _WRITE_POINTS: Final = 5
 # Of points and of requests at once; of content drift and crawl have no more than of the quota.
 _SHARE: Final[Mapping[Urgency, float]] = {"interactive": 1.0, "desired": 0.9, "drift": 0.25, "crawl": 0.125}
 _SHARE_OF_CREATES: Final[Mapping[Urgency, float]] = {**_SHARE, "desired": 1.0}
+# While others have a turn reserved: these need half of the points for their writes and what they read before.
+_SHARE_WITHOUT_TURN: Final = 0.4
 _SHARE_OF_ONE_WORKSPACE: Final = 0.5
 # Another workspace counts as present if it made a request within this part of a window.
 _PRESENT: Final = 1 / 6
@@ -35,8 +38,8 @@ _PRESENT: Final = 1 / 6
 _MOST_RESERVATIONS: Final = 500
 # These come a little before there is room, so that no room is left unused; some then get another time.
 _AHEAD_OF_TIME: Final = 0.75
-_SHORTEST_GRACE: Final = 5.0
-_LONGEST_GRACE: Final = 30.0
+# For who comes late to its turn: other messages may be before it.
+_GRACE_SECONDS: Final = 30.0
 # How soon to look again for a free place among the requests at once.
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60
@@ -128,6 +131,8 @@ class Ledger:
         """Start a request, or say when to ask again."""
         self._forget(limits, now)
         write, creates = ask.method not in _READS, ask.method in _CREATING
+        if write:
+            self._expire(now)
         points = self._points_at(ask, limits, now)
         allowed = max(
             quota_allows_at(ask.job.urgency, ask.quota, self.spending, now), points, self._place_at(ask, limits, now)
@@ -139,8 +144,10 @@ class Ledger:
         if not write or turn <= now + _CLOSE_ENOUGH:
             if points < allowed or ask.job.urgency == "interactive":
                 return Wait(allowed, reserved=False)
-            return self._wait_for_points(ask, points, limits)
-        return self._reserve(ask.job, creates, max(allowed, turn), limits)
+            if ask.job.uid in self.reservations:
+                return Wait(points, reserved=True)
+            return self._wait_for_points(ask, points, limits, now)
+        return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
 
     def settle(self, lease: str, limits: Limits, now: float, *, free: bool = False) -> None:
         """The answer is in, or there will be none. ``free``: nothing of the quota went."""
@@ -155,23 +162,22 @@ class Ledger:
     def _turn(self, job: Job, creates: bool, limits: Limits, now: float) -> float:
         """When a write may start, after those whose turn is before."""
         own = self.reservations.get(job.uid)
-        if job.urgency == "interactive":
-            ahead: list[_Reservation] = []
-        elif own is not None:
+        ahead: list[tuple[float, bool, str]] = []
+        if job.urgency != "interactive":
             # What comes back keeps its place in the line, even if its time has moved.
-            ahead = [r for r in self.reservations.values() if r.at < own.at]
-        else:
-            ahead = list(self.reservations.values())
+            before = own.at if own is not None else inf
+            ahead = sorted((r.at, r.creates, r.workspace) for r in self.reservations.values() if r.at < before)
         at = max(now, self.last_write + limits.interval)
         if creates:
             made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
-            made += sorted((max(r.at, now), r.workspace) for r in ahead if r.creates)
+            made += [(max(reserved, now), workspace) for reserved, creating, workspace in ahead if creating]
             at = max(at, made[-1][0] if ahead and made else 0.0)
             other = next((time for time, workspace in reversed(made) if workspace != job.workspace), 0.0)
             at = max([at, *(self._window_at(window, made, job, now, other) for window in limits.creates)])
-        for reserved in sorted(r.at for r in ahead):
-            if reserved - limits.interval < at < reserved + limits.interval:
-                at = reserved + limits.interval
+        for reserved, *_ in ahead[bisect_right(ahead, at - limits.interval, key=_time) :]:
+            if at <= reserved - limits.interval:
+                break
+            at = reserved + limits.interval
         return at
 
     @staticmethod
@@ -187,9 +193,9 @@ class Ledger:
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at = now
+        at, share = now, self._share_of_points(ask.job, now)
         for window in limits.points:
-            budget = window.count * _SHARE[ask.job.urgency] - points_of(ask.method)
+            budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
             counted = self.points[bisect_right(self.points, now - window.kept, key=_time) :]
             over = spent + sum(points for _, points in counted) - budget
@@ -201,6 +207,12 @@ class Ledger:
             if over > 0:
                 at = max(at, now + _LOOK_AGAIN)
         return at
+
+    def _share_of_points(self, job: Job, now: float) -> float:
+        if job.urgency != "desired" or job.uid in self.reservations:
+            return _SHARE[job.urgency]
+        waited_for = any(reservation.at > now - _GRACE_SECONDS for reservation in self.reservations.values())
+        return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
@@ -219,7 +231,7 @@ class Ledger:
         )
         self.spending.count(ask.job.urgency, ask.quota, now)
 
-    def _reserve(self, job: Job, creates: bool, at: float, limits: Limits) -> Wait:
+    def _reserve(self, job: Job, creates: bool, at: float, limits: Limits, now: float) -> Wait:
         own = self.reservations.get(job.uid)
         if own is not None:
             own.at, own.creates = max(own.at, at), creates
@@ -229,14 +241,15 @@ class Ledger:
         if len(self.reservations) >= _MOST_RESERVATIONS:
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
             first = min(reservation.at for reservation in self.reservations.values())
-            self.behind = max(self.behind, first) + step * _AHEAD_OF_TIME
+            self.behind = max(self.behind, first, now) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
         self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
         return Wait(at, reserved=True)
 
-    def _wait_for_points(self, ask: Ask, at: float, limits: Limits) -> Wait:
+    def _wait_for_points(self, ask: Ask, at: float, limits: Limits, now: float) -> Wait:
         """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
-        pace = max(window.seconds / window.count for window in limits.points)
+        share = self._share_of_points(ask.job, now)
+        pace = max(window.seconds / (window.count * share) for window in limits.points)
         self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
         return Wait(self.behind_points, reserved=True)
 
@@ -260,12 +273,15 @@ class Ledger:
                 self._enter(lease, limits, lease.ends)
         del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
-        too_late = now - max(_SHORTEST_GRACE, min(_LONGEST_GRACE, _longest(limits.creates) / 120))
-        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= too_late]:
+
+    def _expire(self, now: float) -> None:
+        """Forget the reservations that nobody used. It looks at all of them, which is for writes only."""
+        unused = now - _GRACE_SECONDS
+        for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= unused]:
             del self.reservations[uid]
 
 
-def _time(entry: tuple[float, object]) -> float:
+def _time(entry: tuple[float, *tuple[object, ...]]) -> float:
     return entry[0]
 
 
