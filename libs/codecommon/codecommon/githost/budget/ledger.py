@@ -38,8 +38,8 @@ _PRESENT: Final = 1 / 6
 _MOST_RESERVATIONS: Final = 500
 # These come a little before there is room, so that no room is left unused; some then get another time.
 _AHEAD_OF_TIME: Final = 0.75
-# For who comes late to its turn: other messages may be before it.
-_GRACE_SECONDS: Final = 30.0
+# For who comes late to its turn: thousands of messages may be before it, and one without its place would go to their end.
+_GRACE_SECONDS: Final = 120.0
 # How soon to look again for a free place among the requests at once.
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60

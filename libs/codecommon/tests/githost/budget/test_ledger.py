@@ -88,7 +88,7 @@ def test_a_reservation_that_nobody_uses_expires() -> None:
     done(ledger, limits, NOW)
     ask(ledger, limits, NOW, uid="a")
     assert until(ask(ledger, limits, NOW + 1, uid="b")[1]) == NOW + 2
-    done(ledger, limits, NOW + 60, uid="c")
+    done(ledger, limits, NOW + 150, uid="c")
     assert ledger.reservations == {}
 
 
