@@ -6,6 +6,7 @@ A list that is answered with 404 is not yet a repository that is gone: GitHub sa
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -40,16 +41,16 @@ _NEXT: Final = re.compile(r'rel="?next"?')
 _CREATED: Final = 201
 
 
-class GithubAccess:
+class GithubAccess(ABC):
     """The methods of ``AccessHost``; ``codecommon.githost.backend`` says what they do."""
 
     _client: Client
 
-    async def get_repository(self, repo_id: str) -> HostRepository | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def get_repository(self, repo_id: str) -> HostRepository | None: ...
 
-    async def get_owner_kind(self, owner: str) -> OwnerKind | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None: ...
 
     async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
         listed = await self._list(repo_id, "/keys", DeployKeyAnswer, "read the deploy keys")
