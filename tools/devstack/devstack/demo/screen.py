@@ -95,7 +95,7 @@ class Screen:
         if self._live is not None:
             self._live.update(self._as_table())
         elif before is None or (before.ready, before.message) != (row.ready, row.message):
-            self.say(f"{row.workspace:8} {row.kind}/{row.name:12} Ready={row.ready:7} {row.message}")
+            self.say(f"{row.workspace:8} {f'{row.kind}/{row.name}':22} Ready={row.ready:7} {row.message}")
 
     def _as_table(self) -> Table:
         table = Table(

@@ -48,7 +48,7 @@ def _api(session: Session) -> str:
 
 async def _declare(session: Session, screen: Screen) -> None:
     host = "GitHub" if session.stack.simulator is None else f"the simulator at {session.stack.simulator.url}"
-    screen.say(f"each team applies a Secret, a Connection to {host} and its Repositories")
+    screen.say(f"each team applies a Secret, a Connection to {host}, its Repositories, and access to one")
     started = time.monotonic()
     applied = {team: team.manifests() for team in session.teams}
     await asyncio.gather(
