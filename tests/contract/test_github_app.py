@@ -60,7 +60,7 @@ async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: A
     account = await session.validate_connection()
     assert (account.login, account.id) == ("provider[bot]", str(host.installation))
     assert (account.token_type, account.scopes, account.expires_at) == ("installation", None, None)
-    assert account.principal == f"installation:{host.installation}"
+    assert account.id == str(host.installation)
     assert {c.name: c.status for c in account.capabilities} == {
         "createRepository": "Yes",
         "deleteRepository": "Yes",

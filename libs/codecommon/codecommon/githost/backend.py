@@ -65,8 +65,7 @@ class Account:
     """Whom a credential speaks for.
 
     ``scopes`` and ``expires_at`` None: the host does not say, or it renews itself. ``token_type``: classic, fine-grained, oauth,
-    installation, app-user or unknown. ``principal``: whose limits its requests count against, ``user:<id>`` or
-    ``installation:<id>``.
+    installation, app-user or unknown. ``id``: of the user, or of the App's installation.
     """
 
     login: str
@@ -75,7 +74,6 @@ class Account:
     token_type: str = "unknown"  # noqa: S105
     expires_at: datetime | None = None
     capabilities: tuple[Capability, ...] = ()
-    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

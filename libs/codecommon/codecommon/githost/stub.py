@@ -82,7 +82,6 @@ class StubBackend:
             scopes=scopes,
             token_type="classic",  # noqa: S106
             capabilities=(Capability("createRepository", "Yes"), Capability("packages", "No", "the scope is missing")),
-            principal="user:1",
         )
         self._host = host
         self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}

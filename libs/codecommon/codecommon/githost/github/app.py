@@ -115,11 +115,6 @@ class InstallationTokens:
         """The login of the account that the installation has to be on."""
         return self._secret.owner
 
-    @property
-    def installation_id(self) -> str | None:
-        """None until the host was asked."""
-        return self._installation_id
-
     async def token(self) -> SecretValue:
         if (token := self._current()) is not None:
             return token

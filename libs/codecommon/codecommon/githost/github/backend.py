@@ -78,11 +78,6 @@ class GithubBackend(GithubAccess):
     def host(self) -> str:
         return self._client.host
 
-    @property
-    def budget_principal(self) -> str | None:
-        """``Account.principal``, None until the host was asked."""
-        return self._holder.principal
-
     async def validate_connection(self) -> Account:
         account = await self._holder.account(self._client)
         self._login = account.login

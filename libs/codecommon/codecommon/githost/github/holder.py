@@ -27,11 +27,6 @@ class Holder(Protocol):
     @property
     def authority(self) -> Authority: ...
 
-    @property
-    def principal(self) -> str | None:
-        """``Account.principal``, None until the host was asked."""
-        ...
-
     async def account(self, client: Client) -> Account:
         """Ask the host who it is; ``client`` is the session's own."""
         ...
@@ -45,7 +40,6 @@ class TokenHolder:
     def __init__(self, credential: Credential) -> None:
         self._kind: TokenKind = credential.kind
         self.authority: Authority = FixedToken(credential)
-        self.principal: str | None = None
 
     async def account(self, client: Client) -> Account:
         if self._kind == "installation":
@@ -58,7 +52,6 @@ class TokenHolder:
             Attempt("read the account of the credential"), client.rest.users.async_get_authenticated(headers=HEADERS)
         )
         account, scopes = answer.parse(AccountAnswer), granted_scopes(answer.headers)
-        self.principal = f"user:{account.id}"
         return Account(
             login=account.login,
             id=str(account.id),
@@ -66,7 +59,6 @@ class TokenHolder:
             token_type=self._kind,
             expires_at=token_expiry(answer.headers),
             capabilities=capabilities.of_token(self._kind, scopes),
-            principal=self.principal,
         )
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
@@ -78,11 +70,6 @@ class AppHolder:
         self._tokens = tokens
         self.authority: Authority = tokens
 
-    @property
-    def principal(self) -> str | None:
-        number = self._tokens.installation_id
-        return None if number is None else f"installation:{number}"
-
     async def account(self, client: Client) -> Account:
         installation = await self._tokens.installation()
         # Looking the installation up needs the App's key only; that it also gives tokens is what the others rely on.
@@ -93,7 +80,6 @@ class AppHolder:
             scopes=None,
             token_type="installation",  # noqa: S106
             capabilities=capabilities.of_installation(installation.permissions, installation.account_kind),
-            principal=f"installation:{installation.id}",
         )
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
