@@ -14,8 +14,8 @@ from devstack.errors import ApiError
 from devstack.foreign_host import ForeignHost
 from devstack.githubsim import SimControl
 from devstack.processes import Process
-from devstack.resources import condition, is_ready
-from devstack.scenario import Scenario, app_secret, connection, has, repository, secret, unique
+from devstack.resources import condition, is_gone, is_ready
+from devstack.scenario import Scenario, app_secret, connection, deploy_key, has, repository, secret, unique
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -231,6 +231,34 @@ async def test_an_app_on_another_account_or_with_half_a_secret_is_refused_with_w
     await tenant.apply(app_secret("acme-token", app, githubAppInstallationID=str(elsewhere)))
     refused = await tenant.wait_for("connections", "acme", has("Ready", "False", "OwnerMismatch"))
     assert other in condition(refused, "Ready")["message"]
+
+
+async def test_an_app_serves_the_repositories_of_each_owner_by_its_installation_there(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    control, org, other = scenario.control, unique("org"), unique("other")
+    app = await control.create_app(unique("app"))
+    for login in (org, other):
+        await control.create_org(login)
+    await control.install_app(app.id, org)
+    await tenant.apply(app_secret("acme-token", app))
+    await tenant.apply(connection("acme", org, scenario.url, type="github-app"))
+    await tenant.apply(repository("site", "acme", owner=other))
+    refused = await tenant.wait_for("repositories", "site", has("Ready", "False", "AppNotInstalled"))
+    assert other in condition(refused, "Ready")["message"]
+
+    await control.install_app(app.id, other)
+    # Nothing in the workspace tells of it; the resync comes by within 10 s.
+    await tenant.wait_for("repositories", "site", is_ready)
+    assert set(await scenario.repositories_of(other)) == {"site"}
+    assert await scenario.repositories_of(org) == {}
+    await tenant.apply(deploy_key("ci", "site"))
+    await tenant.wait_for("deploykeys", "ci", is_ready)
+    await tenant.delete("deploykeys", "ci")
+    await tenant.wait_for("deploykeys", "ci", is_gone)
+    await tenant.delete("repositories", "site")
+    await tenant.wait_for("repositories", "site", is_gone)
+    assert await scenario.repositories_of(other) == {}
 
 
 async def test_single_sign_on_is_asked_for_with_the_address_to_authorise_the_token_at(

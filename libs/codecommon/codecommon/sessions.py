@@ -1,6 +1,6 @@
 """From a Connection to a session with its git host.
 
-A session is kept per Connection uid and Secret version, so no two tenants share one, and is used only where it was read at
+A session is kept per Connection uid, Secret version and owner, so no two tenants share one, and is used only where it was read at
 or after the versions that the event names. What is newer is read anew; nothing here polls.
 """
 
@@ -23,7 +23,7 @@ from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, Regist
 from codecommon.kcp import Forbidden, Kcp, NotFound, Objects
 from codecommon.outcome import Outcome
 from codecommon.secrets import SecretValue
-from codecommon.stored_credential import CREDENTIAL_UNAVAILABLE, read_credential, wanted_keys
+from codecommon.stored_credential import CREDENTIAL_UNAVAILABLE, installed_on, read_credential, wanted_keys
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +45,10 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A Connection as it was read, and the host opened with its credential."""
+    """A Connection as it was read, and the host opened with its credential; ``owner`` as given to ``Sessions.open``."""
 
     connection: Connection
+    owner: str
     secret_version: str
     host: GitBackend
 
@@ -71,7 +72,7 @@ class Sessions:
         self._bus = bus
         self._namespace = credentials_namespace
         self._clock = clock
-        self._cache: OrderedDict[tuple[str, str, str], Session] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, str, str], Session] = OrderedDict()
         self._revalidated: OrderedDict[str, float] = OrderedDict()
 
     async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
@@ -106,26 +107,30 @@ class Sessions:
             raise
         return Credential(value, version)
 
-    def open(self, connection: Connection, found: Credential) -> GitBackend:
+    def open(self, connection: Connection, found: Credential, owner: str = "") -> GitBackend:
         """Open the host of a Connection with a credential. No request is made.
 
-        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``.
+        ``owner``: whose repositories it is for, the Connection's own account if empty. A token is the same for all; an App acts
+        by its installation on that account.
+        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``,
+        ``OwnerMismatch``.
         """
         spec = connection.spec
-        principal = (connection.workspace.cluster, connection.metadata.uid, found.version)
-        return self._registry.open(
-            spec.provider, HostTarget(spec.base_url or "", found.value, spec.ca_bundle, principal)
-        )
+        value, uid = found.value, connection.metadata.uid
+        if isinstance(value, AppSecret) and owner and owner.lower() != value.owner.lower():
+            value, uid = installed_on(value, owner), f"{uid}/{owner.lower()}"
+        principal = (connection.workspace.cluster, uid, found.version)
+        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
 
     async def for_object(
-        self, objects: Objects, connection_ref: str, versions: Versions, *, live: bool = False
+        self, objects: Objects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
     ) -> Session:
-        """The session that an object uses through ``connection_ref``.
+        """The session that an object uses through ``connection_ref`` for repositories of ``owner``, as in ``open``.
 
         ``live`` reads Connection and Secret uncached, as the design asks before anything is deleted on the host.
         Raises ``NotReady`` while the Connection is missing, not validated, or without its credential.
         """
-        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref)
+        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
         cached = self._cache.get(key)
         if cached is not None and not live and _covers(cached, versions):
             self._cache.move_to_end(key)
@@ -135,9 +140,9 @@ class Sessions:
         connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
         found = await self.credential(objects, connection, not_older="" if live else versions.secret or "")
         if cached is not None and _same_credential(cached, connection, found):
-            session = Session(connection, found.version, cached.host)
+            session = Session(connection, owner, found.version, cached.host)
         else:
-            session = Session(connection, found.version, self.open(connection, found))
+            session = Session(connection, owner, found.version, self.open(connection, found, owner))
         self._cache[key] = session
         if len(self._cache) > _MOST_SESSIONS:
             self._cache.popitem(last=False)
@@ -151,7 +156,6 @@ class Sessions:
 
         If it is the same, the Connection is asked to validate itself, at most once a minute.
         """
-        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref)
         _used.set(None)
         try:
             return await work()
@@ -159,6 +163,7 @@ class Sessions:
             used = _used.get()
             if rejected.reason not in _REJECTIONS or used is None:
                 raise
+            key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, used.owner.lower())
             if self._cache.get(key) is used:
                 del self._cache[key]
             now = await self.for_object(objects, connection_ref, Versions(), live=True)

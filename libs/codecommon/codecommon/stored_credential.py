@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from codecommon.api.connection import ConnectionSpec
@@ -43,6 +44,20 @@ def read_credential(spec: ConnectionSpec, data: Mapping[str, str], where: str) -
     if key not in data:
         raise NotReady(CREDENTIAL_UNAVAILABLE, f"{where} has no key {key!r}; add it or set spec.secretRef.key")
     return SecretValue(_text(data, key, where))
+
+
+def installed_on(secret: AppSecret, owner: str) -> AppSecret:
+    """The same App by its installation on another account.
+
+    Raises ``Terminal`` (``OwnerMismatch``) where the Secret names one installation: that one acts for nobody else.
+    """
+    if secret.installation_id is not None:
+        raise Terminal(
+            "OwnerMismatch",
+            f"the Secret names the App's installation on {secret.owner}, which does nothing for {owner}; remove "
+            f"{_INSTALLATION_ID} from it to have the installation looked up for each owner, or use a Connection for {owner}",
+        )
+    return replace(secret, owner=owner)
 
 
 def _app(spec: ConnectionSpec, data: Mapping[str, str], where: str) -> AppSecret:

@@ -6,10 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from codecommon.api.connection import Connection
 from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.events import Versions
+from codecommon.githost.backend import AppSecret, HostTarget
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Outcome, Ready
 from codecommon.sessions import require_validated
@@ -162,7 +165,7 @@ async def test_news_of_a_connection_that_concern_nobody_keep_the_open_host(world
     await world.sessions.for_object(world.objects, "main", await known(world))
     world.kcp.edit("connections", "main", {"metadata": {"labels": {"a": "b"}}})
     await world.sessions.for_object(world.objects, "main", await known(world))
-    assert world.sessions_opened == 1
+    assert len(world.opened) == 1
 
 
 async def test_live_means_live(world: World) -> None:
@@ -181,7 +184,7 @@ async def test_two_workspaces_never_share_a_session(world: World) -> None:
     ours = await world.sessions.for_object(world.objects, "main", Versions("1", "1", "1"))
     theirs = await world.sessions.for_object(world.kcp.objects(workspace("c2")), "main", Versions("1", "1", "1"))
     assert ours is not theirs
-    assert world.sessions_opened == 2
+    assert len(world.opened) == 2
     assert theirs.connection.workspace.cluster == "c2"
 
 
@@ -296,3 +299,39 @@ def test_what_is_wrong_with_the_connection_is_told_from_its_ready() -> None:
 
 def test_a_validated_connection_will_do() -> None:
     require_validated(parse_connection(validated_connection()))
+
+
+# ---- whose repositories a session is for
+
+
+def app_secret(**more: str) -> JsonObject:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return secret_object(githubAppID="1", githubAppPrivateKey=pem, **more)
+
+
+def installed(target: HostTarget) -> str:
+    assert isinstance(target.credential, AppSecret)
+    return target.credential.owner
+
+
+async def test_an_app_acts_for_each_owner_by_a_session_of_its_own_and_a_token_by_one_for_all(world: World) -> None:
+    world.add(app_secret(), validated_connection(type="github-app"))
+    versions = await known(world)
+    for owner in ("", "octocat", "Other", "other"):
+        await world.sessions.for_object(world.objects, "main", versions, owner=owner)
+    acme, same, other = world.opened
+    assert [installed(target) for target in world.opened] == ["octocat", "octocat", "Other"]
+    assert acme.principal == same.principal != other.principal
+
+    world.add(secret_object("pat"), validated_connection("pat", secretRef={"name": "pat"}))
+    for owner in ("", "other"):
+        await world.sessions.for_object(world.objects, "pat", Versions(), owner=owner)
+    assert world.opened[-2] == world.opened[-1]
+
+
+async def test_an_installation_that_the_secret_names_acts_for_no_other_owner(world: World) -> None:
+    world.add(app_secret(githubAppInstallationID="7"), validated_connection(type="github-app"))
+    with pytest.raises(Terminal, match="remove githubAppInstallationID") as refused:
+        await world.sessions.for_object(world.objects, "main", await known(world), owner="other")
+    assert refused.value.reason == "OwnerMismatch"

@@ -10,15 +10,17 @@ from access_svc.target import AccessT
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.claims import claim_for
 from codecommon.errors import Interruption
+from codecommon.githost.backend import GitBackend
 from codecommon.passes import Pass
 
 
 @asynccontextmanager
-async def claiming(run: Pass[AccessT], absent_at: datetime, *, bound: bool) -> AsyncIterator[None]:
+async def claiming(run: Pass[AccessT], host: GitBackend, absent_at: datetime, *, bound: bool) -> AsyncIterator[None]:
     """Around a create: the claim is stored before, and withdrawn after a clear no.
 
     After a clear no, what somebody makes by hand in the next two minutes must not count as ours. Arguments as of ``claim_for``.
     """
+    await host.await_turn()
     await run.confirm_staying(datetime.now(UTC))
     claim = claim_for(run.object, absent_at, bound=bound)
     claimed_before = run.object.metadata.annotations.get(CREATE_CLAIM) == claim

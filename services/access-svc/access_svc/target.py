@@ -54,7 +54,8 @@ async def open_target(run: Pass[AccessT], sessions: Sessions, repository: Reposi
     if repo_id is None:
         raise NotReady("RepositoryNotReady", f"Repository {repository.name!r} is not on the host yet")
     versions = Versions() if live else run.versions
-    session = await sessions.for_object(run.objects, repository.spec.connection_ref, versions, live=live)
+    spec = repository.spec
+    session = await sessions.for_object(run.objects, spec.connection_ref, versions, owner=spec.owner or "", live=live)
     if not live:
         require_validated(session.connection)
     for pinned in (repository.pinned_host, run.object.status.host):

@@ -280,6 +280,17 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
 
 
+async def test_while_its_turn_has_not_come_nothing_is_claimed(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    world.add(collaborator_object())
+    host.raise_next("await_turn", Retryable("RateLimited", "until 12:00"))
+    await world.settle(users, "alice")
+    assert host.writes == []
+    assert [write.subresource for write in world.kcp.writes("collaborators")] == ["status"]
+    assert conditions(stored(world))["Reconciling"] == ("True", "RateLimited")
+
+
 async def test_the_daily_number_of_invitations_of_a_repository_is_waited_for(
     world: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:

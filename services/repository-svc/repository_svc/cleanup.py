@@ -42,8 +42,11 @@ async def release(run: Pass[Repository], sessions: Sessions) -> Released:
 
 
 async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) -> None:
-    session = await sessions.for_object(run.objects, run.object.spec.connection_ref, run.versions, live=True)
-    owner = run.object.spec.owner or session.connection.spec.owner
+    spec = run.object.spec
+    session = await sessions.for_object(
+        run.objects, spec.connection_ref, run.versions, owner=spec.owner or "", live=True
+    )
+    owner = spec.owner or session.connection.spec.owner
     require_identity(run.object, session.host.host, owner)
     repo_id = run.object.status.repo_id
     if plan is Release.LOOK:

@@ -29,7 +29,9 @@ class RepositoryReconciler:
 
     async def _apply(self, run: Pass[Repository]) -> Outcome:
         repo = run.object
-        session = await self._sessions.for_object(run.objects, repo.spec.connection_ref, run.versions)
+        session = await self._sessions.for_object(
+            run.objects, repo.spec.connection_ref, run.versions, owner=repo.spec.owner or ""
+        )
         require_validated(session.connection)
         owner = _owner(repo, session)
         identity.require_identity(repo, session.host.host, owner)
@@ -59,6 +61,7 @@ class RepositoryReconciler:
             identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
+        await host.await_turn()
         await run.confirm_staying(datetime.now(UTC))
         claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
         if claimed_before:

@@ -164,6 +164,17 @@ async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_hav
     assert (CREATE_CLAIM in site["metadata"]["annotations"]) is may_have_been_made
 
 
+async def test_while_its_turn_has_not_come_nothing_is_claimed(world: World, controller: Controller[Repository]) -> None:
+    world.add(repository_object())
+    world.host.raise_next("await_turn", Retryable("RateLimited", "until 12:00"))
+
+    await world.settle(controller, "site")
+
+    assert made(world) == []
+    assert [write.subresource for write in world.kcp.writes("repositories")] == ["status"]
+    assert conditions(stored(world))["Reconciling"] == ("True", "RateLimited")
+
+
 # ---- guards: what happens between the read and the write
 
 
@@ -323,7 +334,7 @@ async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
     world.add(repository_object())
     world.host.raise_next("find_repository", Terminal("CredentialRejected", "401"))
     world.kcp.once(
-        lambda request: request.resource == "secrets" and world.sessions_opened > 0,
+        lambda request: request.resource == "secrets" and bool(world.opened),
         lambda: world.kcp.edit(
             "secrets", "credential", {"metadata": {"labels": {"rotated": "yes"}}}, namespace="default"
         ),

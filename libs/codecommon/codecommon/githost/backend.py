@@ -271,6 +271,13 @@ class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
     @property
     def host(self) -> str: ...
 
+    async def await_turn(self) -> None:
+        """Return once something may be created, as far as the budget knows: what is noted before a create is then not in vain.
+
+        Raises ``Retryable`` (``RateLimited``) with the object's time where that is not within a second.
+        """
+        ...
+
 
 OpenBackend = Callable[[HostTarget], GitBackend]
 

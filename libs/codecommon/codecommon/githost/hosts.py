@@ -24,7 +24,7 @@ async def open_registry(allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Li
     """
     budgets = Budgets(bus, limits)
     # From the outside in.
-    transport = HostTransport(layers=[budgets.layer, Conditional, Guarded])
+    transport = HostTransport(layers=[budgets.layer, Conditional, Guarded], turns=budgets.await_turn)
     await budgets.open()
     try:
         yield Registry({"github": open_github(transport, allowed)})

@@ -152,6 +152,9 @@ class StubBackend:
         invited, user = self.repositories[repo_id].invited, username.lower()
         invited[user] = replace(invited[user], expired=True)
 
+    async def await_turn(self) -> None:
+        self._fail("await_turn")
+
     async def validate_connection(self) -> Account:
         self._fail("validate_connection")
         return self._account

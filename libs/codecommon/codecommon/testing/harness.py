@@ -37,12 +37,12 @@ class RecordedEvents:
 
 
 class World:
-    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them."""
+    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them; ``opened``: what it has opened."""
 
     def __init__(self, host: StubBackend | None = None) -> None:
         self.kcp = InMemoryKcp()
         self.host = host or StubBackend()
-        self.sessions_opened = 0
+        self.opened: list[HostTarget] = []
         self.bus = RecordedEvents()
         self.clock = Clock()
         self.objects = self.kcp.objects(workspace())
@@ -55,7 +55,7 @@ class World:
         )
 
     def _open(self, target: HostTarget) -> StubBackend:
-        self.sessions_opened += 1
+        self.opened.append(target)
         return self.host.open(target)
 
     def add(self, *objects: JsonObject) -> JsonObject:

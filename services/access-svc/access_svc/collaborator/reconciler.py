@@ -103,7 +103,7 @@ class CollaboratorReconciler:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
-        async with claiming(run, at, bound=obj.status.origin is not None):
+        async with claiming(run, host, at, bound=obj.status.origin is not None):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)

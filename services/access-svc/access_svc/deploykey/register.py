@@ -20,7 +20,7 @@ async def register(run: Pass[DeployKey], target: Target, at: datetime, public: s
     """
     require_writable(target.repository)
     replacing = bool(plan.first) or run.object.status.condition("KeyReplacing") is not None
-    async with claiming(run, at, bound=run.object.status.key_id is not None):
+    async with claiming(run, target.host, at, bound=run.object.status.key_id is not None):
         try:
             for key in plan.first:
                 await target.host.delete_deploy_key(target.repo_id, key.id)

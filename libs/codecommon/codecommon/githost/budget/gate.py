@@ -32,7 +32,7 @@ from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.observe import host_label
-from codecommon.githost.github.session import REVALIDATED, session_of
+from codecommon.githost.github.session import REVALIDATED, Session, session_of
 from codecommon.job import Job, Urgency, current_job
 
 _MOST_ACCOUNTS: Final = 4096
@@ -73,9 +73,18 @@ class Budgets:
 
     # ---- before a request
 
+    async def await_turn(self, session: Session) -> None:
+        """``GitBackend.await_turn``: as ``admit`` would, for a request that follows soon."""
+        await self._admit(session, "POST", later=True)
+
     async def admit(self, request: httpx.Request) -> _Pass:
         """Let a request pass, after a second at most, or raise ``Retryable`` (``RateLimited``)."""
-        session, job = session_of(request), current_job()
+        granted = await self._admit(session_of(request), request.method)
+        granted.account.measures.passed(granted.urgency, points_of(request.method))
+        return granted
+
+    async def _admit(self, session: Session, method: str, *, later: bool = False) -> _Pass:
+        job = current_job()
         account = self._account(session.endpoint, await self._principals.budget_of(session))
         pause = _Pause(account, job, self._clock() + _LONGEST_SLEEP)
         while True:
@@ -88,17 +97,17 @@ class Budgets:
             if account.ledger is None:
                 until = quota_allows_at(job.urgency, account.quota, account.spending, now)
                 if until <= now:
-                    account.spending.count(job.urgency, account.quota, now)
+                    if not later:
+                        account.spending.count(job.urgency, account.quota, now)
                     lease = None
                     break
                 await self._wait(pause, now, until, exact=False)
                 continue
             lease = next(self._leases)
-            answer = await self._ask(account, Ask(lease, request.method, job, account.quota))
+            answer = await self._ask(account, Ask(lease, method, job, account.quota, later))
             if isinstance(answer, Granted):
                 break
             await self._wait(pause, now, answer.until, exact=answer.reserved)
-        account.measures.passed(job.urgency, points_of(request.method))
         return _Pass(account, lease, now, job.urgency)
 
     async def _ask(self, account: _Account, ask: Ask) -> Granted | Wait:

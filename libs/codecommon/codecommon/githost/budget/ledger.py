@@ -38,8 +38,10 @@ _PRESENT: Final = 1 / 6
 _MOST_RESERVATIONS: Final = 500
 # These come a little before there is room, so that no room is left unused; some then get another time.
 _AHEAD_OF_TIME: Final = 0.75
+# Who is later than this many intervals keeps its place in the line, but holds up nobody who is there: room is for using.
+_PUNCTUAL_INTERVALS: Final = 2
 # For who comes late to its turn: thousands of messages may be before it, and one without its place would go to their end.
-_GRACE_SECONDS: Final = 120.0
+_GRACE_SECONDS: Final = 600.0
 # How soon to look again for a free place among the requests at once.
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60
@@ -52,17 +54,21 @@ def points_of(method: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that somebody wants to make. ``lease``: a name for it that no other request has."""
+    """A request that somebody wants to make. ``lease``: a name for it that no other request has.
+
+    ``later``: it is not made at once, and only a place is wanted for it.
+    """
 
     lease: str
     method: str
     job: Job
     quota: Quota | None = None
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """To be started now, and settled (``Ledger.settle``) once it is over."""
+    """To be started now, and settled (``Ledger.settle``) once it is over; for a ``later`` one: to be asked for soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,10 @@ class Ledger:
         )
         turn = self._turn(ask.job, creates, limits, now) if write else now
         if max(allowed, turn) <= now + _CLOSE_ENOUGH:
-            self._start(ask, now)
+            if ask.later:
+                self._reserve(ask.job, creates, now, limits, now)
+            else:
+                self._start(ask, now)
             return Granted()
         if not write or turn <= now + _CLOSE_ENOUGH:
             if points < allowed or ask.job.urgency == "interactive":
@@ -166,7 +175,10 @@ class Ledger:
         if job.urgency != "interactive":
             # What comes back keeps its place in the line, even if its time has moved.
             before = own.at if own is not None else inf
-            ahead = sorted((r.at, r.creates, r.workspace) for r in self.reservations.values() if r.at < before)
+            present = now - _PUNCTUAL_INTERVALS * limits.interval
+            ahead = sorted(
+                (r.at, r.creates, r.workspace) for r in self.reservations.values() if present < r.at < before
+            )
         at = max(now, self.last_write + limits.interval)
         if creates:
             made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]

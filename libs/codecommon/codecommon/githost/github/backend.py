@@ -6,7 +6,6 @@ from collections.abc import Awaitable
 from typing import Any, Final, Literal, cast
 from urllib.parse import quote
 
-import httpx
 from githubkit import Response
 
 from codecommon.errors import Terminal
@@ -30,7 +29,7 @@ from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAn
 from codecommon.githost.github.classify import Attempt, classify, require_whole
 from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
-from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.github.transport import Borrowed, HostTransport
 from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
 
 _MOVED: Final = frozenset({301, 302, 307, 308})
@@ -63,7 +62,8 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
 class GithubBackend(GithubAccess):
     """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do."""
 
-    def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: Borrowed) -> None:
+        self._transport = transport
         self._holder = holder
         self._client = Client(endpoint, holder.authority, transport)
         self._rest = self._client.rest
@@ -77,6 +77,9 @@ class GithubBackend(GithubAccess):
     @property
     def host(self) -> str:
         return self._client.host
+
+    async def await_turn(self) -> None:
+        await self._transport.await_turn()
 
     async def validate_connection(self) -> Account:
         account = await self._holder.account(self._client)

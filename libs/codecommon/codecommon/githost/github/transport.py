@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import httpx
@@ -22,6 +22,7 @@ from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.session import Session, attach
 
 Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+Turns = Callable[[Session], Awaitable[None]]
 
 # GitHub cuts a request after 10 s; a handler must not hang on a host that sends a byte now and then.
 _DEADLINE_SECONDS: Final = 20.0
@@ -32,46 +33,53 @@ _MOST_BUNDLES: Final = 64
 class HostTransport:
     """The process's transport stack. Build one, and close it at the end.
 
-    ``layers`` are applied in order, the first one outermost. ``proxies`` None: as the environment says, which raises ValueError
-    for a proxy that cannot be used. ``deadline``: seconds for one request, from the wait for a connection to the answer's end.
+    ``layers`` are applied in order, the first one outermost. ``turns``: what ``Borrowed.await_turn`` asks. ``proxies`` None: as
+    the environment says, which raises ValueError for a proxy that cannot be used. ``deadline``: seconds for one
+    request, from the wait for a connection to the answer's end.
     """
 
     def __init__(
         self,
         *,
         layers: Sequence[Layer] = (),
+        turns: Turns | None = None,
         proxies: ProxyRules | None = None,
         deadline: float = _DEADLINE_SECONDS,
     ) -> None:
         self._tls = _TlsContexts()
+        self._turns = turns
         network = Network(ProxyRules.from_environment() if proxies is None else proxies, deadline)
         stack: httpx.AsyncBaseTransport = Observed(network)
         for layer in reversed(layers):
             stack = layer(stack)
         self._stack = stack
 
-    def borrow(
-        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None
-    ) -> httpx.AsyncBaseTransport:
+    def borrow(self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None) -> Borrowed:
         """A transport for one session; closing it closes nothing.
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
-        return _Borrowed(self._stack, Session(endpoint, principal, self._tls.trusting(ca_bundle)))
+        return Borrowed(self._stack, Session(endpoint, principal, self._tls.trusting(ca_bundle)), self._turns)
 
     async def aclose(self) -> None:
         await self._stack.aclose()
 
 
-class _Borrowed(httpx.AsyncBaseTransport):
+class Borrowed(httpx.AsyncBaseTransport):
     """The shared stack in one session's hands.
 
     githubkit makes an httpx client for each call and closes it with its transport; that must not reach the stack.
     """
 
-    def __init__(self, stack: httpx.AsyncBaseTransport, session: Session) -> None:
+    def __init__(self, stack: httpx.AsyncBaseTransport, session: Session, turns: Turns | None) -> None:
         self._stack = stack
         self._session = session
+        self._turns = turns
+
+    async def await_turn(self) -> None:
+        """``ConnectionHost.await_turn``, for this session."""
+        if self._turns is not None:
+            await self._turns(self._session)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         attach(request, self._session)

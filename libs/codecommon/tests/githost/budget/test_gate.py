@@ -51,6 +51,19 @@ async def process(
         await budgets.aclose()
 
 
+@asynccontextmanager
+async def turns(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    budgets = Budgets(bus, {host.name: limits} if limits else {})
+    transport = HostTransport(turns=budgets.await_turn, proxies=ProxyRules())
+    await budgets.open()
+    where = AllowedHosts([host.name]).endpoint(host.url)
+    try:
+        yield transport.borrow(where, PRINCIPAL, None).await_turn
+    finally:
+        await transport.aclose()
+        await budgets.aclose()
+
+
 async def test_two_processes_share_one_budget_and_what_is_over_it_names_its_time(bus: Bus, scripted: Any) -> None:
     limits = Limits((Window(2, 60.0),))
     async with process(bus, scripted, limits) as one, process(bus, scripted, limits) as two:
@@ -68,6 +81,28 @@ async def test_two_processes_share_one_budget_and_what_is_over_it_names_its_time
     assert first.value.after is not None
     assert 55 < first.value.after.total_seconds() < 61
     assert len(scripted.seen) == 2
+
+
+async def test_a_turn_can_be_awaited_without_a_request_and_is_kept_for_the_one_that_follows(
+    bus: Bus, scripted: Any
+) -> None:
+    limits = Limits((Window(1, 60.0),))
+    async with process(bus, scripted, limits) as one, turns(bus, scripted, limits) as await_turn:
+        with working_on(Job("desired", "object", "w")):
+            await await_turn()
+        assert scripted.seen == []
+        scripted.answer(201, {})
+        with working_on(Job("desired", "object", "w")):
+            await one().post("/user/repos")
+        with working_on(Job("desired", "other", "w")), pytest.raises(Retryable, match="waiting until 20") as refused:
+            await await_turn()
+    assert refused.value.exact
+
+
+async def test_where_the_limits_are_not_known_ahead_a_turn_is_there_at_once(bus: Bus, scripted: Any) -> None:
+    async with turns(bus, scripted, None) as await_turn:
+        await await_turn()
+    assert scripted.seen == []
 
 
 async def test_a_short_wait_is_slept_through(bus: Bus, scripted: Any) -> None:

@@ -88,7 +88,7 @@ def test_a_reservation_that_nobody_uses_expires() -> None:
     done(ledger, limits, NOW)
     ask(ledger, limits, NOW, uid="a")
     assert until(ask(ledger, limits, NOW + 1, uid="b")[1]) == NOW + 2
-    done(ledger, limits, NOW + 150, uid="c")
+    done(ledger, limits, NOW + 700, uid="c")
     assert ledger.reservations == {}
 
 
@@ -202,6 +202,28 @@ def test_what_comes_late_to_its_turn_still_has_it() -> None:
     assert ask(ledger, limits, NOW + 21, uid="b")[1] == Granted()
 
 
+def test_who_is_late_holds_up_nobody_and_is_the_first_to_get_what_is_left() -> None:
+    limits, ledger = Limits((Window(2, 60.0),), interval=1.0), Ledger()
+    for n in range(2):
+        done(ledger, limits, NOW + n)
+    times = [until(ask(ledger, limits, NOW + 1, uid=uid)[1]) for uid in "abcd"]
+    done(ledger, limits, times[1] + 5, uid="c")
+    done(ledger, limits, times[1] + 6, uid="a")
+    assert isinstance(ask(ledger, limits, times[1] + 7, uid="d")[1], Wait)
+    assert isinstance(ask(ledger, limits, times[1] + 7, uid="b")[1], Wait)
+    done(ledger, limits, times[1] + 66, uid="b")
+
+
+def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
+    limits, ledger = Limits(interval=1.0), Ledger()
+    wanted = Ask("soon", "POST", job("a"), later=True)
+    assert ledger.ask(wanted, limits, NOW) == Granted()
+    assert ledger.leases == {}
+    assert until(ask(ledger, limits, NOW, uid="b")[1]) == NOW + 1, "it is kept"
+    done(ledger, limits, NOW + 0.1, uid="a")
+    assert isinstance(ledger.ask(Ask("soon", "POST", job("c"), later=True), limits, NOW + 0.2), Wait)
+
+
 def test_reads_of_those_without_a_turn_leave_points_to_those_who_have_one() -> None:
     limits, ledger = Limits(points=(Window(100, 60.0),), interval=1.0), Ledger()
     done(ledger, limits, NOW)
@@ -214,8 +236,11 @@ def test_reads_of_those_without_a_turn_leave_points_to_those_who_have_one() -> N
     done(ledger, limits, NOW + 1, "GET", uid="new")
 
 
-def test_three_thousand_writes_with_reads_take_little_longer_than_the_limits_of_github_allow() -> None:
-    granted, arrivals = provider(GITHUB, 3000, late=5.0)
+@pytest.mark.parametrize(("late", "reading"), [(5.0, 0.01), (60.0, 4.0)], ids=["well", "loaded"])
+def test_three_thousand_writes_with_reads_take_little_longer_than_the_limits_of_github_allow(
+    late: float, reading: float
+) -> None:
+    granted, arrivals = provider(GITHUB, 3000, late, reading)
     assert len(granted) == 3000
     assert granted[-1] - granted[0] <= (5 * 3600 + 499) * 1.1
     for window in GITHUB.creates:
@@ -223,11 +248,11 @@ def test_three_thousand_writes_with_reads_take_little_longer_than_the_limits_of_
             assert beyond - first >= window.seconds
 
 
-def provider(limits: Limits, count: int, late: float) -> tuple[list[float], list[float]]:
+def provider(limits: Limits, count: int, late: float, reading: float = 0.01) -> tuple[list[float], list[float]]:
     """What handlers of ``count`` new objects make of a ledger: when their writes were granted, and when they arrived.
 
-    A pass takes two reads and a write, sleeps through a wait of a second, and is sent back for a longer one; its message
-    then comes back ``late`` seconds after its time at most.
+    A pass takes about ``reading`` seconds for the object itself, two reads and a write, sleeps through a wait of a second, and
+    is sent back for a longer one; its message then comes back ``late`` seconds after its time at most.
     """
     rng, ledger = random.Random(1), Ledger()
     places, reads, longest_sleep = 16, 2, 1.0
@@ -268,5 +293,5 @@ def provider(limits: Limits, count: int, late: float) -> tuple[list[float], list
                 at(answer.until + rng.uniform(0, late), "message", number)
         while places and waiting:
             places -= 1
-            at(now + rng.uniform(0.005, 0.015), "pass", waiting.popleft())
+            at(now + rng.uniform(0.5, 1.5) * reading, "pass", waiting.popleft())
     return granted, sorted(arrivals)
