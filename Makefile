@@ -45,7 +45,7 @@ bench: tools ## measure against a real control plane; prints figures
 bench-drift: tools ## count host requests of two drift passes; ARGS="--repositories 500 --keys 2 --collaborators 3"
 	@$(PYTHON) tests/bench/drift.py $(ARGS)
 
-bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about twelve minutes
+bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about 25 minutes
 	@$(PYTHON) tests/bench/limits.py $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
