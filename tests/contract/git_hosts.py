@@ -6,6 +6,7 @@ GITHUB_HOST for an Enterprise Server), the real host, where repositories named `
 
 from __future__ import annotations
 
+import base64
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,3 +183,10 @@ def needs(offered: Any) -> Any:
     if offered is None:
         pytest.skip("this host offers no such thing to a test")
     return offered
+
+
+def public_key() -> str:
+    """An ed25519 public key that nobody has the private half of."""
+    name = b"ssh-ed25519"
+    blob = len(name).to_bytes(4, "big") + name + (32).to_bytes(4, "big") + uuid.uuid4().bytes + uuid.uuid4().bytes
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from git_hosts import ME, ORG, Host, Simulator, needs
+from git_hosts import ME, ORG, Host, Simulator, needs, public_key
 
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Grant, HostRepository, Invitation
-
-
-def public_key() -> str:
-    """An ed25519 public key that nobody has the private half of."""
-    name = b"ssh-ed25519"
-    blob = len(name).to_bytes(4, "big") + name + (32).to_bytes(4, "big") + uuid.uuid4().bytes + uuid.uuid4().bytes
-    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
 
 
 async def grants(host: Host, repository: HostRepository) -> set[Grant]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pytest
+from git_hosts import public_key
 
 from codecommon.errors import Terminal
 from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, RepositoryRequest
+from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, Listed, RepositoryRequest
 from codecommon.githost.github.backend import open_github
 from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
@@ -70,6 +72,41 @@ async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: A
     }
     await session.require_admission("acme")
     assert (await session.ensure_repository(REQUEST)).owner == "acme"
+
+
+async def test_an_installation_gives_access_and_takes_it_away(host: AppHost) -> None:
+    session = host.session()
+    repo_id = (await session.ensure_repository(REQUEST)).id
+    key = await session.create_deploy_key(repo_id, "ci", public_key(), True)
+    await host.control.create_user("guest")
+    invitation = await session.set_collaborator(repo_id, "guest", "push")
+    assert invitation is not None
+    assert await listed(session.list_invitations(repo_id)) == [invitation.id]
+    await session.cancel_invitation(repo_id, invitation.id)
+    assert await listed(session.list_deploy_keys(repo_id)) == [key.id]
+    await session.delete_deploy_key(repo_id, key.id)
+    assert await listed(session.list_deploy_keys(repo_id)) == await listed(session.list_invitations(repo_id)) == []
+
+
+async def test_an_installation_without_administration_may_not_and_is_told_the_permission(host: AppHost) -> None:
+    repo_id = (await host.session().ensure_repository(REQUEST)).id
+    await host.control.edit_installation(host.installation, permissions={"metadata": "read"})
+    session = host.session(version="2")
+    assert await session.list_collaborators(repo_id) is not None, "metadata is enough to see who has access"
+    for forbidden in (
+        session.list_deploy_keys(repo_id),
+        session.create_deploy_key(repo_id, "ci", public_key(), True),
+        session.set_collaborator(repo_id, "octocat", "push"),
+    ):
+        with pytest.raises(Terminal, match="administration") as refused:
+            await forbidden
+        assert refused.value.reason == "MissingPermission"
+
+
+async def listed(call: Awaitable[Listed[Any] | None]) -> list[str]:
+    found = await call
+    assert found is not None
+    return [item.id for item in found.items]
 
 
 async def test_however_many_ask_first_and_however_often_it_is_opened_one_token_is_made(host: AppHost) -> None:

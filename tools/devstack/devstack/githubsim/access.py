@@ -159,14 +159,15 @@ def require_admin(call: Call, repository: Repository, *, classic_scope: str | No
         raise ApiError(403, _NO_ADMIN)
 
 
-def require_settings(call: Call, repository: Repository, *, write: bool) -> None:
+def require_settings(call: Call, repository: Repository, *, write: bool, permission: str = "administration") -> None:
     """Let only administrators see or change what is in the repository's settings. Others get 404, as if there were no such page;
-    a fine-grained token without the permission 403. Raises ApiError."""
+    a token that goes by permissions and lacks `permission` 403. Raises ApiError."""
     token = call.caller.token
-    if token is not None and token.kind == "fine-grained":
-        held = token.permissions.get("administration")
+    if token is not None and token.by_permissions:
+        # Every such token may read the metadata.
+        held = token.permissions.get(permission, "read" if permission == "metadata" else None)
         if held != "write" and (write or held != "read"):
-            raise ApiError(403, _OUT_OF_REACH)
+            raise out_of_reach(token)
     elif token is not None and not _may_write(token, repository.visibility):
         raise not_found()
     if role_of(call.world, call.caller.user, repository) != "admin":

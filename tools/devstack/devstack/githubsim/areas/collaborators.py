@@ -16,7 +16,7 @@ _MOST_INVITATIONS, _DAY = 50, 86400.0
 def list_collaborators(call: Call) -> Answer:
     """`affiliation` is direct (a grant of one's own), outside (the same, of non-members) or all."""
     repository = requested_repository(call)
-    require_settings(call, repository, write=False)
+    require_settings(call, repository, write=False, permission="metadata")
     users, headers = page(call, _affiliated(call, repository, call.query.get("affiliation", "all")))
     return Answer(body=[views.collaborator(call, repository, *entry) for entry in users], headers=headers)
 
@@ -24,7 +24,7 @@ def list_collaborators(call: Call) -> Answer:
 def get_permission(call: Call) -> Answer:
     """The widest role that the user has, wherever it is from."""
     repository = requested_repository(call)
-    require_settings(call, repository, write=False)
+    require_settings(call, repository, write=False, permission="metadata")
     user = _requested_user(call)
     role = role_of(call.world, user, repository) or ("read" if repository.visibility == "public" else "none")
     # The older word has no maintain and no triage.
