@@ -2,6 +2,8 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
+# Each worker has a control plane, a bus and a simulator of its own: most tests wait for something.
+PYTEST := $(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift bench-limits demo up down clean
@@ -34,10 +36,10 @@ verify: lint type ## check style, layers, types, and that generated files are fr
 
 test: verify tools ## run all tests; ARGS="-k name" for some
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 e2e: tools ## run the end-to-end tests only
-	@$(PYTHON) -m pytest tests/e2e $(ARGS)
+	@$(PYTEST) tests/e2e $(ARGS)
 
 bench: tools ## measure against a real control plane; prints figures
 	@$(PYTHON) tests/bench/bench.py $(ARGS)

@@ -1,28 +1,29 @@
 """The git host down, slow, or hidden behind the pages of a proxy: nothing turns red, and everything catches up.
 
 Answers that break off in the middle are in tests/contract/test_host_outage.py: a 304 has no body that could.
+CODE_TEST_OUTAGE=10m makes it as long as outages are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from codecommon.durations import parse_duration
 from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
 from devstack.scenario import Account, Scenario, has, repository, unique
 from devstack.tenant import Tenant
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
 COUNT = 12
-# Longer than the deadline of a request, so that even a slow host has failed often enough by then.
-OUTAGE_SECONDS = 25
+# By default longer than the deadline of a request, so that even a slow host has failed often enough by then.
+OUTAGE_SECONDS = parse_duration(os.environ.get("CODE_TEST_OUTAGE", "25s")).total_seconds()
 # Those that were under way when it began, each read sent twice over a connection that breaks, and then one probe in five seconds
 # at most of each service.
 MOST_REQUESTS = 2 * (COUNT + 5 + 2 * OUTAGE_SECONDS // 5)
@@ -30,6 +31,8 @@ MOST_REQUESTS = 2 * (COUNT + 5 + 2 * OUTAGE_SECONDS // 5)
 CAUGHT_UP_SECONDS = 60
 # A service goes from one probe to four requests and then eight; the objects' return is spread over seconds besides.
 MOST_AT_ONCE = 8
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(OUTAGE_SECONDS + 275)]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """pytest fixtures around real processes, shared by all tests of one run.
 
-Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once whichever folders are tested. Everything
-listens on the loopback interface, and lives and dies with the run.
+Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once per worker whichever folders are tested.
+Everything listens on the loopback interface, and lives and dies with the run.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def dev_settings() -> Settings:
 
 @pytest_asyncio.fixture(scope="session")
 async def kcp(run_dir: Path, dev_settings: Settings) -> AsyncIterator[Kcp]:
-    """A real kcp: started once per run (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
+    """A real kcp: started once per worker (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
+    if dev_settings.kubeconfig is not None and os.environ.get("PYTEST_XDIST_WORKER"):
+        pytest.exit("CODE_DEV_KUBECONFIG names one kcp, and each worker needs one of its own: run with ARGS=-n0", 4)
     async with Kcp(run_dir / "kcp", kubeconfig=dev_settings.kubeconfig) as running:
         yield running
 
@@ -115,7 +117,7 @@ async def services(
     kcp: Kcp,
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
-    """``code-provider serve`` with all six services, for the whole run."""
+    """``code-provider serve`` with all six services, for all that the worker tests."""
     allowed = f"{github_sim.authority},{enterprise_sim.host}"
     environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:
