@@ -1,7 +1,7 @@
 """The Secret of a generated key pair.
 
 A new pair waits under ``next-…`` until its public half is registered on the host, and only then takes the place from which
-consumers mount it: what they mount opens the repository, or is empty before the first registration.
+consumers mount it: what they mount opens the repository, or is a bare line end before the first registration.
 """
 
 from __future__ import annotations
