@@ -50,6 +50,7 @@ class Retryable(Interruption):
     """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the runtime's growing back-off).
 
     ``exact``: the time is reserved for this object, so it is kept to the moment, and waiting for it is no failure.
+    ``half_done``: a comparison by the clock began to change something, so what is left is not put off to the next one.
     """
 
     def __init__(
@@ -65,3 +66,4 @@ class Retryable(Interruption):
         super().__init__(reason, message, conditions=conditions, status=status)
         self.after = after
         self.exact = exact
+        self.half_done = False

@@ -38,7 +38,7 @@ _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
 
 
 class Appointment(float):
-    """Seconds until an object that is as it should be is to be looked at again; kept on either lane."""
+    """Seconds until an object is to be looked at again in any case; kept on either lane."""
 
 
 class Handler:
@@ -78,7 +78,7 @@ class Handler:
             with logs.bind(generation=run.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
-                return self._delay(event, outcome)
+                return self._delay(lane, event, outcome)
         except UnknownEndpoint:
             # A shard that is gone: whoever watches the object now tells of it with an endpoint that is there.
             _log.warning("the event names an endpoint that is not in the endpoint slice; it is dropped")
@@ -124,9 +124,12 @@ class Handler:
                     result = await self._reconcile(lane, controller, run)
                     if isinstance(result, Released):
                         await run.release()
-                    elif lane == "events" or not isinstance(result, Retryable) or run.learns_from(result):
-                        # A drift pass that cannot be done now is done at its next turn, and is nobody's concern until then.
+                    elif lane == "events" or not isinstance(result, Retryable):
                         await run.commit(result, self._now())
+                    elif run.learns_from(result):
+                        # Any other drift pass that cannot be done now is nobody's concern until its next turn.
+                        await run.commit(result, self._now())
+                        result.half_done = True
                 except Superseded:
                     await run.reload()
                 else:
@@ -159,18 +162,14 @@ class Handler:
         if lane == "events":
             await run.announce("Progressing", "working on it", self._now())
 
-    def _delay(self, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
+    def _delay(self, lane: Lane, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
         if isinstance(outcome, Retryable):
-            if outcome.exact and outcome.after is not None:
-                delay = min(outcome.after, _LONGEST_AFTER).total_seconds()
-                _log.info("%s: %s; again in %.1f s", outcome.reason, outcome.message, delay)
-                return delay
-            delay = self._backoff.failed(event.uid)
-            if outcome.after is not None:
-                named = min(outcome.after, _LONGEST_AFTER).total_seconds()
-                delay = min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+            if lane == "resync" and not outcome.half_done:
+                _log.info("%s: %s; again at its next turn", outcome.reason, outcome.message)
+                return None
+            delay = self._retry_in(event.uid, outcome)
             _log.info("%s: %s; again in %.1f s", outcome.reason, outcome.message, delay)
-            return delay
+            return Appointment(delay)
         self._backoff.succeeded(event.uid)
         if isinstance(outcome, Interruption):
             kind = "stalled" if isinstance(outcome, Terminal) else "waiting"
@@ -180,3 +179,10 @@ class Handler:
         if isinstance(outcome, Ready) and outcome.again is not None and outcome.again <= _LONGEST_AFTER:
             return Appointment(max(outcome.again.total_seconds(), 1.0))
         return None
+
+    def _retry_in(self, uid: str, outcome: Retryable) -> float:
+        named = min(outcome.after, _LONGEST_AFTER).total_seconds() if outcome.after is not None else None
+        if outcome.exact and named is not None:
+            return named
+        delay = self._backoff.failed(uid)
+        return delay if named is None else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)

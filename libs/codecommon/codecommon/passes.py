@@ -166,9 +166,12 @@ class Pass(Generic[T]):
     # ---- status
 
     def learns_from(self, result: Ready | Interruption) -> bool:
-        """Whether ``result`` brings a status field, such as an id from the host, that is not stored yet."""
+        """Whether ``result`` brings what is not stored yet: a status field, such as an id from the host, or a condition."""
         stored: JsonObject = self._raw.get("status") or {}
-        return any(stored.get(name) != value for name, value in result.status.items())
+        shown = {(c.type, c.status, c.reason) for c in self.object.status.conditions}
+        return any(stored.get(name) != value for name, value in result.status.items()) or any(
+            (c.type, c.status, c.reason) not in shown for c in result.conditions
+        )
 
     async def commit(self, result: Ready | Interruption, now: datetime) -> None:
         """Write what ``result`` says into status, if that changes anything.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from codecommon import bus as bus_module
 from codecommon.api.repository import Repository
 from codecommon.bus import Bus
+from codecommon.conditions import condition
 from codecommon.controller import Timing
 from codecommon.errors import Retryable
 from codecommon.outcome import Outcome
@@ -231,9 +233,19 @@ async def test_a_drift_pass_that_cannot_be_done_now_leaves_no_trace(
     assert kcp.writes("repositories") == []
 
 
-async def test_a_drift_pass_that_learned_an_id_keeps_it(bus: Bus, kcp: InMemoryKcp) -> None:
-    calls = Calls(raising(Retryable("HostUnavailable", "m", status={"repoID": "8"})))
+@pytest.mark.parametrize(
+    "half_done",
+    [{"status": {"repoID": "8"}}, {"conditions": (condition("KeyReplacing", "True", "Replacing", "m"),)}],
+    ids=["an id was learned", "a condition began"],
+)
+async def test_a_drift_pass_that_began_to_change_something_says_so_and_goes_on(
+    bus: Bus, kcp: InMemoryKcp, half_done: dict[str, Any]
+) -> None:
+    calls = Calls(raising(Retryable("HostUnavailable", "m", **half_done)))
     await bus.publish(event_for(put(kcp), reason="resync"))
     async with working(bus, kcp, calls):
         await until(lambda: acked(bus))
-    assert stored(kcp)["status"]["repoID"] == "8"
+    assert len(calls.names) == 2
+    first, _ = kcp.writes("repositories")
+    status = first.body["status"]
+    assert status.get("repoID") == "8" or "KeyReplacing" in {c["type"] for c in status["conditions"]}
