@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from devstack.githubsim.calls import ApiError, Call, Caller, Moved, not_found
-from devstack.githubsim.world import Account, Organization, Repository, Role, Token, User, Visibility, World
+from devstack.githubsim.records import Account, Organization, Repository, Role, Token, User, Visibility
+from devstack.githubsim.world import World
 
 RANK: dict[Role, int] = {"read": 1, "triage": 2, "write": 3, "maintain": 4, "admin": 5}
 

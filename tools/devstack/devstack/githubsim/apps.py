@@ -6,7 +6,8 @@ from typing import Any
 
 import jwt
 
-from devstack.githubsim.world import App, World
+from devstack.githubsim.records import App
+from devstack.githubsim.world import World
 
 LONGEST_LIFE = 600
 """Seconds that `exp` may lie ahead."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from devstack.githubsim import names
 from devstack.githubsim.calls import ApiError, Call, invalid
-from devstack.githubsim.world import TOGGLES, Account, Organization, Visibility
+from devstack.githubsim.records import TOGGLES, Account, Organization, Visibility
 
 _STRINGS = ("name", "visibility", "default_branch", "new_owner", "new_name")
 _NULLABLE_STRINGS = ("description", "homepage")

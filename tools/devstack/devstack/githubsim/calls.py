@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from devstack.githubsim.limits import RateFigures
+from devstack.githubsim.records import App, Token, User
 from devstack.githubsim.switches import Switches
-from devstack.githubsim.world import App, Token, User, World
+from devstack.githubsim.world import World
 
 API_VERSIONS = ("2022-11-28", "2026-03-10")
 DEFAULT_API_VERSION = API_VERSIONS[0]

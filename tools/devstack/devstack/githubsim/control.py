@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from devstack.githubsim.faults import FaultAction
 from devstack.githubsim.identifiers import TokenKind
 from devstack.githubsim.journal import Entry
-from devstack.githubsim.world import OrgRole, Visibility
+from devstack.githubsim.records import OrgRole, Visibility
 
 
 class ControlRefused(Exception):

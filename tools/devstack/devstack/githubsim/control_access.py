@@ -1,22 +1,26 @@
-"""What the control API does to one repository's keys, invitations and grants. Raises LookupError for what is not there."""
+"""What the control API does to keys, invitations, grants and teams. Raises LookupError for what is not there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from devstack.githubsim.world import DeployKey, Invitation, Organization, Repository, Team, User, World
+from aiohttp import web
 
-Kinds = Mapping[str, type | tuple[type, ...]]
+from devstack.githubsim.control_request import Handler, Kinds, Route, find_organization, find_repository, read_fields
+from devstack.githubsim.records import DeployKey, Invitation, Repository, Team, User
+from devstack.githubsim.simulation import Simulation
+from devstack.githubsim.world import World
+
 Act = Callable[[World, Repository, Mapping[str, str], dict[str, Any]], Any]
 
 
-def all_keys(world: World) -> list[dict[str, Any]]:
+async def _all_keys(simulation: Simulation, request: web.Request) -> Any:
     """Every deploy key of the host with its repository, as a server for git over SSH needs them."""
-    return [key_view(world, key) for key in world.keys.values()]
+    return [_key_view(simulation.world, key) for key in simulation.world.keys.values()]
 
 
-def key_view(world: World, key: DeployKey) -> dict[str, Any]:
+def _key_view(world: World, key: DeployKey) -> dict[str, Any]:
     repository = world.repositories[key.repository_id]
     return {
         "id": key.id,
@@ -28,19 +32,30 @@ def key_view(world: World, key: DeployKey) -> dict[str, Any]:
     }
 
 
-def set_team(world: World, org: Organization, name: str, fields: dict[str, Any]) -> None:
+async def _set_team(simulation: Simulation, request: web.Request) -> Any:
     """`members` are logins, `repositories` names to roles; both replace what was there."""
+    world = simulation.world
+    org = find_organization(world, request)
+    fields = await read_fields(request, {"members": list, "repositories": dict})
     team = Team(members=[_user(world, login).id for login in fields.get("members", [])])
     for repository_name, role in fields.get("repositories", {}).items():
         repository = world.find(org, repository_name)
         if repository is None:
             raise LookupError(f"no such repository: {org.login}/{repository_name}")
         team.repositories[repository.id] = role
-    org.teams[name] = team
+    org.teams[request.match_info["team"]] = team
+
+
+def _on_repository(act: Act, known: Kinds, required: tuple[str, ...]) -> Handler:
+    async def handle(simulation: Simulation, request: web.Request) -> Any:
+        fields = await read_fields(request, known, required) if known else {}
+        return act(simulation.world, find_repository(simulation.world, request), request.match_info, fields)
+
+    return handle
 
 
 def _list_keys(world: World, repository: Repository, params: Mapping[str, str], fields: dict[str, Any]) -> Any:
-    return [key_view(world, key) for key in world.keys_of(repository)]
+    return [_key_view(world, key) for key in world.keys_of(repository)]
 
 
 def _add_key(world: World, repository: Repository, params: Mapping[str, str], fields: dict[str, Any]) -> Any:
@@ -48,7 +63,7 @@ def _add_key(world: World, repository: Repository, params: Mapping[str, str], fi
     by = _user(world, fields["login"])
     material = " ".join(fields["key"].split()[:2])
     key = world.new_key(repository, fields.get("title", ""), material, fields.get("read_only", True), by, None)
-    return key_view(world, key)
+    return _key_view(world, key)
 
 
 def _delete_key(world: World, repository: Repository, params: Mapping[str, str], fields: dict[str, Any]) -> None:
@@ -114,7 +129,7 @@ def _user(world: World, login: str) -> User:
 
 _KEY: Kinds = {"title": str, "key": str, "read_only": bool, "login": str}
 
-ROUTES: tuple[tuple[str, str, Act, Kinds, tuple[str, ...]], ...] = (
+_ON_REPOSITORY: tuple[tuple[str, str, Act, Kinds, tuple[str, ...]], ...] = (
     ("GET", "/keys", _list_keys, {}, ()),
     ("POST", "/keys", _add_key, _KEY, ("key", "login")),
     ("DELETE", r"/keys/{key_id:\d+}", _delete_key, {}, ()),
@@ -126,3 +141,12 @@ ROUTES: tuple[tuple[str, str, Act, Kinds, tuple[str, ...]], ...] = (
     ("POST", "/invitations/{login}/expire", _expire, {}, ()),
 )
 """Method, path below a repository, what it does, the fields of its body and which of them it needs."""
+
+ROUTES: tuple[Route, ...] = (
+    ("GET", "/keys", _all_keys),
+    ("PUT", "/orgs/{login}/teams/{team}", _set_team),
+    *(
+        (method, "/repos/{owner}/{name}" + tail, _on_repository(act, known, required))
+        for method, tail, act, known, required in _ON_REPOSITORY
+    ),
+)

@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 from devstack.githubsim.calls import Caller, Operation
 from devstack.githubsim.limits import RateFigures
-from devstack.githubsim.world import Token
+from devstack.githubsim.records import Token
 
 FIXED_HEADERS = {
     "Server": "github.com",

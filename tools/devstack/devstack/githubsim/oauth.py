@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from devstack.githubsim.world import OAuthApp, OAuthCode, User, World
+from devstack.githubsim.records import OAuthApp, OAuthCode, User
+from devstack.githubsim.world import World
 
 CODE_LIFE = 600.0
 """Seconds."""

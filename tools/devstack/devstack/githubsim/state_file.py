@@ -13,9 +13,8 @@ from typing import Any
 
 import orjson
 
-from devstack.githubsim.world import (
+from devstack.githubsim.records import (
     App,
-    Clock,
     DeployKey,
     Installation,
     Invitation,
@@ -25,8 +24,8 @@ from devstack.githubsim.world import (
     Team,
     Token,
     User,
-    World,
 )
+from devstack.githubsim.world import Clock, World
 
 
 def load(path: Path, clock: Clock) -> World:

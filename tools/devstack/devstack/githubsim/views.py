@@ -9,7 +9,7 @@ from urllib.parse import quote
 from devstack.githubsim.access import RANK, role_of
 from devstack.githubsim.calls import Call, Urls
 from devstack.githubsim.identifiers import commit_sha, node_id
-from devstack.githubsim.world import Account, Organization, Repository, User
+from devstack.githubsim.records import Account, Organization, Repository, User
 
 _ACCOUNT_URLS = (
     ("followers_url", "/followers"),

@@ -7,8 +7,8 @@ from typing import Any
 from devstack.githubsim.access import RANK, base_role
 from devstack.githubsim.calls import Call
 from devstack.githubsim.identifiers import node_id
+from devstack.githubsim.records import DeployKey, Invitation, Repository, User
 from devstack.githubsim.views import account_stub, api_url, permissions_of_rank, repository_stub, timestamp
-from devstack.githubsim.world import DeployKey, Invitation, Repository, User
 
 
 def deploy_key(call: Call, repository: Repository, key: DeployKey) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from devstack.githubsim import views
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, not_found
-from devstack.githubsim.world import App, Installation, Organization, User
+from devstack.githubsim.records import App, Installation, Organization, User
 
 
 def get_app(call: Call) -> Answer:

@@ -6,7 +6,7 @@ from devstack.githubsim import views_access as views
 from devstack.githubsim.access import RANK, base_role, requested_repository, require_settings, role_of, team_roles
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, invalid, not_found
 from devstack.githubsim.paging import page
-from devstack.githubsim.world import Organization, Repository, User
+from devstack.githubsim.records import Organization, Repository, User
 
 _SPEC_ROLES = {"pull": "read", "triage": "triage", "push": "write", "maintain": "maintain", "admin": "admin"}
 _ROLES_OF_USERS = ("read", "write", "admin")

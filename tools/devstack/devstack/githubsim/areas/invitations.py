@@ -6,7 +6,7 @@ from devstack.githubsim import views_access as views
 from devstack.githubsim.access import requested_repository, require_settings
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, not_found
 from devstack.githubsim.paging import page
-from devstack.githubsim.world import Invitation, Repository
+from devstack.githubsim.records import Invitation, Repository
 
 _PERMISSIONS = ("read", "write", "maintain", "triage", "admin")
 

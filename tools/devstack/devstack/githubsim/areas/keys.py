@@ -9,7 +9,8 @@ from devstack.githubsim import views_access as views
 from devstack.githubsim.access import requested_repository, require_settings
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, invalid, not_found
 from devstack.githubsim.paging import page
-from devstack.githubsim.world import DeployKey, KeyTaken, Organization, Repository
+from devstack.githubsim.records import DeployKey, Organization, Repository
+from devstack.githubsim.world import KeyTaken
 
 _RESOURCE = "PublicKey"
 _NOT_A_KEY = "key is invalid. You must supply a key in OpenSSH public key format"

@@ -14,7 +14,8 @@ from devstack.githubsim.access import (
     visible_organization,
 )
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, invalid
-from devstack.githubsim.world import DEFAULT_BRANCH, Account, NameTaken, Organization, Repository, Visibility
+from devstack.githubsim.records import DEFAULT_BRANCH, Account, Organization, Repository, Visibility
+from devstack.githubsim.world import NameTaken
 
 _CREATION_FAILED = "Repository creation failed."
 

@@ -10,7 +10,7 @@ from devstack.githubsim import views
 from devstack.githubsim.access import lacks_sso, role_of, sees, visible_organization
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation
 from devstack.githubsim.paging import page
-from devstack.githubsim.world import Organization, Repository
+from devstack.githubsim.records import Organization, Repository
 
 _SORT_KEYS: dict[str, Callable[[Repository], Any]] = {
     "created": lambda repository: repository.created_at,
