@@ -8,6 +8,7 @@ process died is taken for answered when its lease ends.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -42,6 +43,8 @@ _AHEAD_OF_TIME: Final = 0.75
 _PUNCTUAL_INTERVALS: Final = 2
 # For who comes late to its turn: thousands of messages may be before it, and one without its place would go to their end.
 _GRACE_SECONDS: Final = 600.0
+# For so long after its time it is expected every moment, and the others read less.
+_EXPECTED_SECONDS: Final = 30.0
 # How soon to look again for a free place among the requests at once.
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60
@@ -90,7 +93,10 @@ class _Lease:
 
 @dataclass(slots=True)
 class _Reservation:
+    """``at``: when it is due; ``place``: when it first was, which is its place in the line."""
+
     at: float
+    place: float
     creates: bool
     workspace: str
 
@@ -146,7 +152,7 @@ class Ledger:
         turn = self._turn(ask.job, creates, limits, now) if write else now
         if max(allowed, turn) <= now + _CLOSE_ENOUGH:
             if ask.later:
-                self._reserve(ask.job, creates, now, limits, now)
+                self._hold_place(ask.job, creates, now)
             else:
                 self._start(ask, now)
             return Granted()
@@ -170,15 +176,7 @@ class Ledger:
 
     def _turn(self, job: Job, creates: bool, limits: Limits, now: float) -> float:
         """When a write may start, after those whose turn is before."""
-        own = self.reservations.get(job.uid)
-        ahead: list[tuple[float, bool, str]] = []
-        if job.urgency != "interactive":
-            # What comes back keeps its place in the line, even if its time has moved.
-            before = own.at if own is not None else inf
-            present = now - _PUNCTUAL_INTERVALS * limits.interval
-            ahead = sorted(
-                (r.at, r.creates, r.workspace) for r in self.reservations.values() if present < r.at < before
-            )
+        ahead = self._ahead(job, limits, now) if job.urgency != "interactive" else []
         at = max(now, self.last_write + limits.interval)
         if creates:
             made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
@@ -191,6 +189,26 @@ class Ledger:
                 break
             at = reserved + limits.interval
         return at
+
+    def _ahead(self, job: Job, limits: Limits, now: float) -> list[tuple[float, bool, str]]:
+        """(time, whether it creates, workspace) of those before ``job`` in the line who are not late, in order.
+
+        Workspaces take turns: nobody waits for more of another workspace's objects than of its own.
+        """
+        own = self.reservations.get(job.uid)
+        place = own.place if own is not None else inf
+        present = now - _PUNCTUAL_INTERVALS * limits.interval
+        there = sorted((r for r in self.reservations.values() if r.at > present), key=lambda r: r.place)
+        mine = sum(1 for r in there if r.workspace == job.workspace and r.place < place)
+        ranks: Counter[str] = Counter()
+        ahead: list[tuple[float, bool, str]] = []
+        for r in there:
+            if (r.workspace == job.workspace and r.place < place) or (
+                r.workspace != job.workspace and ranks[r.workspace] <= mine
+            ):
+                ahead.append((r.at, r.creates, r.workspace))
+            ranks[r.workspace] += 1
+        return sorted(ahead)
 
     @staticmethod
     def _window_at(window: Window, made: list[tuple[float, str]], job: Job, now: float, other: float) -> float:
@@ -223,7 +241,7 @@ class Ledger:
     def _share_of_points(self, job: Job, now: float) -> float:
         if job.urgency != "desired" or job.uid in self.reservations:
             return _SHARE[job.urgency]
-        waited_for = any(reservation.at > now - _GRACE_SECONDS for reservation in self.reservations.values())
+        waited_for = any(reservation.at > now - _EXPECTED_SECONDS for reservation in self.reservations.values())
         return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
@@ -236,7 +254,10 @@ class Ledger:
     def _start(self, ask: Ask, now: float) -> None:
         write = ask.method not in _READS
         if write:
-            self.reservations.pop(ask.job.uid, None)
+            own = self.reservations.get(ask.job.uid)
+            # What is removed only to be made again keeps its turn for that.
+            if own is not None and (ask.method in _CREATING or not own.creates):
+                del self.reservations[ask.job.uid]
             self.last_write = now
         self.leases[ask.lease] = _Lease(
             now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace, ask.job.urgency
@@ -250,13 +271,30 @@ class Ledger:
             return Wait(own.at, reserved=True)
         if job.urgency != "desired" or not job.uid:
             return Wait(at, reserved=False)
-        if len(self.reservations) >= _MOST_RESERVATIONS:
+        if not self._make_room(job.workspace):
             step = max((window.seconds / window.count for window in limits.creates), default=limits.interval)
             first = min(reservation.at for reservation in self.reservations.values())
             self.behind = max(self.behind, first, now) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
-        self.reservations[job.uid] = _Reservation(at, creates, job.workspace)
+        self.reservations[job.uid] = _Reservation(at, at, creates, job.workspace)
         return Wait(at, reserved=True)
+
+    def _hold_place(self, job: Job, creates: bool, now: float) -> None:
+        """For a turn that has come, until it is used."""
+        wanted = job.urgency == "desired" and job.uid and job.uid not in self.reservations
+        if wanted and self._make_room(job.workspace):
+            self.reservations[job.uid] = _Reservation(now, now, creates, job.workspace)
+
+    def _make_room(self, workspace: str) -> bool:
+        """Whether the record has room for one more; a workspace with more than half of it gives its last up for another's."""
+        if len(self.reservations) < _MOST_RESERVATIONS:
+            return True
+        (most, count), *_ = Counter(r.workspace for r in self.reservations.values()).most_common(1)
+        if most == workspace or count <= _MOST_RESERVATIONS // 2:
+            return False
+        theirs = (uid for uid, r in self.reservations.items() if r.workspace == most)
+        del self.reservations[max(theirs, key=lambda uid: self.reservations[uid].place)]
+        return True
 
     def _wait_for_points(self, ask: Ask, at: float, limits: Limits, now: float) -> Wait:
         """All would find room at the same moment, and most of them none by then: each comes when its points are free."""

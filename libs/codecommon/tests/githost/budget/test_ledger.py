@@ -214,6 +214,49 @@ def test_who_is_late_holds_up_nobody_and_is_the_first_to_get_what_is_left() -> N
     done(ledger, limits, times[1] + 66, uid="b")
 
 
+def test_those_who_all_come_late_get_a_time_of_their_own_each() -> None:
+    ledger, count = Ledger(), 300
+    done(ledger, GITHUB, NOW)
+    times = [until(ask(ledger, GITHUB, NOW, uid=str(n))[1]) for n in range(count)]
+    back = NOW + 290
+    due = [(max(at, back), str(n)) for n, at in enumerate(times)]
+    heapq.heapify(due)
+    passes = 0
+    while due:
+        now, uid = heapq.heappop(due)
+        lease, answer = ask(ledger, GITHUB, now, uid=uid)
+        passes += 1
+        if isinstance(answer, Granted):
+            ledger.settle(lease, GITHUB, now + 0.01)
+        else:
+            heapq.heappush(due, (answer.until, uid))
+    assert passes <= 5 * count
+
+
+def test_what_is_removed_to_be_made_again_keeps_its_turn_for_that() -> None:
+    limits, ledger = Limits(interval=1.0), Ledger()
+    done(ledger, limits, NOW)
+    first = until(ask(ledger, limits, NOW, uid="a")[1])
+    for uid in "bcd":
+        ask(ledger, limits, NOW, uid=uid)
+    done(ledger, limits, first, "DELETE", uid="a")
+    assert until(ask(ledger, limits, first + 0.1, "POST", uid="a")[1]) == first + 1
+    done(ledger, limits, first + 1, "POST", uid="a")
+    assert "a" not in ledger.reservations
+
+
+@pytest.mark.parametrize("waiting", [300, 2000])
+def test_a_workspace_does_not_wait_for_what_another_has_in_the_line(waiting: int) -> None:
+    ledger = Ledger()
+    done(ledger, GITHUB, NOW, workspace="many")
+    for n in range(waiting):
+        ask(ledger, GITHUB, NOW, uid=f"many-{n}", workspace="many")
+    times = [until(ask(ledger, GITHUB, NOW, uid=f"few-{n}", workspace="few")[1]) for n in range(3)]
+    assert times[0] <= NOW + 2
+    assert times[2] <= NOW + 6
+    done(ledger, GITHUB, times[0], uid="few-0", workspace="few")
+
+
 def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
     limits, ledger = Limits(interval=1.0), Ledger()
     wanted = Ask("soon", "POST", job("a"), later=True)
