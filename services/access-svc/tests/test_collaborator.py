@@ -11,7 +11,7 @@ from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository
+from codecommon.githost.backend import HostRepository, Invitation, Listed
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
@@ -186,6 +186,49 @@ async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
     result = await world.settle(users, "alice")
     assert isinstance(result, Retryable)
     assert result.reason == "HostNotYetVisible"
+
+
+async def test_an_invitation_that_is_accepted_between_the_two_lists_is_not_taken_for_declined(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
+    list_invitations = host.list_invitations
+
+    async def just_accepted(repo_id: str) -> Listed[Invitation] | None:
+        host.accept(site.id, "alice")
+        return await list_invitations(repo_id)
+
+    monkeypatch.setattr(host, "list_invitations", just_accepted)
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert done(host) == ["set_collaborator"]
+
+
+async def test_a_user_who_lost_the_grant_just_before_a_change_of_role_is_invited(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host.repositories[site.id].granted["alice"] = "pull"
+    world.add(collaborator_object(permission="push"))
+    set_collaborator = host.set_collaborator
+
+    async def lost(repo_id: str, username: str, role: str) -> Invitation | None:
+        host.repositories[site.id].granted.clear()
+        return await set_collaborator(repo_id, username, role)
+
+    monkeypatch.setattr(host, "set_collaborator", lost)
+    assert isinstance(await world.settle(users, "alice"), NotReady)
+    status = stored(world)["status"]
+    assert status["invitationID"] == host.repositories[site.id].invited["alice"].id
+    assert status["origin"] == "Created"
 
 
 async def test_access_ends_by_itself(

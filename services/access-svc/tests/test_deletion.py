@@ -251,6 +251,26 @@ async def test_a_pending_invitation_is_withdrawn_and_an_accepted_grant_revoked(
     assert host.repositories[site.id].granted == {}
 
 
+async def test_an_invitation_that_is_accepted_while_it_is_withdrawn_leaves_no_access(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    cancel = host.cancel_invitation
+
+    async def too_late(repo_id: str, invitation_id: str) -> None:
+        host.accept(site.id, "alice")
+        await cancel(repo_id, invitation_id)
+
+    monkeypatch.setattr(host, "cancel_invitation", too_late)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {}
+
+
 async def test_access_given_by_hand_stays(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:

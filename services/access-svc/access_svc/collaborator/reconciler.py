@@ -9,11 +9,11 @@ from typing import Any
 from access_svc.claiming import claiming
 from access_svc.cleanup import clean_up
 from access_svc.collaborator import decide
+from access_svc.collaborator.access import observe, withdraw
 from access_svc.target import (
     Target,
     find_repository,
     open_target,
-    repository_missing,
     require_repository,
     require_writable,
 )
@@ -53,7 +53,7 @@ class CollaboratorReconciler:
         elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
         if elder is not None:
             raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
-        grant, invitation, at = await _observe(target, run.object)
+        grant, invitation, at = await observe(target, run.object)
         decision = decide.decide(run.object, grant, invitation, datetime.now(UTC))
         match decision:
             case decide.Nothing() | decide.Withdraw():
@@ -83,9 +83,14 @@ class CollaboratorReconciler:
     async def _change_role(self, run: Pass[Collaborator], target: Target, change: decide.ChangeRole) -> Ready:
         await self._may_write(run, target)
         await run.hold()
-        await target.host.set_collaborator(target.repo_id, run.object.spec.username, run.object.spec.permission)
+        invitation = await target.host.set_collaborator(
+            target.repo_id, run.object.spec.username, run.object.spec.permission
+        )
+        if invitation is not None:
+            # The grant went away since it was seen.
+            raise self._pending(run.object, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
-        grant, _, _ = await _observe(target, run.object)
+        grant, _, _ = await observe(target, run.object)
         seen = grant or change.grant
         wider = seen.role != run.object.spec.permission
         return self._in_force(run.object, target, decide.Keep(seen, change.origin, wider=wider))
@@ -127,7 +132,7 @@ class CollaboratorReconciler:
         if isinstance(decision, decide.Withdraw):
             require_writable(target.repository)
             await run.confirm_wanted()
-            await _withdraw(target, obj, decision.grant, decision.invitation)
+            await withdraw(target, obj, decision.invitation)
         text = f"the access ended at {obj.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         status = decide.status_of(obj, obj.status.origin or "Created", target.host.host) | decide.NO_INVITATION
         return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
@@ -138,32 +143,7 @@ class CollaboratorReconciler:
 
     async def _remove(self, run: Pass[Collaborator], target: Target) -> None:
         obj = run.object
-        grant, invitation, _ = await _observe(target, obj, missing_is_empty=True)
+        _, invitation, _ = await observe(target, obj, missing_is_empty=True)
         ours = decide.origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
         if ours:
-            await _withdraw(target, obj, grant, invitation)
-
-
-async def _observe(
-    target: Target, obj: Collaborator, *, missing_is_empty: bool = False
-) -> tuple[Grant | None, Invitation | None, datetime]:
-    """The user's grant, else the invitation, and the host's time of the look."""
-    user = obj.spec.username.lower()
-    grants = await target.host.list_collaborators(target.repo_id)
-    if grants is None:
-        if missing_is_empty:
-            return None, None, datetime.now(UTC)
-        raise repository_missing(target.repository)
-    grant = next((g for g in grants.items if g.username.lower() == user), None)
-    if grant is not None:
-        return grant, None, grants.at
-    invitations = await target.host.list_invitations(target.repo_id)
-    items = () if invitations is None else invitations.items
-    return None, next((i for i in items if i.username.lower() == user), None), grants.at
-
-
-async def _withdraw(target: Target, obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> None:
-    if invitation is not None:
-        await target.host.cancel_invitation(target.repo_id, invitation.id)
-    if grant is not None:
-        await target.host.remove_collaborator(target.repo_id, obj.spec.username)
+            await withdraw(target, obj, invitation)
