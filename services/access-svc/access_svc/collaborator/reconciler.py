@@ -17,7 +17,7 @@ from access_svc.target import (
     require_repository,
     require_writable,
 )
-from access_svc.twins import find_elder
+from access_svc.twins import find_elder, find_staying
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
 from codecommon.conditions import condition
@@ -145,5 +145,6 @@ class CollaboratorReconciler:
         obj = run.object
         _, invitation, _ = await observe(target, obj, missing_is_empty=True)
         ours = decide.origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
-        if ours:
+        user = obj.spec.username.lower()
+        if ours and all(other.spec.username.lower() != user for other in await find_staying(run)):
             await withdraw(target, obj, invitation)
