@@ -17,15 +17,15 @@ def leaves_host_alone(obj: DeployKey | Collaborator, repository: Repository | No
         return True
     if policy is None and obj.status.origin == "Adopted":
         return True
-    return repository is None or goes_with_host(repository) or never_made(obj)
+    return repository is None or goes_with_host(repository, leaving=leaving) or never_made(obj)
 
 
-def goes_with_host(repository: Repository) -> bool:
-    """Whether the repository is being deleted on the host too, and everything in it with it."""
+def goes_with_host(repository: Repository, *, leaving: bool) -> bool:
+    """Whether the repository is being deleted on the host too, and everything in it with it. ``leaving`` as above."""
     policy, origin = repository.spec.deletion_policy, repository.status.origin
     if not repository.deleting or repository.spec.adoption_policy == "Observe":
         return False
-    return origin is not None and (policy == "Delete" or (policy is None and origin == "Created"))
+    return origin is not None and (policy == "Delete" or (policy is None and origin == "Created" and not leaving))
 
 
 def never_made(obj: DeployKey | Collaborator) -> bool:

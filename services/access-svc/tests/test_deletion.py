@@ -16,7 +16,7 @@ from codecommon.githost.backend import HostRepository
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready, Released
-from codecommon.testing.builders import DELETED, collaborator_object, condition, deploy_key_object
+from codecommon.testing.builders import DELETED, api_binding, collaborator_object, condition, deploy_key_object
 from codecommon.testing.harness import NAMESPACE, World, message
 
 GIVEN = material.generate().public
@@ -238,6 +238,25 @@ async def test_a_workspace_that_leaves_removes_what_says_delete_if_it_still_can(
         given = [key for key in host.repositories[site.id].keys.values() if key.key == GIVEN]
         assert len(given) == left
         world.kcp.add(kept)
+
+
+async def test_what_says_delete_goes_although_the_workspace_that_leaves_keeps_the_repository_and_deletes_its_object(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+) -> None:
+    host.invites = False
+    world.add(deploy_key_object(deletionPolicy="Delete"), collaborator_object(deletionPolicy="Delete"))
+    await world.settle(keys, "key")
+    await world.settle(users, "alice")
+    world.add(api_binding(terminating=True))
+    world.kcp.remove("repositories", "site")
+    assert isinstance(await delete_key(world, keys), Released)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].keys == {}
+    assert host.repositories[site.id].granted == {}
 
 
 # ---- collaborators
