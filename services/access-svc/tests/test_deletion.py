@@ -121,6 +121,24 @@ async def test_a_key_whose_registration_was_not_recorded_is_found_and_removed(
         assert pair(world) is None
 
 
+async def test_a_key_that_replaced_an_adopted_one_and_was_not_recorded_goes_and_the_adopted_one_stays(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    def die() -> None:
+        raise Killed
+
+    found = host.add_key(site.id, "theirs", GIVEN)
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": material.generate().public}})
+    world.kcp.once(lambda r: r.subresource == "status", die)
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+    assert len(host.repositories[site.id].keys) == 2
+    await delete_key(world, keys)
+    assert list(host.repositories[site.id].keys) == [found.id]
+
+
 async def test_a_secret_of_that_name_that_is_anothers_is_left_alone(
     world: World, keys: Controller[DeployKey], made: None
 ) -> None:
