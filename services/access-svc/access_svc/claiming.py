@@ -15,10 +15,14 @@ from codecommon.passes import Pass
 
 
 @asynccontextmanager
-async def claiming(run: Pass[AccessT], host: GitBackend, absent_at: datetime, *, bound: bool) -> AsyncIterator[None]:
+async def claiming(
+    run: Pass[AccessT], host: GitBackend, absent_at: datetime, *, bound: bool, timeless: bool = False
+) -> AsyncIterator[None]:
     """Around a create: the claim is stored before, and withdrawn after a clear no.
 
-    After a clear no, what somebody makes by hand in the next two minutes must not count as ours. Arguments as of ``claim_for``.
+    After a clear no, what somebody makes by hand in the next two minutes must not count as ours. ``timeless``: nor ever later,
+    since the host does not tell when it was made; then a no to a second attempt withdraws the claim of the first one too.
+    Other arguments as of ``claim_for``.
     """
     await host.await_turn()
     await run.confirm_staying(datetime.now(UTC))
@@ -31,6 +35,6 @@ async def claiming(run: Pass[AccessT], host: GitBackend, absent_at: datetime, *,
     try:
         yield
     except Interruption as refused:
-        if not claimed_before and refused.reason != "HostUnavailable":
+        if (timeless or not claimed_before) and refused.reason != "HostUnavailable":
             await run.hold({CREATE_CLAIM: None})
         raise

@@ -267,6 +267,32 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
     assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
 
 
+async def test_an_object_that_is_too_late_from_the_start_takes_nothing_away_that_others_gave(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    granted = host.repositories[site.id].granted
+    world.add(collaborator_object(expiresAt=moment(timedelta(days=1)), deletionPolicy="Orphan"))
+    await world.settle(users, "alice")
+    granted["alice"] = "admin"
+    for _ in range(2):
+        assert isinstance(await world.settle(users, "alice"), Ready)
+    assert granted == {"alice": "admin"}
+    assert "origin" not in stored(world)["status"]
+    assert conditions(stored(world))["AccessEnded"] == ("True", "Expired")
+
+
+async def test_access_that_was_found_and_kept_ends_too(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    granted = host.repositories[site.id].granted
+    granted["alice"] = "push"
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    await world.settle(users, "alice")
+    assert granted == {}
+
+
 async def test_access_given_by_hand_before_is_adopted(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
@@ -321,6 +347,21 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     await world.settle(users, "alice")
     assert conditions(stored(world))["Stalled"] == ("True", reason)
     assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+
+
+async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_claim_too(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    """A grant has no time, so what somebody gives by hand after it would count as ours."""
+    world.add(collaborator_object())
+    host.raise_next("set_collaborator", Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "403"))
+    await world.settle(users, "alice")
+    assert CREATE_CLAIM in stored(world)["metadata"]["annotations"]
+    await world.settle(users, "alice")
+    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    host.repositories[site.id].granted["alice"] = "push"
+    await world.settle(users, "alice")
+    assert stored(world)["status"]["origin"] == "Adopted"
 
 
 async def test_while_its_turn_has_not_come_nothing_is_claimed(

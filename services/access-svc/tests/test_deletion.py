@@ -323,6 +323,16 @@ async def test_access_given_by_hand_stays(
     assert host.repositories[site.id].granted == {"alice": "push"}
 
 
+async def test_access_given_by_hand_stays_when_an_object_goes_that_was_too_late_to_give_any(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object(expiresAt="2026-01-01T00:00:00Z"))
+    await world.settle(users, "alice")
+    host.repositories[site.id].granted["alice"] = "admin"
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {"alice": "admin"}
+
+
 async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:

@@ -25,14 +25,16 @@ _INVITATION_LIFE: Final = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The access has ended and there is none on the host."""
+    """The access has ended and there is none on the host that is this object's. ``origin`` None: it never had any."""
+
+    origin: Origin | None
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The access has ended and is to be taken away."""
+    """The access has ended and is to be taken away: a grant where ``invitation`` is None."""
 
-    grant: Grant | None
+    origin: Origin
     invitation: Invitation | None
 
 
@@ -74,7 +76,7 @@ Decision = Nothing | Withdraw | Keep | ChangeRole | Wait | Invite
 
 def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None, now: datetime) -> Decision:
     if ended(obj, now):
-        return Withdraw(grant, invitation) if grant is not None or invitation is not None else Nothing()
+        return _at_the_end(obj, grant, invitation)
     wanted = obj.spec.permission
     as_found = baseline_after(obj) == obj.metadata.generation
     if grant is not None:
@@ -93,6 +95,14 @@ def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None
     # The host names no custom role in an invitation, so only standard ones can be compared.
     change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
     return Wait(invitation, origin_of(obj, invitation), change)
+
+
+def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Nothing | Withdraw:
+    """Whoever is too late from the start has given nothing, and takes nothing away that others gave."""
+    origin = origin_of(obj, invitation)
+    if obj.status.origin is None and origin == "Adopted":
+        return Nothing(None)
+    return Nothing(origin) if grant is None and invitation is None else Withdraw(origin, invitation)
 
 
 def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
@@ -139,10 +149,11 @@ def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
 
 
 def taken_over(obj: Collaborator) -> bool:
-    """Whether today's provider reconciled it: it left a result and no record of who gave the access."""
+    """Whether today's provider reconciled it: it left a result, and no record of who gave the access or where."""
     ready = obj.status.condition("Ready")
     done = ready is not None and ready.status == "True"
-    return obj.status.origin is None and (done or obj.status.invitation_id is not None)
+    recorded = obj.status.origin is not None or obj.status.host is not None
+    return not recorded and (done or obj.status.invitation_id is not None)
 
 
 def baseline_after(obj: Collaborator) -> int | None:
@@ -155,7 +166,7 @@ def taking_over(obj: Collaborator) -> dict[str, Any]:
     return {"origin": "Created", "baselineGeneration": obj.metadata.generation} if taken_over(obj) else {}
 
 
-def status_of(obj: Collaborator, origin: Origin, host: str) -> dict[str, Any]:
+def status_of(obj: Collaborator, origin: Origin | None, host: str) -> dict[str, Any]:
     return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
 
 

@@ -108,7 +108,7 @@ class CollaboratorReconciler:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
-        async with claiming(run, host, at, bound=obj.status.origin is not None):
+        async with claiming(run, host, at, bound=obj.status.origin is not None, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
@@ -134,7 +134,7 @@ class CollaboratorReconciler:
             await run.confirm_wanted()
             await withdraw(target, obj, decision.invitation)
         text = f"the access ended at {obj.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        status = decide.status_of(obj, obj.status.origin or "Created", target.host.host) | decide.NO_INVITATION
+        status = decide.status_of(obj, decision.origin, target.host.host) | decide.NO_INVITATION
         return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
 
     async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
