@@ -177,6 +177,22 @@ async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
     assert "alice" in host.repositories[site.id].invited
 
 
+async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_the_one_made_in_its_place(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
+    del host.repositories[site.id]
+    made = host.add_repository("octocat", "site")
+    claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
+    world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
+    assert isinstance(await world.settle(users, "alice"), NotReady)
+    invitation = host.repositories[made.id].invited["alice"]
+    assert stored(world)["status"]["invitationID"] == invitation.id
+    assert stored(world)["status"]["invitations"] == 1
+
+
 async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:

@@ -74,7 +74,15 @@ class Invite:
 Decision = Nothing | Withdraw | Keep | ChangeRole | Wait | Invite
 
 
-def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None, now: datetime) -> Decision:
+def decide(
+    obj: Collaborator,
+    grant: Grant | None,
+    invitation: Invitation | None,
+    now: datetime,
+    *,
+    made_at: datetime | None = None,
+) -> Decision:
+    """``made_at``: when the repository was made, if we made it: an invitation from before was to one that is no more."""
     if ended(obj, now):
         return _at_the_end(obj, grant, invitation)
     wanted = obj.spec.permission
@@ -89,7 +97,7 @@ def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None
             return Keep(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:
-        return _without_any(obj, now)
+        return _without_any(obj, now, made_at)
     if invitation.expired:
         return Invite(_sent_with(obj, 1), instead_of=invitation)
     # The host names no custom role in an invitation, so only standard ones can be compared.
@@ -182,11 +190,13 @@ _NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no
 PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
 
 
-def _without_any(obj: Collaborator, now: datetime) -> Invite:
+def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> Invite:
     """Neither grant nor invitation: to be invited, unless the user has just said no."""
     if obj.status.invitation_id is None or (_asked_anew(obj) and not taken_over(obj)):
         return Invite(0)
     invited_at = obj.status.invited_at
+    if invited_at is not None and made_at is not None and invited_at < made_at:
+        return Invite(0)
     if invited_at is not None and now - invited_at < CLAIM_WINDOW:
         raise Retryable("HostNotYetVisible", "the host does not show the new invitation yet")
     if invited_at is not None and now - invited_at >= _INVITATION_LIFE:

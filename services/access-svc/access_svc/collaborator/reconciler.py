@@ -20,6 +20,7 @@ from access_svc.target import (
 from access_svc.twins import find_elder, find_staying
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
+from codecommon.claims import stored_claim
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
@@ -54,7 +55,8 @@ class CollaboratorReconciler:
         if elder is not None:
             raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
         grant, invitation, at = await observe(target, run.object)
-        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC))
+        made_at = stored_claim(repository)
+        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC), made_at=made_at)
         match decision:
             case decide.Nothing() | decide.Withdraw():
                 return await self._end(run, target, decision)
