@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from access_svc.claiming import claiming
-from access_svc.cleanup import clean_up
-from access_svc.collaborator import decide
+from access_svc.collaborator import decide, end
 from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.origin import taking_over
 from access_svc.target import (
     Target,
     find_repository,
@@ -17,14 +17,14 @@ from access_svc.target import (
     require_repository,
     require_writable,
 )
-from access_svc.twins import find_elder, find_staying
+from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
 from codecommon.claims import stored_claim
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
-from codecommon.outcome import Outcome, Ready, Released
+from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
 
@@ -37,15 +37,14 @@ class CollaboratorReconciler:
 
     async def reconcile(self, run: Pass[Collaborator]) -> Outcome:
         if run.object.deleting:
-            await clean_up(run, self._sessions, partial(self._remove, run), "the access")
-            return Released()
+            return await end.release(run, self._sessions)
         try:
             repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
             return await self._sessions.with_fresh_credential(
                 run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
             )
         except Interruption as interruption:
-            interruption.status = {**decide.taking_over(run.object), **interruption.status}
+            interruption.status = {**taking_over(run.object), **interruption.status}
             raise
 
     async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
@@ -142,11 +141,3 @@ class CollaboratorReconciler:
     async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
         require_writable(target.repository)
         decide.require_possible(run.object, target.owner, await target.host.get_owner_kind(target.owner))
-
-    async def _remove(self, run: Pass[Collaborator], target: Target) -> None:
-        obj = run.object
-        _, invitation, _ = await observe(target, obj, missing_is_empty=True)
-        ours = decide.origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
-        user = obj.spec.username.lower()
-        if ours and all(other.spec.username.lower() != user for other in await find_staying(run)):
-            await withdraw(target, obj, invitation)
