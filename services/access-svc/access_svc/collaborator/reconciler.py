@@ -9,14 +9,9 @@ from typing import Any
 from access_svc.claiming import claiming
 from access_svc.collaborator import decide, end
 from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import taking_over
-from access_svc.target import (
-    Target,
-    find_repository,
-    open_target,
-    require_repository,
-    require_writable,
-)
+from access_svc.target import Target, find_repository, open_target, require_repository, require_writable
 from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
@@ -57,19 +52,19 @@ class CollaboratorReconciler:
         made_at = stored_claim(repository)
         decision = decide.decide(run.object, grant, invitation, datetime.now(UTC), made_at=made_at)
         match decision:
-            case decide.Nothing() | decide.Withdraw():
+            case Nothing() | Withdraw():
                 return await self._end(run, target, decision)
-            case decide.Keep():
+            case Keep():
                 await run.hold()
                 return self._in_force(run.object, target, decision)
-            case decide.ChangeRole():
+            case ChangeRole():
                 return await self._change_role(run, target, decision)
-            case decide.Wait():
+            case Wait():
                 return await self._wait(run, target, decision)
-            case decide.Invite():
+            case Invite():
                 return await self._invite(run, target, decision, at)
 
-    def _in_force(self, obj: Collaborator, target: Target, keep: decide.Keep) -> Ready:
+    def _in_force(self, obj: Collaborator, target: Target, keep: Keep) -> Ready:
         conditions = ()
         if keep.differs:
             text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
@@ -81,7 +76,7 @@ class CollaboratorReconciler:
         until = obj.spec.expires_at
         return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
 
-    async def _change_role(self, run: Pass[Collaborator], target: Target, change: decide.ChangeRole) -> Ready:
+    async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
         await self._may_write(run, target)
         await run.hold()
         invitation = await target.host.set_collaborator(
@@ -94,9 +89,9 @@ class CollaboratorReconciler:
         grant, _, _ = await observe(target, run.object)
         seen = grant or change.grant
         wider = seen.role != run.object.spec.permission
-        return self._in_force(run.object, target, decide.Keep(seen, change.origin, wider=wider))
+        return self._in_force(run.object, target, Keep(seen, change.origin, wider=wider))
 
-    async def _wait(self, run: Pass[Collaborator], target: Target, wait: decide.Wait) -> Ready:
+    async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()
         if wait.change:
             await self._may_write(run, target)
@@ -105,7 +100,7 @@ class CollaboratorReconciler:
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
         )
 
-    async def _invite(self, run: Pass[Collaborator], target: Target, invite: decide.Invite, at: datetime) -> Ready:
+    async def _invite(self, run: Pass[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
@@ -114,7 +109,7 @@ class CollaboratorReconciler:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
         if invitation is None:
-            granted = decide.Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
+            granted = Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
             return self._in_force(run.object, target, granted)
         raise self._pending(run.object, target, invitation, "Created", invite.sent + 1)
 
@@ -126,11 +121,11 @@ class CollaboratorReconciler:
         }
         return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
 
-    async def _end(self, run: Pass[Collaborator], target: Target, decision: decide.Nothing | decide.Withdraw) -> Ready:
+    async def _end(self, run: Pass[Collaborator], target: Target, decision: Nothing | Withdraw) -> Ready:
         """The access ends by itself, and the object stays to say so."""
         obj = run.object
         await run.hold()
-        if isinstance(decision, decide.Withdraw):
+        if isinstance(decision, Withdraw):
             require_writable(target.repository)
             await run.confirm_wanted()
             await withdraw(target, obj, decision.invitation)
