@@ -76,14 +76,17 @@ async def test_keys_grants_and_invitations_are_taken_over_without_a_write_and_wi
         secretRef=reference,
     )
     await _leave(kcp, tenant, "collaborators", collaborator("friend", "site", friend, permission="admin"))
-    await tenant.apply(collaborator("guest", "site", guest, permission="pull"))
-    invited = await tenant.wait_for("collaborators", "guest", has("InvitationPending", "True"))
+    await scenario.control.invite(account.login, "site", guest, by=account.login, role="read")
+    (invitation,) = await scenario.control.invitations(account.login, "site")
+    theirs = collaborator("guest", "site", guest, permission="admin")
+    await _leave(kcp, tenant, "collaborators", theirs, invitationID=str(invitation.id))
     await scenario.control.clear_journal()
 
-    for resource, name in (("deploykeys", "old"), ("collaborators", "friend")):
+    for resource, name in (("deploykeys", "old"), ("collaborators", "friend"), ("collaborators", "guest")):
         await tenant.patch(resource, name, {"metadata": {"annotations": {PAUSED: None}}})
     old = await tenant.wait_for("deploykeys", "old", lambda r: is_ready(r) and "origin" in r["status"])
     taken = await tenant.wait_for("collaborators", "friend", lambda r: is_ready(r) and "origin" in r["status"])
+    invited = await tenant.wait_for("collaborators", "guest", has("InvitationPending", "True"))
 
     assert await scenario.requests_of(account.login, writes_only=True) == []
     assert old["metadata"]["finalizers"] == ["deploykeys.code.kedge.faros.sh/finalizer"]
@@ -91,7 +94,9 @@ async def test_keys_grants_and_invitations_are_taken_over_without_a_write_and_wi
     assert (old["status"]["keyID"], old["status"]["secretRef"]) == (str(key.id), reference)
     assert "title, readOnly" in condition(old, "SettingsDiffer")["message"]
     assert "pull" in condition(taken, "SettingsDiffer")["message"]
-    assert invited["status"]["invitationID"]
+    assert invited["metadata"]["finalizers"] == ["collaborators.code.kedge.faros.sh/finalizer"]
+    assert (invited["status"]["invitationID"], invited["status"]["origin"]) == (str(invitation.id), "Created")
+    assert await scenario.control.invitations(account.login, "site") == [invitation]
     kept = await tenant.get("secrets", "deploykey-old")
     assert kept is not None
     assert kept["metadata"]["ownerReferences"][0]["uid"] == old["metadata"]["uid"]

@@ -141,26 +141,27 @@ class Pass(Generic[T]):
             raise Retryable("BindingNotVisible", "kcp shows no APIBinding of this API in the workspace; looking again")
         return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
 
-    async def require_no_referrers(self, children: tuple[Kind, ...]) -> None:
+    async def require_no_referrers(self, children: tuple[Kind, ...], *, policy: str | None = None) -> None:
         """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one.
 
-        Directly, or through one without our finalizer, which may have been taken off by others.
+        Directly, or through one without our finalizer, which may have been taken off by others. ``policy``: only those with
+        this ``spec.deletionPolicy`` count.
         """
-        found = await self._referrers(children, self.object.name)
+        found = await self._referrers(children, self.object.name, policy)
         if found:
             more = f" and {len(found) - _SHOWN_REFERRERS} more" if len(found) > _SHOWN_REFERRERS else ""
             shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
             raise NotReady("DeletionBlocked", f"kept until these are deleted: {shown}{more}")
 
-    async def _referrers(self, kinds: tuple[Kind, ...], name: str) -> list[str]:
+    async def _referrers(self, kinds: tuple[Kind, ...], name: str, policy: str | None) -> list[str]:
         found: list[str] = []
         for kind in kinds:
             for raw in await self.objects.list(kind.resource, field_selector=f"spec.{kind.reference}={name}"):
                 metadata = raw["metadata"]
-                if kind.finalizer in metadata.get("finalizers", ()):
+                if kind.finalizer not in metadata.get("finalizers", ()):
+                    found += await self._referrers(children_of(kind.resource), metadata["name"], policy)
+                elif policy is None or raw["spec"].get("deletionPolicy") == policy:
                     found.append(f"{kind.kind}/{metadata['name']}")
-                else:
-                    found += await self._referrers(children_of(kind.resource), metadata["name"])
         return found
 
     # ---- status

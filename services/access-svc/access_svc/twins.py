@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from access_svc.release import never_made
 from access_svc.target import AccessT
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.passes import Pass
@@ -14,15 +15,24 @@ async def find_elder(run: Pass[AccessT], same: Callable[[AccessT], bool]) -> str
     """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one."""
     if not run.twins:
         return None
-    found = await run.objects.list(
-        run.kind.resource,
-        field_selector=f"spec.repositoryRef={run.object.spec.repository_ref}",
-        not_older=run.object.metadata.resource_version,
-    )
-    others = (type(run.object).parse(raw, run.objects.workspace) for raw in found)
-    rivals = [o for o in others if o.metadata.uid != run.object.metadata.uid and same(o)]
+    rivals = [o for o in await _others(run, not_older=run.object.metadata.resource_version) if same(o)]
     elder = min(rivals, key=_age, default=None)
     return elder.name if elder is not None and _age(elder) < _age(run.object) else None
+
+
+async def find_staying(run: Pass[AccessT]) -> list[AccessT]:
+    """The other objects of the same Repository that came as far as the host and are not being deleted. Live.
+
+    What one of them stands for stays on the host when its twin goes.
+    """
+    return [o for o in await _others(run) if not o.deleting and not never_made(o)]
+
+
+async def _others(run: Pass[AccessT], *, not_older: str = "") -> list[AccessT]:
+    selector = f"spec.repositoryRef={run.object.spec.repository_ref}"
+    found = await run.objects.list(run.kind.resource, field_selector=selector, not_older=not_older)
+    others = (type(run.object).parse(raw, run.objects.workspace) for raw in found)
+    return [other for other in others if other.metadata.uid != run.object.metadata.uid]
 
 
 def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:

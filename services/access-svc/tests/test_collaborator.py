@@ -11,7 +11,7 @@ from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository
+from codecommon.githost.backend import HostRepository, Invitation, Listed
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
@@ -177,6 +177,22 @@ async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
     assert "alice" in host.repositories[site.id].invited
 
 
+async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_the_one_made_in_its_place(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
+    del host.repositories[site.id]
+    made = host.add_repository("octocat", "site")
+    claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
+    world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
+    assert isinstance(await world.settle(users, "alice"), NotReady)
+    invitation = host.repositories[made.id].invited["alice"]
+    assert stored(world)["status"]["invitationID"] == invitation.id
+    assert stored(world)["status"]["invitations"] == 1
+
+
 async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
@@ -186,6 +202,49 @@ async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
     result = await world.settle(users, "alice")
     assert isinstance(result, Retryable)
     assert result.reason == "HostNotYetVisible"
+
+
+async def test_an_invitation_that_is_accepted_between_the_two_lists_is_not_taken_for_declined(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
+    list_invitations = host.list_invitations
+
+    async def just_accepted(repo_id: str) -> Listed[Invitation] | None:
+        host.accept(site.id, "alice")
+        return await list_invitations(repo_id)
+
+    monkeypatch.setattr(host, "list_invitations", just_accepted)
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert done(host) == ["set_collaborator"]
+
+
+async def test_a_user_who_lost_the_grant_just_before_a_change_of_role_is_invited(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host.repositories[site.id].granted["alice"] = "pull"
+    world.add(collaborator_object(permission="push"))
+    set_collaborator = host.set_collaborator
+
+    async def lost(repo_id: str, username: str, role: str) -> Invitation | None:
+        host.repositories[site.id].granted.clear()
+        return await set_collaborator(repo_id, username, role)
+
+    monkeypatch.setattr(host, "set_collaborator", lost)
+    assert isinstance(await world.settle(users, "alice"), NotReady)
+    status = stored(world)["status"]
+    assert status["invitationID"] == host.repositories[site.id].invited["alice"].id
+    assert status["origin"] == "Created"
 
 
 async def test_access_ends_by_itself(
@@ -222,6 +281,32 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
     await world.settle(users, "alice")
     assert host.repositories[site.id].invited == {}
     assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
+
+
+async def test_an_object_that_is_too_late_from_the_start_takes_nothing_away_that_others_gave(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    granted = host.repositories[site.id].granted
+    world.add(collaborator_object(expiresAt=moment(timedelta(days=1)), deletionPolicy="Orphan"))
+    await world.settle(users, "alice")
+    granted["alice"] = "admin"
+    for _ in range(2):
+        assert isinstance(await world.settle(users, "alice"), Ready)
+    assert granted == {"alice": "admin"}
+    assert "origin" not in stored(world)["status"]
+    assert conditions(stored(world))["AccessEnded"] == ("True", "Expired")
+
+
+async def test_access_that_was_found_and_kept_ends_too(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    granted = host.repositories[site.id].granted
+    granted["alice"] = "push"
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    await world.settle(users, "alice")
+    assert granted == {}
 
 
 async def test_access_given_by_hand_before_is_adopted(
@@ -278,6 +363,21 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     await world.settle(users, "alice")
     assert conditions(stored(world))["Stalled"] == ("True", reason)
     assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+
+
+async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_claim_too(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    """A grant has no time, so what somebody gives by hand after it would count as ours."""
+    world.add(collaborator_object())
+    host.raise_next("set_collaborator", Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "403"))
+    await world.settle(users, "alice")
+    assert CREATE_CLAIM in stored(world)["metadata"]["annotations"]
+    await world.settle(users, "alice")
+    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    host.repositories[site.id].granted["alice"] = "push"
+    await world.settle(users, "alice")
+    assert stored(world)["status"]["origin"] == "Adopted"
 
 
 async def test_while_its_turn_has_not_come_nothing_is_claimed(

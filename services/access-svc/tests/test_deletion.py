@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.kinds import COLLABORATORS, CREATE_CLAIM
 from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable
+from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
-from codecommon.outcome import Released
-from codecommon.testing.builders import DELETED, collaborator_object, deploy_key_object
+from codecommon.outcome import Ready, Released
+from codecommon.testing.builders import DELETED, api_binding, collaborator_object, condition, deploy_key_object
 from codecommon.testing.harness import NAMESPACE, World, message
 
 GIVEN = material.generate().public
@@ -23,6 +24,10 @@ GIVEN = material.generate().public
 
 class Killed(BaseException):
     """The process dies here."""
+
+
+def moment() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pair(world: World) -> JsonObject | None:
@@ -114,6 +119,24 @@ async def test_a_key_whose_registration_was_not_recorded_is_found_and_removed(
         await delete_key(world, keys)
         assert host.repositories[site.id].keys == {}
         assert pair(world) is None
+
+
+async def test_a_key_that_replaced_an_adopted_one_and_was_not_recorded_goes_and_the_adopted_one_stays(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    def die() -> None:
+        raise Killed
+
+    found = host.add_key(site.id, "theirs", GIVEN)
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": material.generate().public}})
+    world.kcp.once(lambda r: r.subresource == "status", die)
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+    assert len(host.repositories[site.id].keys) == 2
+    await delete_key(world, keys)
+    assert list(host.repositories[site.id].keys) == [found.id]
 
 
 async def test_a_secret_of_that_name_that_is_anothers_is_left_alone(
@@ -235,6 +258,25 @@ async def test_a_workspace_that_leaves_removes_what_says_delete_if_it_still_can(
         world.kcp.add(kept)
 
 
+async def test_what_says_delete_goes_although_the_workspace_that_leaves_keeps_the_repository_and_deletes_its_object(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+) -> None:
+    host.invites = False
+    world.add(deploy_key_object(deletionPolicy="Delete"), collaborator_object(deletionPolicy="Delete"))
+    await world.settle(keys, "key")
+    await world.settle(users, "alice")
+    world.add(api_binding(terminating=True))
+    world.kcp.remove("repositories", "site")
+    assert isinstance(await delete_key(world, keys), Released)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].keys == {}
+    assert host.repositories[site.id].granted == {}
+
+
 # ---- collaborators
 
 
@@ -251,6 +293,26 @@ async def test_a_pending_invitation_is_withdrawn_and_an_accepted_grant_revoked(
     assert host.repositories[site.id].granted == {}
 
 
+async def test_an_invitation_that_is_accepted_while_it_is_withdrawn_leaves_no_access(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    cancel = host.cancel_invitation
+
+    async def too_late(repo_id: str, invitation_id: str) -> None:
+        host.accept(site.id, "alice")
+        await cancel(repo_id, invitation_id)
+
+    monkeypatch.setattr(host, "cancel_invitation", too_late)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {}
+
+
 async def test_access_given_by_hand_stays(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
@@ -259,6 +321,16 @@ async def test_access_given_by_hand_stays(
     await world.settle(users, "alice")
     await delete_user(world, users)
     assert host.repositories[site.id].granted == {"alice": "push"}
+
+
+async def test_access_given_by_hand_stays_when_an_object_goes_that_was_too_late_to_give_any(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object(expiresAt="2026-01-01T00:00:00Z"))
+    await world.settle(users, "alice")
+    host.repositories[site.id].granted["alice"] = "admin"
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {"alice": "admin"}
 
 
 async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
@@ -276,3 +348,65 @@ async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
     assert CREATE_CLAIM in raw["metadata"]["annotations"]
     await delete_user(world, users)
     assert host.repositories[site.id].invited == {}
+
+
+# ---- twins
+
+
+async def test_a_duplicate_key_that_goes_takes_nothing_from_the_object_that_stays(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """Of two objects of one second the later was first: the key counts as made by it, and the other is the elder."""
+    second = moment()
+    world.add(deploy_key_object(metadata={"creationTimestamp": second, "uid": "b"}, publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.add(deploy_key_object("elder", metadata={"creationTimestamp": second, "uid": "a"}, publicKey=GIVEN))
+    assert isinstance(await world.settle(keys, "elder"), Ready)
+    assert isinstance(await world.settle(keys, "key"), Terminal)
+    assert isinstance(await delete_key(world, keys), Released)
+    assert [key.key for key in host.repositories[site.id].keys.values()] == [GIVEN]
+
+
+async def test_a_duplicate_collaborator_that_goes_takes_nothing_from_the_object_that_stays(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.invites = False
+    second = moment()
+    world.add(collaborator_object(metadata={"creationTimestamp": second, "uid": "b"}))
+    await world.settle(users, "alice")
+    world.add(collaborator_object("elder", metadata={"creationTimestamp": second, "uid": "a"}, username="Alice"))
+    assert isinstance(await world.settle(users, "elder"), Ready)
+    assert isinstance(await world.settle(users, "alice"), Terminal)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {"alice": "push"}
+
+
+async def test_of_two_objects_of_the_provider_before_this_one_the_younger_goes_without_the_access(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.repositories[site.id].granted["alice"] = "push"
+    for name, made in (("elder", "2025-01-01T00:00:00Z"), ("alice", "2025-01-02T00:00:00Z")):
+        metadata = {"finalizers": [COLLABORATORS.finalizer], "creationTimestamp": made}
+        ready = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Reconciled")]}
+        world.add(collaborator_object(name, metadata=metadata, status=ready))
+        await world.settle(users, name)
+    assert isinstance(await delete_user(world, users), Released)
+    assert host.repositories[site.id].granted == {"alice": "push"}
+
+
+async def test_the_elder_goes_with_the_access_that_it_gave_and_a_refused_duplicate_gives_it_anew(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    """Or the duplicate would find access that nobody made, and leave it behind when it goes."""
+    host.invites = False
+    world.add(collaborator_object(metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}))
+    await world.settle(users, "alice")
+    world.add(collaborator_object("younger"))
+    assert isinstance(await world.settle(users, "younger"), Terminal)
+    await delete_user(world, users)
+    assert host.repositories[site.id].granted == {}
+    await world.settle(users, "younger")
+    assert host.repositories[site.id].granted == {"alice": "push"}
+    raw = world.kcp.stored("collaborators", "younger")
+    assert raw is not None
+    assert raw["status"]["origin"] == "Created"

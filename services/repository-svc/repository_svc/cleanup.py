@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from codecommon.api.kinds import children_of
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption
+from codecommon.errors import Interruption, NotReady, Retryable
 from codecommon.githost.backend import HostRepository, RepositoryChanges
 from codecommon.letting_go import kept, may_give_up
 from codecommon.outcome import Released
@@ -22,8 +22,7 @@ _log = logging.getLogger(__name__)
 async def release(run: Pass[Repository], sessions: Sessions) -> Released:
     """Clean up as the policies say. Raises while the object must stay, with what a person can do about it."""
     leaving = await run.leaving()
-    if not leaving:
-        await run.require_no_referrers(children_of(run.kind.resource))
+    await _require_no_children(run, leaving=leaving)
     plan = decide_release(run.object, leaving=leaving)
     if plan is Release.LEAVE:
         if leaving:
@@ -39,6 +38,20 @@ async def release(run: Pass[Repository], sessions: Sessions) -> Released:
             return Released()
         raise kept(interruption, "the repository") from None
     return Released()
+
+
+async def _require_no_children(run: Pass[Repository], *, leaving: bool) -> None:
+    """While leaving, only those are waited for that say Delete, and no longer than for clean-up: nobody tells when they go."""
+    children = children_of(run.kind.resource)
+    if not leaving:
+        await run.require_no_referrers(children)
+        return
+    try:
+        await run.require_no_referrers(children, policy="Delete")
+    except NotReady as blocked:
+        waiting = Retryable(blocked.reason, blocked.message)
+        if not may_give_up(run.object, waiting, datetime.now(UTC)):
+            raise waiting from None
 
 
 async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
+from codecommon.claiming import claiming
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists, GitBackend, RepositoryChanges
 from codecommon.outcome import Outcome, Ready
@@ -61,23 +61,10 @@ class RepositoryReconciler:
             identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(run, ""))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
-        await host.await_turn()
-        await run.confirm_staying(datetime.now(UTC))
-        claimed_before = repo.metadata.annotations.get(CREATE_CLAIM) == decision.claim
-        if claimed_before:
-            # Then no write guards the create, and a live read must.
-            await run.confirm_wanted()
-        await run.hold({CREATE_CLAIM: decision.claim})
         try:
-            return decide.Keep(await host.ensure_repository(request), "Created")
-        except Interruption as refused:
-            # After a clear no, what somebody makes by hand in the next two minutes must not count as ours.
-            if not claimed_before and refused.reason != "HostUnavailable" and "repoID" not in refused.status:
-                await run.hold({CREATE_CLAIM: None})
-            raise
+            async with claiming(run, host, decision.claim):
+                return decide.Keep(await host.ensure_repository(request), "Created")
         except AlreadyExists:
-            if not claimed_before:
-                await run.hold({CREATE_CLAIM: None})
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
             raise Retryable("NameTaken", taken) from None
 

@@ -31,12 +31,12 @@ def going(site: HostRepository | None, origin: str | None = "Created", *, claim:
     return deleting(repository_object(metadata=metadata, status=status, **spec))
 
 
-def deploy_key(*, held: bool = True, repository: str = "site") -> JsonObject:
+def deploy_key(*, held: bool = True, repository: str = "site", **spec: Any) -> JsonObject:
     return {
         "apiVersion": API_VERSION,
         "kind": "DeployKey",
         "metadata": {"name": "key", "finalizers": [DEPLOY_KEYS.finalizer] if held else ["somebody/else"]},
-        "spec": {"repositoryRef": repository},
+        "spec": {"repositoryRef": repository} | spec,
     }
 
 
@@ -299,6 +299,33 @@ async def test_a_workspace_that_leaves_deletes_what_it_was_told_to(
     world.add(api_binding(terminating=True), going(site, deletionPolicy="Delete"))
     await world.settle(controller, "site")
     assert world.host.repositories == {}
+    assert not present(world)
+
+
+async def test_a_workspace_that_leaves_waits_for_the_children_that_say_delete(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    """Without the object of their repository they could not find it."""
+    repository = going(site)
+    repository["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
+    world.add(api_binding(terminating=True), deploy_key(deletionPolicy="Delete"), repository)
+
+    result = await world.settle(controller, "site")
+
+    assert isinstance(result, Retryable)
+    assert conditions(stored(world))["Reconciling"] == ("True", "DeletionBlocked")
+
+    world.kcp.edit("deploykeys", "key", {"metadata": {"finalizers": ["somebody/else"]}})
+    await world.settle(controller, "site")
+    assert not present(world)
+    assert site.id in world.host.repositories
+
+
+async def test_a_workspace_that_leaves_waits_for_a_child_no_longer_than_for_a_host(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    world.add(api_binding(terminating=True), deploy_key(deletionPolicy="Delete"), going(site))
+    await world.settle(controller, "site")
     assert not present(world)
 
 

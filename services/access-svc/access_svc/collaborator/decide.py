@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from access_svc.collaborator.decisions import ChangeRole, Decision, Invite, Keep, Nothing, Wait, Withdraw
+from access_svc.collaborator.origin import baseline_after, origin_of, taken_over
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Origin
-from codecommon.claims import CLAIM_WINDOW, claimed
+from codecommon.claims import CLAIM_WINDOW
 from codecommon.conditions import condition
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Grant, Invitation, OwnerKind
@@ -23,58 +23,17 @@ _OF_USERS: Final = frozenset({"pull", "push", "admin"})
 _INVITATION_LIFE: Final = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """The access has ended and there is none on the host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """The access has ended and is to be taken away."""
-
-    grant: Grant | None
-    invitation: Invitation | None
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The grant is there. ``differs``: with another role, which is left as found."""
-
-    grant: Grant
-    origin: Origin
-    differs: bool = False
-    wider: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRole:
-    grant: Grant
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """The invitation is open. ``change``: it offers another role than wanted."""
-
-    invitation: Invitation
-    origin: Origin
-    change: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """Grant or invite. ``instead_of``: an invitation that must be withdrawn before. ``sent``: how many were sent so far."""
-
-    sent: int
-    instead_of: Invitation | None = None
-
-
-Decision = Nothing | Withdraw | Keep | ChangeRole | Wait | Invite
-
-
-def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None, now: datetime) -> Decision:
+def decide(
+    obj: Collaborator,
+    grant: Grant | None,
+    invitation: Invitation | None,
+    now: datetime,
+    *,
+    made_at: datetime | None = None,
+) -> Decision:
+    """``made_at``: when the repository was made, if we made it: an invitation from before was to one that is no more."""
     if ended(obj, now):
-        return Withdraw(grant, invitation) if grant is not None or invitation is not None else Nothing()
+        return _at_the_end(obj, grant, invitation)
     wanted = obj.spec.permission
     as_found = baseline_after(obj) == obj.metadata.generation
     if grant is not None:
@@ -87,12 +46,20 @@ def decide(obj: Collaborator, grant: Grant | None, invitation: Invitation | None
             return Keep(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:
-        return _without_any(obj, now)
+        return _without_any(obj, now, made_at)
     if invitation.expired:
         return Invite(_sent_with(obj, 1), instead_of=invitation)
     # The host names no custom role in an invitation, so only standard ones can be compared.
     change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
     return Wait(invitation, origin_of(obj, invitation), change)
+
+
+def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Nothing | Withdraw:
+    """Whoever is too late from the start has given nothing, and takes nothing away that others gave."""
+    origin = origin_of(obj, invitation)
+    if obj.status.origin is None and origin == "Adopted":
+        return Nothing(None)
+    return Nothing(origin) if grant is None and invitation is None else Withdraw(origin, invitation)
 
 
 def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
@@ -126,36 +93,7 @@ def ended(obj: Collaborator, now: datetime) -> bool:
     return obj.spec.expires_at is not None and obj.spec.expires_at <= now
 
 
-def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
-    """Who gave it: what status records; else the claim. Today's provider sets the access of every object that it reconciles."""
-    if obj.status.origin is not None:
-        return obj.status.origin
-    if taken_over(obj):
-        return "Created"
-    if invitation is not None:
-        return "Created" if claimed(obj, invitation.created_at) else "Adopted"
-    # A grant has no time. The claim is withdrawn after a clear no, so what it stands for was sent.
-    return "Created" if CREATE_CLAIM in obj.metadata.annotations else "Adopted"
-
-
-def taken_over(obj: Collaborator) -> bool:
-    """Whether today's provider reconciled it: it left a result and no record of who gave the access."""
-    ready = obj.status.condition("Ready")
-    done = ready is not None and ready.status == "True"
-    return obj.status.origin is None and (done or obj.status.invitation_id is not None)
-
-
-def baseline_after(obj: Collaborator) -> int | None:
-    """The generation whose permission counts as found: the one at which an object of today's provider is taken over."""
-    return obj.metadata.generation if taken_over(obj) else obj.status.baseline_generation
-
-
-def taking_over(obj: Collaborator) -> dict[str, Any]:
-    """What an interrupted pass records of an object of today's provider, whose own result it is about to replace in status."""
-    return {"origin": "Created", "baselineGeneration": obj.metadata.generation} if taken_over(obj) else {}
-
-
-def status_of(obj: Collaborator, origin: Origin, host: str) -> dict[str, Any]:
+def status_of(obj: Collaborator, origin: Origin | None, host: str) -> dict[str, Any]:
     return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
 
 
@@ -171,11 +109,13 @@ _NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no
 PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
 
 
-def _without_any(obj: Collaborator, now: datetime) -> Invite:
+def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> Invite:
     """Neither grant nor invitation: to be invited, unless the user has just said no."""
     if obj.status.invitation_id is None or (_asked_anew(obj) and not taken_over(obj)):
         return Invite(0)
     invited_at = obj.status.invited_at
+    if invited_at is not None and made_at is not None and invited_at < made_at:
+        return Invite(0)
     if invited_at is not None and now - invited_at < CLAIM_WINDOW:
         raise Retryable("HostNotYetVisible", "the host does not show the new invitation yet")
     if invited_at is not None and now - invited_at >= _INVITATION_LIFE:

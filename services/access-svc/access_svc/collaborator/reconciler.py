@@ -7,23 +7,19 @@ from functools import partial
 from typing import Any
 
 from access_svc.claiming import claiming
-from access_svc.cleanup import clean_up
-from access_svc.collaborator import decide
-from access_svc.target import (
-    Target,
-    find_repository,
-    open_target,
-    repository_missing,
-    require_repository,
-    require_writable,
-)
+from access_svc.collaborator import decide, end
+from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
+from access_svc.collaborator.origin import taking_over
+from access_svc.target import Target, find_repository, open_target, require_repository, require_writable
 from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
+from codecommon.claims import stored_claim
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
-from codecommon.outcome import Outcome, Ready, Released
+from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
 
@@ -36,15 +32,14 @@ class CollaboratorReconciler:
 
     async def reconcile(self, run: Pass[Collaborator]) -> Outcome:
         if run.object.deleting:
-            await clean_up(run, self._sessions, partial(self._remove, run), "the access")
-            return Released()
+            return await end.release(run, self._sessions)
         try:
             repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
             return await self._sessions.with_fresh_credential(
                 run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
             )
         except Interruption as interruption:
-            interruption.status = {**decide.taking_over(run.object), **interruption.status}
+            interruption.status = {**taking_over(run.object), **interruption.status}
             raise
 
     async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
@@ -53,22 +48,23 @@ class CollaboratorReconciler:
         elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
         if elder is not None:
             raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
-        grant, invitation, at = await _observe(target, run.object)
-        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC))
+        grant, invitation, at = await observe(target, run.object)
+        made_at = stored_claim(repository)
+        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC), made_at=made_at)
         match decision:
-            case decide.Nothing() | decide.Withdraw():
+            case Nothing() | Withdraw():
                 return await self._end(run, target, decision)
-            case decide.Keep():
+            case Keep():
                 await run.hold()
                 return self._in_force(run.object, target, decision)
-            case decide.ChangeRole():
+            case ChangeRole():
                 return await self._change_role(run, target, decision)
-            case decide.Wait():
+            case Wait():
                 return await self._wait(run, target, decision)
-            case decide.Invite():
+            case Invite():
                 return await self._invite(run, target, decision, at)
 
-    def _in_force(self, obj: Collaborator, target: Target, keep: decide.Keep) -> Ready:
+    def _in_force(self, obj: Collaborator, target: Target, keep: Keep) -> Ready:
         conditions = ()
         if keep.differs:
             text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
@@ -80,17 +76,22 @@ class CollaboratorReconciler:
         until = obj.spec.expires_at
         return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
 
-    async def _change_role(self, run: Pass[Collaborator], target: Target, change: decide.ChangeRole) -> Ready:
+    async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
         await self._may_write(run, target)
         await run.hold()
-        await target.host.set_collaborator(target.repo_id, run.object.spec.username, run.object.spec.permission)
+        invitation = await target.host.set_collaborator(
+            target.repo_id, run.object.spec.username, run.object.spec.permission
+        )
+        if invitation is not None:
+            # The grant went away since it was seen.
+            raise self._pending(run.object, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
-        grant, _, _ = await _observe(target, run.object)
+        grant, _, _ = await observe(target, run.object)
         seen = grant or change.grant
         wider = seen.role != run.object.spec.permission
-        return self._in_force(run.object, target, decide.Keep(seen, change.origin, wider=wider))
+        return self._in_force(run.object, target, Keep(seen, change.origin, wider=wider))
 
-    async def _wait(self, run: Pass[Collaborator], target: Target, wait: decide.Wait) -> Ready:
+    async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()
         if wait.change:
             await self._may_write(run, target)
@@ -99,16 +100,16 @@ class CollaboratorReconciler:
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
         )
 
-    async def _invite(self, run: Pass[Collaborator], target: Target, invite: decide.Invite, at: datetime) -> Ready:
+    async def _invite(self, run: Pass[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
-        async with claiming(run, host, at, bound=obj.status.origin is not None):
+        async with claiming(run, host, at, bound=obj.status.origin is not None, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
         if invitation is None:
-            granted = decide.Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
+            granted = Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
             return self._in_force(run.object, target, granted)
         raise self._pending(run.object, target, invitation, "Created", invite.sent + 1)
 
@@ -120,50 +121,18 @@ class CollaboratorReconciler:
         }
         return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
 
-    async def _end(self, run: Pass[Collaborator], target: Target, decision: decide.Nothing | decide.Withdraw) -> Ready:
+    async def _end(self, run: Pass[Collaborator], target: Target, decision: Nothing | Withdraw) -> Ready:
         """The access ends by itself, and the object stays to say so."""
         obj = run.object
         await run.hold()
-        if isinstance(decision, decide.Withdraw):
+        if isinstance(decision, Withdraw):
             require_writable(target.repository)
             await run.confirm_wanted()
-            await _withdraw(target, obj, decision.grant, decision.invitation)
+            await withdraw(target, obj, decision.invitation)
         text = f"the access ended at {obj.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        status = decide.status_of(obj, obj.status.origin or "Created", target.host.host) | decide.NO_INVITATION
+        status = decide.status_of(obj, decision.origin, target.host.host) | decide.NO_INVITATION
         return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
 
     async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
         require_writable(target.repository)
         decide.require_possible(run.object, target.owner, await target.host.get_owner_kind(target.owner))
-
-    async def _remove(self, run: Pass[Collaborator], target: Target) -> None:
-        obj = run.object
-        grant, invitation, _ = await _observe(target, obj, missing_is_empty=True)
-        ours = decide.origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
-        if ours:
-            await _withdraw(target, obj, grant, invitation)
-
-
-async def _observe(
-    target: Target, obj: Collaborator, *, missing_is_empty: bool = False
-) -> tuple[Grant | None, Invitation | None, datetime]:
-    """The user's grant, else the invitation, and the host's time of the look."""
-    user = obj.spec.username.lower()
-    grants = await target.host.list_collaborators(target.repo_id)
-    if grants is None:
-        if missing_is_empty:
-            return None, None, datetime.now(UTC)
-        raise repository_missing(target.repository)
-    grant = next((g for g in grants.items if g.username.lower() == user), None)
-    if grant is not None:
-        return grant, None, grants.at
-    invitations = await target.host.list_invitations(target.repo_id)
-    items = () if invitations is None else invitations.items
-    return None, next((i for i in items if i.username.lower() == user), None), grants.at
-
-
-async def _withdraw(target: Target, obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> None:
-    if invitation is not None:
-        await target.host.cancel_invitation(target.repo_id, invitation.id)
-    if grant is not None:
-        await target.host.remove_collaborator(target.repo_id, obj.spec.username)

@@ -9,6 +9,7 @@ from access_svc.deploykey import material
 from access_svc.deploykey.decide import origin_of
 from access_svc.deploykey.pair import Pairs
 from access_svc.target import Target
+from access_svc.twins import find_staying
 from codecommon.api.access import DeployKey
 from codecommon.errors import Terminal
 from codecommon.githost.backend import HostKey
@@ -32,8 +33,9 @@ async def _remove(run: Pass[DeployKey], pairs: Pairs, target: Target) -> None:
     if listed is None:
         return
     public = await pairs.public(run.objects, run.object)
+    staying = {_given(other) for other in await find_staying(run)}
     for seen in listed.items:
-        if _goes(run.object, seen, public):
+        if seen.key not in staying and _goes(run.object, seen, public):
             await target.host.delete_deploy_key(target.repo_id, seen.id)
 
 

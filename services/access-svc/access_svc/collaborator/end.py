@@ -1,0 +1,30 @@
+"""The end of a Collaborator: the access that it gave is taken away."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from access_svc.cleanup import clean_up
+from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.origin import origin_of
+from access_svc.target import Target
+from access_svc.twins import find_staying
+from codecommon.api.access import Collaborator
+from codecommon.outcome import Released
+from codecommon.passes import Pass
+from codecommon.sessions import Sessions
+
+
+async def release(run: Pass[Collaborator], sessions: Sessions) -> Released:
+    """Clean up as the policies say. Raises while the object must stay, with what a person can do about it."""
+    await clean_up(run, sessions, partial(_remove, run), "the access")
+    return Released()
+
+
+async def _remove(run: Pass[Collaborator], target: Target) -> None:
+    obj = run.object
+    _, invitation, _ = await observe(target, obj, missing_is_empty=True)
+    ours = origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
+    user = obj.spec.username.lower()
+    if ours and all(other.spec.username.lower() != user for other in await find_staying(run)):
+        await withdraw(target, obj, invitation)
