@@ -320,6 +320,7 @@ async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_n
     [
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc", "private key"),
         ("ssh-ed25519 AAAA!", "not base64"),
+        ("ssh-ed25519 AAAAC3…", "not base64"),
         ("ssh-ed25519 AAAAC3NzaC1yc2E=", "cut"),
         ("ssh-dss AAAA", "algorithms"),
         (f"{GIVEN}\n{OTHER}", "one line"),
@@ -366,6 +367,21 @@ async def test_two_objects_for_one_key_the_older_has_it(
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateDeployKey"
     assert host.writes == []
+
+
+async def test_what_is_no_public_key_stops_neither_its_neighbours_nor_its_own_end(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object("broken", publicKey=OTHER), deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "broken")
+    world.kcp.edit("deploykeys", "broken", {"spec": {"publicKey": "ssh-ed25519 AAAAC3…"}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    world.kcp.remove("deploykeys", "broken")
+    await world.settle(keys, "broken")
+
+    assert world.kcp.stored("deploykeys", "broken") is None
+    assert [key.key for key in on_host(host, site)] == [GIVEN]
 
 
 async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,7 +61,8 @@ def normalised(text: str) -> str:
         raise _invalid(f"spec.publicKey does not begin with one of the algorithms {known}")
     try:
         blob = base64.b64decode(fields[1], validate=True)
-    except binascii.Error:
+    except ValueError:
+        # Of which binascii.Error is one; text that is not ASCII raises another.
         raise _invalid("the second word of spec.publicKey is not base64") from None
     name = fields[0].encode()
     if blob[_LENGTH_BYTES : _LENGTH_BYTES + len(name)] != name or int.from_bytes(blob[:_LENGTH_BYTES]) != len(name):
