@@ -170,6 +170,25 @@ async def test_a_secret_of_that_name_that_is_not_ours_is_left_alone(
     assert entry(world, "ssh-privatekey") == "theirs"
 
 
+async def test_a_secret_put_where_ours_was_is_neither_overwritten_nor_deleted(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
+    foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": "kubernetes.io/ssh-auth"}
+    world.add(foreign)
+
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "SecretNameTaken"
+    world.kcp.remove("deploykeys", "key")
+    await world.settle(keys, "key")
+
+    assert world.kcp.stored("deploykeys", "key") is None
+    assert entry(world, "ssh-privatekey") == "theirs"
+
+
 def test_a_name_that_would_be_too_long_ends_in_a_hash() -> None:
     def name_of(name: str) -> str:
         raw = deploy_key_object(name)

@@ -65,6 +65,23 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     assert conditions(stored(world, "deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
 
 
+async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    del secret["data"]["ssh-publickey"]
+    key = host.add_key(site.id, "key", public)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+    assert kept is not None
+    assert kept["metadata"]["ownerReferences"][0]["uid"] == stored(world, "deploykeys", "key")["metadata"]["uid"]
+
+
 async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
