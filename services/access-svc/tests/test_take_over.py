@@ -98,6 +98,23 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     assert (now.key, now.title) == (GIVEN, "edited")
 
 
+async def test_an_edit_after_an_interrupted_first_pass_is_applied(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    key = host.add_key(site.id, "key", GIVEN)
+    world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN, title="edited"))
+    validated = stored(world, "connections", "main")["status"]["conditions"]
+    world.kcp.edit("connections", "main", {"status": {"conditions": []}})
+    await world.settle(keys, "key")
+    world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": False}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    (now,) = host.repositories[site.id].keys.values()
+    assert (now.title, now.read_only) == ("edited", False)
+
+
 @pytest.mark.parametrize("first_pass", ["as it is", "while the Connection is not ready"])
 async def test_a_grant_with_an_edit_never_sent_is_taken_over(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, first_pass: str

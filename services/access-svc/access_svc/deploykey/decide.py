@@ -96,13 +96,19 @@ def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
 
 
 def baseline_after(key: DeployKey) -> int | None:
-    """The generation whose settings count as found: the one at which an object of today's provider is taken over."""
-    return key.metadata.generation if taken_over(key) else key.status.baseline_generation
+    """The generation whose settings count as found: the one at which an object of today's provider was first seen."""
+    recorded = key.status.baseline_generation
+    return key.metadata.generation if recorded is None and taken_over(key) else recorded
 
 
 def taken_over(key: DeployKey) -> bool:
     """Whether today's provider left it: an id, and no record of who made the key."""
     return key.status.key_id is not None and key.status.origin is None
+
+
+def taking_over(key: DeployKey) -> dict[str, Any]:
+    """What an interrupted pass records of an object of today's provider, so that a later edit is not taken for found."""
+    return {"baselineGeneration": baseline_after(key)} if taken_over(key) else {}
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:

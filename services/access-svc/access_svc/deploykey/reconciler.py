@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import Plan, decide, status_of
+from access_svc.deploykey.decide import Plan, decide, status_of, taking_over
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, due, overlapping, rotation
@@ -41,10 +41,14 @@ class DeployKeyReconciler:
     async def reconcile(self, run: Pass[DeployKey]) -> Outcome:
         if run.object.deleting:
             return await end.release(run, self._sessions, self._pairs)
-        repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-        return await self._sessions.with_fresh_credential(
-            run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
-        )
+        try:
+            repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
+            return await self._sessions.with_fresh_credential(
+                run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
+            )
+        except Interruption as interruption:
+            interruption.status = {**taking_over(run.object), **interruption.status}
+            raise
 
     async def _apply(self, run: Pass[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(run.object.spec.public_key) if run.object.spec.public_key else None
