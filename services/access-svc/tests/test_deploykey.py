@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -271,6 +272,28 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
     await world.settle(keys, "key")
     assert [key.key for key in on_host(host, site)] == [OTHER]
     assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    (first,) = on_host(host, site)
+    # The claim is that of the second key by then, and long after the first.
+    host.repositories[site.id].keys[first.id] = replace(first, created_at=first.created_at - timedelta(hours=1))
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.raise_next("delete_deploy_key", Retryable("RateLimited", "later"))
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["previousKeyID"] == first.id
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.id for key in on_host(host, site)] == [first.id]
+    status = stored(world)["status"]
+    assert (status["keyID"], status["origin"]) == (first.id, "Created")
+    assert "previousKeyID" not in status
 
 
 async def test_a_new_title_or_access_is_delete_then_create(

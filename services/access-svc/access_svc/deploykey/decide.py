@@ -86,13 +86,14 @@ def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
 
 
 def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
-    """Who made it: what status records of this id; else the claim. Today's provider recorded nothing, and what is not older
-    than the object counts as made by it."""
+    """Who made it: what status records of this id, of which only ours is ever replaced by another; else the claim. Today's
+    provider recorded nothing, and what is not older than the object counts as made by it."""
     if key.status.key_id == seen.id:
         if key.status.origin is not None:
             return key.status.origin
         return "Created" if generated or seen.created_at >= key.metadata.creation_timestamp else "Adopted"
-    return "Created" if generated or claimed(key, seen.created_at) else "Adopted"
+    ours = generated or seen.id == key.status.previous_key_id or claimed(key, seen.created_at)
+    return "Created" if ours else "Adopted"
 
 
 def baseline_after(key: DeployKey) -> int | None:

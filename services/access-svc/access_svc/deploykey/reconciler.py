@@ -91,8 +91,11 @@ class DeployKeyReconciler:
     ) -> Ready:
         """New in, then old out. What is still to go is in ``previousKeyID`` before the id of the new one displaces it."""
         status: dict[str, Any] = {}
+        before = run.object.status.previous_key_id
+        if plan.keep is not None and plan.keep.id == before:
+            # Wanted again before it was removed.
+            before = None
         try:
-            before = run.object.status.previous_key_id
             if before is not None and (plan.superseded is not None or not overlapping(run.object, every, now)):
                 await _remove(run, target, listed, before)
                 status["previousKeyID"] = before = None
