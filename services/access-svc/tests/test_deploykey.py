@@ -24,6 +24,7 @@ from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
 from codecommon.testing.harness import NAMESPACE, World, conditions
+from codecommon.testing.objects import Request
 
 GIVEN = material.generate().public
 OTHER = material.generate().public
@@ -56,6 +57,10 @@ def on_host(host: StubBackend, site: HostRepository) -> list[HostKey]:
 
 def done(host: StubBackend) -> list[str]:
     return [method for method, _ in host.writes]
+
+
+def writes(request: Request) -> str:
+    return "Secret" if request.resource == "secrets" else request.subresource
 
 
 def rotated(ago: timedelta) -> str:
@@ -528,6 +533,47 @@ async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
 
     await world.settle(keys, "key")
     assert entry(world, "ssh-privatekey") != works
+
+
+@pytest.mark.parametrize("write", ["status", "Secret"])
+async def test_a_crash_in_a_rotation_leaves_no_key_that_nobody_removes(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, write: str
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+
+    def die() -> None:
+        raise Killed
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and writes(r) == write, die)
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+
+    await world.settle(keys, "key")
+    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    world.kcp.remove("deploykeys", "key")
+    await world.settle(keys, "key")
+    assert on_host(host, site) == []
+
+
+async def test_a_key_registered_again_and_not_recorded_is_not_rotated_yet(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """A rotation would displace the id in status, and nothing else knows the key on the host."""
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    (lost,) = on_host(host, site)
+    host.repositories[site.id].keys.clear()
+    again = host.add_key(site.id, "key", lost.key)
+
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["keyID"] == again.id
+
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["previousKeyID"] == again.id
 
 
 @pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])

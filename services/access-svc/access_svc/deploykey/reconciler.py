@@ -72,7 +72,10 @@ class DeployKeyReconciler:
         """The stored pair, or a new one: there is none yet, or it works and is old enough to be replaced."""
         stored = await self._pairs.read(run.objects, run.object)
         if stored is not None and stored.public:
-            works = not stored.pending and any(seen.key == stored.public for seen in listed.items)
+            # Recorded too: a rotation would displace the id in status, and with it all knowledge of this key.
+            works = not stored.pending and any(
+                seen.key == stored.public and seen.id == run.object.status.key_id for seen in listed.items
+            )
             if not (works and due(run.object, every, now)):
                 return _Material(stored.public, stored)
         await run.hold()
