@@ -20,7 +20,7 @@ from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostKey, HostRepository
 from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
+from codecommon.kcp import Conflict, JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
 from codecommon.testing.harness import NAMESPACE, World, conditions
@@ -574,6 +574,69 @@ async def test_a_key_registered_again_and_not_recorded_is_not_rotated_yet(
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
     await world.settle(keys, "key")
     assert stored(world)["status"]["previousKeyID"] == again.id
+
+
+async def test_the_old_key_works_on_until_the_new_pair_is_where_consumers_look_and_a_while_longer(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    works = entry(world, "ssh-privatekey")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert entry(world, "ssh-privatekey") == works
+    # The refusals go on for longer than the overlap.
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=30))}})
+
+    await world.settle(keys, "key")
+
+    assert entry(world, "ssh-privatekey") != works
+    assert len(on_host(host, site)) == 2
+    assert done(host) == ["create_deploy_key"] * 2
+    await world.settle(keys, "key")
+    assert len(on_host(host, site)) == 2, "the overlap is not over"
+
+
+async def test_a_lost_pair_whose_successor_is_late_leaves_no_key_when_nothing_rotates(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    (key,) = on_host(host, site)
+    assert entry(world, "ssh-publickey").startswith(key.key)
+    assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_a_pair_registered_again_is_no_younger_for_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    since = rotated(timedelta(minutes=50))
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": since}})
+
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["rotatedAt"] == since
+
+    host.repositories[site.id].keys.clear()
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["rotatedAt"] == since
 
 
 @pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])

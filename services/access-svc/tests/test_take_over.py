@@ -10,10 +10,10 @@ from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
 from codecommon.controller import Controller
-from codecommon.errors import Terminal
+from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
+from codecommon.kcp import Conflict, JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import collaborator_object, condition, deploy_key_object, secret_object
 from codecommon.testing.harness import NAMESPACE, World, conditions, message
@@ -80,6 +80,24 @@ async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert kept is not None
     assert kept["metadata"]["ownerReferences"][0]["uid"] == stored(world, "deploykeys", "key")["metadata"]["uid"]
+
+
+async def test_a_secret_that_could_not_be_claimed_is_still_taken_over(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    key = host.add_key(site.id, "key", public)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert host.writes == []
 
 
 async def test_a_given_key_edited_and_never_sent_is_left_as_found(

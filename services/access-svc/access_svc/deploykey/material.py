@@ -70,5 +70,13 @@ def normalised(text: str) -> str:
     return f"{fields[0]} {fields[1]}"
 
 
+def is_same(text: str | None, public: str) -> bool:
+    """Whether ``text``, as a person gave it, is the key ``public``."""
+    try:
+        return bool(text) and normalised(text) == public
+    except Terminal:
+        return False
+
+
 def _invalid(message: str) -> Terminal:
     return Terminal("InvalidPublicKey", message)

@@ -11,7 +11,7 @@ from access_svc.deploykey import end, material
 from access_svc.deploykey.decide import Plan, decide, status_of, taking_over
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
-from access_svc.deploykey.rotation import appointment, due, overlapping, rotation
+from access_svc.deploykey.rotation import appointment, due, overlapping, rfc3339, rotation
 from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
@@ -55,7 +55,7 @@ class DeployKeyReconciler:
         every = rotation(run.object)
         target = await open_target(run, self._sessions, repository)
         if given is not None:
-            elder = await find_elder(run, partial(_same_key, given))
+            elder = await find_elder(run, lambda other: material.is_same(other.spec.public_key, given))
             if elder is not None:
                 raise Terminal("DuplicateDeployKey", f"DeployKey {elder!r} has this key; delete one of the two")
         listed = await target.host.list_deploy_keys(target.repo_id)
@@ -99,23 +99,29 @@ class DeployKeyReconciler:
             # Wanted again before it was removed.
             before = None
         try:
-            if before is not None and (plan.superseded is not None or not overlapping(run.object, every, now)):
+            if before is not None and plan.superseded is not None:
+                # Status has room for one.
                 await _remove(run, target, listed, before)
                 status["previousKeyID"] = before = None
             seen = plan.keep or await register(run, target, listed.at, wanted.public, plan)
+            await run.hold()
             old = plan.superseded.id if plan.superseded is not None else before
             status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}
-            await run.hold()
-            status |= await self._put_in_force(run, wanted, seen)
-            if plan.superseded is not None and every is None:
-                await _remove(run, target, listed, plan.superseded.id)
+            pending = wanted.pair is not None and wanted.pair.pending
+            replaced = pending or plan.superseded is not None
+            since = now if replaced else run.object.status.rotated_at or seen.created_at
+            if pending:
+                status["rotatedAt"] = rfc3339(since)
+            status |= await self._put_in_force(run, wanted, since)
+            if old is not None and not overlapping(status, every, now):
+                await _remove(run, target, listed, old)
                 status["previousKeyID"] = None
         except Interruption as interruption:
             interruption.status = {**status, **interruption.status}
             raise
         return Ready(status, plan.conditions, again=appointment(status, every, now))
 
-    async def _put_in_force(self, run: Pass[DeployKey], wanted: _Material, seen: HostKey) -> dict[str, Any]:
+    async def _put_in_force(self, run: Pass[DeployKey], wanted: _Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
         if wanted.pair is None:
             if run.object.status.secret_ref is not None:
@@ -125,8 +131,7 @@ class DeployKeyReconciler:
             await self._pairs.promote(run.objects, wanted.pair)
         else:
             await self._pairs.claim(run.objects, run.object, wanted.pair)
-        since = seen.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": since}
+        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": rfc3339(since)}
 
 
 async def _remove(run: Pass[DeployKey], target: Target, listed: Listed[HostKey], key_id: str) -> None:
@@ -134,12 +139,3 @@ async def _remove(run: Pass[DeployKey], target: Target, listed: Listed[HostKey],
     if any(seen.id == key_id for seen in listed.items):
         await run.confirm_wanted()
         await target.host.delete_deploy_key(target.repo_id, key_id)
-
-
-def _same_key(material_: str, other: DeployKey) -> bool:
-    if not other.spec.public_key:
-        return False
-    try:
-        return material.normalised(other.spec.public_key) == material_
-    except Terminal:
-        return False
