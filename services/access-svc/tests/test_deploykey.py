@@ -28,6 +28,7 @@ from codecommon.testing.objects import Request
 
 GIVEN = material.generate().public
 OTHER = material.generate().public
+THIRD = material.generate().public
 HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
 
 
@@ -299,6 +300,45 @@ async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
     status = stored(world)["status"]
     assert (status["keyID"], status["origin"]) == (first.id, "Created")
     assert "previousKeyID" not in status
+
+
+async def test_an_edit_while_the_new_key_is_registered_loses_neither_key(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    create = host.create_deploy_key
+
+    async def edited_meanwhile(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        monkeypatch.undo()
+        made = await create(repo_id, title, public_key, read_only)
+        world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+        return made
+
+    monkeypatch.setattr(host, "create_deploy_key", edited_meanwhile)
+
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [THIRD]
+
+
+async def test_a_crash_before_the_old_key_is_removed_loses_neither_key_to_an_edit(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.raise_next("delete_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [THIRD]
 
 
 async def test_a_new_title_or_access_is_delete_then_create(

@@ -16,10 +16,10 @@ from access_svc.target import Target, find_repository, open_target, repository_m
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, Terminal
+from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import HostKey, Listed
 from codecommon.outcome import Outcome, Ready
-from codecommon.passes import Pass
+from codecommon.passes import Pass, Superseded
 from codecommon.sessions import Sessions
 
 
@@ -112,6 +112,9 @@ class DeployKeyReconciler:
             since = now if replaced else run.object.status.rotated_at or seen.created_at
             if pending:
                 status["rotatedAt"] = rfc3339(since)
+            if plan.superseded is not None:
+                # After a crash and an edit nothing else would tell that the new key is ours.
+                await run.record(status)
             status |= await self._put_in_force(run, wanted, since)
             if old is not None and not overlapping(status, every, now):
                 await _remove(run, target, listed, old)
@@ -119,6 +122,10 @@ class DeployKeyReconciler:
         except Interruption as interruption:
             interruption.status = {**status, **interruption.status}
             raise
+        except Superseded:
+            if not status:
+                raise
+            raise Retryable("Conflict", "the object was changed meanwhile; deciding again", status=status) from None
         return Ready(status, plan.conditions, again=appointment(status, every, now))
 
     async def _put_in_force(self, run: Pass[DeployKey], wanted: _Material, since: datetime) -> dict[str, Any]:
