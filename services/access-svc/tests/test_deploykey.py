@@ -29,6 +29,7 @@ from codecommon.testing.objects import Request
 GIVEN = material.generate().public
 OTHER = material.generate().public
 THIRD = material.generate().public
+FOURTH = material.generate().public
 HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
 
 
@@ -339,6 +340,36 @@ async def test_a_crash_before_the_old_key_is_removed_loses_neither_key_to_an_edi
     assert isinstance(await world.settle(keys, "key"), Ready)
 
     assert [key.key for key in on_host(host, site)] == [THIRD]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_key_whose_registration_was_never_answered_is_removed_when_another_is_wanted(
+    world: World,
+    keys: Controller[DeployKey],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+) -> None:
+    world.add(deploy_key_object(publicKey=OTHER if first else GIVEN))
+    if not first:
+        await world.settle(keys, "key")
+        world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    create = host.create_deploy_key
+
+    async def unanswered(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        monkeypatch.undo()
+        await create(repo_id, title, public_key, read_only)
+        raise Retryable("HostUnavailable", "timeout")
+
+    monkeypatch.setattr(host, "create_deploy_key", unanswered)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    by_hand = host.add_key(site.id, "by hand", FOURTH)
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [by_hand.key, THIRD]
 
 
 async def test_a_new_title_or_access_is_delete_then_create(

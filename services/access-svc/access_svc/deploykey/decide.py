@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from codecommon.api.access import DeployKey
+from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.repository import Origin
 from codecommon.claims import claimed
@@ -100,6 +101,15 @@ def baseline_after(key: DeployKey) -> int | None:
     """The generation whose settings count as found: the one at which an object of today's provider was first seen."""
     recorded = key.status.baseline_generation
     return key.metadata.generation if recorded is None and taken_over(key) else recorded
+
+
+def unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The key that a pass nobody finished registered, if it is not the wanted one any more."""
+    announced = key.metadata.annotations.get(CLAIMED_KEY)
+    if announced is None or announced == material:
+        return None
+    recorded = (key.status.key_id, key.status.previous_key_id)
+    return next((k for k in keys if k.key == announced and k.id not in recorded and claimed(key, k.created_at)), None)
 
 
 def taken_over(key: DeployKey) -> bool:

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import Plan, decide, status_of, taking_over
+from access_svc.deploykey.decide import Plan, decide, status_of, taking_over, unrecorded
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, due, overlapping, rfc3339, rotation
 from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
+from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import HostKey, Listed
@@ -99,10 +100,16 @@ class DeployKeyReconciler:
             # Wanted again before it was removed.
             before = None
         try:
+            lost = unrecorded(run.object, wanted.public, listed.items)
+            if lost is not None:
+                await _remove(run, target, listed, lost.id)
             if before is not None and plan.superseded is not None:
                 # Status has room for one.
                 await _remove(run, target, listed, before)
                 status["previousKeyID"] = before = None
+            if plan.keep is None and wanted.pair is None:
+                # As the Secret does for a generated pair: the claim alone does not say which key it announced.
+                await run.hold({CLAIMED_KEY: wanted.public})
             seen = plan.keep or await register(run, target, listed.at, wanted.public, plan)
             await run.hold()
             old = plan.superseded.id if plan.superseded is not None else before
