@@ -268,6 +268,16 @@ async def test_a_status_that_kcp_refuses_is_an_error_and_no_conflict(kcp: InMemo
         await run.commit(Ready({"htmlURL": "x"}), NOW)
 
 
+async def test_what_is_recorded_in_between_stays_beside_the_rest_unless_the_object_was_edited(kcp: InMemoryKcp) -> None:
+    run = start(kcp, kcp.add(repository_object(status={"htmlURL": "x"})))
+    await run.record({"repoID": "7"})
+    assert site(kcp)["status"] == {"htmlURL": "x", "repoID": "7"}
+    assert run.object.status.repo_id == "7"
+    somebody_edits(kcp)
+    with pytest.raises(Superseded):
+        await run.record({"repoID": "8"})
+
+
 async def test_an_announcement_adds_one_condition_and_the_result_takes_it_away(kcp: InMemoryKcp) -> None:
     held = [stored_condition("Ready", "True", "Reconciled")]
     run = start(kcp, kcp.add(repository_object(status={"conditions": held})))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,13 +20,16 @@ from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
 from codecommon.githost.backend import HostKey, HostRepository
 from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
+from codecommon.kcp import Conflict, JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
 from codecommon.testing.harness import NAMESPACE, World, conditions
+from codecommon.testing.objects import Request
 
 GIVEN = material.generate().public
 OTHER = material.generate().public
+THIRD = material.generate().public
+FOURTH = material.generate().public
 HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
 
 
@@ -55,6 +59,10 @@ def on_host(host: StubBackend, site: HostRepository) -> list[HostKey]:
 
 def done(host: StubBackend) -> list[str]:
     return [method for method, _ in host.writes]
+
+
+def writes(request: Request) -> str:
+    return "Secret" if request.resource == "secrets" else request.subresource
 
 
 def rotated(ago: timedelta) -> str:
@@ -170,6 +178,25 @@ async def test_a_secret_of_that_name_that_is_not_ours_is_left_alone(
     assert entry(world, "ssh-privatekey") == "theirs"
 
 
+async def test_a_secret_put_where_ours_was_is_neither_overwritten_nor_deleted(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
+    foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": "kubernetes.io/ssh-auth"}
+    world.add(foreign)
+
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "SecretNameTaken"
+    world.kcp.remove("deploykeys", "key")
+    await world.settle(keys, "key")
+
+    assert world.kcp.stored("deploykeys", "key") is None
+    assert entry(world, "ssh-privatekey") == "theirs"
+
+
 def test_a_name_that_would_be_too_long_ends_in_a_hash() -> None:
     def name_of(name: str) -> str:
         raw = deploy_key_object(name)
@@ -254,6 +281,97 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
     assert "previousKeyID" not in stored(world)["status"]
 
 
+async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    (first,) = on_host(host, site)
+    # The claim is that of the second key by then, and long after the first.
+    host.repositories[site.id].keys[first.id] = replace(first, created_at=first.created_at - timedelta(hours=1))
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.raise_next("delete_deploy_key", Retryable("RateLimited", "later"))
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["previousKeyID"] == first.id
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.id for key in on_host(host, site)] == [first.id]
+    status = stored(world)["status"]
+    assert (status["keyID"], status["origin"]) == (first.id, "Created")
+    assert "previousKeyID" not in status
+
+
+async def test_an_edit_while_the_new_key_is_registered_loses_neither_key(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    create = host.create_deploy_key
+
+    async def edited_meanwhile(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        monkeypatch.undo()
+        made = await create(repo_id, title, public_key, read_only)
+        world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+        return made
+
+    monkeypatch.setattr(host, "create_deploy_key", edited_meanwhile)
+
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [THIRD]
+
+
+async def test_a_crash_before_the_old_key_is_removed_loses_neither_key_to_an_edit(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.raise_next("delete_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [THIRD]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_key_whose_registration_was_never_answered_is_removed_when_another_is_wanted(
+    world: World,
+    keys: Controller[DeployKey],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+) -> None:
+    world.add(deploy_key_object(publicKey=OTHER if first else GIVEN))
+    if not first:
+        await world.settle(keys, "key")
+        world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    create = host.create_deploy_key
+
+    async def unanswered(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        monkeypatch.undo()
+        await create(repo_id, title, public_key, read_only)
+        raise Retryable("HostUnavailable", "timeout")
+
+    monkeypatch.setattr(host, "create_deploy_key", unanswered)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    by_hand = host.add_key(site.id, "by hand", FOURTH)
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    assert [key.key for key in on_host(host, site)] == [by_hand.key, THIRD]
+
+
 async def test_a_new_title_or_access_is_delete_then_create(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
@@ -320,6 +438,7 @@ async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_n
     [
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc", "private key"),
         ("ssh-ed25519 AAAA!", "not base64"),
+        ("ssh-ed25519 AAAAC3…", "not base64"),
         ("ssh-ed25519 AAAAC3NzaC1yc2E=", "cut"),
         ("ssh-dss AAAA", "algorithms"),
         (f"{GIVEN}\n{OTHER}", "one line"),
@@ -366,6 +485,21 @@ async def test_two_objects_for_one_key_the_older_has_it(
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateDeployKey"
     assert host.writes == []
+
+
+async def test_what_is_no_public_key_stops_neither_its_neighbours_nor_its_own_end(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object("broken", publicKey=OTHER), deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "broken")
+    world.kcp.edit("deploykeys", "broken", {"spec": {"publicKey": "ssh-ed25519 AAAAC3…"}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    world.kcp.remove("deploykeys", "broken")
+    await world.settle(keys, "broken")
+
+    assert world.kcp.stored("deploykeys", "broken") is None
+    assert [key.key for key in on_host(host, site)] == [GIVEN]
 
 
 async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(
@@ -470,6 +604,110 @@ async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
 
     await world.settle(keys, "key")
     assert entry(world, "ssh-privatekey") != works
+
+
+@pytest.mark.parametrize("write", ["status", "Secret"])
+async def test_a_crash_in_a_rotation_leaves_no_key_that_nobody_removes(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, write: str
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+
+    def die() -> None:
+        raise Killed
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and writes(r) == write, die)
+    with pytest.raises(Killed):
+        await world.settle(keys, "key")
+
+    await world.settle(keys, "key")
+    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    world.kcp.remove("deploykeys", "key")
+    await world.settle(keys, "key")
+    assert on_host(host, site) == []
+
+
+async def test_a_key_registered_again_and_not_recorded_is_not_rotated_yet(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """A rotation would displace the id in status, and nothing else knows the key on the host."""
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    (lost,) = on_host(host, site)
+    host.repositories[site.id].keys.clear()
+    again = host.add_key(site.id, "key", lost.key)
+
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["keyID"] == again.id
+
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["previousKeyID"] == again.id
+
+
+async def test_the_old_key_works_on_until_the_new_pair_is_where_consumers_look_and_a_while_longer(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    works = entry(world, "ssh-privatekey")
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert entry(world, "ssh-privatekey") == works
+    # The refusals go on for longer than the overlap.
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=30))}})
+
+    await world.settle(keys, "key")
+
+    assert entry(world, "ssh-privatekey") != works
+    assert len(on_host(host, site)) == 2
+    assert done(host) == ["create_deploy_key"] * 2
+    await world.settle(keys, "key")
+    assert len(on_host(host, site)) == 2, "the overlap is not over"
+
+
+async def test_a_lost_pair_whose_successor_is_late_leaves_no_key_when_nothing_rotates(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    (key,) = on_host(host, site)
+    assert entry(world, "ssh-publickey").startswith(key.key)
+    assert "previousKeyID" not in stored(world)["status"]
+
+
+async def test_a_pair_registered_again_is_no_younger_for_it(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(rotateEvery="1h"))
+    await world.settle(keys, "key")
+    since = rotated(timedelta(minutes=50))
+    world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": since}})
+
+    world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["rotatedAt"] == since
+
+    host.repositories[site.id].keys.clear()
+    await world.settle(keys, "key")
+    assert stored(world)["status"]["rotatedAt"] == since
 
 
 @pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])

@@ -10,10 +10,10 @@ from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
 from codecommon.controller import Controller
-from codecommon.errors import Terminal
+from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import HostRepository
 from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
+from codecommon.kcp import Conflict, JsonObject
 from codecommon.outcome import Ready
 from codecommon.testing.builders import collaborator_object, condition, deploy_key_object, secret_object
 from codecommon.testing.harness import NAMESPACE, World, conditions, message
@@ -65,6 +65,41 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     assert conditions(stored(world, "deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
 
 
+async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    del secret["data"]["ssh-publickey"]
+    key = host.add_key(site.id, "key", public)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+    assert kept is not None
+    assert kept["metadata"]["ownerReferences"][0]["uid"] == stored(world, "deploykeys", "key")["metadata"]["uid"]
+
+
+async def test_a_secret_that_could_not_be_claimed_is_still_taken_over(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    key = host.add_key(site.id, "key", public)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+
+    def refuse() -> None:
+        raise Conflict(409, "Conflict", "changed by others")
+
+    world.kcp.once(lambda r: r.writes and r.resource == "secrets", refuse)
+    assert isinstance(await world.settle(keys, "key"), Retryable)
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert host.writes == []
+
+
 async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
@@ -79,6 +114,23 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     await world.settle(keys, "key")
     (now,) = host.repositories[site.id].keys.values()
     assert (now.key, now.title) == (GIVEN, "edited")
+
+
+async def test_an_edit_after_an_interrupted_first_pass_is_applied(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    key = host.add_key(site.id, "key", GIVEN)
+    world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN, title="edited"))
+    validated = stored(world, "connections", "main")["status"]["conditions"]
+    world.kcp.edit("connections", "main", {"status": {"conditions": []}})
+    await world.settle(keys, "key")
+    world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": False}})
+
+    assert isinstance(await world.settle(keys, "key"), Ready)
+
+    (now,) = host.repositories[site.id].keys.values()
+    assert (now.title, now.read_only) == ("edited", False)
 
 
 @pytest.mark.parametrize("first_pass", ["as it is", "while the Connection is not ready"])

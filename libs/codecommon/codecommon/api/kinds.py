@@ -12,6 +12,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
 PAUSED: Final = f"{GROUP}/paused"
 CREATE_CLAIM: Final = f"{GROUP}/create-claim"
+CLAIMED_KEY: Final = f"{GROUP}/claimed-key"
 CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
 
 ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from codecommon.api.access import DeployKey
+from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.repository import Origin
 from codecommon.claims import claimed
@@ -86,23 +87,39 @@ def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
 
 
 def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
-    """Who made it: what status records of this id; else the claim. Today's provider recorded nothing, and what is not older
-    than the object counts as made by it."""
+    """Who made it: what status records of this id, of which only ours is ever replaced by another; else the claim. Today's
+    provider recorded nothing, and what is not older than the object counts as made by it."""
     if key.status.key_id == seen.id:
         if key.status.origin is not None:
             return key.status.origin
         return "Created" if generated or seen.created_at >= key.metadata.creation_timestamp else "Adopted"
-    return "Created" if generated or claimed(key, seen.created_at) else "Adopted"
+    ours = generated or seen.id == key.status.previous_key_id or claimed(key, seen.created_at)
+    return "Created" if ours else "Adopted"
 
 
 def baseline_after(key: DeployKey) -> int | None:
-    """The generation whose settings count as found: the one at which an object of today's provider is taken over."""
-    return key.metadata.generation if taken_over(key) else key.status.baseline_generation
+    """The generation whose settings count as found: the one at which an object of today's provider was first seen."""
+    recorded = key.status.baseline_generation
+    return key.metadata.generation if recorded is None and taken_over(key) else recorded
+
+
+def unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The key that a pass nobody finished registered, if it is not the wanted one any more."""
+    announced = key.metadata.annotations.get(CLAIMED_KEY)
+    if announced is None or announced == material:
+        return None
+    recorded = (key.status.key_id, key.status.previous_key_id)
+    return next((k for k in keys if k.key == announced and k.id not in recorded and claimed(key, k.created_at)), None)
 
 
 def taken_over(key: DeployKey) -> bool:
     """Whether today's provider left it: an id, and no record of who made the key."""
     return key.status.key_id is not None and key.status.origin is None
+
+
+def taking_over(key: DeployKey) -> dict[str, Any]:
+    """What an interrupted pass records of an object of today's provider, so that a later edit is not taken for found."""
+    return {"baselineGeneration": baseline_after(key)} if taken_over(key) else {}
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:

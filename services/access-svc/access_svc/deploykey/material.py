@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,12 +61,21 @@ def normalised(text: str) -> str:
         raise _invalid(f"spec.publicKey does not begin with one of the algorithms {known}")
     try:
         blob = base64.b64decode(fields[1], validate=True)
-    except binascii.Error:
+    except ValueError:
+        # Of which binascii.Error is one; text that is not ASCII raises another.
         raise _invalid("the second word of spec.publicKey is not base64") from None
     name = fields[0].encode()
     if blob[_LENGTH_BYTES : _LENGTH_BYTES + len(name)] != name or int.from_bytes(blob[:_LENGTH_BYTES]) != len(name):
         raise _invalid(f"the key in spec.publicKey is not one of {fields[0]}; it may have been cut while it was copied")
     return f"{fields[0]} {fields[1]}"
+
+
+def is_same(text: str | None, public: str) -> bool:
+    """Whether ``text``, as a person gave it, is the key ``public``."""
+    try:
+        return bool(text) and normalised(text) == public
+    except Terminal:
+        return False
 
 
 def _invalid(message: str) -> Terminal:

@@ -100,7 +100,7 @@ class Pairs:
             }
             raw = await self._create(objects, body)
         else:
-            raw = await self._patch(objects, stored, {"data": data})
+            raw = await self._patch(objects, stored, {"data": data, "metadata": _ownership(key, stored)})
         return StoredPair(made.public, True, raw)
 
     async def promote(self, objects: Objects, stored: StoredPair) -> None:
@@ -111,8 +111,9 @@ class Pairs:
 
     async def claim(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
         """Name the object as owner of a Secret that today's provider made without one."""
-        if not stored.raw["metadata"].get("ownerReferences"):
-            await self._patch(objects, stored, {"metadata": {"ownerReferences": [_owner(key)]}})
+        ownership = _ownership(key, stored)
+        if ownership:
+            await self._patch(objects, stored, {"metadata": ownership})
 
     async def let_go(self, objects: Objects, key: DeployKey) -> None:
         """Take our owner reference off, so that the pair outlives the object as its key on the host does."""
@@ -184,8 +185,14 @@ class Pairs:
 
 
 def _recorded(key: DeployKey, name: str) -> bool:
-    """Whether status, which only a provider writes, names the Secret: today's provider leaves such ones."""
-    return key.status.secret_ref is not None and key.status.secret_ref.name == name
+    """Whether today's provider left the Secret: status names it, and not yet the time that is written once it has an owner."""
+    status = key.status
+    return status.secret_ref is not None and status.secret_ref.name == name and status.rotated_at is None
+
+
+def _ownership(key: DeployKey, stored: StoredPair) -> JsonObject:
+    """The change of metadata that gives a Secret without owner to the object."""
+    return {} if stored.raw["metadata"].get("ownerReferences") else {"ownerReferences": [_owner(key)]}
 
 
 def _owner(key: DeployKey) -> JsonObject:

@@ -8,18 +8,19 @@ from functools import partial
 from typing import Any
 
 from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import Plan, decide, status_of
+from access_svc.deploykey.decide import Plan, decide, status_of, taking_over, unrecorded
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
-from access_svc.deploykey.rotation import appointment, due, overlapping, rotation
+from access_svc.deploykey.rotation import appointment, due, overlapping, rfc3339, rotation
 from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
+from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, Terminal
+from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import HostKey, Listed
 from codecommon.outcome import Outcome, Ready
-from codecommon.passes import Pass
+from codecommon.passes import Pass, Superseded
 from codecommon.sessions import Sessions
 
 
@@ -41,17 +42,21 @@ class DeployKeyReconciler:
     async def reconcile(self, run: Pass[DeployKey]) -> Outcome:
         if run.object.deleting:
             return await end.release(run, self._sessions, self._pairs)
-        repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-        return await self._sessions.with_fresh_credential(
-            run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
-        )
+        try:
+            repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
+            return await self._sessions.with_fresh_credential(
+                run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
+            )
+        except Interruption as interruption:
+            interruption.status = {**taking_over(run.object), **interruption.status}
+            raise
 
     async def _apply(self, run: Pass[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(run.object.spec.public_key) if run.object.spec.public_key else None
         every = rotation(run.object)
         target = await open_target(run, self._sessions, repository)
         if given is not None:
-            elder = await find_elder(run, partial(_same_key, given))
+            elder = await find_elder(run, lambda other: material.is_same(other.spec.public_key, given))
             if elder is not None:
                 raise Terminal("DuplicateDeployKey", f"DeployKey {elder!r} has this key; delete one of the two")
         listed = await target.host.list_deploy_keys(target.repo_id)
@@ -68,7 +73,10 @@ class DeployKeyReconciler:
         """The stored pair, or a new one: there is none yet, or it works and is old enough to be replaced."""
         stored = await self._pairs.read(run.objects, run.object)
         if stored is not None and stored.public:
-            works = not stored.pending and any(seen.key == stored.public for seen in listed.items)
+            # Recorded too: a rotation would displace the id in status, and with it all knowledge of this key.
+            works = not stored.pending and any(
+                seen.key == stored.public and seen.id == run.object.status.key_id for seen in listed.items
+            )
             if not (works and due(run.object, every, now)):
                 return _Material(stored.public, stored)
         await run.hold()
@@ -87,25 +95,47 @@ class DeployKeyReconciler:
     ) -> Ready:
         """New in, then old out. What is still to go is in ``previousKeyID`` before the id of the new one displaces it."""
         status: dict[str, Any] = {}
+        before = run.object.status.previous_key_id
+        if plan.keep is not None and plan.keep.id == before:
+            # Wanted again before it was removed.
+            before = None
         try:
-            before = run.object.status.previous_key_id
-            if before is not None and (plan.superseded is not None or not overlapping(run.object, every, now)):
+            lost = unrecorded(run.object, wanted.public, listed.items)
+            if lost is not None:
+                await _remove(run, target, listed, lost.id)
+            if before is not None and plan.superseded is not None:
+                # Status has room for one.
                 await _remove(run, target, listed, before)
                 status["previousKeyID"] = before = None
+            if plan.keep is None and wanted.pair is None:
+                # As the Secret does for a generated pair: the claim alone does not say which key it announced.
+                await run.hold({CLAIMED_KEY: wanted.public})
             seen = plan.keep or await register(run, target, listed.at, wanted.public, plan)
+            await run.hold()
             old = plan.superseded.id if plan.superseded is not None else before
             status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}
-            await run.hold()
-            status |= await self._put_in_force(run, wanted, seen)
-            if plan.superseded is not None and every is None:
-                await _remove(run, target, listed, plan.superseded.id)
+            pending = wanted.pair is not None and wanted.pair.pending
+            replaced = pending or plan.superseded is not None
+            since = now if replaced else run.object.status.rotated_at or seen.created_at
+            if pending:
+                status["rotatedAt"] = rfc3339(since)
+            if plan.superseded is not None:
+                # After a crash and an edit nothing else would tell that the new key is ours.
+                await run.record(status)
+            status |= await self._put_in_force(run, wanted, since)
+            if old is not None and not overlapping(status, every, now):
+                await _remove(run, target, listed, old)
                 status["previousKeyID"] = None
         except Interruption as interruption:
             interruption.status = {**status, **interruption.status}
             raise
+        except Superseded:
+            if not status:
+                raise
+            raise Retryable("Conflict", "the object was changed meanwhile; deciding again", status=status) from None
         return Ready(status, plan.conditions, again=appointment(status, every, now))
 
-    async def _put_in_force(self, run: Pass[DeployKey], wanted: _Material, seen: HostKey) -> dict[str, Any]:
+    async def _put_in_force(self, run: Pass[DeployKey], wanted: _Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
         if wanted.pair is None:
             if run.object.status.secret_ref is not None:
@@ -115,8 +145,7 @@ class DeployKeyReconciler:
             await self._pairs.promote(run.objects, wanted.pair)
         else:
             await self._pairs.claim(run.objects, run.object, wanted.pair)
-        since = seen.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": since}
+        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": rfc3339(since)}
 
 
 async def _remove(run: Pass[DeployKey], target: Target, listed: Listed[HostKey], key_id: str) -> None:
@@ -124,12 +153,3 @@ async def _remove(run: Pass[DeployKey], target: Target, listed: Listed[HostKey],
     if any(seen.id == key_id for seen in listed.items):
         await run.confirm_wanted()
         await target.host.delete_deploy_key(target.repo_id, key_id)
-
-
-def _same_key(material_: str, other: DeployKey) -> bool:
-    if not other.spec.public_key:
-        return False
-    try:
-        return material.normalised(other.spec.public_key) == material_
-    except Terminal:
-        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from codecommon import durations
@@ -34,7 +34,7 @@ def due(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
     """Whether the pair has reached the age at which it is replaced, and the one before it is out of the way."""
     if every is None or key.status.origin is None or key.status.previous_key_id is not None:
         return False
-    return now - in_force_since(key) >= every
+    return now - (key.status.rotated_at or key.metadata.creation_timestamp) >= every
 
 
 def overlap(every: timedelta) -> timedelta:
@@ -42,19 +42,22 @@ def overlap(every: timedelta) -> timedelta:
     return min(_OVERLAP, every / 4)
 
 
-def overlapping(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
-    """Whether the key that the last rotation replaced is still to work."""
-    return every is not None and now - in_force_since(key) < overlap(every)
-
-
-def in_force_since(key: DeployKey) -> datetime:
-    return key.status.rotated_at or key.metadata.creation_timestamp
+def overlapping(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> bool:
+    """Whether the key that the last rotation replaced is still to work; ``status`` as this pass leaves it, by wire name."""
+    return every is not None and now - _rotated_at(status) < overlap(every)
 
 
 def appointment(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
-    """The time until the next step of a rotation; ``status`` as this pass leaves it, by wire name."""
+    """The time until the next step of a rotation; ``status`` as of ``overlapping``."""
     if every is None:
         return None
     wait = overlap(every) if status.get("previousKeyID") else every
-    since = datetime.fromisoformat(status["rotatedAt"])
-    return max(since + wait - now, timedelta(seconds=1))
+    return max(_rotated_at(status) + wait - now, timedelta(seconds=1))
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rotated_at(status: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(status["rotatedAt"])
