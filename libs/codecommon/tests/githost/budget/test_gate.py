@@ -157,6 +157,24 @@ async def test_a_process_that_starts_later_knows_of_the_pause(bus: Bus, scripted
             await two().get("/meta")
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["the account is known", "only the credential is known"])
+async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_many_ask_at_once(
+    bus: Bus, scripted: Any, named: bool
+) -> None:
+    async with process(bus, scripted, None) as one:
+        if named:
+            scripted.answer(200, {"id": 7, "login": "alice"})
+            await one().get("/user")
+        scripted.answer(429, {"message": "slow down"}, Retry_After="600")
+        await one().get("/meta")
+    sent = len(scripted.seen)
+    scripted.send(*[b""] * 20)
+    async with process(bus, scripted, None) as two:
+        outcomes = await asyncio.gather(*(two().get("/meta") for _ in range(20)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Retryable] * 20
+    assert len(scripted.seen) == sent
+
+
 async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bus, scripted: Any) -> None:
     async with process(bus, scripted, None) as client:
         reset = str(int(time.time()) + 900)
