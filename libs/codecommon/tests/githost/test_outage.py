@@ -218,6 +218,21 @@ async def test_a_request_that_its_caller_gave_up_is_no_failure_and_makes_way_for
     assert (await bed.ask()).status_code == 200
 
 
+async def test_a_probe_that_the_budget_does_not_let_pass_says_nothing_of_the_host_and_makes_way_for_the_next(
+    bed: Bed,
+) -> None:
+    await bed.fail(OPENED_AFTER)
+    bed.clock.advance(5)
+    bed.host.says = Retryable("RateLimited", "no turn yet")
+    for _ in range(10):
+        assert (await bed.refused()).reason == "RateLimited"
+    bed.host.says = httpx.Response(503)
+    assert (await bed.refused()).reason == "HostUnavailable"
+    bed.clock.advance(10)
+    bed.host.says = httpx.Response(200)
+    assert (await bed.ask()).status_code == 200
+
+
 async def _open_gate_and_fail(bed: Bed) -> list[BaseException | httpx.Response]:
     bed.host.gate.set()
     return await bed.fail(1)

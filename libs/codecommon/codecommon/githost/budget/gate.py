@@ -1,4 +1,4 @@
-"""The outermost layer of the transport: a request goes on when its account's budget has room for it.
+"""The layer of the transport below the breaker: a request goes on when its account's budget has room for it.
 
 Where the limits are known ahead (GitHub's own hosts, and hosts that the operator describes), each request is entered in the
 account's shared ledger. Everywhere else only the host's own answers count, and a request costs no message.
