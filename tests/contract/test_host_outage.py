@@ -10,6 +10,7 @@ from codecommon.bus import Bus
 from codecommon.errors import Retryable
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import HostTarget
+from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.hosts import open_registry
 from codecommon.secrets import SecretValue
 from codecommon.settings import NatsSettings
@@ -48,3 +49,24 @@ async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_t
             assert all(each.after is not None for each in told)
             # A read whose connection breaks is sent once more.
             assert (await control.journal()).total <= 10
+
+
+async def test_what_is_not_sent_during_an_outage_uses_up_no_budget(nats_server: NatsServer) -> None:
+    async with (
+        GithubSim.serve() as sim,
+        SimControl(sim.url) as control,
+        Bus.connect(NatsSettings(url=(nats_server.url,))) as bus,
+    ):
+        await bus.declare()
+        await control.create_user("octocat")
+        token = await control.create_token("octocat")
+        await control.add_fault("status", count=None)
+        host = sim.url.removeprefix("http://")
+        async with open_registry(AllowedHosts([host]), bus, {host: Limits(points=(Window(20, 60.0),))}) as registry:
+            session = registry.open(
+                "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
+            )
+            for _ in range(60):
+                with pytest.raises(Retryable) as refused:
+                    await session.find_repository("octocat", "web")
+                assert refused.value.reason == "HostUnavailable"

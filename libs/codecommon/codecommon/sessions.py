@@ -116,10 +116,11 @@ class Sessions:
         ``OwnerMismatch``.
         """
         spec = connection.spec
-        value, uid = found.value, connection.metadata.uid
+        # A Secret may hold the credentials of several accounts.
+        value, whose = found.value, f"{connection.metadata.uid}/{spec.type}/{spec.secret_ref.key or ''}"
         if isinstance(value, AppSecret) and owner and owner.lower() != value.owner.lower():
-            value, uid = installed_on(value, owner), f"{uid}/{owner.lower()}"
-        principal = (connection.workspace.cluster, uid, found.version)
+            value, whose = installed_on(value, owner), f"{whose}/{owner.lower()}"
+        principal = (connection.workspace.cluster, whose, found.version)
         return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
 
     async def for_object(

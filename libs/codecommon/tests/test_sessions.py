@@ -301,6 +301,18 @@ def test_a_validated_connection_will_do() -> None:
     require_validated(parse_connection(validated_connection()))
 
 
+async def test_another_key_of_the_same_secret_is_another_principal(world: World) -> None:
+    world.add(
+        secret_object(a="of alice", b="of bob"), validated_connection(secretRef={"name": "credential", "key": "a"})
+    )
+    await world.sessions.for_object(world.objects, "main", await known(world))
+    world.kcp.edit("connections", "main", {"spec": {"secretRef": {"name": "credential", "key": "b"}}})
+    await world.sessions.for_object(world.objects, "main", await known(world))
+    alice, bob = world.opened
+    assert alice.principal != bob.principal
+    assert alice.principal[2] == bob.principal[2]
+
+
 # ---- whose repositories a session is for
 
 

@@ -42,8 +42,8 @@ class HostTarget:
 
     ``base_url``: as written in the Connection, empty for the provider's public host; the backend judges it.
     ``credential``: a Secret's text, taken for a token, or an App's key.
-    ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion), the uid with ``/owner`` behind
-    it where an App acts on another account; no two tenants share one.
+    ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion), the uid with spec.type, the
+    Secret's key and, where an App acts on another account, its owner behind it; no two tenants share one.
     """
 
     base_url: str

@@ -23,8 +23,8 @@ async def open_registry(allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Li
     ``limits``: by host, those that the operator knows of. Raises ValueError for a proxy in the environment that cannot be used.
     """
     budgets = Budgets(bus, limits)
-    # From the outside in.
-    transport = HostTransport(layers=[budgets.layer, Conditional, Guarded], turns=budgets.await_turn)
+    # From the outside in. What a host in an outage is not sent must cost its account nothing.
+    transport = HostTransport(layers=[Guarded, budgets.layer, Conditional], turns=budgets.await_turn)
     await budgets.open()
     try:
         yield Registry({"github": open_github(transport, allowed)})

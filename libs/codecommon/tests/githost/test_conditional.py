@@ -15,6 +15,8 @@ from codecommon.githost.github.session import Session, attach
 from codecommon.testing.clock import Clock
 
 ENDPOINT = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")
+# Between requests: fifty of them take an hour.
+SECONDS = 74
 ALICE, BOB = ("cluster", "alice", "1"), ("cluster", "bob", "1")
 # No layer under test looks at it.
 TLS = httpx.create_ssl_context()
@@ -162,6 +164,7 @@ async def test_a_principal_that_gains_nothing_is_left_alone_for_an_hour() -> Non
     b = bed()
     for number in range(51):
         b.host.body = number
+        b.clock.advance(SECONDS)
         await b.get()
     await b.get(as_=BOB)
     b.host.seen.clear()
@@ -184,8 +187,21 @@ async def test_a_principal_with_one_hit_in_ten_goes_on() -> None:
     for number in range(201):
         if number % 10:
             b.host.body = number
+        b.clock.advance(SECONDS)
         await b.get()
     assert None not in b.host.asked_with[1:]
+
+
+async def test_a_renewed_token_whose_etags_are_all_new_goes_on() -> None:
+    b = bed()
+    for token in range(3):
+        # An installation's token is renewed at 80 % of its hour; drift looks at all repositories every twelve minutes.
+        b.host.etag = lambda text, token=token: f'"{token}-{hash(text)}"'
+        for _ in range(4):
+            for number in range(100):
+                await b.get(f"/repos/acme/{number}")
+            b.clock.advance(720)
+    assert None not in b.host.asked_with[100:]
 
 
 async def test_the_share_of_304_can_be_read() -> None:

@@ -104,13 +104,33 @@ async def test_whatever_the_api_says_is_an_answer(bed: Bed, status: int) -> None
         assert (await bed.ask()).status_code == status
 
 
-async def test_a_certificate_that_one_session_does_not_trust_stops_nobody(bed: Bed) -> None:
+def untrusted() -> httpx.ConnectError:
     error = httpx.ConnectError("x")
     error.__cause__ = ssl.SSLCertVerificationError("self-signed")
-    bed.host.says = error
+    return error
+
+
+async def test_a_certificate_that_one_session_does_not_trust_stops_nobody(bed: Bed) -> None:
+    bed.host.says = untrusted()
     for _ in range(100):
         with pytest.raises(httpx.ConnectError):
             await bed.ask()
+
+
+async def test_a_certificate_that_one_session_does_not_trust_ends_no_outage_and_leaves_the_probe_to_others(
+    bed: Bed,
+) -> None:
+    await bed.fail(OPENED_AFTER)
+    bed.clock.advance(5)
+    bed.host.says = untrusted()
+    for _ in range(10):
+        with pytest.raises(httpx.ConnectError):
+            await bed.ask()
+    bed.host.says = httpx.Response(503)
+    before = bed.host.requests
+    for _ in range(10):
+        assert (await bed.refused()).reason == "HostUnavailable"
+    assert bed.host.requests == before + 1
 
 
 async def test_one_host_s_outage_does_not_concern_another(bed: Bed) -> None:
@@ -195,6 +215,21 @@ async def test_a_request_that_its_caller_gave_up_is_no_failure_and_makes_way_for
     await given_up()
     bed.host.says = httpx.Response(200)
     bed.host.gate.set()
+    assert (await bed.ask()).status_code == 200
+
+
+async def test_a_probe_that_the_budget_does_not_let_pass_says_nothing_of_the_host_and_makes_way_for_the_next(
+    bed: Bed,
+) -> None:
+    await bed.fail(OPENED_AFTER)
+    bed.clock.advance(5)
+    bed.host.says = Retryable("RateLimited", "no turn yet")
+    for _ in range(10):
+        assert (await bed.refused()).reason == "RateLimited"
+    bed.host.says = httpx.Response(503)
+    assert (await bed.refused()).reason == "HostUnavailable"
+    bed.clock.advance(10)
+    bed.host.says = httpx.Response(200)
     assert (await bed.ask()).status_code == 200
 
 

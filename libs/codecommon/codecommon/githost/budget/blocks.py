@@ -11,7 +11,7 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -54,8 +54,11 @@ def blocked_by(known: Block, started: float, now: float, after: float | None) ->
 
 @dataclass(slots=True)
 class _Known:
-    block: Block
-    looked: float
+    """``looked`` None: not yet."""
+
+    block: Block = field(default_factory=Block)
+    looked: float | None = None
+    first_look: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Blocks:
@@ -72,13 +75,15 @@ class Blocks:
         await self._bus.nc.subscribe(f"$KV.{BUDGETS}.block.*", cb=self._told)
 
     async def get(self, key: str) -> Block:
-        """The block of an account as far as it is known here; the first call for one looks into the bucket."""
-        known, now = self._known.get(key), self._clock()
-        if known is None:
-            known = self._keep(key, Block())
-            await self._look(key)
-        elif now - known.looked > _LOOK_EVERY_SECONDS:
-            known.looked = now
+        """The block of an account as far as it is known here; the first calls for one wait for a look into the bucket."""
+        known = self._entry(key)
+        if known.looked is None:
+            async with known.first_look:
+                if known.looked is None:
+                    await self._look(key)
+                    known.looked = self._clock()
+        elif self._clock() - known.looked > _LOOK_EVERY_SECONDS:
+            known.looked = self._clock()
             task = asyncio.create_task(self._look(key))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
@@ -89,7 +94,7 @@ class Blocks:
         known = await self.get(key)
         block = blocked_by(known, started, self._clock(), after)
         if block != known:
-            self._keep(key, block)
+            self._entry(key).block = block
             try:
                 await self._bucket.put(f"block.{key}", json.dumps(asdict(block)).encode())
             except (NatsError, TimeoutError) as error:
@@ -121,13 +126,14 @@ class Blocks:
             told = Block(**json.loads(data))
         except (ValueError, TypeError):
             return
-        known = self._known.get(key)
-        if known is None or told.until > known.block.until:
-            self._keep(key, told)
+        known = self._entry(key)
+        if told.until > known.block.until:
+            known.block = told
 
-    def _keep(self, key: str, block: Block) -> _Known:
-        known = self._known.setdefault(key, _Known(block, self._clock()))
-        known.block = block
+    def _entry(self, key: str) -> _Known:
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _Known()
         self._known.move_to_end(key)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The outermost layer of the transport: a request goes on when its account's budget has room for it.
+"""The layer of the transport below the breaker: a request goes on when its account's budget has room for it.
 
 Where the limits are known ahead (GitHub's own hosts, and hosts that the operator describes), each request is entered in the
 account's shared ledger. Everywhere else only the host's own answers count, and a request costs no message.
@@ -112,7 +112,6 @@ class Budgets:
 
     async def _ask(self, account: _Account, ask: Ask) -> Granted | Wait:
         assert account.ledger is not None
-        before = account.ledger.reserved
         try:
             return await account.ledger.ask(ask)
         except LedgerUnavailable:
@@ -123,14 +122,16 @@ class Budgets:
                 after=_ASK_AGAIN,
             ) from None
         finally:
-            account.measures.reserved(before, account.ledger.reserved)
+            account.measures.reserved(account.published, account.ledger.reserved)
+            account.published = account.ledger.reserved
 
     async def _wait(self, pause: _Pause, now: float, until: float, *, exact: bool) -> None:
         account, urgency = pause.account, pause.job.urgency
         asleep = until <= pause.deadline
         if not asleep and not exact:
             until = max(until, now + _LONGEST_SLEEP)
-        account.measures.waits(urgency, until - now, sent_back=not asleep)
+        account.measures.waits(urgency, until - now, again=pause.begun)
+        pause.begun = True
         if asleep:
             await asyncio.sleep(max(until - now, 0.0))
             return
@@ -182,7 +183,8 @@ class Budgets:
             ledger = SharedLedger(self._bucket, key, limits, self._clock) if limits is not None else None
             account = self._accounts[key] = _Account(key, endpoint.host, self._measures(endpoint), ledger)
             if len(self._accounts) > _MOST_ACCOUNTS:
-                self._accounts.popitem(last=False)
+                _, forgotten = self._accounts.popitem(last=False)
+                forgotten.measures.reserved(forgotten.published, 0)
         self._accounts.move_to_end(key)
         return account
 
@@ -196,7 +198,10 @@ _ANY: Final = Attempt("ask")
 
 @dataclass(slots=True)
 class _Account:
-    """``ledger`` None: the host's limits are not known ahead. ``quota`` and ``spending`` as this process has seen them."""
+    """``ledger`` None: the host's limits are not known ahead. ``quota`` and ``spending`` as this process has seen them.
+
+    ``published``: its part of the figure of reserved objects.
+    """
 
     key: str
     host: str
@@ -204,6 +209,7 @@ class _Account:
     ledger: SharedLedger | None
     quota: Quota | None = None
     spending: Spending = field(default_factory=Spending)
+    published: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +220,14 @@ class _Pass:
     urgency: Urgency
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pause:
+    """``begun``: the request has waited already."""
+
     account: _Account
     job: Job
     deadline: float
+    begun: bool = False
 
 
 class _Gate(httpx.AsyncBaseTransport):

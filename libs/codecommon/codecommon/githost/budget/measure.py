@@ -27,11 +27,6 @@ REMAINING: Final = Gauge(
     "Requests left until the quota is renewed, of the account that has the fewest.",
     ("host",),
 )
-DRIFT_STRETCH: Final = Gauge(
-    "code_host_drift_stretch", "How many times longer than asked the drift interval is, for want of budget.", ("host",)
-)
-
-_SMOOTHING: Final = 0.02
 
 
 class Measures:
@@ -40,17 +35,16 @@ class Measures:
     def __init__(self, host: str) -> None:
         self._host = host
         self._remaining: dict[str, Quota] = {}
-        self._refused_share = 0.0
 
     def passed(self, urgency: Urgency, points: int) -> None:
         REQUESTS.labels(self._host, urgency).inc()
         POINTS.labels(self._host, urgency).inc(points)
-        self._drift(urgency, refused=False)
 
-    def waits(self, urgency: Urgency, seconds: float, *, sent_back: bool) -> None:
-        WAITS.labels(self._host, urgency).inc()
+    def waits(self, urgency: Urgency, seconds: float, *, again: bool) -> None:
+        """``again``: the same request has waited before."""
+        if not again:
+            WAITS.labels(self._host, urgency).inc()
         WAIT_SECONDS.labels(self._host, urgency).inc(max(seconds, 0.0))
-        self._drift(urgency, refused=sent_back)
 
     def reserved(self, before: int, now: int) -> None:
         if now != before:
@@ -61,10 +55,3 @@ class Measures:
         if len(self._remaining) > 1:
             self._remaining = {key: known for key, known in self._remaining.items() if known.reset > now}
         REMAINING.labels(self._host).set(min((q.remaining for q in self._remaining.values()), default=quota.remaining))
-
-    def _drift(self, urgency: Urgency, *, refused: bool) -> None:
-        """A drift pass that is sent back has its next turn an interval later."""
-        if urgency != "drift":
-            return
-        self._refused_share += _SMOOTHING * ((1.0 if refused else 0.0) - self._refused_share)
-        DRIFT_STRETCH.labels(self._host).set(1 / max(1 - self._refused_share, 0.01))

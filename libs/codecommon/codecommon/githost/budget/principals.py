@@ -5,12 +5,13 @@ Only what a host answered counts. A status could be written by a tenant, who wou
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -33,9 +34,10 @@ _INSTALLATION_TOKEN: Final = re.compile(r"/app/installations/([0-9]{1,20})/acces
 
 @dataclass(slots=True)
 class _Known:
-    account: str | None
-    looked: float
+    account: str | None = None
+    looked: float = float("-inf")
     stored: float = float("-inf")
+    look: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Principals:
@@ -46,11 +48,14 @@ class Principals:
 
     async def budget_of(self, session: Session) -> str:
         """The key of the budget; until the account is known, one that only this credential has."""
-        credential, now = _credential(session), self._clock()
-        known = self._known.get(credential)
-        if known is None or (known.account is None and now - known.looked > _LOOK_EVERY_SECONDS):
-            known = self._keep(credential, _Known(known.account if known else None, now))
-            known.account = known.account or await self._look(credential)
+        credential = _credential(session)
+        known = self._entry(credential)
+        if known.account is None:
+            # Who comes while somebody looks waits too: with a budget of its own it would ask a host that wants a pause.
+            async with known.look:
+                if known.account is None and self._clock() - known.looked > _LOOK_EVERY_SECONDS:
+                    found = await self._look(credential)
+                    known.account, known.looked = known.account or found, self._clock()
         return _key(session, known.account or f"credential:{credential}")
 
     async def learn(self, session: Session, request: httpx.Request, response: httpx.Response) -> None:
@@ -59,10 +64,10 @@ class Principals:
         if account is None:
             return
         credential, now = _credential(session), self._clock()
-        known = self._known.get(credential)
-        if known is not None and known.account == account and now - known.stored < _STORE_EVERY_SECONDS:
+        known = self._entry(credential)
+        if known.account == account and now - known.stored < _STORE_EVERY_SECONDS:
             return
-        self._keep(credential, _Known(account, now, now))
+        known.account, known.stored = account, now
         try:
             await self._bucket.put(credential, account.encode())
         except (NatsError, TimeoutError) as error:
@@ -77,8 +82,10 @@ class Principals:
             _log.warning("cannot look up the account of a credential: %s", type(error).__name__)
             return None
 
-    def _keep(self, credential: str, known: _Known) -> _Known:
-        self._known[credential] = known
+    def _entry(self, credential: str) -> _Known:
+        known = self._known.get(credential)
+        if known is None:
+            known = self._known[credential] = _Known()
         self._known.move_to_end(credential)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)

@@ -96,7 +96,7 @@ class Breaker:
             self._probe_again_after(_FIRST_PROBE_SECONDS)
 
     def abandoned(self, admission: Admission) -> None:
-        """The caller went away before there was an answer: whoever comes next may probe."""
+        """It ended in a way that says nothing of the host: whoever comes next may probe."""
         self._running -= 1
         if admission == "probe":
             self._probing = False

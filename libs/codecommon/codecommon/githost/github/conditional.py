@@ -25,10 +25,10 @@ _MOST_BYTES: Final = 32 * 1024 * 1024
 _LONGEST_BODY: Final = 1024 * 1024
 # What Python takes for an entry besides its body: key, URL and header strings.
 _OVERHEAD_BYTES: Final = 4096
-_JUDGED_AFTER: Final = 50
+_FEWEST_JUDGED: Final = 50
 _LEAST_SHARE: Final = 0.1
 # GitHub's quota is renewed hourly, and so are installation tokens, with which all ETags change.
-_OFF_SECONDS: Final = 3600.0
+_PERIOD_SECONDS: Final = 3600.0
 # As many as there are sessions (codecommon.sessions).
 _MOST_PRINCIPALS: Final = 2048
 
@@ -57,7 +57,7 @@ class Conditional(httpx.AsyncBaseTransport):
     """Sends GETs with the ETag that was seen last, and answers a 304 as the 200 that it stands for.
 
     Such a 200 has the body of then and the headers of now (Date, quota). Nothing is shared between principals. For a principal
-    with few 304s the layer switches itself off for an hour. ``clock``: seconds, monotonic.
+    with few 304s in an hour the layer switches itself off for an hour. ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -162,9 +162,11 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Share:
+    """``since``: when counting begins; until then the principal is off."""
+
+    since: float
     asked: int = 0
     hits: int = 0
-    off_until: float = 0.0
 
 
 class _Worth:
@@ -176,19 +178,21 @@ class _Worth:
 
     def while_for(self, principal: _Principal) -> bool:
         share = self._shares.get(principal)
-        return share is None or self._clock() >= share.off_until
+        return share is None or self._clock() >= share.since
 
     def counted(self, principal: _Principal, hit: bool) -> bool:
         """Count a conditional request; False: it was the one too many, and the principal is off from now on."""
-        share = self._shares.setdefault(principal, _Share())
+        now = self._clock()
+        share = self._shares.setdefault(principal, _Share(now))
         self._shares.move_to_end(principal)
         if len(self._shares) > _MOST_PRINCIPALS:
             self._shares.popitem(last=False)
         share.asked += 1
         share.hits += hit
-        if share.asked < _JUDGED_AFTER:
+        # Right after its renewal a token sees nothing but misses, so it is judged by what it does until the next one.
+        if share.asked < _FEWEST_JUDGED or now < share.since + _PERIOD_SECONDS:
             return True
         worth = share.hits >= share.asked * _LEAST_SHARE
         # Judged by the latest only: a good past must not hide that every token is new by now.
-        self._shares[principal] = _Share(off_until=share.off_until if worth else self._clock() + _OFF_SECONDS)
+        self._shares[principal] = _Share(now if worth else now + _PERIOD_SECONDS)
         return worth

@@ -57,16 +57,16 @@ class Guarded(httpx.AsyncBaseTransport):
         admission = await self._admitted(host)
         try:
             response = await self._below.handle_async_request(request)
-        except httpx.TransportError as error:
-            # Whose certificate is trusted is the session's affair; the host is there.
-            self._settle(host, admission, answered=is_certificate_error(error))
+        except BaseException as error:
+            # Whose certificate is trusted is the session's affair, and says of the host neither that it works nor that it fails.
+            if not isinstance(error, httpx.TransportError) or is_certificate_error(error):
+                host.breaker.abandoned(admission)
+                host.wake()
+                raise
+            self._settle(host, admission, answered=False)
             if host.breaker.is_open:
                 # In the words that all others get: a probe must not rewrite the status of the object that it was made for.
                 raise self._refusal(host) from error
-            raise
-        except BaseException:
-            host.breaker.abandoned(admission)
-            host.wake()
             raise
         self._settle(host, admission, answered=_is_answer(response))
         if host.breaker.is_open:

@@ -1,7 +1,7 @@
 """The one way out to git hosts: a stack of httpx transports that all sessions of a process share.
 
-From the outside in: the ``layers`` that the process adds (a budget gate, a conditional cache), then observation, then the
-network. A session borrows the stack; what a layer must know of the session travels in the request's extensions.
+From the outside in: the ``layers`` that the process adds (a breaker, a budget gate, a conditional cache), then observation, then
+the network. A session borrows the stack; what a layer must know of the session travels in the request's extensions.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from codecommon.bus import BUDGETS, Bus
 from codecommon.errors import Retryable
@@ -157,6 +158,24 @@ async def test_a_process_that_starts_later_knows_of_the_pause(bus: Bus, scripted
             await two().get("/meta")
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["the account is known", "only the credential is known"])
+async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_many_ask_at_once(
+    bus: Bus, scripted: Any, named: bool
+) -> None:
+    async with process(bus, scripted, None) as one:
+        if named:
+            scripted.answer(200, {"id": 7, "login": "alice"})
+            await one().get("/user")
+        scripted.answer(429, {"message": "slow down"}, Retry_After="600")
+        await one().get("/meta")
+    sent = len(scripted.seen)
+    scripted.send(*[b""] * 20)
+    async with process(bus, scripted, None) as two:
+        outcomes = await asyncio.gather(*(two().get("/meta") for _ in range(20)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Retryable] * 20
+    assert len(scripted.seen) == sent
+
+
 async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bus, scripted: Any) -> None:
     async with process(bus, scripted, None) as client:
         reset = str(int(time.time()) + 900)
@@ -234,3 +253,37 @@ async def test_places_of_a_process_that_was_killed_are_free_when_their_lease_end
     now += 31
     assert await alive.ask(Ask("b", "GET", Job("interactive"))) == Granted()
     assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"").leases) == ["b"]
+
+
+def figure(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_the_figure_of_reserved_objects_is_right_however_many_ask_at_once(bus: Bus, scripted: Any) -> None:
+    before = figure("code_host_budget_reserved", host=scripted.name)
+
+    async def post(client: httpx.AsyncClient, uid: str) -> None:
+        with working_on(Job("desired", uid, "w")):
+            await client.post("/user/repos")
+
+    async with process(bus, scripted, Limits((Window(1, 60.0),))) as client:
+        scripted.answer(201, {})
+        outcomes = await asyncio.gather(*(post(client(), str(n)) for n in range(30)), return_exceptions=True)
+    assert sum(isinstance(outcome, Retryable) for outcome in outcomes) == 29
+    assert figure("code_host_budget_reserved", host=scripted.name) == before + 29
+
+
+async def test_a_request_that_waits_in_several_steps_is_counted_once(bus: Bus, scripted: Any) -> None:
+    labels = {"host": scripted.name, "urgency": "interactive"}
+    before = figure("code_host_budget_waits_total", **labels)
+    async with process(bus, scripted, Limits(concurrent=1)) as client:
+        scripted.send(None)
+        hanging = asyncio.create_task(client().get("/meta"))
+        async with asyncio.timeout(5):
+            while not scripted.seen:
+                await asyncio.sleep(0.01)
+        with pytest.raises(Retryable):
+            await client().get("/meta")
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+    assert figure("code_host_budget_waits_total", **labels) == before + 1
