@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -17,8 +17,10 @@ T = TypeVar("T", bound=Resource[Any, Any])
 
 
 @asynccontextmanager
-async def claiming(run: Pass[T], host: GitBackend, claim: str, *, timeless: bool = False) -> AsyncIterator[None]:
-    """Around a create: the claim is stored before, and withdrawn after a clear no.
+async def claiming(
+    run: Pass[T], host: GitBackend, claim: str, *, timeless: bool = False, noted: Mapping[str, str] | None = None
+) -> AsyncIterator[None]:
+    """Around a create: the claim is stored before, and withdrawn after a clear no. ``noted``: annotations stored with it.
 
     After a clear no, what somebody makes by hand in the next two minutes must not count as ours. ``timeless``: nor ever later,
     since the host does not tell when it was made; then a no to a second attempt withdraws the claim of the first one too.
@@ -29,7 +31,7 @@ async def claiming(run: Pass[T], host: GitBackend, claim: str, *, timeless: bool
     if claimed_before:
         # Then no write guards what follows, and a live read must.
         await run.confirm_wanted()
-    await run.hold({CREATE_CLAIM: claim})
+    await run.hold({CREATE_CLAIM: claim, **(noted or {})})
     try:
         yield
     except (Interruption, AlreadyExists) as refused:

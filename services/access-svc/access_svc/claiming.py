@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
@@ -13,7 +14,13 @@ from codecommon.passes import Pass
 
 
 def claiming(
-    run: Pass[AccessT], host: GitBackend, absent_at: datetime, *, bound: bool, timeless: bool = False
+    run: Pass[AccessT],
+    host: GitBackend,
+    absent_at: datetime,
+    *,
+    bound: bool,
+    timeless: bool = False,
+    noted: Mapping[str, str] | None = None,
 ) -> AbstractAsyncContextManager[None]:
     """Around a create. Arguments as of ``claim_for`` and ``codecommon.claiming``."""
-    return common.claiming(run, host, claim_for(run.object, absent_at, bound=bound), timeless=timeless)
+    return common.claiming(run, host, claim_for(run.object, absent_at, bound=bound), timeless=timeless, noted=noted)

@@ -15,7 +15,6 @@ from access_svc.deploykey.rotation import appointment, due, overlapping, rfc3339
 from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import HostKey, Listed
@@ -107,10 +106,9 @@ class DeployKeyReconciler:
                 # Status has room for one.
                 await _remove(run, target, listed, before)
                 status["previousKeyID"] = before = None
-            if plan.keep is None and wanted.pair is None:
-                # As the Secret does for a generated pair: the claim alone does not say which key it announced.
-                await run.hold({CLAIMED_KEY: wanted.public})
-            seen = plan.keep or await register(run, target, listed.at, wanted.public, plan)
+            seen = plan.keep or await register(
+                run, target, listed.at, wanted.public, plan, generated=wanted.pair is not None
+            )
             await run.hold()
             old = plan.superseded.id if plan.superseded is not None else before
             status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}

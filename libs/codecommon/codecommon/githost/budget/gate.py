@@ -26,7 +26,7 @@ from codecommon.githost.budget.blocks import Blocks
 from codecommon.githost.budget.ledger import Ask, Granted, Wait, points_of
 from codecommon.githost.budget.limits import GITHUB, Limits
 from codecommon.githost.budget.measure import Measures
-from codecommon.githost.budget.principals import Principals
+from codecommon.githost.budget.principals import Principals, asked_as_app
 from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, quota_of
 from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
@@ -154,6 +154,10 @@ class Budgets:
             account.measures.quota(account.key, quota, self._clock())
         if response.status_code in _LIMITED:
             await self._refused(granted, response)
+        await self.learn(request, response)
+
+    async def learn(self, request: httpx.Request, response: httpx.Response) -> None:
+        """Learn from an answer whose credential it is."""
         await self._principals.learn(session_of(request), request, response)
 
     async def _refused(self, granted: _Pass, response: httpx.Response) -> None:
@@ -236,6 +240,11 @@ class _Gate(httpx.AsyncBaseTransport):
         self._below = below
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if asked_as_app(request):
+            # The host counts it for the App, and without its answer nothing can be asked for the account.
+            response = await self._below.handle_async_request(request)
+            await self._budgets.learn(request, response)
+            return response
         granted = await self._budgets.admit(request)
         free = False
         try:

@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from codecommon.githost.budget.limits import Limits, Window
-from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at
+from codecommon.githost.budget.quota import Quota, Spending, newest, quota_allows_at
 from codecommon.job import Job, Urgency
 
 LEASE_SECONDS: Final = 30.0
@@ -57,7 +57,7 @@ def points_of(method: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that somebody wants to make. ``lease``: a name for it that no other request has.
+    """A request that somebody wants to make. ``lease``: a name for it that no other request has; ``quota``: as known here.
 
     ``later``: it is not made at once, and only a place is wanted for it.
     """
@@ -116,6 +116,7 @@ class Ledger:
     behind: float = 0.0
     behind_points: float = 0.0
     spending: Spending = field(default_factory=Spending)
+    quota: Quota | None = None
 
     # ---- as stored
 
@@ -135,6 +136,7 @@ class Ledger:
             behind=raw["behind"],
             behind_points=raw["behind_points"],
             spending=Spending(**raw["spending"]),
+            quota=Quota(**raw["quota"]) if raw["quota"] else None,
         )
 
     # ---- operations
@@ -142,12 +144,13 @@ class Ledger:
     def ask(self, ask: Ask, limits: Limits, now: float) -> Granted | Wait:
         """Start a request, or say when to ask again."""
         self._forget(limits, now)
+        self.quota = newest(self.quota, ask.quota)
         write, creates = ask.method not in _READS, ask.method in _CREATING
         if write:
             self._expire(now)
         points = self._points_at(ask, limits, now)
         allowed = max(
-            quota_allows_at(ask.job.urgency, ask.quota, self.spending, now), points, self._place_at(ask, limits, now)
+            quota_allows_at(ask.job.urgency, self.quota, self.spending, now), points, self._place_at(ask, limits, now)
         )
         turn = self._turn(ask.job, creates, limits, now) if write else now
         if max(allowed, turn) <= now + _CLOSE_ENOUGH:
@@ -262,7 +265,7 @@ class Ledger:
         self.leases[ask.lease] = _Lease(
             now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace, ask.job.urgency
         )
-        self.spending.count(ask.job.urgency, ask.quota, now)
+        self.spending.count(ask.job.urgency, self.quota, now)
 
     def _reserve(self, job: Job, creates: bool, at: float, limits: Limits, now: float) -> Wait:
         own = self.reservations.get(job.uid)

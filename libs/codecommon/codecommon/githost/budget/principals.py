@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
-from codecommon.githost.github.session import Session
+from codecommon.githost.github.session import Session, session_of
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ _LOOK_EVERY_SECONDS: Final = 10.0
 # Well below the bucket's TTL, so that an account in use is never forgotten.
 _STORE_EVERY_SECONDS: Final = 3600.0
 _INSTALLATION_TOKEN: Final = re.compile(r"/app/installations/([0-9]{1,20})/access_tokens")
+_AS_APP: Final = re.compile(r"/app(/.*)?|/(orgs|users)/[^/]+/installation")
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Principals:
 
     async def learn(self, session: Session, request: httpx.Request, response: httpx.Response) -> None:
         """Take the account out of the answers that name it."""
-        account = await _account(session, request, response)
+        account = await _account(request, response)
         if account is None:
             return
         credential, now = _credential(session), self._clock()
@@ -92,9 +93,17 @@ class Principals:
         return known
 
 
-async def _account(session: Session, request: httpx.Request, response: httpx.Response) -> str | None:
-    root = urlsplit(session.endpoint.api_base).path
-    path = request.url.path.removeprefix(root)
+def asked_as_app(request: httpx.Request) -> bool:
+    """Whether an App asks as itself, with its JWT, and not as one of its installations."""
+    return _AS_APP.fullmatch(_path(request)) is not None
+
+
+def _path(request: httpx.Request) -> str:
+    return request.url.path.removeprefix(urlsplit(session_of(request).endpoint.api_base).path)
+
+
+async def _account(request: httpx.Request, response: httpx.Response) -> str | None:
+    path = _path(request)
     if response.status_code == 201 and request.method == "POST" and (match := _INSTALLATION_TOKEN.fullmatch(path)):
         return f"installation:{match[1]}"
     if response.status_code == 200 and request.method == "GET" and path == "/user":

@@ -22,6 +22,13 @@ class Quota:
     reset: float
 
 
+def newest(one: Quota | None, other: Quota | None) -> Quota | None:
+    """Which of two answers is the later one: within a window the quota only falls."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda quota: (quota.reset, -quota.remaining))
+
+
 def quota_of(headers: Mapping[str, str]) -> Quota | None:
     """The quota in an answer's headers; None where the host has none."""
     values = [headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")]

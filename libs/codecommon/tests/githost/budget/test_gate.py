@@ -106,6 +106,28 @@ async def test_where_the_limits_are_not_known_ahead_a_turn_is_there_at_once(bus:
     assert scripted.seen == []
 
 
+async def test_a_full_budget_keeps_no_app_from_a_token_and_is_not_charged_for_it(bus: Bus, scripted: Any) -> None:
+    async with process(bus, scripted, Limits((Window(1, 60.0),))) as one:
+        mint = "/app/installations/7/access_tokens"
+        for path in (mint, "/user/repos", mint):
+            scripted.answer(201, {})
+            await one().post(path)
+        with pytest.raises(Retryable):
+            await one().post("/user/repos")
+
+
+async def test_the_quota_that_one_process_was_told_holds_for_all(bus: Bus, scripted: Any) -> None:
+    limits = Limits(concurrent=100)
+    reset = str(int(time.time()) + 600)
+    async with process(bus, scripted, limits) as one, process(bus, scripted, limits) as two:
+        scripted.answer(200, {}, X_RateLimit_Limit="5000", X_RateLimit_Remaining="0", X_RateLimit_Reset=reset)
+        await one().get("/meta")
+        with pytest.raises(Retryable):
+            await one().get("/meta")
+        with pytest.raises(Retryable):
+            await two().get("/meta")
+
+
 async def test_a_short_wait_is_slept_through(bus: Bus, scripted: Any) -> None:
     async with process(bus, scripted, Limits(interval=0.2)) as client:
         for _ in range(2):
