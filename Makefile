@@ -2,8 +2,8 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
-# Each worker has a control plane, a bus and a simulator of its own: most tests wait for something.
-PYTEST := $(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# One worker has the control plane and all tests that need it, the other does the rest meanwhile (`devstack.fixtures`).
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift bench-limits demo up down clean

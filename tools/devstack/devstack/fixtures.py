@@ -1,6 +1,6 @@
 """pytest fixtures around real processes, shared by all tests of one run.
 
-Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once per worker whichever folders are tested.
+Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once whichever folders are tested.
 Everything listens on the loopback interface, and lives and dies with the run.
 """
 
@@ -29,12 +29,21 @@ from devstack.tenant import Tenant
 PREFIX = "tests-"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need kcp go to one worker: a second kcp costs more than running side by side saves."""
+    for item in items:
+        if "kcp" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("kcp"))
+
+
 @pytest.fixture(scope="session")
 def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """The folder with data and logs of this run; kept if a test failed, until the next run."""
     for old in RUNS.glob(f"{PREFIX}*"):
         if not _alive(int(old.name.removeprefix(PREFIX))):
-            shutil.rmtree(old)
+            # Another worker may be at it too.
+            shutil.rmtree(old, ignore_errors=True)
     folder = RUNS / f"{PREFIX}{os.getpid()}"
     folder.mkdir(parents=True)
     yield folder
@@ -59,9 +68,7 @@ def dev_settings() -> Settings:
 
 @pytest_asyncio.fixture(scope="session")
 async def kcp(run_dir: Path, dev_settings: Settings) -> AsyncIterator[Kcp]:
-    """A real kcp: started once per worker (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
-    if dev_settings.kubeconfig is not None and os.environ.get("PYTEST_XDIST_WORKER"):
-        pytest.exit("CODE_DEV_KUBECONFIG names one kcp, and each worker needs one of its own: run with ARGS=-n0", 4)
+    """A real kcp: started once per run (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
     async with Kcp(run_dir / "kcp", kubeconfig=dev_settings.kubeconfig) as running:
         yield running
 
@@ -118,7 +125,7 @@ async def services(
     kcp: Kcp,
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
-    """``code-provider serve`` with all six services, for all that the worker tests."""
+    """``code-provider serve`` with all six services, for the whole run."""
     allowed = f"{github_sim.authority},{enterprise_sim.host}"
     environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:

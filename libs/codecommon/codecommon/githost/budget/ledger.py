@@ -162,7 +162,7 @@ class Ledger:
         if not write or turn <= now + _CLOSE_ENOUGH:
             if points < allowed or ask.job.urgency == "interactive":
                 return Wait(allowed, reserved=False)
-            if ask.job.uid in self.reservations:
+            if self._own(ask.job) is not None:
                 return Wait(points, reserved=True)
             return self._wait_for_points(ask, points, limits, now)
         return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
@@ -198,7 +198,7 @@ class Ledger:
 
         Workspaces take turns: nobody waits for more of another workspace's objects than of its own.
         """
-        own = self.reservations.get(job.uid)
+        own = self._own(job)
         place = own.place if own is not None else inf
         present = now - _PUNCTUAL_INTERVALS * limits.interval
         there = sorted((r for r in self.reservations.values() if r.at > present), key=lambda r: r.place)
@@ -242,7 +242,7 @@ class Ledger:
         return at
 
     def _share_of_points(self, job: Job, now: float) -> float:
-        if job.urgency != "desired" or job.uid in self.reservations:
+        if job.urgency != "desired" or self._own(job) is not None:
             return _SHARE[job.urgency]
         waited_for = any(reservation.at > now - _EXPECTED_SECONDS for reservation in self.reservations.values())
         return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
@@ -251,6 +251,10 @@ class Ledger:
         if limits.concurrent is None:
             return now
         return now if len(self.leases) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN
+
+    def _own(self, job: Job) -> _Reservation | None:
+        """A comparison by the clock of the same object has no turn, and must not put off the one that the object waits for."""
+        return self.reservations.get(job.uid) if job.urgency == "desired" else None
 
     # ---- changes
 
@@ -268,7 +272,7 @@ class Ledger:
         self.spending.count(ask.job.urgency, self.quota, now)
 
     def _reserve(self, job: Job, creates: bool, at: float, limits: Limits, now: float) -> Wait:
-        own = self.reservations.get(job.uid)
+        own = self._own(job)
         if own is not None:
             own.at, own.creates = max(own.at, at), creates
             return Wait(own.at, reserved=True)

@@ -267,6 +267,16 @@ def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
     assert isinstance(ledger.ask(Ask("soon", "POST", job("c"), later=True), limits, NOW + 0.2), Wait)
 
 
+def test_a_comparison_by_the_clock_does_not_put_off_the_turn_of_its_object() -> None:
+    limits, ledger = Limits((Window(8, 60.0),), interval=1.0), Ledger()
+    for n in range(8):
+        done(ledger, limits, NOW + n)
+    at = until(ask(ledger, limits, NOW + 8, uid="a")[1])
+    assert until(ask(ledger, limits, NOW + 9, uid="a", urgency="drift")[1]) > at
+    assert until(ask(ledger, limits, NOW + 10, uid="a")[1]) == at
+    done(ledger, limits, at, uid="a")
+
+
 def test_reads_of_those_without_a_turn_leave_points_to_those_who_have_one() -> None:
     limits, ledger = Limits(points=(Window(100, 60.0),), interval=1.0), Ledger()
     done(ledger, limits, NOW)
