@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 ARGS ?=
 # One worker has the control plane and all tests that need it, the other does the rest meanwhile (`devstack.fixtures`).
-PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools lock gen lint type verify test e2e bench bench-drift bench-limits demo up down clean
