@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from codecommon.api.access import Collaborator, DeployKey
@@ -12,6 +14,7 @@ from codecommon.errors import NotReady, Terminal
 from codecommon.events import Versions
 from codecommon.githost.backend import GitBackend
 from codecommon.kcp import NotFound
+from codecommon.outcome import Outcome
 from codecommon.passes import Pass
 from codecommon.sessions import Session, Sessions, require_validated
 
@@ -66,6 +69,16 @@ async def open_target(run: Pass[AccessT], sessions: Sessions, repository: Reposi
                 f"{session.host.host}; point it back, or make new objects for the other host",
             )
     return Target(repository, repo_id, session)
+
+
+async def with_repository(
+    run: Pass[AccessT], sessions: Sessions, work: Callable[[Pass[AccessT], Repository], Awaitable[Outcome]]
+) -> Outcome:
+    """Do ``work`` on the Repository object that the object refers to; see ``Sessions.with_fresh_credential``."""
+    repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
+    return await sessions.with_fresh_credential(
+        run.objects, repository.spec.connection_ref, partial(work, run, repository)
+    )
 
 
 def require_repository(repository: Repository | None, name: str) -> Repository:

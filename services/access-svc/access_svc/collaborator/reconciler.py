@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-from access_svc.claiming import claiming
 from access_svc.collaborator import decide, end
 from access_svc.collaborator.access import observe, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import taking_over
-from access_svc.target import Target, find_repository, open_target, require_repository, require_writable
+from access_svc.target import Target, open_target, require_writable, with_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
-from codecommon.claims import stored_claim
+from codecommon.claiming import claiming
+from codecommon.claims import claim_for, stored_claim
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, NotReady, Terminal
 from codecommon.githost.backend import Grant, Invitation
@@ -34,10 +33,7 @@ class CollaboratorReconciler:
         if run.object.deleting:
             return await end.release(run, self._sessions)
         try:
-            repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-            return await self._sessions.with_fresh_credential(
-                run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
-            )
+            return await with_repository(run, self._sessions, self._apply)
         except Interruption as interruption:
             interruption.status = {**taking_over(run.object), **interruption.status}
             raise
@@ -104,7 +100,8 @@ class CollaboratorReconciler:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
         await self._may_write(run, target)
-        async with claiming(run, host, at, bound=obj.status.origin is not None, timeless=True):
+        claim = claim_for(run.object, at, bound=obj.status.origin is not None)
+        async with claiming(run, host, claim, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from access_svc.deploykey import end, material
@@ -12,7 +11,7 @@ from access_svc.deploykey.decide import Plan, decide, status_of, taking_over, un
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, due, overlapping, rfc3339, rotation
-from access_svc.target import Target, find_repository, open_target, repository_missing, require_repository
+from access_svc.target import Target, open_target, repository_missing, with_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import DeployKey
 from codecommon.api.repository import Repository
@@ -42,10 +41,7 @@ class DeployKeyReconciler:
         if run.object.deleting:
             return await end.release(run, self._sessions, self._pairs)
         try:
-            repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-            return await self._sessions.with_fresh_credential(
-                run.objects, repository.spec.connection_ref, partial(self._apply, run, repository)
-            )
+            return await with_repository(run, self._sessions, self._apply)
         except Interruption as interruption:
             interruption.status = {**taking_over(run.object), **interruption.status}
             raise

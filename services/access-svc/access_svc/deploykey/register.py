@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from access_svc.claiming import claiming
 from access_svc.deploykey.decide import REPLACING, Plan
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY
+from codecommon.claiming import claiming
+from codecommon.claims import claim_for
 from codecommon.errors import Interruption
 from codecommon.githost.backend import HostKey
 from codecommon.passes import Pass
@@ -25,7 +26,8 @@ async def register(
     replacing = bool(plan.first) or run.object.status.condition("KeyReplacing") is not None
     # As the Secret does for a generated pair: the claim alone does not say which key it announced.
     noted = {} if generated else {CLAIMED_KEY: public}
-    async with claiming(run, target.host, at, bound=run.object.status.key_id is not None, noted=noted):
+    claim = claim_for(run.object, at, bound=run.object.status.key_id is not None)
+    async with claiming(run, target.host, claim, noted=noted):
         try:
             for key in plan.first:
                 await target.host.delete_deploy_key(target.repo_id, key.id)

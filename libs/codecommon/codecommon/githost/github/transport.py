@@ -77,7 +77,7 @@ class Borrowed(httpx.AsyncBaseTransport):
         self._turns = turns
 
     async def await_turn(self) -> None:
-        """``ConnectionHost.await_turn``, for this session."""
+        """``GitBackend.await_turn``, for this session."""
         if self._turns is not None:
             await self._turns(self._session)
 
