@@ -37,9 +37,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _InFlight:
-    """A message being worked on, for the heartbeat."""
+    """A message being worked on, for the heartbeat; ``settled`` from the moment its answer is on its way."""
 
     msg: Msg
+    settled: bool = False
     task: asyncio.Task[None] | None = None
     lock: locks.ReplicaLock | None = None
 
@@ -162,6 +163,9 @@ class Runtime:
             await asyncio.gather(*(self._keep(entry) for entries in self._in_flight.values() for entry in entries))
 
     async def _keep(self, entry: _InFlight) -> None:
+        if entry.settled:
+            # A sign of life after "deliver again in 1 s" makes the server wait the whole ack_wait instead.
+            return
         if entry.lock is not None and entry.lock.lost and entry.task is not None:
             _log.warning("lost the lock of an object at work; its handler is stopped")
             entry.task.cancel("lock lost")
@@ -185,7 +189,7 @@ class Runtime:
                 return
             delay = self._shares.delay(event.cluster)
             if delay is not None:
-                await self._settle(lane, msg, delay)
+                await self._settle(lane, entry, delay)
                 return
             with (
                 self._shares.running(event.cluster),
@@ -209,10 +213,10 @@ class Runtime:
                 self._timing.set_aside,
             )
             MESSAGES_SET_ASIDE.labels(self._service, "deadly").inc()
-            await self._settle(lane, msg, self._timing.set_aside)
+            await self._settle(lane, entry, self._timing.set_aside)
             return
         delay = await self._exclusively(lane, entry, event, lock_bucket)
-        await self._settle(lane, msg, delay)
+        await self._settle(lane, entry, delay)
         await strike.clear()
 
     async def _exclusively(
@@ -260,12 +264,13 @@ class Runtime:
 
     # ---- settling
 
-    async def _settle(self, lane: Lane, msg: Msg, delay: float | None) -> None:
+    async def _settle(self, lane: Lane, entry: _InFlight, delay: float | None) -> None:
         """Ack, or put back. A resync message is acked unless there is an appointment: its next turn comes by itself."""
+        entry.settled = True
         if delay is None or (lane == "resync" and not isinstance(delay, Appointment)):
-            await msg.ack()
+            await entry.msg.ack()
         else:
-            await msg.nak(delay=delay)
+            await entry.msg.nak(delay=delay)
 
     async def _put_back(self, msg: Msg) -> None:
         """Give a message back that was not looked at."""

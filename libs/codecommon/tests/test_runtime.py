@@ -97,6 +97,15 @@ async def test_a_reserved_time_is_kept_to_the_moment_and_does_not_count_as_a_fai
     assert all(gap >= 0.2 for gap in gaps), gaps
 
 
+async def test_a_message_that_was_put_back_is_not_kept_alive_any_more(bus: Bus, kcp: InMemoryKcp) -> None:
+    # A sign of life after the answer would put the message off by the server's whole ack_wait.
+    calls = Calls(raising(*[Retryable("RateLimited", "m")] * 8))
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls, backoff=Backoff(0.01, 0.01), timing=Timing(fetch=0.1, renew=0.001)):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 9
+
+
 @pytest.mark.parametrize(("reason", "urgency"), [("revalidate", "desired"), ("resync", "drift")])
 async def test_a_reconciler_works_on_the_job_of_its_message(
     bus: Bus, kcp: InMemoryKcp, reason: Reason, urgency: str
