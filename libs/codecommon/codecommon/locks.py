@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 RENEW_SECONDS: Final = 5.0
@@ -62,6 +62,8 @@ class ReplicaLock:
         self._revision = revision
         self._lost_after = lost_after
         self._renewed = time.monotonic()
+        # A renewal under way when the handler ends would make its release miss the entry, which then stays until it expires.
+        self._writing = asyncio.Lock()
 
     @property
     def lost(self) -> bool:
@@ -70,20 +72,31 @@ class ReplicaLock:
     async def renew(self) -> None:
         """Extend the entry by its TTL; a failure only shows in ``lost`` after a while."""
         with suppress(NatsError, TimeoutError):
-            try:
-                self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
-            except KeyWrongLastSequenceError:
-                # Either another has it by now, or a renewal took effect whose answer did not come.
-                stored = await self._bucket.get(self._key)
-                if stored.value != self._value or stored.revision is None:
-                    return
-                self._revision = stored.revision
-            self._renewed = time.monotonic()
+            async with self._writing:
+                try:
+                    self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
+                except KeyWrongLastSequenceError:
+                    if not await self._still_ours():
+                        return
+                self._renewed = time.monotonic()
 
     async def release(self) -> None:
-        # Not released: it expires by itself.
+        """Let the next one have it; one that cannot be released now expires by itself."""
         with suppress(NatsError, TimeoutError):
-            await self._bucket.delete(self._key, last=self._revision)
+            async with self._writing:
+                try:
+                    await self._bucket.delete(self._key, last=self._revision)
+                except APIError:
+                    if await self._still_ours():
+                        await self._bucket.delete(self._key, last=self._revision)
+
+    async def _still_ours(self) -> bool:
+        """After a refused write: either another has the lock by now, or a renewal took effect whose answer did not come."""
+        stored = await self._bucket.get(self._key)
+        if stored.value != self._value or stored.revision is None:
+            return False
+        self._revision = stored.revision
+        return True
 
 
 async def acquire(bucket: KeyValue, key: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:

@@ -216,8 +216,9 @@ class Runtime:
             await self._settle(lane, entry, self._timing.set_aside)
             return
         delay = await self._exclusively(lane, entry, event, lock_bucket)
-        await self._settle(lane, entry, delay)
+        # Before the answer: the next delivery may be there at once, and would be counted on top of this one.
         await strike.clear()
+        await self._settle(lane, entry, delay)
 
     async def _exclusively(
         self, lane: Lane, entry: _InFlight, event: ObjectEvent, lock_bucket: KeyValue

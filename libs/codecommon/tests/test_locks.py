@@ -83,6 +83,27 @@ async def test_a_lock_is_taken_once_and_free_after_its_release(bus: Bus) -> None
 
 
 @pytest.mark.nats
+async def test_a_release_waits_for_the_renewal_under_way(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    lock = await locks.acquire(bucket, KEY)
+    renewing = asyncio.create_task(lock.renew())
+    await asyncio.sleep(0)
+    await lock.release()
+    await renewing
+    await locks.acquire(bucket, KEY)
+
+
+@pytest.mark.nats
+async def test_a_release_finds_its_lock_after_a_renewal_that_was_not_answered(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    lock = await locks.acquire(bucket, KEY)
+    held = await bucket.get(KEY)
+    await bucket.update(KEY, held.value or b"", last=held.revision)
+    await lock.release()
+    await locks.acquire(bucket, KEY)
+
+
+@pytest.mark.nats
 async def test_a_release_does_not_take_the_lock_of_another(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
     mine = await locks.acquire(bucket, KEY)
