@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from git_hosts import ME, ORG, Host, Simulator, needs, public_key
+from git_hosts import ME, MEMBER, ORG, Host, Simulator, needs, public_key
 
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Grant, HostRepository, Invitation
@@ -241,13 +241,33 @@ async def test_a_team_gives_no_grant_of_ones_own(simulator: Simulator) -> None:
     assert await grants(host, repository) == set()
 
 
-@pytest.mark.parametrize("listing", ["list_deploy_keys", "list_collaborators", "list_invitations"])
-async def test_a_list_that_is_not_shown_is_not_a_repository_that_is_gone(simulator: Simulator, listing: str) -> None:
+async def test_a_member_is_refused_less_than_the_base_permission_and_told_of_it(simulator: Simulator) -> None:
+    host = Host(await simulator.session(), ME)
+    repository = await host.create(name="web", owner=ORG)
+    await simulator.control.edit_org(ORG, default_repository_permission="write")
+    with pytest.raises(Terminal) as refused:
+        await host.backend.set_collaborator(repository.id, MEMBER, "pull")
+    assert refused.value.reason == "PermissionUnsupported"
+    assert "base permission" in refused.value.message
+    assert await host.backend.set_collaborator(repository.id, MEMBER, "push") is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "rights"),
+    [
+        ("list_deploy_keys", "administrator"),
+        ("list_collaborators", "push access"),
+        ("list_invitations", "administrator"),
+    ],
+)
+async def test_a_list_that_is_not_shown_is_not_a_repository_that_is_gone(
+    simulator: Simulator, listing: str, rights: str
+) -> None:
     owner = Host(await simulator.session(), ME)
     repository = await owner.create(name="web", visibility="public")
     for session, named in (
         (await simulator.session(scopes=["user"]), "public_repo or repo"),
-        (await simulator.session("hubot"), "administrator"),
+        (await simulator.session("hubot"), rights),
     ):
         with pytest.raises(Terminal) as refused:
             await getattr(session, listing)(repository.id)

@@ -354,7 +354,7 @@ async def test_a_grant_whose_answer_was_lost_is_ours(
     assert done(host) == ["set_collaborator"]
 
 
-@pytest.mark.parametrize("reason", ["UserNotFound", "InvitationRefused", "MissingPermission"])
+@pytest.mark.parametrize("reason", ["UserNotFound", "InvitationRefused", "PermissionUnsupported", "MissingPermission"])
 async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     world: World, users: Controller[Collaborator], host: StubBackend, reason: str
 ) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from devstack.errors import WaitTimeout
-from devstack.githubsim.control import IssuedApp, IssuedToken, SimControl, SimRepository
+from devstack.githubsim.control import SimControl
+from devstack.githubsim.control_answers import IssuedApp, IssuedToken, SimRepository
 from devstack.githubsim.journal import Entry
 from devstack.resources import CODE_API, Manifest, condition, is_ready
 from devstack.simulator import SimulatorProcess

@@ -173,6 +173,23 @@ def test_a_suspended_account_is_a_matter_of_the_credential() -> None:
     assert meaning(answer(403, says("Sorry. Your account was suspended."))).reason == "CredentialRejected"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This installation has been suspended",
+        "Sorry. This installation owned by acme suspended your access at 2026-09-21T15:13:20Z.",
+    ],
+)
+@pytest.mark.parametrize("attempt", [READ, CHANGE])
+def test_a_suspended_installation_is_a_matter_of_the_credential_and_can_be_unsuspended(
+    words: str, attempt: Attempt
+) -> None:
+    found = meaning(answer(403, says(words)), attempt)
+    assert isinstance(found, Terminal)
+    assert found.reason == "CredentialRejected"
+    assert "unsuspend it in the account's settings" in found.message
+
+
 def test_a_403_that_is_not_githubs_is_not_a_matter_of_rights() -> None:
     found = meaning(answer(403, b"<html>forbidden by the proxy</html>"), DELETE)
     assert isinstance(found, Retryable)
@@ -267,6 +284,17 @@ def test_a_refused_invitation_is_told_by_the_hosts_words(status: int, words: str
     found = meaning(answer(status, says(words)), INVITE)
     assert isinstance(found, Terminal)
     assert found.reason == reason
+
+
+@pytest.mark.parametrize("login", ["monalisa", "invited", "blocked"])
+def test_less_than_the_organisations_base_permission_is_told_as_such_whatever_the_members_name(login: str) -> None:
+    error = {"resource": "Repository", "code": "custom", "field": "permission"}
+    error["message"] = f"Cannot assign {login} permission of read"
+    found = meaning(answer(422, says("Validation Failed", errors=[error])), INVITE)
+    assert isinstance(found, Terminal)
+    assert found.reason == "PermissionUnsupported"
+    assert "base permission" in found.message
+    assert "spec.permission" in found.message
 
 
 @pytest.mark.parametrize("status", [403, 422])

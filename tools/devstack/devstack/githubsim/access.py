@@ -160,21 +160,34 @@ def require_admin(call: Call, repository: Repository, *, classic_scope: str | No
         raise ApiError(403, _NO_ADMIN)
 
 
-def require_settings(call: Call, repository: Repository, *, write: bool, permission: str = "administration") -> None:
-    """Let only administrators see or change what is in the repository's settings. Others get 404, as if there were no such page;
-    a token that goes by permissions and lacks `permission` 403. Raises ApiError."""
+def require_settings(call: Call, repository: Repository, *, write: bool, of: User | None = None) -> None:
+    """Let only administrators see or change what is in the repository's settings, and `of` what is about that user. Others get
+    404, as if there were no such page; a token that goes by permissions and lacks `administration` 403. Raises ApiError."""
     token = call.caller.token
     if token is not None and token.by_permissions:
-        # Every such token may read the metadata.
-        held = token.permissions.get(permission, "read" if permission == "metadata" else None)
+        held = token.permissions.get("administration")
         if held != "write" and (write or held != "read"):
             raise out_of_reach(token)
-    elif token is not None and not _may_write(token, repository.visibility):
-        raise not_found()
-    if role_of(call.world, call.caller.user, repository) != "admin":
+    else:
+        _require_write_scope(token, repository)
+    oneself = of is not None and of.id == call.user.id
+    if not oneself and role_of(call.world, call.caller.user, repository) != "admin":
         raise not_found()
     if write:
         require_writable(repository)
+
+
+def require_push(call: Call, repository: Repository, viewed: str) -> None:
+    """Let only who may push view what `viewed` names; a token that goes by permissions needs none, as all may read the metadata.
+
+    Raises ApiError 403, or 404 for a classic or OAuth token without a write scope.
+    """
+    token = call.caller.token
+    if token is None or not token.by_permissions:
+        _require_write_scope(token, repository)
+    role = role_of(call.world, call.caller.user, repository)
+    if role is None or RANK[role] < RANK["write"]:
+        raise ApiError(403, f"Must have push access to view {viewed}.")
 
 
 def require_contents(call: Call, repository: Repository) -> None:
@@ -218,6 +231,11 @@ def _require_administration(token: Token | None, owner: Account) -> None:
 def out_of_reach(token: Token) -> ApiError:
     """What a token that goes by permissions is told without the one it needs."""
     return ApiError(403, _NOT_FOR_APPS if token.kind == "installation" else _OUT_OF_REACH)
+
+
+def _require_write_scope(token: Token | None, repository: Repository) -> None:
+    if token is not None and not _may_write(token, repository.visibility):
+        raise not_found()
 
 
 def _may_write(token: Token, visibility: Visibility) -> bool:

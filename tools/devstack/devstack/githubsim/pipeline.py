@@ -130,9 +130,10 @@ class _Exchange:
         return self._framed(answer, rate)
 
     def _admit(self, rate: RateFigures | None, retry_after: int | None) -> None:
-        """Raises ApiError for a bad credential, an unknown API version, an exceeded limit or a missing credential."""
+        """Raises ApiError for a bad or suspended credential or a missing one, an unknown API version, or an exceeded limit."""
         if self._identity.refused:
             raise ApiError(401, "Bad credentials", documentation_url=self._docs(""))
+        self._require_unsuspended()
         if self._version not in API_VERSIONS:
             raise refusals.unsupported_version(self._version)
         if retry_after is not None:
@@ -147,6 +148,15 @@ class _Exchange:
             raise ApiError(401, "Requires authentication")
         if self._operation.for_users and caller.token is not None and caller.token.kind == "installation":
             raise ApiError(403, "Resource not accessible by integration")
+
+    def _require_unsuspended(self) -> None:
+        world, token = self._simulation.world, self._identity.caller.token
+        if token is None or token.installation_id is None:
+            return
+        installation = world.installations[token.installation_id]
+        if installation.suspended_at is not None:
+            login = world.accounts[installation.account_id].login
+            raise refusals.suspended_installation(login, installation.suspended_at)
 
     def _framed(self, answer: Answer, rate: RateFigures | None) -> Encoded:
         """The answer as bytes under all of GitHub's headers, its cost taken from the quota."""

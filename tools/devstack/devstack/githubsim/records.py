@@ -37,7 +37,7 @@ TOGGLES: dict[str, bool] = {
 
 @dataclass(slots=True, kw_only=True)
 class User:
-    """A person's account."""
+    """A person's account, or an App's bot."""
 
     id: int
     login: str
@@ -47,6 +47,11 @@ class User:
     @property
     def node_id(self) -> str:
         return node_id("U", self.id)
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether it is an App's account: never a collaborator, as what an App may do is a matter of its installations."""
+        return self.login.endswith("[bot]")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,10 +1,11 @@
-"""Refusals that come before any operation: limits, versions, a missing User-Agent."""
+"""Refusals that come before any operation: limits, versions, a suspended installation, a missing User-Agent."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from devstack.githubsim.calls import API_VERSIONS, ApiError, Caller
+from devstack.githubsim.views_account import timestamp
 
 NO_USER_AGENT = (
     b"\r\nRequest forbidden by administrative rules. Please make sure your request has a User-Agent header.\r\n"
@@ -40,6 +41,11 @@ def secondary_limit(retry_after: int, request_id: str) -> ApiError:
         documentation_url=f"{_LIMIT_DOCS}#about-secondary-rate-limits",
         headers={"Retry-After": str(retry_after)},
     )
+
+
+def suspended_installation(login: str, at: float) -> ApiError:
+    """What a token is told of an installation on the account `login`; who asks for a token is told in other words."""
+    return ApiError(403, f"Sorry. This installation owned by {login} suspended your access at {timestamp(at)}.")
 
 
 def unsupported_version(version: str) -> ApiError:

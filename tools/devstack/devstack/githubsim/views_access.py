@@ -8,7 +8,8 @@ from devstack.githubsim.access import RANK, base_role
 from devstack.githubsim.calls import Call
 from devstack.githubsim.identifiers import node_id
 from devstack.githubsim.records import DeployKey, Invitation, Repository, User
-from devstack.githubsim.views import account_stub, api_url, permissions_of_rank, repository_stub, timestamp
+from devstack.githubsim.views import api_url, permissions_of_rank, repository_stub
+from devstack.githubsim.views_account import account_stub, timestamp
 
 
 def deploy_key(call: Call, repository: Repository, key: DeployKey) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def deploy_key(call: Call, repository: Repository, key: DeployKey) -> dict[str, 
 
 
 def collaborator(call: Call, repository: Repository, user: User, role: str) -> dict[str, Any]:
-    rank = RANK[base_role(call.world.owner(repository), role)]
+    """A user with its role, which is `none` where only that was asked for."""
+    rank = 0 if role == "none" else RANK[base_role(call.world.owner(repository), role)]
     return account_stub(call.urls, user) | {"permissions": permissions_of_rank(rank), "role_name": role}
 
 

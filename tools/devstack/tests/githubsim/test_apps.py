@@ -78,6 +78,41 @@ async def test_a_suspended_installation_gives_no_token(
     assert (reply.status, reply.body["message"]) == (403, "This installation has been suspended")
 
 
+async def test_the_tokens_of_a_suspended_installation_do_nothing_until_it_goes_on(
+    api: Any, acme: str, app: Any, clock: Any, control: SimControl
+) -> None:
+    number = await control.install_app(app.id, acme)
+    minted = await api("POST", f"/app/installations/{number}/access_tokens", token=signed(app, clock))
+    own = minted.body["token"]
+    await control.edit_installation(number, suspended=True)
+    for method, path in (("GET", "/users/alice"), ("POST", "/orgs/acme/repos")):
+        refused = await api(method, path, token=own, json={"name": "site"} if method == "POST" else None)
+        assert (refused.status, "suspended your access" in refused.body["message"]) == (403, True)
+    await control.edit_installation(number, suspended=False)
+    assert (await api("POST", "/orgs/acme/repos", token=own, json={"name": "site"})).status == 201
+
+
+async def test_an_installation_is_no_collaborator_of_what_it_made(
+    api: Any, acme: str, alice: Any, app: Any, clock: Any, control: SimControl
+) -> None:
+    number = await control.install_app(app.id, acme)
+    minted = await api("POST", f"/app/installations/{number}/access_tokens", token=signed(app, clock))
+    own = minted.body["token"]
+    await api("POST", "/orgs/acme/repos", token=own, json={"name": "site"})
+    people, bot = "/repos/acme/site/collaborators", "provider%5Bbot%5D"
+    for token in (own, alice):
+        for affiliation, logins in (("direct", []), ("outside", []), ("all", ["alice", "bob"])):
+            listed = await api("GET", f"{people}?affiliation={affiliation}", token=token)
+            assert [user["login"] for user in listed.body] == logins
+        told = (await api("GET", f"{people}/{bot}/permission", token=token)).body
+        assert (told["permission"], told["role_name"], told["user"]["role_name"]) == ("none", "none", "none")
+        assert not any(told["user"]["permissions"].values())
+        assert (await api("PUT", f"{people}/{bot}", token=token, json={})).status == 404
+    await control.edit_repository("acme", "site", visibility="public")
+    assert (await api("GET", f"{people}/{bot}/permission", token=alice)).body["permission"] == "none"
+    assert await control.grants("acme", "site") == {}
+
+
 async def test_single_sign_on_is_asked_of_tokens_that_were_not_authorised_for_it(
     api: Any, acme: str, alice: Any, control: SimControl
 ) -> None:

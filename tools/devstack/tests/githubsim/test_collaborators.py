@@ -137,8 +137,46 @@ async def test_a_person_grants_and_withdraws_on_the_host(api: Any, alice: Any, w
     assert await direct(api, alice) == {}
 
 
-async def test_collaborators_are_for_administrators(api: Any, web: int, control: SimControl) -> None:
-    bob = await control.create_token("bob")
-    for path in (PEOPLE, INVITED):
-        assert (await api("GET", path, token=bob)).status == 404
-    assert (await api("PUT", f"{PEOPLE}/carol", token=bob, json={})).status == 404
+@pytest.mark.parametrize(("base", "least"), [("none", "pull"), ("read", "pull"), ("write", "push"), ("admin", "admin")])
+async def test_a_member_is_given_no_less_than_the_organisations_base_permission(
+    api: Any, alice: Any, web: int, control: SimControl, base: str, least: str
+) -> None:
+    await control.edit_org("acme", default_repository_permission=base, custom_roles={"auditor": "triage"})
+    order = ["pull", "triage", "auditor", "push", "maintain", "admin"]
+    for permission in order:
+        answer = await api("PUT", f"{PEOPLE}/bob", token=alice, json={"permission": permission})
+        assert answer.status == (204 if order.index(permission) >= order.index(least) else 422)
+        if answer.status == 422:
+            assert "Cannot assign bob permission of " in str(answer.body["errors"])
+    assert (await api("PUT", f"{PEOPLE}/carol", token=alice, json={"permission": "pull"})).status == 201
+
+
+async def test_a_collaborator_leaves_by_itself(api: Any, web: int, control: SimControl) -> None:
+    await control.create_user("dora")
+    await control.edit_repository("acme", "web", grants={"carol": "read", "dora": "read"})
+    carol = await control.create_token("carol")
+    assert (await api("DELETE", f"{PEOPLE}/dora", token=carol)).status == 404
+    assert (await api("DELETE", f"{PEOPLE}/Carol", token=carol)).status == 204
+    assert await control.grants("acme", "web") == {"dora": "read"}
+    assert (await api("DELETE", f"{PEOPLE}/carol", token=carol)).status == 404, (
+        "it does not see the repository any more"
+    )
+
+
+async def test_who_may_push_sees_the_collaborators_and_administrators_the_invitations(
+    api: Any, web: int, control: SimControl
+) -> None:
+    tokens = [
+        await control.create_token("bob"),
+        await control.create_token("bob", kind="fine-grained", resource_owner="acme"),
+    ]
+    views = ((PEOPLE, "repository collaborators"), (f"{PEOPLE}/bob/permission", "collaborator permission"))
+    for role, status in (("read", 403), ("triage", 403), ("write", 200), ("maintain", 200)):
+        await control.edit_repository("acme", "web", grants={"bob": role})
+        for token in tokens:
+            for path, viewed in views:
+                reply = await api("GET", path, token=token)
+                assert reply.status == status
+                assert status == 200 or reply.body["message"] == f"Must have push access to view {viewed}."
+            assert (await api("GET", INVITED, token=token)).status == 404
+            assert (await api("PUT", f"{PEOPLE}/carol", token=token, json={})).status == 404

@@ -97,8 +97,10 @@ async def test_keys_are_for_administrators_with_the_right_token(
     api: Any, alice: Any, demo: int, control: SimControl
 ) -> None:
     await control.create_user("bob")
-    await control.edit_repository("alice", "demo", grants={"bob": "write"})
-    assert (await api("GET", KEYS, token=await control.create_token("bob"))).status == 404
+    bob = await control.create_token("bob")
+    for role in ("read", "write", "maintain"):
+        await control.edit_repository("alice", "demo", grants={"bob": role})
+        assert (await api("GET", KEYS, token=bob)).status == 404
     reader = await control.create_token("alice", kind="fine-grained", permissions={"administration": "read"})
     assert (await api("GET", KEYS, token=reader)).status == 200
     assert (await api("POST", KEYS, token=reader, json={"key": public_key(1)})).status == 403

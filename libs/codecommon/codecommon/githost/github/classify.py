@@ -20,6 +20,7 @@ from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import AlreadyExists
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.scopes import granted_scopes, missing_rights
+from codecommon.times import rfc3339
 
 _LONGEST_QUOTE: Final = 1024
 # GitHub asks for a minute at least where it names no time; its own windows are an hour long.
@@ -34,6 +35,7 @@ _SSO_URL: Final = re.compile(r"url=(https?://\S+)")
 _SSO_TEXT: Final = re.compile(r"\bSAML enforcement\b", re.I)
 _ARCHIVED: Final = re.compile(r"\barchived\b", re.I)
 _SUSPENDED: Final = re.compile(r"account (?:was|is|has been) suspended", re.I)
+_INSTALLATION_SUSPENDED: Final = re.compile(r"installation has been suspended|suspended your access", re.I)
 _NAME_TAKEN: Final = re.compile(r"already exists", re.I)
 
 
@@ -90,6 +92,14 @@ OF_KEYS: Final = (
     ),
 )
 OF_INVITATIONS: Final = (
+    # The sentence names the member, so it is looked for before words that may be part of a name.
+    Refusal(
+        re.compile(r"cannot assign\b.*\bpermission of\b", re.I),
+        "PermissionUnsupported",
+        "A member of an organisation can be given its base permission or more; change spec.permission, or the base permission in "
+        "the organisation's settings",
+        statuses=frozenset({422}),
+    ),
     Refusal(
         re.compile(
             r"(?:limit|exceed|too many).*\binvitations?\b|\binvitations?\b.*(?:limit|exceed|too many)", re.I | re.S
@@ -204,7 +214,7 @@ def _limit(answer: Answer) -> Retryable | None:
 
 def _wait(answer: Answer, what: str, now: datetime, named: timedelta | None) -> Retryable:
     after = _USUAL_WAIT if named is None else min(max(named, _SHORTEST_WAIT), _LONGEST_WAIT)
-    until = (now + after).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = rfc3339(now + after)
     return Retryable("RateLimited", f"{answer.host} {what}; waiting until {until}", after=after)
 
 
@@ -246,6 +256,11 @@ def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
         return sso
     if _SUSPENDED.search(text):
         return Terminal("CredentialRejected", f"{answer.host} has suspended the account of this credential: {text}")
+    if _INSTALLATION_SUSPENDED.search(text):
+        return Terminal(
+            "CredentialRejected",
+            f"the App's installation is suspended; unsuspend it in the account's settings ({answer.host}: {text})",
+        )
     if attempt.write and _ARCHIVED.search(text):
         return Terminal(
             "RepositoryArchived", f"{answer.host} refused to {attempt.doing}: the repository is archived and read-only"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devstack.githubsim import views
+from devstack.githubsim import views_account as views
 from devstack.githubsim.access import visible_account, visible_organization
 from devstack.githubsim.calls import Answer, Call, Operation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from devstack.githubsim import views
+from devstack.githubsim import views_account as views
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, not_found
 from devstack.githubsim.records import App, Installation, Organization, User
 

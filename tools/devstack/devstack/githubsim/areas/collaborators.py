@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from devstack.githubsim import views_access as views
-from devstack.githubsim.access import RANK, base_role, requested_repository, require_settings, role_of, team_roles
+from devstack.githubsim.access import (
+    RANK,
+    base_role,
+    requested_repository,
+    require_push,
+    require_settings,
+    role_of,
+    team_roles,
+)
 from devstack.githubsim.calls import Answer, ApiError, Call, Operation, invalid, not_found
 from devstack.githubsim.paging import page
 from devstack.githubsim.records import Organization, Repository, User
@@ -16,25 +24,27 @@ _MOST_INVITATIONS, _DAY = 50, 86400.0
 def list_collaborators(call: Call) -> Answer:
     """`affiliation` is direct (a grant of one's own), outside (the same, of non-members) or all."""
     repository = requested_repository(call)
-    require_settings(call, repository, write=False, permission="metadata")
+    require_push(call, repository, "repository collaborators")
     users, headers = page(call, _affiliated(call, repository, call.query.get("affiliation", "all")))
     return Answer(body=[views.collaborator(call, repository, *entry) for entry in users], headers=headers)
 
 
 def get_permission(call: Call) -> Answer:
-    """The widest role that the user has, wherever it is from."""
+    """The widest role that the user has, wherever it is from; an App's bot has none, not even what the public has."""
     repository = requested_repository(call)
-    require_settings(call, repository, write=False, permission="metadata")
+    require_push(call, repository, "collaborator permission")
     user = _requested_user(call)
-    role = role_of(call.world, user, repository) or ("read" if repository.visibility == "public" else "none")
+    shown = _shown_role(call, repository, user)
+    if shown is None:
+        shown = "read" if repository.visibility == "public" and not user.is_bot else "none"
+    role = shown if shown == "none" else base_role(call.world.owner(repository), shown)
     # The older word has no maintain and no triage.
     older = {"maintain": "write", "triage": "read"}.get(role, role)
-    shown = _shown_role(call, repository, user) or role
     return Answer(
         body={
             "permission": older,
             "role_name": shown,
-            "user": views.collaborator(call, repository, user, shown if shown != "none" else "read"),
+            "user": views.collaborator(call, repository, user, shown),
         }
     )
 
@@ -47,10 +57,14 @@ def put_collaborator(call: Call) -> Answer:
     repository = requested_repository(call)
     require_settings(call, repository, write=True)
     user, owner = _requested_user(call), call.world.owner(repository)
+    if user.is_bot:
+        raise not_found()
     if user.id == owner.id:
         raise invalid("user", "Repository owner cannot be a collaborator")
     role = _requested_role(call, repository)
     member = isinstance(owner, Organization) and user.id in owner.members
+    if isinstance(owner, Organization) and member:
+        _require_base_permission(owner, user, role)
     if user.id in repository.grants or member:
         repository.grants[user.id] = role
         return Answer(204)
@@ -67,10 +81,10 @@ def put_collaborator(call: Call) -> Answer:
 
 
 def delete_collaborator(call: Call) -> Answer:
-    """204 also for a user without a grant. An invitation stays."""
-    repository = requested_repository(call)
-    require_settings(call, repository, write=True)
-    repository.grants.pop(_requested_user(call).id, None)
+    """204 also for a user without a grant, who may be the caller. An invitation stays."""
+    repository, user = requested_repository(call), _requested_user(call)
+    require_settings(call, repository, write=True, of=user)
+    repository.grants.pop(user.id, None)
     return Answer(204)
 
 
@@ -89,8 +103,9 @@ def _affiliated(call: Call, repository: Repository, affiliation: str) -> list[tu
 
 
 def _shown_role(call: Call, repository: Repository, user: User) -> str | None:
-    """The name of the widest role, which may be a custom one."""
-    widest, owner = role_of(call.world, user, repository), call.world.owner(repository)
+    """The name of the widest role, which may be a custom one; None for who is no collaborator."""
+    widest = None if user.is_bot else role_of(call.world, user, repository)
+    owner = call.world.owner(repository)
     if widest is None or not isinstance(owner, Organization):
         return widest
     own = [repository.grants[user.id]] if user.id in repository.grants else []
@@ -117,6 +132,13 @@ def _requested_role(call: Call, repository: Repository) -> str:
     elif role in _ROLES_OF_USERS:
         return role
     raise invalid("permission", f"permission {permission} is not available for this repository", code="invalid")
+
+
+def _require_base_permission(org: Organization, member: User, role: str) -> None:
+    """Members are given no less than they have anyway. The sentence is that of GitHub's documentation, the field a guess."""
+    base = org.default_repository_permission
+    if base != "none" and RANK[base_role(org, role)] < RANK[base]:
+        raise invalid("permission", f"Cannot assign {member.login} permission of {role}")
 
 
 def _require_invitations_left(call: Call, repository: Repository) -> None:

@@ -50,7 +50,7 @@ def _create(call: Call, owner: Account, body: dict[str, Any], visibility: Visibi
     repository.description = description
     repository.homepage = body.get("homepage")
     repository.toggles |= bodies.requested_toggles(body)
-    if isinstance(owner, Organization):
+    if isinstance(owner, Organization) and not call.user.is_bot:
         repository.grants[call.user.id] = "admin"
     if body.get("auto_init"):
         call.world.push(repository, DEFAULT_BRANCH)
