@@ -19,8 +19,8 @@ import pytest
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryRequest
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 from codecommon.githost.stub import StubBackend
 from codecommon.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl

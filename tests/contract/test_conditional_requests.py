@@ -11,8 +11,8 @@ from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryChanges
 from codecommon.githost.github.backend import open_github
 from codecommon.githost.github.conditional import Conditional
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
 

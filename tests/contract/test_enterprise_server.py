@@ -10,8 +10,8 @@ from codecommon.errors import Retryable
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import HostTarget
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from devstack.enterprise import enterprise_sim
 from devstack.githubsim import SimControl

@@ -15,8 +15,8 @@ from codecommon.errors import Terminal
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, Listed, RepositoryRequest
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
 
@@ -168,6 +168,17 @@ async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host
     host.private_key = (await host.control.create_app("other")).private_key
     with pytest.raises(Terminal, match=r"CredentialRejected.*githubAppPrivateKey"):
         await host.session(version="2").validate_connection()
+
+
+async def test_a_token_in_hand_is_of_no_use_while_the_app_is_suspended(host: AppHost) -> None:
+    session = host.session()
+    await session.find_repository("acme", "site")
+    await host.control.edit_installation(host.installation, suspended=True)
+    with pytest.raises(Terminal, match=r"CredentialRejected.*unsuspend it"):
+        await session.find_repository("acme", "site")
+    await host.control.edit_installation(host.installation, suspended=False)
+    await session.find_repository("acme", "site")
+    assert await host.minted() == 1
 
 
 async def test_what_is_no_key_is_refused_before_anything_is_sent_and_not_quoted(host: AppHost) -> None:

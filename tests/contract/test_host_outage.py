@@ -12,6 +12,7 @@ from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import HostTarget
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.hosts import open_registry
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from codecommon.settings import NatsSettings
 from devstack.githubsim import GithubSim, SimControl
@@ -31,7 +32,7 @@ async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_t
         await control.create_user("octocat")
         token = await control.create_token("octocat")
         allowed = AllowedHosts([sim.url.removeprefix("http://")])
-        async with open_registry(allowed, bus, {}) as registry:
+        async with open_registry(allowed, bus, {}, ProxyRules()) as registry:
             session = registry.open(
                 "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
             )
@@ -62,7 +63,8 @@ async def test_what_is_not_sent_during_an_outage_uses_up_no_budget(nats_server: 
         token = await control.create_token("octocat")
         await control.add_fault("status", count=None)
         host = sim.url.removeprefix("http://")
-        async with open_registry(AllowedHosts([host]), bus, {host: Limits(points=(Window(20, 60.0),))}) as registry:
+        limits = {host: Limits(points=(Window(20, 60.0),))}
+        async with open_registry(AllowedHosts([host]), bus, limits, ProxyRules()) as registry:
             session = registry.open(
                 "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
             )

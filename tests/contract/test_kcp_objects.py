@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from code_provider.apiexport import EXPORT_NAME
 from codecommon.api.kinds import API_VERSION, REPOSITORIES
 from codecommon.api.meta import Workspace
 from codecommon.endpoints import SLICE_PATH, endpoint_urls
@@ -16,9 +18,12 @@ from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpErr
 from codecommon.kubeconfig import KubeAccess, kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
 from codecommon.testing.objects import InMemoryKcp, workspace
-from devstack.devhub import DevHub
-from devstack.provider import ProviderInstallation
-from devstack.tenant import Tenant
+from devstack.devhub.provisioning import provision_provider
+from devstack.kcp import SECRETS_CLAIM
+from devstack.kcp import Kcp as RealKcp
+from devstack.provider import ProviderInstallation, install_provider, run_init
+from devstack.scenario import unique
+from devstack.settings import Settings
 
 FINALIZER = REPOSITORIES.finalizer
 
@@ -31,12 +36,20 @@ def in_memory() -> Objects:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def shared_tenant(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterator[Tenant]:
+async def provider(kcp: RealKcp, run_dir: Path, dev_settings: Settings) -> ProviderInstallation:
+    """A provider workspace of its own: on the shared one, the services would write into the objects too."""
+    provisioned = await provision_provider(kcp, unique("objects"), kcp.url)
+    installation = install_provider(provisioned, run_dir / "objects", hub_url="", inherited=dev_settings.environment)
+    await run_init(installation)
+    return installation
+
+
+@pytest_asyncio.fixture(scope="module")
+async def cluster(kcp: RealKcp, provider: ProviderInstallation) -> str:
     """One workspace for all cases; each leaves it empty."""
-    made = await devhub.create_tenant()
-    await devhub.enable(made)
-    yield made
-    await devhub.delete_tenant(made)
+    made = await kcp.create_workspace(f"root:{unique('objects')}")
+    await kcp.bind(made, provider.provisioned.workspace_path, EXPORT_NAME, [SECRETS_CLAIM])
+    return made
 
 
 async def clean_up(objects: Objects) -> None:
@@ -48,12 +61,12 @@ async def clean_up(objects: Objects) -> None:
 
 
 @pytest_asyncio.fixture
-async def real(provider: ProviderInstallation, shared_tenant: Tenant) -> AsyncIterator[Objects]:
+async def real(provider: ProviderInstallation, cluster: str) -> AsyncIterator[Objects]:
     """With the provider's own kubeconfig, through the endpoint that kcp lists for its export."""
     async with KubeAccess(kubeconfig_path(provider.environment)) as access:
         kcp = Kcp(access)
         (endpoint,) = endpoint_urls(await kcp.request("GET", SLICE_PATH))
-        objects = kcp.objects(Workspace(endpoint, shared_tenant.cluster))
+        objects = kcp.objects(Workspace(endpoint, cluster))
         yield objects
         await clean_up(objects)
 

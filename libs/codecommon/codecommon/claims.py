@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.meta import Resource
+from codecommon.times import rfc3339
 
 CLAIM_WINDOW: Final = timedelta(minutes=2)
 """A create that the host takes longer than this to carry out has failed."""
@@ -24,7 +25,7 @@ def claim_for(obj: Resource[Any, Any], absent_at: datetime, *, bound: bool) -> s
     stored = stored_claim(obj)
     if stored is not None and not bound and absent_at - stored < CLAIM_WINDOW:
         return obj.metadata.annotations[CREATE_CLAIM]
-    return absent_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(absent_at)
 
 
 def stored_claim(obj: Resource[Any, Any]) -> datetime | None:

@@ -57,7 +57,7 @@ async def host_clients(service: Service[ServiceSettings]) -> AsyncIterator[HostC
         await bus.declare()
         kcp = Kcp(access)
         allowed = AllowedHosts(settings.allowed_git_hosts)
-        async with hosts.open_registry(allowed, bus, settings.git_host_limits) as registry:
+        async with hosts.open_registry(allowed, bus, settings.git_host_limits, settings.proxies) as registry:
             sessions = Sessions(
                 registry,
                 kcp=kcp,

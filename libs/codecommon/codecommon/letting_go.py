@@ -1,14 +1,35 @@
-"""What is said and done when the clean-up of a deleted object is not possible. Pure."""
+"""What is said and done when the clean-up of a deleted object is not possible."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import logging
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.meta import Resource
 from codecommon.errors import Interruption, NotReady, Retryable, Terminal
 
+_log = logging.getLogger(__name__)
+
 _LEAVING_PATIENCE: Final = timedelta(minutes=5)
+
+
+async def carried_out(obj: Resource[Any, Any], work: Awaitable[object], thing: str, *, leaving: bool) -> bool:
+    """Await the clean-up ``work``; False: it was not possible, and a workspace that gives up the API (``leaving``) does not wait.
+
+    Raises while the object must stay, with what a person can do about it; ``thing`` as in ``kept``.
+    """
+    try:
+        await work
+    except Interruption as interruption:
+        if leaving and may_give_up(obj, interruption, datetime.now(UTC)):
+            _log.warning(
+                "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
+            )
+            return False
+        raise kept(interruption, thing) from None
+    return True
 
 
 def may_give_up(obj: Resource[Any, Any], interruption: Interruption, now: datetime) -> bool:

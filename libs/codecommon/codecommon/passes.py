@@ -18,6 +18,7 @@ from codecommon.errors import Interruption, NotReady, Retryable
 from codecommon.events import Versions
 from codecommon.kcp import Conflict, Invalid, JsonObject, NotFound, Objects
 from codecommon.outcome import Ready
+from codecommon.times import rfc3339
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
@@ -210,7 +211,7 @@ class Pass(Generic[T]):
             [wanted],
             owned=frozenset(),
             generation=self.object.metadata.generation,
-            now=_rfc3339(now),
+            now=rfc3339(now),
         )
         try:
             await self._write({"status": {"conditions": _dump(merged)}}, subresource="status")
@@ -235,7 +236,7 @@ class Pass(Generic[T]):
                 conditions.from_result(status, result, generation),
                 owned=owned,
                 generation=generation,
-                now=_rfc3339(now),
+                now=rfc3339(now),
             )
         )
         stored: JsonObject = self._raw.get("status") or {}
@@ -270,7 +271,3 @@ class Pass(Generic[T]):
 
 def _dump(items: tuple[Wire, ...]) -> list[JsonObject]:
     return [item.model_dump(by_alias=True) for item in items]
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,6 @@ A service adds its own variables in a subclass. ``validation_alias`` is the vari
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +31,8 @@ from pydantic import (
 
 from codecommon.durations import parse_duration
 from codecommon.githost.budget.limits import Limits, parse_host_limits
+from codecommon.githost.names import host_entry
+from codecommon.githost.proxy import ProxyRules
 from codecommon.kubeconfig import kubeconfig_path
 from codecommon.redact import redact
 from codecommon.secrets import SecretValue
@@ -43,9 +44,6 @@ DURATION: Final = "a Go duration such as 90s, 2m or 1h30m"
 INTERVAL: Final = f"{DURATION}, longer than zero"
 _PROBLEMS: Final = {"int_parsing": "not a whole number", "int_from_float": "not a whole number"}
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
-_HOST: Final = re.compile(
-    r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
-)
 
 
 class SettingsError(Exception):
@@ -99,16 +97,15 @@ def _nats_urls(value: object) -> object:
 def _git_hosts(value: object) -> object:
     if not isinstance(value, str):
         return value
-    hosts = [item.strip().lower() for item in value.split(",") if item.strip()]
-    for host in hosts:
-        match = _HOST.fullmatch(host)
-        if match is None or not 0 < int(match["port"] or 1) < 2**16:
-            raise ValueError(f"{host!r} is not host[:port]")
-    return frozenset(hosts)
+    return frozenset(host_entry(item.strip()) for item in value.split(",") if item.strip())
 
 
 def _host_limits(value: object) -> object:
     return parse_host_limits(value) if isinstance(value, str) else value
+
+
+def _proxies(value: object) -> object:
+    return ProxyRules.from_environ(value) if isinstance(value, dict) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -207,6 +204,8 @@ class ServiceSettings(_Settings):
         description="host=github, or host=creates:80/1m,creates:500/1h,points:900/1m,interval:1s,concurrent:100; "
         "several hosts separated by ;",
     )
+    proxies: Annotated[ProxyRules, BeforeValidator(_proxies)] = ProxyRules()
+    """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, for requests to git hosts."""
     max_in_flight: int = Field(
         default=64,
         ge=1,
@@ -240,6 +239,7 @@ class ServiceSettings(_Settings):
             **variables,
             "nats": variables,
             "telemetry": variables,
+            "proxies": variables,
             "kubeconfig": kubeconfig_path(variables),
         }
         try:

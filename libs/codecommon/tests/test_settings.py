@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from codecommon.githost.budget.limits import GITHUB, Limits, Window
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from codecommon.settings import ServiceSettings, SettingsError
 
@@ -41,13 +42,14 @@ def test_nothing_set_gives_the_documented_defaults() -> None:
         ),
         (
             "CODE_GIT_HOST_LIMITS",
-            "GHE.example=github; 127.0.0.1:80=creates:80/1m,creates:500/1h,points:9/1s,interval:500ms,concurrent:7",
+            "GHE.example:443=github; 127.0.0.1:8080=creates:80/1m,creates:500/1h,points:9/1s,interval:500ms,concurrent:7",
             lambda s: s.git_host_limits,
             {
                 "ghe.example": GITHUB,
-                "127.0.0.1:80": Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(9, 1.0),), 0.5, 7),
+                "127.0.0.1:8080": Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(9, 1.0),), 0.5, 7),
             },
         ),
+        ("HTTPS_PROXY", "proxy.corp:3128", lambda s: s.proxies, ProxyRules(https="http://proxy.corp:3128")),
         ("CODE_LOG_LEVEL", "DEBUG", lambda s: s.log_level, "debug"),
         ("CODE_LOG_FORMAT", "text", lambda s: s.log_format, "text"),
         ("CODE_WORKSPACE_PATH", "root:acme:code", lambda s: s.workspace_path, "root:acme:code"),
@@ -83,6 +85,7 @@ def test_a_variable_is_read(variable: str, value: str, read, expected: object) -
         ("CODE_ALLOWED_GIT_HOSTS", "ghe.example.com/api"),
         ("CODE_ALLOWED_GIT_HOSTS", "*.example.com"),
         ("CODE_ALLOWED_GIT_HOSTS", "ghe.example.com:70000"),
+        ("HTTPS_PROXY", "socks5://proxy.corp:3128"),
         ("CODE_MAX_IN_FLIGHT", "many"),
         ("CODE_MAX_IN_FLIGHT", "0"),
         ("CODE_MAX_IN_FLIGHT_PER_WORKSPACE", "1.5"),

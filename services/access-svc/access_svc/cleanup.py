@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 from access_svc.release import leaves_host_alone
 from access_svc.target import AccessT, Target, find_repository, open_target
-from codecommon.errors import Interruption
-from codecommon.letting_go import kept, may_give_up
+from codecommon.letting_go import carried_out
 from codecommon.outcome import Released
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
@@ -32,17 +30,9 @@ async def clean_up(
         return leaving or run.object.spec.deletion_policy == "Orphan" or run.object.status.origin == "Adopted"
     if repository.status.repo_id is None:
         return False
-    work = _removal(run, sessions, remove)
-    try:
-        await sessions.with_fresh_credential(run.objects, repository.spec.connection_ref, work)
-    except Interruption as interruption:
-        if leaving and may_give_up(run.object, interruption, datetime.now(UTC)):
-            _log.warning(
-                "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
-            )
-            return True
-        raise kept(interruption, thing) from None
-    return False
+    removal = _removal(run, sessions, remove)
+    work = sessions.with_fresh_credential(run.objects, repository.spec.connection_ref, removal)
+    return not await carried_out(run.object, work, thing, leaving=leaving)
 
 
 def _removal(

@@ -8,6 +8,7 @@ from codecommon.api.meta import Condition
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, Terminal
 from codecommon.githost.backend import Account, Capability, OwnerKind
+from codecommon.times import rfc3339
 
 VALIDATED: Final = "Validated"
 
@@ -32,7 +33,7 @@ def account_status(account: Account) -> dict[str, Any]:
         "login": account.login,
         "scopes": list(account.scopes) if account.scopes is not None else None,
         "tokenType": account.token_type,
-        "expiresAt": account.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ") if account.expires_at is not None else None,
+        "expiresAt": rfc3339(account.expires_at) if account.expires_at is not None else None,
         "capabilities": [_capability(capability) for capability in account.capabilities],
     }
 

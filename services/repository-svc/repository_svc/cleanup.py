@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from codecommon.api.kinds import children_of
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, NotReady, Retryable
+from codecommon.errors import NotReady, Retryable
 from codecommon.githost.backend import HostRepository, RepositoryChanges
-from codecommon.letting_go import kept, may_give_up
+from codecommon.letting_go import carried_out, may_give_up
 from codecommon.outcome import Released
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
@@ -28,15 +28,7 @@ async def release(run: Pass[Repository], sessions: Sessions) -> Released:
         if leaving:
             _log.info("the workspace gives up the API: released, the repository stays on the host")
         return Released()
-    try:
-        await _clean_up(run, sessions, plan)
-    except Interruption as interruption:
-        if leaving and may_give_up(run.object, interruption, datetime.now(UTC)):
-            _log.warning(
-                "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
-            )
-            return Released()
-        raise kept(interruption, "the repository") from None
+    await carried_out(run.object, _clean_up(run, sessions, plan), "the repository", leaving=leaving)
     return Released()
 
 

@@ -7,7 +7,6 @@ never used as a URL, so no two parsers can disagree about it.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 from collections.abc import Iterable
@@ -16,12 +15,12 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from codecommon.errors import Terminal
+from codecommon.githost.names import host_entry, host_name
 
 _log = logging.getLogger(__name__)
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _ENTERPRISE_ROOT: Final = "/api/v3"
-_HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _DATA_RESIDENCY: Final = re.compile(r"(?:api\.)?(?!api\.)([a-z0-9-]+\.ghe\.com)")
 _NEVER_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 # A tenant can name any number of hosts; the log must not grow with them.
@@ -70,7 +69,7 @@ class AllowedHosts:
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
-        self._entries = tuple(sorted({_entry(entry) for entry in entries}))
+        self._entries = tuple(sorted({host_entry(entry) for entry in entries}))
         self._logged: set[str] = set()
 
     def endpoint(self, base_url: str | None) -> HostEndpoint:
@@ -117,7 +116,7 @@ def _parse(base_url: str) -> _Address:
     try:
         parts = urlsplit(base_url)
         port = parts.port
-        host = _host_name(parts.hostname or "")
+        host = host_name(parts.hostname or "")
     except ValueError:
         raise _not_allowed("baseURL is not a URL; write it as https://host or https://host:port") from None
     _check_form(base_url, parts)
@@ -134,31 +133,6 @@ def _check_form(base_url: str, parts: SplitResult) -> None:
         raise _not_allowed("baseURL must not hold a user name or password; the credential belongs into the Secret")
     if "?" in base_url or "#" in base_url:
         raise _not_allowed("baseURL must not hold a query or a fragment")
-
-
-def _entry(text: str) -> str:
-    wrong = ValueError(f"{text!r} is not of the form host or host:port")
-    if re.search(r"[@/?#]", text) or _NEVER_IN_A_URL.search(text):
-        raise wrong
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = _host_name(parts.hostname or ""), parts.port
-    except ValueError:
-        raise wrong from None
-    return host if port is None else f"{host}:{port}"
-
-
-def _host_name(host: str) -> str:
-    """One spelling for one host: lower case, punycode, no trailing dot. Raises ValueError."""
-    if ":" in host:
-        return f"[{ipaddress.IPv6Address(host)}]"
-    name = host.removesuffix(".")
-    if not name.isascii():
-        name = name.encode("idna").decode("ascii")
-    name = name.lower()
-    if not _HOST_NAME.fullmatch(name):
-        raise ValueError("not a host name")
-    return name
 
 
 def _not_allowed(message: str) -> Terminal:

@@ -14,17 +14,20 @@ from codecommon.githost.github.backend import open_github
 from codecommon.githost.github.conditional import Conditional
 from codecommon.githost.github.outage import Guarded
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 
 
 @asynccontextmanager
-async def open_registry(allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Limits]) -> AsyncIterator[Registry]:
+async def open_registry(
+    allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Limits], proxies: ProxyRules
+) -> AsyncIterator[Registry]:
     """Every provider we have, over connections that are closed when the block is left.
 
-    ``limits``: by host, those that the operator knows of. Raises ValueError for a proxy in the environment that cannot be used.
+    ``limits``: by host, those that the operator knows of.
     """
     budgets = Budgets(bus, limits)
     # From the outside in. What a host in an outage is not sent must cost its account nothing.
-    transport = HostTransport(layers=[Guarded, budgets.layer, Conditional], turns=budgets.await_turn)
+    transport = HostTransport(layers=[Guarded, budgets.layer, Conditional], turns=budgets.await_turn, proxies=proxies)
     await budgets.open()
     try:
         yield Registry({"github": open_github(transport, allowed)})

@@ -21,6 +21,7 @@ from codecommon.api.meta import Workspace
 from codecommon.endpoints import SLICE_PATH
 from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
 from codecommon.testing.builders import ENDPOINT
+from codecommon.times import rfc3339
 
 _SELECTABLE: Final[Mapping[str, frozenset[str]]] = {
     CONNECTIONS.resource: frozenset({"spec.secretRef.name"}),
@@ -80,7 +81,7 @@ class InMemoryKcp(Kcp):
         metadata = raw["metadata"]
         metadata.setdefault("uid", self._uid())
         metadata.setdefault("generation", 1)
-        metadata.setdefault("creationTimestamp", _rfc3339(self._now()))
+        metadata.setdefault("creationTimestamp", rfc3339(self._now()))
         metadata.setdefault("annotations", {})[CLUSTER_ANNOTATION] = cluster
         key = (cluster, _resource_of(raw), metadata.get("namespace"), metadata["name"])
         return self._store(key, raw)
@@ -218,7 +219,7 @@ class InMemoryKcp(Kcp):
             return raw
         if "deletionTimestamp" in metadata:
             return raw
-        metadata["deletionTimestamp"] = _rfc3339(self._now())
+        metadata["deletionTimestamp"] = rfc3339(self._now())
         metadata["generation"] += 1
         return self._store(key, raw)
 
@@ -281,10 +282,6 @@ def _field(raw: JsonObject, path: str) -> Any:
     for part in path.split("."):
         value = value.get(part, {}) if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownMemberType]
     return value or ""  # pyright: ignore[reportUnknownVariableType]
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _require_ssh_key(raw: JsonObject) -> None:

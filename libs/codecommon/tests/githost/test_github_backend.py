@@ -15,8 +15,8 @@ from codecommon.errors import Retryable, Terminal
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import Absent, GitBackend, HostTarget, Redirected, RepositoryChanges, RepositoryRequest
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 
 TOKEN = "a-token-of-no-known-shape"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from codecommon.githost.github.proxy import ProxyRules
+from codecommon.githost.proxy import ProxyRules
 
 RULES = ProxyRules(
     "http://plain.proxy:1", "http://tls.proxy:2", ("ghe.example", ".corp", "10.0.0.0/8", "a.b:8443", "[fd00::1]", "*.z")
@@ -39,19 +39,13 @@ def test_a_star_means_no_proxy_at_all() -> None:
     assert ProxyRules(https="http://p:1", direct=("*",)).proxy_for(httpx.URL("https://api.github.com")) is None
 
 
-def test_the_environment_is_read_in_both_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", "proxy.corp:3128")
-    monkeypatch.setenv("NO_PROXY", "A.example, ,b.example")
-    assert ProxyRules.from_environment() == ProxyRules(None, "http://proxy.corp:3128", ("a.example", "b.example"))
+def test_the_environment_is_read_in_both_spellings() -> None:
+    environ = {"https_proxy": "proxy.corp:3128", "HTTPS_PROXY": "other:1", "NO_PROXY": "A.example, ,b.example"}
+    assert ProxyRules.from_environ(environ) == ProxyRules(None, "http://proxy.corp:3128", ("a.example", "b.example"))
 
 
-@pytest.mark.parametrize("value", ["socks5://user:hunter2@p:1", "http://user:hunter2@p:port"])
-def test_a_proxy_that_cannot_be_used_stops_the_process_without_its_password(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("https_proxy", value)
+@pytest.mark.parametrize("value", ["socks5://user:hunter2@p:1", "http://user:hunter2@p:port", "http://"])
+def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(value: str) -> None:
     with pytest.raises(ValueError, match="HTTPS_PROXY") as refused:
-        ProxyRules.from_environment()
+        ProxyRules.from_environ({"https_proxy": value})
     assert "hunter2" not in str(refused.value)

@@ -19,9 +19,9 @@ from codecommon.githost.allow import AllowedHosts, HostEndpoint
 from codecommon.githost.github import observe
 from codecommon.githost.github.network import AnswerTooLong
 from codecommon.githost.github.observe import host_label, url_template
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.session import session_of
 from codecommon.githost.github.transport import HostTransport
+from codecommon.githost.proxy import ProxyRules
 
 PRINCIPAL = ("cluster", "uid", "1")
 

@@ -21,6 +21,7 @@ from codecommon.githost.backend import Grant, Invitation
 from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
+from codecommon.times import rfc3339
 
 
 class CollaboratorReconciler:
@@ -114,7 +115,7 @@ class CollaboratorReconciler:
         status = decide.status_of(obj, origin, target.host.host) | {
             "invitationID": invitation.id,
             "invitations": sent,
-            "invitedAt": invitation.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "invitedAt": rfc3339(invitation.created_at),
         }
         return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
 

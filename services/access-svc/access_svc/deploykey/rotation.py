@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon import durations
@@ -53,10 +53,6 @@ def appointment(status: Mapping[str, Any], every: timedelta | None, now: datetim
         return None
     wait = overlap(every) if status.get("previousKeyID") else every
     return max(_rotated_at(status) + wait - now, timedelta(seconds=1))
-
-
-def rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _rotated_at(status: Mapping[str, Any]) -> datetime:

@@ -34,6 +34,7 @@ from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.observe import host_label
 from codecommon.githost.github.session import REVALIDATED, Session, session_of
 from codecommon.job import Job, Urgency, current_job
+from codecommon.times import rfc3339
 
 _MOST_ACCOUNTS: Final = 4096
 # A handler holds a slot and a lock while it sleeps.
@@ -118,7 +119,7 @@ class Budgets:
             again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
             raise Retryable(
                 "RateLimited",
-                f"the budget of {account.host} cannot be asked; waiting until {_rfc3339(again)}",
+                f"the budget of {account.host} cannot be asked; waiting until {rfc3339(again)}",
                 after=_ASK_AGAIN,
             ) from None
         finally:
@@ -135,7 +136,7 @@ class Budgets:
         if asleep:
             await asyncio.sleep(max(until - now, 0.0))
             return
-        moment = _rfc3339(datetime.fromtimestamp(until, UTC))
+        moment = rfc3339(datetime.fromtimestamp(until, UTC))
         raise Retryable(
             "RateLimited",
             f"the budget of this account at {account.host} is used up for now; waiting until {moment}",
@@ -257,7 +258,3 @@ class _Gate(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._below.aclose()
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from codecommon.durations import parse_duration
+from codecommon.githost.names import host_entry
 
-_HOST: Final = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 _KNOWN: Final = "creates:N/DURATION, points:N/DURATION, interval:DURATION, concurrent:N"
 
 
@@ -43,13 +43,15 @@ GITHUB: Final = Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(900, 60.
 
 
 def parse_host_limits(text: str) -> Mapping[str, Limits]:
-    """``ghe.example=github; 127.0.0.1:80=creates:80/1m,interval:1s`` by host. Raises ValueError with what is wrong."""
+    """``ghe.example=github; 127.0.0.1:8080=creates:80/1m,interval:1s`` by the name that status pins, which is without a
+    scheme's own port. Raises ValueError with what is wrong.
+    """
     found: dict[str, Limits] = {}
     for item in filter(None, (part.strip() for part in text.split(";"))):
-        host, equals, rules = (part.strip() for part in item.partition("="))
-        host = host.lower()
-        if not equals or not _HOST.fullmatch(host):
+        name, equals, rules = (part.strip() for part in item.partition("="))
+        if not equals:
             raise ValueError(f"{item!r} is not host[:port]=limits")
+        host = host_entry(name).removesuffix(":443").removesuffix(":80")
         if host in found:
             raise ValueError(f"{host} is there twice")
         found[host] = GITHUB if rules == "github" else _limits(rules)

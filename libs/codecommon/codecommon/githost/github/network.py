@@ -15,8 +15,8 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.session import session_of
+from codecommon.githost.proxy import ProxyRules
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
 _MOST_CONNECTIONS_PER_HOST: Final = 100

@@ -23,6 +23,7 @@ from codecommon.githost.github.classify import is_certificate_error
 from codecommon.githost.github.observe import host_label
 from codecommon.githost.github.session import session_of
 from codecommon.githost.metrics import HOST_REFUSED, HOSTS_DOWN
+from codecommon.times import rfc3339
 
 # Those who wait for the same probe must not come back at the same moment.
 _SPREAD_SECONDS: Final = 5.0
@@ -103,7 +104,7 @@ class Guarded(httpx.AsyncBaseTransport):
         return host
 
     def _refusal(self, host: _Host) -> Retryable:
-        name, since = host.endpoint.host, host.breaker.since.strftime("%Y-%m-%dT%H:%M:%SZ")
+        name, since = host.endpoint.host, rfc3339(host.breaker.since)
         return Retryable(
             "HostUnavailable",
             f"{name} has not been answering as it should since {since}; it is asked every few seconds, "

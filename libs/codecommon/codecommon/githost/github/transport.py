@@ -18,8 +18,8 @@ from codecommon.errors import Terminal
 from codecommon.githost.allow import HostEndpoint
 from codecommon.githost.github.network import Network
 from codecommon.githost.github.observe import Observed
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.session import Session, attach
+from codecommon.githost.proxy import ProxyRules
 
 Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 Turns = Callable[[Session], Awaitable[None]]
@@ -33,9 +33,8 @@ _MOST_BUNDLES: Final = 64
 class HostTransport:
     """The process's transport stack. Build one, and close it at the end.
 
-    ``layers`` are applied in order, the first one outermost. ``turns``: what ``Borrowed.await_turn`` asks. ``proxies`` None: as
-    the environment says, which raises ValueError for a proxy that cannot be used. ``deadline``: seconds for one
-    request, from the wait for a connection to the answer's end.
+    ``layers`` are applied in order, the first one outermost. ``turns``: what ``Borrowed.await_turn`` asks. ``proxies`` None: no
+    proxy. ``deadline``: seconds for one request, from the wait for a connection to the answer's end.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class HostTransport:
     ) -> None:
         self._tls = _TlsContexts()
         self._turns = turns
-        network = Network(ProxyRules.from_environment() if proxies is None else proxies, deadline)
+        network = Network(proxies or ProxyRules(), deadline)
         stack: httpx.AsyncBaseTransport = Observed(network)
         for layer in reversed(layers):
             stack = layer(stack)

@@ -20,8 +20,8 @@ from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.shared import SharedLedger
 from codecommon.githost.github.conditional import Conditional
-from codecommon.githost.github.proxy import ProxyRules
 from codecommon.githost.github.transport import HostTransport, Layer
+from codecommon.githost.proxy import ProxyRules
 from codecommon.job import Job, working_on
 from codecommon.settings import NatsSettings
 

@@ -1,0 +1,39 @@
+"""Names of git hosts as operators and tenants write them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_NEVER_IN_AN_ENTRY: Final = re.compile(r"[\s\x00-\x1f\x7f\\@/?#]")
+
+
+def host_name(host: str) -> str:
+    """One spelling for one host: lower case, punycode, no trailing dot. Raises ValueError."""
+    if ":" in host:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    name = host.removesuffix(".")
+    if not name.isascii():
+        name = name.encode("idna").decode("ascii")
+    name = name.lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError("not a host name")
+    return name
+
+
+def host_entry(text: str) -> str:
+    """An operator's ``host`` or ``host:port`` in that one spelling. Raises ValueError with what is wrong."""
+    wrong = ValueError(f"{text!r} is not of the form host or host:port")
+    if _NEVER_IN_AN_ENTRY.search(text):
+        raise wrong
+    try:
+        parts = urlsplit(f"//{text}")
+        name, port = host_name(parts.hostname or ""), parts.port
+    except ValueError:
+        raise wrong from None
+    if port == 0:
+        raise wrong
+    return name if port is None else f"{name}:{port}"

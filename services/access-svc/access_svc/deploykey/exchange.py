@@ -1,0 +1,105 @@
+"""The key on the host exchanged for the wanted one, and the pair put where consumers look.
+
+New in, then old out. What is still to go is in ``previousKeyID`` before the id of the new one displaces it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from access_svc.deploykey.decide import Plan, status_of, unrecorded
+from access_svc.deploykey.pair import Pairs, StoredPair
+from access_svc.deploykey.register import register
+from access_svc.deploykey.rotation import appointment, overlapping
+from access_svc.target import Target
+from codecommon.api.access import DeployKey
+from codecommon.errors import Interruption, Retryable
+from codecommon.githost.backend import HostKey, Listed
+from codecommon.outcome import Ready
+from codecommon.passes import Pass, Superseded
+from codecommon.times import rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is to be registered: ``pair`` None where spec gives the public key."""
+
+    public: str
+    pair: StoredPair | None
+
+
+class Exchange:
+    """``listed``: the keys on the host as of ``now``."""
+
+    def __init__(
+        self, run: Pass[DeployKey], pairs: Pairs, target: Target, listed: Listed[HostKey], now: datetime
+    ) -> None:
+        self._run = run
+        self._pairs = pairs
+        self._target = target
+        self._listed = listed
+        self._now = now
+
+    async def carry_out(self, plan: Plan, wanted: Material, every: timedelta | None) -> Ready:
+        """Returns what status says of it; ``every``: how often the pair is rotated."""
+        run, target, listed, now = self._run, self._target, self._listed, self._now
+        status: dict[str, Any] = {}
+        before = run.object.status.previous_key_id
+        if plan.keep is not None and plan.keep.id == before:
+            # Wanted again before it was removed.
+            before = None
+        try:
+            lost = unrecorded(run.object, wanted.public, listed.items)
+            if lost is not None:
+                await self._remove(lost.id)
+            if before is not None and plan.superseded is not None:
+                # Status has room for one.
+                await self._remove(before)
+                status["previousKeyID"] = before = None
+            seen = plan.keep or await register(
+                run, target, listed.at, wanted.public, plan, generated=wanted.pair is not None
+            )
+            await run.hold()
+            old = plan.superseded.id if plan.superseded is not None else before
+            status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}
+            pending = wanted.pair is not None and wanted.pair.pending
+            replaced = pending or plan.superseded is not None
+            since = now if replaced else run.object.status.rotated_at or seen.created_at
+            if pending:
+                status["rotatedAt"] = rfc3339(since)
+            if plan.superseded is not None:
+                # After a crash and an edit nothing else would tell that the new key is ours.
+                await run.record(status)
+            status |= await self._put_in_force(wanted, since)
+            if old is not None and not overlapping(status, every, now):
+                await self._remove(old)
+                status["previousKeyID"] = None
+        except Interruption as interruption:
+            interruption.status = {**status, **interruption.status}
+            raise
+        except Superseded:
+            if not status:
+                raise
+            raise Retryable("Conflict", "the object was changed meanwhile; deciding again", status=status) from None
+        return Ready(status, plan.conditions, again=appointment(status, every, now))
+
+    async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
+        """Let consumers have the private half, now that the host knows the public one."""
+        run = self._run
+        if wanted.pair is None:
+            if run.object.status.secret_ref is not None:
+                await self._pairs.delete(run.objects, run.object)
+            return {"secretRef": None, "rotatedAt": None}
+        if wanted.pair.pending:
+            await self._pairs.promote(run.objects, wanted.pair)
+        else:
+            await self._pairs.claim(run.objects, run.object, wanted.pair)
+        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": rfc3339(since)}
+
+    async def _remove(self, key_id: str) -> None:
+        """Remove a key of this object that is no longer its key."""
+        if any(seen.id == key_id for seen in self._listed.items):
+            await self._run.confirm_wanted()
+            await self._target.host.delete_deploy_key(self._target.repo_id, key_id)
