@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 ARGS ?=
-# One worker has the control plane and all tests that need it, the other does the rest meanwhile (`devstack.fixtures`).
+# The workers share one control plane; `devstack.workers` says which tests run on the same worker.
 PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

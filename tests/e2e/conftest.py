@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -30,13 +33,26 @@ def paced_authority(github_sim: SimulatorProcess) -> str:
     return github_sim.authority.replace("127.0.0.1", "localhost")
 
 
+@pytest_asyncio.fixture(scope="session")
+async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess]]:
+    """One for each way of failing in `test_outage`, so that all can fail at the same time."""
+    sims = [SimulatorProcess(run_dir / f"githubsim-failing-{number}") for number in range(3)]
+    async with AsyncExitStack() as exits:
+        await asyncio.gather(*(exits.enter_async_context(sim) for sim in sims))
+        yield sims
+
+
 @pytest.fixture(scope="session")
 def services_environment(
-    github_sim: SimulatorProcess, enterprise_sim: EnterpriseSim, paced_authority: str
+    github_sim: SimulatorProcess,
+    enterprise_sim: EnterpriseSim,
+    paced_authority: str,
+    failing_sims: Sequence[SimulatorProcess],
 ) -> Mapping[str, str]:
+    hosts = [github_sim.authority, enterprise_sim.host, paced_authority, *(sim.authority for sim in failing_sims)]
     return {
         "CODE_RESYNC_INTERVAL": "10s",
-        "CODE_ALLOWED_GIT_HOSTS": f"{github_sim.authority},{enterprise_sim.host},{paced_authority}",
+        "CODE_ALLOWED_GIT_HOSTS": ",".join(hosts),
         "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS}",
     }
 

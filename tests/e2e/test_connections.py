@@ -165,10 +165,13 @@ async def test_a_connection_says_what_its_token_is_until_when_and_what_it_can_be
     await scenario.control.create_user(login)
     classic = await scenario.control.create_token(login, scopes=["repo"], expires_in=86400)
     fine = await scenario.control.create_token(login, kind="fine-grained")
+    oauth = await scenario.control.create_token(login, kind="oauth", scopes=["repo", "delete_repo"])
     await tenant.apply(secret("classic-token", classic.value))
     await tenant.apply(secret("fine-token", fine.value))
     await tenant.apply(connection("classic", login, scenario.url))
     await tenant.apply(connection("fine", login, scenario.url))
+    await tenant.apply(secret("flow-token", oauth.value))
+    await tenant.apply(connection("flow", login, scenario.url, type="oauth"))
 
     status = (await tenant.wait_for("connections", "classic", is_ready))["status"]
     assert status["tokenType"] == "classic"
@@ -185,6 +188,9 @@ async def test_a_connection_says_what_its_token_is_until_when_and_what_it_can_be
     found = {c["name"]: c["status"] for c in status["capabilities"]}
     assert found.pop("packages") == "No"
     assert set(found.values()) == {"Unknown"}
+
+    status = (await tenant.wait_for("connections", "flow", is_ready))["status"]
+    assert (status["tokenType"], status["scopes"]) == ("oauth", ["delete_repo", "repo"])
 
 
 async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_token_is_replaced(

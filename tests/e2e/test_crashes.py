@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from devstack.processes import Process
 from devstack.resources import is_ready
-from devstack.scenario import Scenario, repository
+from devstack.scenario import Scenario, deploy_key, repository
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -59,6 +60,41 @@ async def test_watcher_and_services_killed_in_the_middle_of_two_hundred_creates(
         assert {name: repo.id for name, repo in left.items()} == {"repo-7": foreign.id}
     finally:
         await scenario.control.set_switches(latency=0.0)
+
+
+async def test_access_svc_killed_in_the_middle_of_forty_keys_leaves_one_of_each(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    await scenario.control.set_switches(latency=0.05)
+    try:
+        names = [f"key-{number}" for number in range(40)]
+        await asyncio.gather(*(tenant.create(deploy_key(name, "site")) for name in names))
+        await scenario.wait_until(
+            lambda: _has_keys(scenario, account.login, 10), True, timeout=60, what="ten keys on the host"
+        )
+        for pid in _children(services.pid):
+            os.kill(pid, signal.SIGKILL)
+
+        for name in names:
+            await tenant.wait_for("deploykeys", name, is_ready, 120)
+        keys = {str(key.id): key.key for key in await scenario.control.keys(account.login, "site")}
+        pairs = {s["metadata"]["name"]: s["data"] for s in await tenant.list("secrets")}
+        stored = {
+            o["status"]["keyID"]: base64.b64decode(pairs[o["status"]["secretRef"]["name"]]["ssh-publickey"]).decode()
+            for o in await tenant.list("deploykeys")
+        }
+        assert keys == {key_id: " ".join(line.split()[:2]) for key_id, line in stored.items()}
+        assert len(keys) == len(names)
+    finally:
+        await scenario.control.set_switches(latency=0.0)
+
+
+async def _has_keys(scenario: Scenario, login: str, count: int) -> bool:
+    return len(await scenario.control.keys(login, "site")) >= count
 
 
 async def _has_at_least(scenario: Scenario, login: str, count: int) -> bool:

@@ -11,7 +11,7 @@ from devstack.devhub import DevHub
 from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.resources import condition, is_gone, is_ready
-from devstack.scenario import Scenario, has, repository, secret
+from devstack.scenario import Scenario, collaborator, deploy_key, has, repository, secret, unique
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -84,11 +84,21 @@ async def test_disabling_the_provider_finishes_and_leaves_the_host_alone(
     services: Process, scenario: Scenario, tenant: Tenant, devhub: DevHub, kcp: Kcp
 ) -> None:
     login = await _set_up(scenario, tenant, "one", "two")
+    guest = unique("guest")
+    await scenario.control.create_user(guest)
+    await tenant.apply(deploy_key("ci", "one"))
+    await tenant.apply(collaborator("guest", "one", guest))
+    await tenant.wait_for("deploykeys", "ci", is_ready)
+    await tenant.wait_for("collaborators", "guest", has("InvitationPending", "True"))
     await scenario.control.clear_journal()
     await devhub.disable(tenant)
     await kcp.cluster(tenant.cluster).wait_for("apibindings", "code", is_gone, 30)
     assert set(await scenario.repositories_of(login)) == {"one", "two"}
     assert await scenario.requests_of(login, writes_only=True) == []
+    # The key still works: whoever mounts its private half goes on.
+    pair = await tenant.get("secrets", "deploykey-ci")
+    assert pair is not None
+    assert "ownerReferences" not in pair["metadata"]
 
 
 async def test_disabling_the_provider_deletes_what_asks_for_it_explicitly(

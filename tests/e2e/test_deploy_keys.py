@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from devstack.githubsim.control import SimKey
+from devstack.githubsim.control_answers import SimKey
 from devstack.gitserver import GitServer, why_not
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_gone, is_ready
@@ -45,6 +46,12 @@ async def _secret(tenant: Tenant, key: Manifest) -> Manifest:
     found = await tenant.get("secrets", key["status"]["secretRef"]["name"])
     assert found is not None
     return found
+
+
+async def _made(tenant: Tenant, name: str, ago: timedelta) -> None:
+    """As if the pair had been made that long ago."""
+    moment = (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+    await tenant.patch_status("deploykeys", name, {"rotatedAt": moment})
 
 
 async def _key_file(tenant: Tenant, key: Manifest, folder: Path) -> Path:
@@ -114,6 +121,18 @@ async def test_a_generated_pair_lives_in_a_secret_that_is_owned_and_goes_with_th
     await tenant.wait_for("deploykeys", "ci", is_gone)
     assert await scenario.control.keys(account.login, "site") == []
     assert await tenant.get("secrets", "deploykey-ci") is None
+
+
+async def test_the_secret_of_a_key_with_the_longest_name_ends_in_a_hash(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    await _site(scenario, tenant)
+    longest = "k" * 253
+    await tenant.apply(deploy_key(longest, "site"))
+    ready = await tenant.wait_for("deploykeys", longest, is_ready)
+    name = ready["status"]["secretRef"]["name"]
+    assert (len(name), name.startswith("deploykey-kkk")) == (253, True)
+    assert "ssh-privatekey" in (await _secret(tenant, ready))["data"]
 
 
 async def test_a_secret_of_that_name_that_is_anothers_is_left_alone(
@@ -248,20 +267,22 @@ async def test_a_generated_pair_is_rotated_and_the_old_key_works_a_while_longer(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
     account = await _site(scenario, tenant)
-    await tenant.apply(deploy_key("ci", "site", rotateEvery="1m"))
+    await tenant.apply(deploy_key("ci", "site", rotateEvery="720h"))
     first = await tenant.wait_for("deploykeys", "ci", is_ready)
     before = await _secret(tenant, first)
 
     def rotated(found: Manifest | None) -> bool:
         return found is not None and found["status"]["keyID"] != first["status"]["keyID"]
 
-    during = await tenant.wait_for("deploykeys", "ci", rotated, 90)
+    await _made(tenant, "ci", timedelta(days=31))
+    during = await tenant.wait_for("deploykeys", "ci", rotated)
     assert during["status"]["previousKeyID"] == first["status"]["keyID"]
     ids = {str(k.id) for k in await scenario.control.keys(account.login, "site")}
     assert ids == {first["status"]["keyID"], during["status"]["keyID"]}
     assert (await _secret(tenant, during))["data"] != before["data"]
 
-    after = await tenant.wait_for("deploykeys", "ci", lambda r: "previousKeyID" not in r["status"], 40)
+    await _made(tenant, "ci", timedelta(minutes=11))
+    after = await tenant.wait_for("deploykeys", "ci", lambda r: "previousKeyID" not in r["status"])
     ids = {str(k.id) for k in await scenario.control.keys(account.login, "site")}
     assert ids == {after["status"]["keyID"]}
 

@@ -211,10 +211,7 @@ async def test_a_tenant_of_the_go_provider_keeps_everything_and_gains_the_new_fi
         assert (await tenant.patch(plural, "it", {"metadata": {"labels": {"touched": "yes"}}}))["spec"] == before[
             "spec"
         ]
-        handled = {"status": {"lastHandledReconcileAt": "now"}}
-        item = await tenant.request(
-            "PATCH", f"/apis/{CODE_API}/{plural}/it/status", handled, "application/merge-patch+json"
-        )
+        item = await tenant.patch_status(plural, "it", {"lastHandledReconcileAt": "now"})
         assert item["status"]["lastHandledReconcileAt"] == "now"
 
     observed = await tenant.create(an_object("repositories", "observed", adoptionPolicy="Observe"))

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import nats
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,7 +20,7 @@ from devstack.devhub import DevHub
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation
+from devstack.provider import ProviderInstallation, metrics_of
 from devstack.resources import is_ready
 from devstack.scenario import Scenario, app_secret, connection, deploy_key, has, repository, secret, unique
 from devstack.tenant import Tenant
@@ -131,11 +130,13 @@ async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere
     assert {"code", "$KV", "$JS"} <= subjects, "events, buckets and the server's API were listened to"
     secrets = {found["metadata"]["name"]: found for found in await tenant.list("secrets")}
     private = base64.b64decode(secrets["deploykey-generated"]["data"]["ssh-privatekey"]).decode()
+    exposed = await metrics_of(services, kcp.session)
+    assert {"watcher", "connection-svc", "repository-svc", "access-svc"} <= exposed.keys()
     places = [
         *((f"message {subject}", text) for subject, text in heard),
         *((f"secret {name}", json.dumps(found).encode()) for name, found in secrets.items()),
         *await everything_shown_in(tenant),
-        *await every_metric_of(services, kcp),
+        *((f"metrics of {service}", text.encode()) for service, text in exposed.items()),
         *everything_kept_in(nats_server.folder, "*"),
         *everything_kept_in(provider.folder, "*.log"),
     ]
@@ -193,18 +194,6 @@ async def everything_shown_in(tenant: Tenant) -> list[Place]:
         assert found
         shown += [(f"{resource} {o['metadata']['name']}", json.dumps({**o, "spec": None}).encode()) for o in found]
     return shown + [("event", json.dumps(event).encode()) for event in await tenant.list("events")]
-
-
-async def every_metric_of(services: Process, kcp: Kcp) -> list[Place]:
-    """What each service exposes, at the address that its newest process has logged."""
-    addresses = dict(re.findall(r" (\S+) \S+ health endpoints on (\S+)", services.log_file.read_text()))
-    assert {"watcher", "connection-svc", "repository-svc", "access-svc"} <= addresses.keys()
-    metrics: list[Place] = []
-    for service, address in addresses.items():
-        async with kcp.session.get(f"{address}/metrics", timeout=aiohttp.ClientTimeout(total=5)) as answer:
-            assert answer.status == 200
-            metrics.append((f"metrics of {service}", await answer.read()))
-    return metrics
 
 
 def everything_kept_in(folder: Path, pattern: str) -> list[Place]:

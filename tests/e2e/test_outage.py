@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from codecommon.durations import parse_duration
+from devstack.devhub import DevHub
 from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
-from devstack.scenario import Account, Scenario, has, repository, unique
+from devstack.scenario import Scenario, has, repository
+from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 
 COUNT = 12
@@ -48,10 +52,34 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest_asyncio.fixture(scope="module")
+async def outages(
+    services: Process, devhub: DevHub, failing_sims: Sequence[SimulatorProcess]
+) -> AsyncIterator[Mapping[str, asyncio.Task[None]]]:
+    """All of them at the same time, each of a host of its own with a workspace that uses it: most of the time is waiting."""
+    tenants = [await devhub.create_tenant() for _ in KINDS]
+    for tenant in tenants:
+        await devhub.enable(tenant)
+    tasks = {
+        name: asyncio.create_task(_outage(Scenario(sim, sim.control), tenant, kind))
+        for (name, kind), sim, tenant in zip(KINDS.items(), failing_sims, tenants, strict=True)
+    }
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.wait(tasks.values())
+    for tenant in tenants:
+        await devhub.delete_tenant(tenant)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_outage_turns_nothing_red_and_is_caught_up_without_a_storm(
-    services: Process, scenario: Scenario, tenant: Tenant, kind: Kind
+    outages: Mapping[str, asyncio.Task[None]], kind: str
 ) -> None:
+    await outages[kind]
+
+
+async def _outage(scenario: Scenario, tenant: Tenant, kind: Kind) -> None:
     account = await scenario.account()
     await scenario.connect(tenant, account)
     names = [f"site-{number}" for number in range(COUNT)]
@@ -62,13 +90,11 @@ async def test_an_outage_turns_nothing_red_and_is_caught_up_without_a_storm(
 
     await scenario.control.add_fault(kind.action, count=None, **kind.fields)
     await scenario.control.clear_journal()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.sleep(OUTAGE_SECONDS))
-            group.create_task(_nothing_turns_red(tenant, names))
-        during = await scenario.control.journal()
-    finally:
-        await scenario.control.clear_faults()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(OUTAGE_SECONDS))
+        group.create_task(_nothing_turns_red(tenant, names))
+    during = await scenario.control.journal()
+    await scenario.control.clear_faults()
     assert during.total <= MOST_REQUESTS
 
     await scenario.control.clear_journal()
@@ -78,7 +104,8 @@ async def test_an_outage_turns_nothing_red_and_is_caught_up_without_a_storm(
     made = await scenario.repositories_of(account.login)
     assert {made[name].description for name in names[1:]} == {"after"}
     assert _most_at_once((await scenario.control.journal()).entries) <= MOST_AT_ONCE
-    await _connections_work_again(scenario, tenant, account)
+    # Each service has a breaker of its own: connection-svc works again too.
+    await scenario.connect(tenant, account, "after", timeout=CAUGHT_UP_SECONDS)
 
 
 async def _nothing_turns_red(tenant: Tenant, names: list[str]) -> None:
@@ -106,8 +133,3 @@ def _most_at_once(entries: list[Entry]) -> int:
 
 def _settled(manifest: Manifest | None) -> bool:
     return is_ready(manifest) and condition(manifest or {}, "Reconciling") is None
-
-
-async def _connections_work_again(scenario: Scenario, tenant: Tenant, account: Account) -> None:
-    """Each service has a breaker of its own, and the simulator is shared with the tests that follow."""
-    await scenario.connect(tenant, account, unique("after"), timeout=CAUGHT_UP_SECONDS)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from devstack.cluster import MERGE_PATCH
 from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_gone, is_ready
@@ -162,8 +161,7 @@ async def _as_the_go_provider_left_it(
             }
         ],
     }
-    path = "/apis/code.kedge.faros.sh/v1alpha1/repositories/old/status"
-    return await kcp.cluster(tenant.cluster).request("PATCH", path, {"status": status}, MERGE_PATCH)
+    return await kcp.cluster(tenant.cluster).patch_status("repositories", "old", status)
 
 
 async def test_a_finalizer_dropped_by_a_whole_object_write_comes_back(

@@ -9,7 +9,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from devstack.cluster import MERGE_PATCH
 from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_gone, is_ready
@@ -35,9 +34,8 @@ async def _leave(kcp: Kcp, tenant: Tenant, plural: str, manifest: Manifest, **st
         "lastTransitionTime": (datetime.now(UTC) - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "observedGeneration": generation,
     }
-    body = {"status": {"observedGeneration": generation, "conditions": [ready], **status}}
-    path = f"/apis/code.kedge.faros.sh/v1alpha1/{plural}/{manifest['metadata']['name']}/status"
-    await kcp.cluster(tenant.cluster).request("PATCH", path, body, MERGE_PATCH)
+    merged = {"observedGeneration": generation, "conditions": [ready], **status}
+    await kcp.cluster(tenant.cluster).patch_status(plural, manifest["metadata"]["name"], merged)
 
 
 async def test_keys_grants_and_invitations_are_taken_over_without_a_write_and_without_a_lost_finalizer(

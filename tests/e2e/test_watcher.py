@@ -89,9 +89,8 @@ class Workspace(Cluster):
                 "lastTransitionTime": "2026-11-23T00:00:00Z",
             }
         ]
-        patch = {"status": {"observedGeneration": found["metadata"]["generation"], "conditions": conditions, **status}}
-        path = by_plural(plural).path(name) + "/status"
-        return await self.request("PATCH", path, patch, "application/merge-patch+json")
+        merged = {"observedGeneration": found["metadata"]["generation"], "conditions": conditions, **status}
+        return await self.patch_status(plural, name, merged)
 
     async def settle(self, plural: str, name: str, **status: Any) -> None:
         await self.held(plural, name)

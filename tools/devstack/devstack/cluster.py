@@ -120,6 +120,11 @@ class Cluster:
     ) -> Manifest:
         return await self.request("PATCH", by_plural(resource).path(name, namespace=namespace), patch, content_type)
 
+    async def patch_status(self, resource: str, name: str, status: Mapping[str, Any]) -> Manifest:
+        """Merge `status` into the object's, as its controller or an earlier provider would have."""
+        path = by_plural(resource).path(name) + "/status"
+        return await self.request("PATCH", path, {"status": status}, MERGE_PATCH)
+
     async def delete(self, resource: str, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Asks for the object's deletion; no error if it is gone. Does not wait for finalizers."""
         try:

@@ -11,11 +11,9 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from xdist.scheduler import LoadScopeScheduling
 
 from devstack.devhub import DevHub
 from devstack.enterprise import EnterpriseSim, enterprise_sim
@@ -27,29 +25,11 @@ from devstack.provider import ProviderInstallation, install_provider, run_init, 
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
-
-PREFIX = "tests-"
-WITH_KCP = (
-    "tests/e2e/",
-    "tests/contract/test_kcp_objects.py",
-    "tools/devstack/tests/test_devhub.py",
-    "tools/devstack/tests/test_kcp.py",
-)
+from devstack.workers import PREFIX, share_kcp_among_workers, shared_kcp
 
 
-class _KcpTogether(LoadScopeScheduling):
-    """All tests that need kcp on one worker, a file at a time on the other: a second kcp costs more than it saves.
-
-    xdist's own groups do not reach its scheduler with this pytest: they are written into an id that is no longer read.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "kcp" if nodeid.startswith(WITH_KCP) else nodeid.partition("::")[0]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return _KcpTogether(config, log)
+def pytest_configure(config: pytest.Config) -> None:
+    share_kcp_among_workers(config)
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +62,10 @@ def dev_settings() -> Settings:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def kcp(run_dir: Path, dev_settings: Settings) -> AsyncIterator[Kcp]:
+async def kcp(run_dir: Path, dev_settings: Settings, pytestconfig: pytest.Config) -> AsyncIterator[Kcp]:
     """A real kcp: started once per run (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
-    async with Kcp(run_dir / "kcp", kubeconfig=dev_settings.kubeconfig) as running:
+    kubeconfig = dev_settings.kubeconfig or await shared_kcp(pytestconfig)
+    async with Kcp(run_dir / "kcp", kubeconfig=kubeconfig) as running:
         yield running
 
 

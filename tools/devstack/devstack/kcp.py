@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ START_TIMEOUT = 120.0
 
 WORKSPACE_TIMEOUT = 60.0
 BIND_TIMEOUT = 60.0
+READY_FILE = "ready"
+"""Made in its folder by ``python -m devstack.kcp FOLDER`` once it serves."""
+
 ADMIN_CONTEXT = "base"
 """The context of kcp's own admin.kubeconfig whose user may do everything in every workspace."""
 
@@ -242,3 +246,14 @@ async def _once_served(create: Callable[[], Awaitable[Manifest]]) -> Manifest:
                 if problem.status != 404:
                     raise
                 await asyncio.sleep(0.1)
+
+
+async def _keep(folder: Path) -> None:
+    """A kcp for others to use, until standard input is closed."""
+    async with Kcp(folder):
+        (folder / READY_FILE).touch()
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_keep(Path(sys.argv[1])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -101,3 +102,14 @@ async def wait_serving(process: Process, url: str, session: aiohttp.ClientSessio
             return False
 
     await process.wait_ready(healthy, timeout=START_TIMEOUT)
+
+
+async def metrics_of(process: Process, session: aiohttp.ClientSession) -> dict[str, str]:
+    """What each service of ``code-provider serve`` exposes, by its name, at the address that its newest process has logged."""
+    addresses = dict(re.findall(r" (\S+) \S+ health endpoints on (\S+)", process.log_file.read_text()))
+    exposed: dict[str, str] = {}
+    for service, address in addresses.items():
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with session.get(f"{address}/metrics", timeout=timeout, raise_for_status=True) as answer:
+            exposed[service] = await answer.text()
+    return exposed
