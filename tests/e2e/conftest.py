@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from devstack.devhub import DevHub
 from devstack.enterprise import EnterpriseSim
 from devstack.foreign_host import ForeignHost, foreign_host
 from devstack.githubsim import SimControl
-from devstack.provider import ProviderInstallation
 from devstack.scenario import Scenario
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
+from devstack.tenants import TenantPool
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,12 +63,11 @@ async def scenario(github_sim: SimulatorProcess) -> AsyncIterator[Scenario]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def shared_tenant(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterator[Tenant]:
+async def shared_tenant(tenants: TenantPool) -> AsyncIterator[Tenant]:
     """One workspace for all tests of a module that leave nothing behind in it."""
-    made = await devhub.create_tenant()
-    await devhub.enable(made)
-    yield made
-    await devhub.delete_tenant(made)
+    taken = await tenants.take()
+    yield taken
+    await tenants.give_back(taken)
 
 
 @pytest_asyncio.fixture(name="foreign_host")

@@ -17,13 +17,13 @@ import pytest
 import pytest_asyncio
 
 from codecommon.durations import parse_duration
-from devstack.devhub import DevHub
 from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
 from devstack.scenario import Scenario, has, repository
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
+from devstack.tenants import TenantPool
 
 COUNT = 12
 # By default longer than the deadline of a request, so that even a slow host has failed often enough by then.
@@ -54,22 +54,20 @@ KINDS = {
 
 @pytest_asyncio.fixture(scope="module")
 async def outages(
-    services: Process, devhub: DevHub, failing_sims: Sequence[SimulatorProcess]
+    services: Process, tenants: TenantPool, failing_sims: Sequence[SimulatorProcess]
 ) -> AsyncIterator[Mapping[str, asyncio.Task[None]]]:
     """All of them at the same time, each of a host of its own with a workspace that uses it: most of the time is waiting."""
-    tenants = [await devhub.create_tenant() for _ in KINDS]
-    for tenant in tenants:
-        await devhub.enable(tenant)
+    taken = [await tenants.take() for _ in KINDS]
     tasks = {
         name: asyncio.create_task(_outage(Scenario(sim, sim.control), tenant, kind))
-        for (name, kind), sim, tenant in zip(KINDS.items(), failing_sims, tenants, strict=True)
+        for (name, kind), sim, tenant in zip(KINDS.items(), failing_sims, taken, strict=True)
     }
     yield tasks
     for task in tasks.values():
         task.cancel()
     await asyncio.wait(tasks.values())
-    for tenant in tenants:
-        await devhub.delete_tenant(tenant)
+    for tenant in taken:
+        await tenants.give_back(tenant)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,10 +6,9 @@ Everything listens on the loopback interface, and lives and dies with the run.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from devstack.provider import ProviderInstallation, install_provider, run_init, 
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
+from devstack.tenants import TenantPool
 from devstack.workers import PREFIX, share_kcp_among_workers, shared_kcp
 
 
@@ -130,29 +130,15 @@ async def services(
 
 
 @pytest_asyncio.fixture(scope="session")
-async def next_tenant(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterator[Callable[[], Awaitable[Tenant]]]:
-    """New workspaces with the provider enabled; while a test works in one, the next is made (about 3 s)."""
-
-    async def make() -> Tenant:
-        made = await devhub.create_tenant()
-        await devhub.enable(made)
-        return made
-
-    ahead = asyncio.create_task(make())
-
-    async def take() -> Tenant:
-        nonlocal ahead
-        made = await ahead
-        ahead = asyncio.create_task(make())
-        return made
-
-    yield take
-    await devhub.delete_tenant(await ahead)
+async def tenants(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterator[TenantPool]:
+    pool = TenantPool(devhub)
+    yield pool
+    await pool.aclose()
 
 
 @pytest_asyncio.fixture
-async def tenant(devhub: DevHub, next_tenant: Callable[[], Awaitable[Tenant]]) -> AsyncIterator[Tenant]:
-    """A new workspace with the provider enabled. More of them: ``devhub.create_tenant()`` and ``enable``."""
-    made = await next_tenant()
-    yield made
-    await devhub.delete_tenant(made)
+async def tenant(tenants: TenantPool) -> AsyncIterator[Tenant]:
+    """An empty workspace with the provider enabled. New ones: ``devhub.create_tenant()`` and ``enable``."""
+    taken = await tenants.take()
+    yield taken
+    await tenants.give_back(taken)
