@@ -84,7 +84,7 @@ async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere
     services: Process,
     scenario: Scenario,
     tenant: Tenant,
-    nats_server: NatsServer,
+    services_nats: NatsServer,
     provider: ProviderInstallation,
     kcp: Kcp,
 ) -> None:
@@ -97,7 +97,7 @@ async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere
     # kubectl apply keeps the whole manifest, with the token, in an annotation.
     manifest["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(manifest)}
 
-    async with everything_said_on(nats_server) as heard:
+    async with everything_said_on(services_nats) as heard:
         await tenant.apply(manifest)
         await tenant.apply(connection("acme", account.login, scenario.url))
         await tenant.apply(repository("site", "acme"))
@@ -137,7 +137,7 @@ async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere
         *((f"secret {name}", json.dumps(found).encode()) for name, found in secrets.items()),
         *await everything_shown_in(tenant),
         *((f"metrics of {service}", text.encode()) for service, text in exposed.items()),
-        *everything_kept_in(nats_server.folder, "*"),
+        *everything_kept_in(services_nats.folder, "*"),
         *everything_kept_in(provider.folder, "*.log"),
     ]
 

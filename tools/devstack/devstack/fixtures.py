@@ -113,9 +113,16 @@ def services_environment() -> Mapping[str, str]:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def services_nats(run_dir: Path) -> AsyncIterator[NatsServer]:
+    """The services' own: on the other, tests play services of the same names."""
+    async with NatsServer(run_dir / "services-nats") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
 async def services(
     provider: ProviderInstallation,
-    nats_server: NatsServer,
+    services_nats: NatsServer,
     github_sim: SimulatorProcess,
     enterprise_sim: EnterpriseSim,
     kcp: Kcp,
@@ -123,7 +130,7 @@ async def services(
 ) -> AsyncIterator[Process]:
     """``code-provider serve`` with all six services, for the whole run."""
     allowed = f"{github_sim.authority},{enterprise_sim.host}"
-    environment = {"NATS_URL": nats_server.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
+    environment = {"NATS_URL": services_nats.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:
         await wait_serving(process, provider.url, kcp.session)
         yield process
