@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 RENEW_SECONDS: Final = 5.0
@@ -99,11 +98,25 @@ class ReplicaLock:
         return True
 
 
-async def acquire(bucket: KeyValue, key: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
-    """Take the lock of an object; raises ``Taken`` when another replica has it."""
-    value = uuid.uuid4().hex.encode()
+async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
+    """Take the lock of an object; raises ``Taken`` when another replica has it.
+
+    ``owner`` names this replica, which holds the object's mutex: an entry of its own is left of a request that was not answered.
+    """
+    value = owner.encode()
     try:
         revision = await bucket.create(key, value)
     except KeyWrongLastSequenceError:
-        raise Taken from None
+        revision = await _take_again(bucket, key, value)
     return ReplicaLock(bucket, key, value, revision, lost_after)
+
+
+async def _take_again(bucket: KeyValue, key: str, value: bytes) -> int:
+    try:
+        stored = await bucket.get(key)
+        if stored.value == value and stored.revision is not None:
+            return await bucket.update(key, value, last=stored.revision)
+    except (KeyNotFoundError, KeyWrongLastSequenceError):
+        # Released, or taken, a moment ago.
+        pass
+    raise Taken

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Runtime:
         )
         self._lock_backoff = Backoff(0.25, 5.0)
         self._mutex = locks.KeyedMutex()
+        self._replica = uuid.uuid4().hex
         self._in_flight: dict[Lane, set[_InFlight]] = {"events": set(), "resync": set()}
         self._changed = asyncio.Event()
 
@@ -216,9 +218,12 @@ class Runtime:
             await self._settle(lane, entry, self._timing.set_aside)
             return
         delay = await self._exclusively(lane, entry, event, lock_bucket)
-        # Before the answer: the next delivery may be there at once, and would be counted on top of this one.
-        await strike.clear()
-        await self._settle(lane, entry, delay)
+        try:
+            # Before the answer: the next delivery may be there at once, and would be counted on top of this one.
+            await strike.clear()
+        finally:
+            # An answer is sent once NATS is back, too.
+            await self._settle(lane, entry, delay)
 
     async def _exclusively(
         self, lane: Lane, entry: _InFlight, event: ObjectEvent, lock_bucket: KeyValue
@@ -243,7 +248,7 @@ class Runtime:
         reading: asyncio.Task[JsonObject | None],
     ) -> float | None:
         try:
-            lock = await locks.acquire(lock_bucket, key, self._timing.lost_after)
+            lock = await locks.acquire(lock_bucket, key, self._replica, self._timing.lost_after)
         except locks.Taken:
             return self._lock_backoff.failed(key)
         except (NatsError, TimeoutError):

@@ -72,51 +72,62 @@ async def test_keys_that_nobody_wants_take_no_memory() -> None:
 @pytest.mark.nats
 async def test_a_lock_is_taken_once_and_free_after_its_release(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    lock = await locks.acquire(bucket, KEY)
+    lock = await locks.acquire(bucket, KEY, "me")
     with pytest.raises(locks.Taken):
-        await locks.acquire(bucket, KEY)
-    await locks.acquire(bucket, "repositories.c1.other")
+        await locks.acquire(bucket, KEY, "another")
+    await locks.acquire(bucket, "repositories.c1.other", "me")
     await lock.release()
-    again = await locks.acquire(bucket, KEY)
+    again = await locks.acquire(bucket, KEY, "me")
     await again.renew()
     assert not again.lost
 
 
 @pytest.mark.nats
+async def test_a_lock_that_was_granted_without_an_answer_is_not_in_its_owners_way(bus: Bus) -> None:
+    bucket = await bus.bucket(bus_module.LOCKS)
+    await locks.acquire(bucket, KEY, "me")
+    again = await locks.acquire(bucket, KEY, "me")
+    with pytest.raises(locks.Taken):
+        await locks.acquire(bucket, KEY, "another")
+    await again.release()
+    await locks.acquire(bucket, KEY, "another")
+
+
+@pytest.mark.nats
 async def test_a_release_waits_for_the_renewal_under_way(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    lock = await locks.acquire(bucket, KEY)
+    lock = await locks.acquire(bucket, KEY, "me")
     renewing = asyncio.create_task(lock.renew())
     await asyncio.sleep(0)
     await lock.release()
     await renewing
-    await locks.acquire(bucket, KEY)
+    await locks.acquire(bucket, KEY, "another")
 
 
 @pytest.mark.nats
 async def test_a_release_finds_its_lock_after_a_renewal_that_was_not_answered(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    lock = await locks.acquire(bucket, KEY)
+    lock = await locks.acquire(bucket, KEY, "me")
     held = await bucket.get(KEY)
     await bucket.update(KEY, held.value or b"", last=held.revision)
     await lock.release()
-    await locks.acquire(bucket, KEY)
+    await locks.acquire(bucket, KEY, "another")
 
 
 @pytest.mark.nats
 async def test_a_release_does_not_take_the_lock_of_another(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    mine = await locks.acquire(bucket, KEY)
+    mine = await locks.acquire(bucket, KEY, "me")
     await bucket.put(KEY, b"another replica, after mine expired")
     await mine.release()
     with pytest.raises(locks.Taken):
-        await locks.acquire(bucket, KEY)
+        await locks.acquire(bucket, KEY, "me")
 
 
 @pytest.mark.nats
 async def test_a_lock_that_another_has_cannot_be_renewed_and_is_lost_in_time(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    mine = await locks.acquire(bucket, KEY, lost_after=0.05)
+    mine = await locks.acquire(bucket, KEY, "me", lost_after=0.05)
     await bucket.put(KEY, b"another replica, after mine expired")
     async with asyncio.timeout(5):
         while not mine.lost:
@@ -126,7 +137,7 @@ async def test_a_lock_that_another_has_cannot_be_renewed_and_is_lost_in_time(bus
 @pytest.mark.nats
 async def test_a_lock_that_is_renewed_is_not_lost(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
-    mine = await locks.acquire(bucket, KEY, lost_after=0.2)
+    mine = await locks.acquire(bucket, KEY, "me", lost_after=0.2)
     loop = asyncio.get_running_loop()
     end = loop.time() + 0.3
     while loop.time() < end:
