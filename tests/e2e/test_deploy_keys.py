@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from codecommon.times import rfc3339
 from devstack.githubsim.control_answers import SimKey
 from devstack.gitserver import GitServer, why_not
 from devstack.processes import Process
@@ -50,8 +51,7 @@ async def _secret(tenant: Tenant, key: Manifest) -> Manifest:
 
 async def _made(tenant: Tenant, name: str, ago: timedelta) -> None:
     """As if the pair had been made that long ago."""
-    moment = (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
-    await tenant.patch_status("deploykeys", name, {"rotatedAt": moment})
+    await tenant.patch_status("deploykeys", name, {"rotatedAt": rfc3339(datetime.now(UTC) - ago)})
 
 
 async def _key_file(tenant: Tenant, key: Manifest, folder: Path) -> Path:

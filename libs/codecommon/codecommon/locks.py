@@ -75,8 +75,11 @@ class ReplicaLock:
                 try:
                     self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
                 except KeyWrongLastSequenceError:
-                    if not await self._still_ours():
+                    # Either another has it by now, or a renewal took effect whose answer did not come.
+                    own = await _own_revision(self._bucket, self._key, self._value)
+                    if own is None:
                         return
+                    self._revision = own
                 self._renewed = time.monotonic()
 
     async def release(self) -> None:
@@ -86,16 +89,9 @@ class ReplicaLock:
                 try:
                     await self._bucket.delete(self._key, last=self._revision)
                 except APIError:
-                    if await self._still_ours():
-                        await self._bucket.delete(self._key, last=self._revision)
-
-    async def _still_ours(self) -> bool:
-        """After a refused write: either another has the lock by now, or a renewal took effect whose answer did not come."""
-        stored = await self._bucket.get(self._key)
-        if stored.value != self._value or stored.revision is None:
-            return False
-        self._revision = stored.revision
-        return True
+                    own = await _own_revision(self._bucket, self._key, self._value)
+                    if own is not None:
+                        await self._bucket.delete(self._key, last=own)
 
 
 async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
@@ -107,16 +103,17 @@ async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LO
     try:
         revision = await bucket.create(key, value)
     except KeyWrongLastSequenceError:
-        revision = await _take_again(bucket, key, value)
+        own = await _own_revision(bucket, key, value)
+        if own is None:
+            raise Taken from None
+        revision = await bucket.update(key, value, last=own)
     return ReplicaLock(bucket, key, value, revision, lost_after)
 
 
-async def _take_again(bucket: KeyValue, key: str, value: bytes) -> int:
+async def _own_revision(bucket: KeyValue, key: str, value: bytes) -> int | None:
+    """The newest revision of an entry that is ours; None: another's, or none."""
     try:
         stored = await bucket.get(key)
-        if stored.value == value and stored.revision is not None:
-            return await bucket.update(key, value, last=stored.revision)
-    except (KeyNotFoundError, KeyWrongLastSequenceError):
-        # Released, or taken, a moment ago.
-        pass
-    raise Taken
+    except KeyNotFoundError:
+        return None
+    return stored.revision if stored.value == value else None

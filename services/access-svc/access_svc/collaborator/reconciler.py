@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
-from access_svc.collaborator import decide, end
+from access_svc.collaborator import decide, end, report
 from access_svc.collaborator.access import observe, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import taking_over
@@ -15,13 +14,11 @@ from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
 from codecommon.claiming import claiming
 from codecommon.claims import claim_for, stored_claim
-from codecommon.conditions import condition
-from codecommon.errors import Interruption, NotReady, Terminal
-from codecommon.githost.backend import Grant, Invitation
+from codecommon.errors import Interruption, Terminal
+from codecommon.githost.backend import Grant
 from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
-from codecommon.times import rfc3339
 
 
 class CollaboratorReconciler:
@@ -53,25 +50,13 @@ class CollaboratorReconciler:
                 return await self._end(run, target, decision)
             case Keep():
                 await run.hold()
-                return self._in_force(run.object, target, decision)
+                return report.in_force(run.object, target, decision)
             case ChangeRole():
                 return await self._change_role(run, target, decision)
             case Wait():
                 return await self._wait(run, target, decision)
             case Invite():
                 return await self._invite(run, target, decision, at)
-
-    def _in_force(self, obj: Collaborator, target: Target, keep: Keep) -> Ready:
-        conditions = ()
-        if keep.differs:
-            text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
-            conditions = (condition("SettingsDiffer", "True", "LeftAsFound", text),)
-        elif keep.wider:
-            text = f"the user has {keep.grant.role} through a team, the organisation or its base permission"
-            conditions = (condition("WiderAccess", "True", "NotOurs", text),)
-        status = decide.status_of(obj, keep.origin, target.host.host) | decide.NO_INVITATION
-        until = obj.spec.expires_at
-        return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
 
     async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
         await self._may_write(run, target)
@@ -81,19 +66,19 @@ class CollaboratorReconciler:
         )
         if invitation is not None:
             # The grant went away since it was seen.
-            raise self._pending(run.object, target, invitation, "Created", 1)
+            raise report.pending(run.object, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
         grant, _, _ = await observe(target, run.object)
         seen = grant or change.grant
         wider = seen.role != run.object.spec.permission
-        return self._in_force(run.object, target, Keep(seen, change.origin, wider=wider))
+        return report.in_force(run.object, target, Keep(seen, change.origin, wider=wider))
 
     async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()
         if wait.change:
             await self._may_write(run, target)
             await target.host.update_invitation(target.repo_id, wait.invitation.id, run.object.spec.permission)
-        raise self._pending(
+        raise report.pending(
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
         )
 
@@ -108,16 +93,8 @@ class CollaboratorReconciler:
             invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
         if invitation is None:
             granted = Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
-            return self._in_force(run.object, target, granted)
-        raise self._pending(run.object, target, invitation, "Created", invite.sent + 1)
-
-    def _pending(self, obj: Collaborator, target: Target, invitation: Invitation, origin: Any, sent: int) -> NotReady:
-        status = decide.status_of(obj, origin, target.host.host) | {
-            "invitationID": invitation.id,
-            "invitations": sent,
-            "invitedAt": rfc3339(invitation.created_at),
-        }
-        return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
+            return report.in_force(run.object, target, granted)
+        raise report.pending(run.object, target, invitation, "Created", invite.sent + 1)
 
     async def _end(self, run: Pass[Collaborator], target: Target, decision: Nothing | Withdraw) -> Ready:
         """The access ends by itself, and the object stays to say so."""
@@ -127,9 +104,7 @@ class CollaboratorReconciler:
             require_writable(target.repository)
             await run.confirm_wanted()
             await withdraw(target, obj, decision.invitation)
-        text = f"the access ended at {obj.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        status = decide.status_of(obj, decision.origin, target.host.host) | decide.NO_INVITATION
-        return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
+        return report.ended(obj, target, decision)
 
     async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
         require_writable(target.repository)

@@ -30,21 +30,19 @@ class Material:
     pair: StoredPair | None
 
 
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """``listed``: the keys on the host as of ``now``."""
 
-    def __init__(
-        self, run: Pass[DeployKey], pairs: Pairs, target: Target, listed: Listed[HostKey], now: datetime
-    ) -> None:
-        self._run = run
-        self._pairs = pairs
-        self._target = target
-        self._listed = listed
-        self._now = now
+    run: Pass[DeployKey]
+    pairs: Pairs
+    target: Target
+    listed: Listed[HostKey]
+    now: datetime
 
     async def carry_out(self, plan: Plan, wanted: Material, every: timedelta | None) -> Ready:
         """Returns what status says of it; ``every``: how often the pair is rotated."""
-        run, target, listed, now = self._run, self._target, self._listed, self._now
+        run, target, listed, now = self.run, self.target, self.listed, self.now
         status: dict[str, Any] = {}
         before = run.object.status.previous_key_id
         if plan.keep is not None and plan.keep.id == before:
@@ -87,19 +85,19 @@ class Exchange:
 
     async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
-        run = self._run
+        run = self.run
         if wanted.pair is None:
             if run.object.status.secret_ref is not None:
-                await self._pairs.delete(run.objects, run.object)
+                await self.pairs.delete(run.objects, run.object)
             return {"secretRef": None, "rotatedAt": None}
         if wanted.pair.pending:
-            await self._pairs.promote(run.objects, wanted.pair)
+            await self.pairs.promote(run.objects, wanted.pair)
         else:
-            await self._pairs.claim(run.objects, run.object, wanted.pair)
-        return {"secretRef": self._pairs.reference(run.object), "rotatedAt": rfc3339(since)}
+            await self.pairs.claim(run.objects, run.object, wanted.pair)
+        return {"secretRef": self.pairs.reference(run.object), "rotatedAt": rfc3339(since)}
 
     async def _remove(self, key_id: str) -> None:
         """Remove a key of this object that is no longer its key."""
-        if any(seen.id == key_id for seen in self._listed.items):
-            await self._run.confirm_wanted()
-            await self._target.host.delete_deploy_key(self._target.repo_id, key_id)
+        if any(seen.id == key_id for seen in self.listed.items):
+            await self.run.confirm_wanted()
+            await self.target.host.delete_deploy_key(self.target.repo_id, key_id)

@@ -1,0 +1,47 @@
+"""What a pass says of the access: in force, waiting for the user, ended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from access_svc.collaborator import decide
+from access_svc.collaborator.decisions import Keep, Nothing, Withdraw
+from access_svc.target import Target
+from codecommon.api.access import Collaborator
+from codecommon.conditions import condition
+from codecommon.errors import NotReady
+from codecommon.githost.backend import Invitation
+from codecommon.outcome import Ready
+from codecommon.times import rfc3339
+
+
+def in_force(obj: Collaborator, target: Target, keep: Keep) -> Ready:
+    """``expiresAt`` is an appointment: nobody tells that it has come."""
+    conditions = ()
+    if keep.differs:
+        text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
+        conditions = (condition("SettingsDiffer", "True", "LeftAsFound", text),)
+    elif keep.wider:
+        text = f"the user has {keep.grant.role} through a team, the organisation or its base permission"
+        conditions = (condition("WiderAccess", "True", "NotOurs", text),)
+    status = decide.status_of(obj, keep.origin, target.host.host) | decide.NO_INVITATION
+    until = obj.spec.expires_at
+    return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
+
+
+def pending(obj: Collaborator, target: Target, invitation: Invitation, origin: Any, sent: int) -> NotReady:
+    """``sent``: how many invitations so far, this one included."""
+    status = decide.status_of(obj, origin, target.host.host) | {
+        "invitationID": invitation.id,
+        "invitations": sent,
+        "invitedAt": rfc3339(invitation.created_at),
+    }
+    return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
+
+
+def ended(obj: Collaborator, target: Target, decision: Nothing | Withdraw) -> Ready:
+    assert obj.spec.expires_at is not None, "only an access with an end is over by itself"
+    text = f"the access ended at {rfc3339(obj.spec.expires_at)}"
+    status = decide.status_of(obj, decision.origin, target.host.host) | decide.NO_INVITATION
+    return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
