@@ -17,8 +17,10 @@ from hashlib import sha256
 from typing import Final, NoReturn
 
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError
+from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
+
+from codecommon.entry import give_up, own_revision
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Lease:
         self._key: Final = f"lease.{sha256(name.encode()).hexdigest()[:32]}"
         self._holder = holder.encode()
         self._timing = timing or LeaseTiming()
-        self._revision = 0
+        self._revision: int | None = None
         self._good_until = 0.0
 
     @asynccontextmanager
@@ -144,19 +146,15 @@ class Lease:
 
     async def _adopt(self, bucket: KeyValue) -> bool:
         """Whether the entry is our own; takes over its revision if so."""
-        try:
-            entry = await bucket.get(self._key)
-        except KeyNotFoundError:
-            return False
-        if entry.value != self._holder or entry.revision is None:
-            return False
-        self._revision = entry.revision
-        return True
+        own = await own_revision(bucket, self._key, self._holder)
+        if own is not None:
+            self._revision = own
+        return own is not None
 
     async def _open(self) -> KeyValue:
         if self._bucket is None:
             self._bucket = await self._open_bucket()
-            self._revision = 0
+            self._revision = None
         return self._bucket
 
     def _forget_lost_bucket(self, error: Exception) -> None:
@@ -164,15 +162,15 @@ class Lease:
             self._bucket = None
 
     async def _release(self) -> None:
-        revision, self._revision = self._revision, 0
-        if self._bucket is None or not revision:
+        revision, self._revision = self._revision, None
+        if self._bucket is None:
             return
         try:
             async with asyncio.timeout(self._timing.release):
-                await self._bucket.delete(self._key, last=revision)
-        except (NatsError, TimeoutError):
-            # Not ours any more, or NATS is away: the TTL frees it.
-            _log.info("the lease of %s was not handed over", self._name)
+                await give_up(self._bucket, self._key, self._holder, revision)
+        except (NatsError, TimeoutError) as error:
+            # NATS is away: the TTL frees it.
+            _log.info("the lease of %s was not handed over (%s)", self._name, type(error).__name__)
 
 
 def _raise_swallowed_cancellation() -> None:

@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
+
+from codecommon.entry import give_up, own_revision
 
 RENEW_SECONDS: Final = 5.0
 LOST_AFTER_SECONDS: Final = 10.0
@@ -76,7 +78,7 @@ class ReplicaLock:
                     self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
                 except KeyWrongLastSequenceError:
                     # Either another has it by now, or a renewal took effect whose answer did not come.
-                    own = await _own_revision(self._bucket, self._key, self._value)
+                    own = await own_revision(self._bucket, self._key, self._value)
                     if own is None:
                         return
                     self._revision = own
@@ -86,12 +88,7 @@ class ReplicaLock:
         """Let the next one have it; one that cannot be released now expires by itself."""
         with suppress(NatsError, TimeoutError):
             async with self._writing:
-                try:
-                    await self._bucket.delete(self._key, last=self._revision)
-                except APIError:
-                    own = await _own_revision(self._bucket, self._key, self._value)
-                    if own is not None:
-                        await self._bucket.delete(self._key, last=own)
+                await give_up(self._bucket, self._key, self._value, self._revision)
 
 
 async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
@@ -103,17 +100,8 @@ async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LO
     try:
         revision = await bucket.create(key, value)
     except KeyWrongLastSequenceError:
-        own = await _own_revision(bucket, key, value)
+        own = await own_revision(bucket, key, value)
         if own is None:
             raise Taken from None
         revision = await bucket.update(key, value, last=own)
     return ReplicaLock(bucket, key, value, revision, lost_after)
-
-
-async def _own_revision(bucket: KeyValue, key: str, value: bytes) -> int | None:
-    """The newest revision of an entry that is ours; None: another's, or none."""
-    try:
-        stored = await bucket.get(key)
-    except KeyNotFoundError:
-        return None
-    return stored.revision if stored.value == value else None

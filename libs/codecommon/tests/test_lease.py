@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from nats.js import api
+from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.bus import Bus
@@ -109,6 +110,43 @@ async def test_cancelling_the_holder_hands_over_at_once(bus: Bus) -> None:
     assert await within(5, second.holding) < 1.0
     second.stop.set()
     await second.task
+
+
+async def test_a_holder_that_stops_while_it_renews_hands_over_at_once(bus: Bus) -> None:
+    first = Replica(bus, "first")
+    await within(5, first.holding)
+    bucket = await _Opener(bus)()
+    # A renewal that took effect; its answer did not come before the end.
+    await bucket.put(first.lease._key, b"first")
+    first.task.cancel()
+    await asyncio.gather(first.task, return_exceptions=True)
+    with pytest.raises(KeyNotFoundError):
+        await bucket.get(first.lease._key)
+
+
+async def test_a_claim_that_was_answered_to_nobody_is_given_up_at_the_end(bus: Bus) -> None:
+    bucket = await _Opener(bus)()
+    replica = Replica(bus, "standby")
+    await within(5, replica.holding)
+    replica.lease._revision = None
+    replica.task.cancel()
+    await asyncio.gather(replica.task, return_exceptions=True)
+    with pytest.raises(KeyNotFoundError):
+        await bucket.get(replica.lease._key)
+
+
+async def test_a_standby_that_stops_does_not_take_the_lease_from_its_holder(bus: Bus) -> None:
+    first = Replica(bus, "first")
+    await within(5, first.holding)
+    second = Replica(bus, "second")
+    with pytest.raises(TimeoutError):
+        await within(QUICK.retry * 3, second.holding)
+    second.task.cancel()
+    await asyncio.gather(second.task, return_exceptions=True)
+    bucket = await _Opener(bus)()
+    assert (await bucket.get(first.lease._key)).value == b"first"
+    first.stop.set()
+    await first.task
 
 
 async def test_a_holder_that_vanished_is_replaced_after_the_ttl(bus: Bus) -> None:

@@ -25,7 +25,7 @@ from watcher.session import Dependencies, keep
 
 pytestmark = pytest.mark.nats
 
-QUICK = LeaseTiming(renew=0.2, lost_after=1.0, retry=0.1, release=0.5)
+QUICK = LeaseTiming(renew=0.2, lost_after=3.0, retry=0.1, release=5.0)
 
 
 class Tables:
