@@ -18,10 +18,9 @@ from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpErr
 from codecommon.kubeconfig import KubeAccess, kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
 from codecommon.testing.objects import InMemoryKcp, workspace
-from devstack.devhub.provisioning import provision_provider
 from devstack.kcp import SECRETS_CLAIM
 from devstack.kcp import Kcp as RealKcp
-from devstack.provider import ProviderInstallation, install_provider, run_init
+from devstack.provider import ProviderInstallation, provision_own
 from devstack.scenario import unique
 from devstack.settings import Settings
 
@@ -38,10 +37,7 @@ def in_memory() -> Objects:
 @pytest_asyncio.fixture(scope="module")
 async def provider(kcp: RealKcp, run_dir: Path, dev_settings: Settings) -> ProviderInstallation:
     """A provider workspace of its own: on the shared one, the services would write into the objects too."""
-    provisioned = await provision_provider(kcp, unique("objects"), kcp.url)
-    installation = install_provider(provisioned, run_dir / "objects", hub_url="", inherited=dev_settings.environment)
-    await run_init(installation)
-    return installation
+    return await provision_own(kcp, run_dir / "objects", dev_settings.environment)
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -35,7 +35,7 @@ def paced_authority(github_sim: SimulatorProcess) -> str:
 @pytest_asyncio.fixture(scope="session")
 async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess]]:
     """One for each way of failing in `test_outage`, so that all can fail at the same time."""
-    sims = [SimulatorProcess(run_dir / f"githubsim-failing-{number}") for number in range(3)]
+    sims = [SimulatorProcess(run_dir / f"githubsim-failing-{number}") for number in range(4)]
     async with AsyncExitStack() as exits:
         await asyncio.gather(*(exits.enter_async_context(sim) for sim in sims))
         yield sims

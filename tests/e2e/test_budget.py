@@ -81,8 +81,7 @@ async def test_a_retry_after_told_to_one_service_stops_the_others(
     await tenant.wait_for("repositories", "before", is_ready)
 
     await scenario.control.add_fault("secondary_limit", path="/user", login=account.login, seconds=12)
-    requested = {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}}
-    await tenant.patch("connections", "acme", requested)
+    await tenant.request_reconcile("connections", "acme")
     refused = await tenant.wait_for("connections", "acme", has("Reconciling", "True", "RateLimited"))
     assert condition(refused, "Ready")["status"] == "True"
     await scenario.control.clear_journal()

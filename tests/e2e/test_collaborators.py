@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,11 +83,28 @@ async def test_an_expired_invitation_is_sent_anew_a_bounded_number_of_times(
         await scenario.control.expire_invitation(account.login, "site", guest)
     await tenant.wait_for("collaborators", "guest", has("Ready", "False", "InvitationExpired"), 40)
 
-    requested = {"code.kedge.faros.sh/reconcile-requested-at": "now"}
-    await tenant.patch("collaborators", "guest", {"metadata": {"annotations": requested}})
+    await tenant.request_reconcile("collaborators", "guest")
     await tenant.wait_for("collaborators", "guest", PENDING)
     (invitation,) = await scenario.control.invitations(account.login, "site")
     assert not invitation.expired
+
+
+async def test_more_invitations_than_the_host_takes_in_a_day_wait_for_the_next(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, _ = await _site(scenario, tenant)
+    guests = [unique("guest") for _ in range(51)]
+    await asyncio.gather(*(scenario.control.create_user(guest) for guest in guests))
+    await asyncio.gather(*(tenant.apply(collaborator(guest, "site", guest)) for guest in guests))
+    waits = has("Reconciling", "True", "InvitationLimit")
+    told = [await tenant.wait_for("collaborators", guest, lambda c: PENDING(c) or waits(c)) for guest in guests]
+    (late,) = filter(waits, told)
+    assert condition(late, "Stalled") is None
+    assert len(await scenario.control.invitations(account.login, "site")) == 50
+
+    await scenario.control.set_switches(token_id=account.token.id, invitation_day=0.1)
+    await tenant.wait_for("collaborators", late["metadata"]["name"], PENDING, 40)
+    assert {i.login for i in await scenario.control.invitations(account.login, "site")} == set(guests)
 
 
 async def test_roles_are_compared_by_name_custom_ones_too(

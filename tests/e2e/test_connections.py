@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -13,6 +14,7 @@ from devstack.enterprise import EnterpriseSim
 from devstack.errors import ApiError
 from devstack.foreign_host import ForeignHost
 from devstack.githubsim import SimControl
+from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import condition, is_gone, is_ready
 from devstack.scenario import Scenario, app_secret, connection, deploy_key, has, repository, secret, unique
@@ -214,6 +216,44 @@ async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_tok
     await tenant.apply(repository("second", "acme"))
     await tenant.wait_for("repositories", "second", is_ready)
     assert app.private_key.splitlines()[1] not in str(await tenant.get("connections", "acme"))
+
+
+async def test_an_apps_token_is_replaced_at_four_fifths_of_its_life_by_each_service(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    control, org, life = scenario.control, unique("org"), 20.0
+    await control.create_org(org)
+    app = await control.create_app(unique("app"))
+    installation = await control.install_app(app.id, org, token_lifetime=life)
+    await tenant.apply(app_secret("acme-token", app))
+    await tenant.apply(connection("acme", org, scenario.url, type="github-app"))
+    ready = await tenant.wait_for("connections", "acme", is_ready)
+    bot = ready["status"]["login"]
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+
+    numbers = itertools.count()
+
+    async def minted_while_both_work() -> bool:
+        when = str(next(numbers))
+        for kind, name in (("connections", "acme"), ("repositories", "site")):
+            await tenant.request_reconcile(kind, name, when)
+            await tenant.wait_for(kind, name, lambda o: o["status"].get("lastHandledReconcileAt") == when)
+        return len(await _mints(control, installation)) >= 4
+
+    await scenario.wait_until(minted_while_both_work, True, timeout=2 * life, what="a second token of each service")
+    first, second, third, fourth = (entry.started for entry in (await _mints(control, installation))[:4])
+    for age in (third - first, fourth - second):
+        # The host says in whole seconds when a token ends.
+        assert 0.8 * (life - 1) < age < life
+    asked = await scenario.requests_of(bot)
+    assert asked
+    assert [entry for entry in asked if entry.status == 401] == []
+
+
+async def _mints(control: SimControl, installation: int) -> list[Entry]:
+    path = f"/app/installations/{installation}/access_tokens"
+    return [entry for entry in (await control.journal()).entries if entry.path == path]
 
 
 async def test_an_app_on_another_account_or_with_half_a_secret_is_refused_with_what_to_do(

@@ -21,8 +21,6 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-REQUESTED = "code.kedge.faros.sh/reconcile-requested-at"
-
 
 def public_key() -> str:
     made = Ed25519PrivateKey.generate().public_key()
@@ -246,7 +244,7 @@ async def test_a_token_that_sees_the_repository_and_not_its_keys_is_told_what_it
 
     # The token stays the same text, so that nothing but the user tells of it.
     await scenario.control.edit_token(limited.id, permissions={"administration": "write", "metadata": "read"})
-    await tenant.patch("deploykeys", "ci", {"metadata": {"annotations": {REQUESTED: "now"}}})
+    await tenant.request_reconcile("deploykeys", "ci")
     await tenant.wait_for("deploykeys", "ci", is_ready)
     assert await _keys(scenario, account) == [("ci", True, given)]
 

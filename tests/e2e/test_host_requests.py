@@ -15,11 +15,9 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-REQUESTED = "code.kedge.faros.sh/reconcile-requested-at"
-
 
 async def _look_again(tenant: Tenant, when: str) -> None:
-    await tenant.patch("repositories", "site", {"metadata": {"annotations": {REQUESTED: when}}})
+    await tenant.request_reconcile("repositories", "site", when)
     await tenant.wait_for(
         "repositories", "site", lambda r: r is not None and r["status"].get("lastHandledReconcileAt") == when
     )

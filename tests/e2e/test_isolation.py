@@ -119,9 +119,7 @@ async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere
         manifest["metadata"]["annotations"]["touched"] = "yes"
         await tenant.apply(manifest)
         await control.revoke_token(account.token.id)
-        await tenant.patch(
-            "connections", "acme", {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "x"}}}
-        )
+        await tenant.request_reconcile("connections", "acme")
         await tenant.wait_for("connections", "acme", has("Ready", "False", "CredentialRejected"))
         await tenant.patch("repositories", "site", {"spec": {"description": "refused from now on"}})
         await tenant.wait_for("repositories", "site", has("Ready", "False"))

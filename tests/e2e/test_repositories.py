@@ -60,11 +60,7 @@ async def test_what_somebody_changes_on_the_host_is_repaired(
     await tenant.wait_for("repositories", "site", is_ready)
 
     await scenario.control.edit_repository(account.login, "site", description="vandalised", visibility="public")
-    await tenant.patch(
-        "repositories",
-        "site",
-        {"metadata": {"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}},
-    )
+    await tenant.request_reconcile("repositories", "site")
     await tenant.wait_for("repositories", "site", lambda r: r["status"].get("lastHandledReconcileAt") == "now")
     made = (await scenario.repositories_of(account.login))["site"]
     assert (made.visibility, made.description) == ("private", "as declared")

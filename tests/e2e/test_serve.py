@@ -18,13 +18,13 @@ import pytest_asyncio
 
 from devstack.cluster import Cluster
 from devstack.devhub import DevHub
-from devstack.devhub.provisioning import ProvisionedProvider, provision_provider
+from devstack.devhub.provisioning import ProvisionedProvider
 from devstack.errors import ApiError
 from devstack.githubsim import SimControl
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.kubeconfig import kubeconfig, load_access, write_private
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.provider import ProviderInstallation, provision_own, wait_serving
 from devstack.resources import is_ready
 from devstack.scenario import Scenario, repository, unique
 from devstack.settings import Settings
@@ -103,9 +103,8 @@ async def stage(
     run_dir: Path,
 ) -> AsyncIterator[Stage]:
     """A provider workspace of this module's own, so that no other instance acts on its tenant."""
-    provisioned = await provision_provider(kcp, unique("serve"), kcp.url)
-    installation = install_provider(provisioned, run_dir / "serve", hub_url="", inherited=dev_settings.environment)
-    await run_init(installation)
+    installation = await provision_own(kcp, run_dir / "serve", dev_settings.environment)
+    provisioned = installation.provisioned
     tenant = await devhub.create_tenant()
     await kcp.bind(tenant.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
 

@@ -19,13 +19,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from devstack.devhub import DevHub
-from devstack.devhub.provisioning import provision_provider
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.nats import NatsServer
 from devstack.ports import LOOPBACK, free_ports
-from devstack.provider import install_provider, run_init, wait_serving
+from devstack.provider import provision_own, wait_serving
 from devstack.resources import is_ready
-from devstack.scenario import Scenario, has, repository, unique
+from devstack.scenario import Scenario, has, repository
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -35,8 +34,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 EXPORT = "code.providers.kedge.faros.sh"
 API = "/api/v3"
 """Where GitHub Enterprise Server, and so the simulator, has its REST API."""
-
-REQUESTED = "code.kedge.faros.sh/reconcile-requested-at"
 
 
 @dataclass(frozen=True)
@@ -118,11 +115,9 @@ async def traced_tenant(
 ) -> AsyncIterator[Tenant]:
     """A tenant of a provider workspace of its own, on which only the instance acts that sends its spans to us."""
     folder = run_dir / "traces"
-    provisioned = await provision_provider(kcp, unique("traces"), kcp.url)
-    installation = install_provider(provisioned, folder, hub_url="", inherited=dev_settings.environment)
-    await run_init(installation)
+    installation = await provision_own(kcp, folder, dev_settings.environment)
     made = await devhub.create_tenant()
-    await kcp.bind(made.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
+    await kcp.bind(made.cluster, installation.provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
     async with NatsServer(folder / "nats") as nats_server:
         environment = {
             "NATS_URL": nats_server.url,
@@ -190,7 +185,7 @@ async def test_no_span_holds_a_credential_neither_of_a_call_that_works_nor_of_on
     await traced_tenant.apply(repository("marked", "marked"))
     await traced_tenant.wait_for("repositories", "marked", is_ready)
     await scenario.control.revoke_token(account.token.id)
-    await traced_tenant.patch("connections", "marked", {"metadata": {"annotations": {REQUESTED: "now"}}})
+    await traced_tenant.request_reconcile("connections", "marked")
     await traced_tenant.wait_for("connections", "marked", has("Ready", "False", "CredentialRejected"))
 
     async def refused() -> bool:

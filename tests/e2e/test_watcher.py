@@ -260,8 +260,7 @@ async def test_a_change_is_told_and_what_we_write_ourselves_is_not(
     assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 2)
     await workspace.patch("repositories", "repo", {"metadata": {"annotations": {"somebody/else": "x"}}})
     await fence(workspace, told)
-    requested = {"code.kedge.faros.sh/reconcile-requested-at": "now"}
-    await workspace.patch("repositories", "repo", {"metadata": {"annotations": requested}})
+    await workspace.request_reconcile("repositories", "repo")
     assert await told.next() == ("repo", "changed")
     await workspace.delete("repositories", "repo")
     event = await told.event()

@@ -37,9 +37,10 @@ def steady() -> int:
 
 
 def slow_to_stop() -> int:
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    # Blocked, so that one that comes right after "up" is not over before it is waited for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     say(f"up {os.getpid()}")
-    signal.pause()
+    signal.sigwait({signal.SIGTERM})
     time.sleep(0.3)
     say("stopped")
     return 0

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -36,6 +35,7 @@ from codecommon.githost.proxy import ProxyRules
 from codecommon.kubeconfig import kubeconfig_path
 from codecommon.redact import redact
 from codecommon.secrets import SecretValue
+from codecommon.urls import is_url
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
@@ -83,14 +83,8 @@ def _nats_urls(value: object) -> object:
     urls = tuple(item.strip() for item in value.split(",") if item.strip())
     if not urls:
         raise ValueError("names no server")
-    for url in urls:
-        try:
-            parts = urlsplit(url if "://" in url else f"nats://{url}")
-            usable = parts.scheme in _NATS_SCHEMES and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("one of its servers is not a NATS URL")
+    if not all(is_url(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls):
+        raise ValueError("one of its servers is not a NATS URL")
     return urls
 
 

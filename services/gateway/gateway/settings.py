@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from codecommon.settings import Exactly, Port, Secret, ServiceSettings
+from codecommon.urls import is_url
 
 
 def _http_url(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("not an http or https URL")
-        return value.rstrip("/")
-    return value
+    if not isinstance(value, str):
+        return value
+    if not is_url(value, ("http", "https")):
+        raise ValueError("not an http or https URL")
+    return value.rstrip("/")
 
 
 class GatewaySettings(ServiceSettings):

@@ -16,7 +16,7 @@ import aiohttp
 
 from devstack.errors import ApiError, WaitTimeout
 from devstack.kubeconfig import Access
-from devstack.resources import DEFAULT_NAMESPACE, Manifest, Resource, by_plural, of_manifest
+from devstack.resources import DEFAULT_NAMESPACE, RECONCILE_REQUESTED_AT, Manifest, Resource, by_plural, of_manifest
 
 APPLY = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
@@ -124,6 +124,10 @@ class Cluster:
         """Merge `status` into the object's, as its controller or an earlier provider would have."""
         path = by_plural(resource).path(name) + "/status"
         return await self.request("PATCH", path, {"status": status}, MERGE_PATCH)
+
+    async def request_reconcile(self, resource: str, name: str, when: str = "now") -> None:
+        """Ask the provider to look at the object, as a user would who has just mended something on the host."""
+        await self.patch(resource, name, {"metadata": {"annotations": {RECONCILE_REQUESTED_AT: when}}})
 
     async def delete(self, resource: str, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Asks for the object's deletion; no error if it is gone. Does not wait for finalizers."""

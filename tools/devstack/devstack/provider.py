@@ -12,12 +12,14 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from devstack.devhub.provisioning import ProvisionedProvider
+from devstack.devhub.provisioning import ProvisionedProvider, provision_provider
 from devstack.errors import NotReady, ProcessDied
+from devstack.kcp import Kcp
 from devstack.kubeconfig import write_private
 from devstack.paths import REPOSITORY, VENV_BIN
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
+from devstack.scenario import unique
 
 INIT_TIMEOUT = 60.0
 START_TIMEOUT = 60.0
@@ -77,6 +79,14 @@ def install_provider(
         "CODE_LOG_FORMAT": "text",
     }
     return ProviderInstallation(provisioned, folder, url, environment)
+
+
+async def provision_own(kcp: Kcp, folder: Path, inherited: Mapping[str, str]) -> ProviderInstallation:
+    """A provider workspace of the caller's own with the API in it, on whose tenants no other instance acts; no hub."""
+    provisioned = await provision_provider(kcp, unique(folder.name), kcp.url)
+    installation = install_provider(provisioned, folder, hub_url="", inherited=inherited)
+    await run_init(installation)
+    return installation
 
 
 async def run_init(installation: ProviderInstallation) -> None:

@@ -10,6 +10,7 @@ Manifest = dict[str, Any]
 
 CODE_API = "code.kedge.faros.sh/v1alpha1"
 DEFAULT_NAMESPACE = "default"
+RECONCILE_REQUESTED_AT = "code.kedge.faros.sh/reconcile-requested-at"
 
 
 @dataclass(frozen=True)

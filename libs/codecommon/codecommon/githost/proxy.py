@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+
+from codecommon.urls import is_url
 
 if TYPE_CHECKING:
     import httpx
@@ -80,12 +81,7 @@ def _proxy_url(variable: str, value: str) -> str | None:
     if not value:
         return None
     url = value if "://" in value else f"http://{value}"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_url(url, ("http", "https")):
         # Without the value: it may hold the proxy's password.
         raise ValueError(f"{variable}: not the URL of a proxy; accepted: http://host:port or https://host:port")
     return url

@@ -13,7 +13,8 @@ class Switches:
     `primary_quota` None means that rate limiting is not enabled, as on an Enterprise Server by default.
     `rate_limit_status` is what an exhausted primary quota answers; GitHub uses both.
     The secondary limits count per user; exceeding one blocks the user for `secondary_retry_after`. Their minute
-    and their hour are as long as `secondary_minute` and `secondary_hour` say, so that a test can shorten them.
+    and their hour, and the day of the limit of invitations, are as long as `secondary_minute`, `secondary_hour` and
+    `invitation_day` say, so that a test can shorten them.
     """
 
     latency: float = 0.0
@@ -30,6 +31,7 @@ class Switches:
     secondary_retry_after: int = 60
     secondary_minute: float = 60.0
     secondary_hour: float = 3600.0
+    invitation_day: float = 86400.0
 
 
 SWITCH_NAMES = frozenset(f.name for f in fields(Switches))

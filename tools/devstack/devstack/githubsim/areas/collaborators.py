@@ -18,7 +18,7 @@ from devstack.githubsim.records import Organization, Repository, User
 
 _SPEC_ROLES = {"pull": "read", "triage": "triage", "push": "write", "maintain": "maintain", "admin": "admin"}
 _ROLES_OF_USERS = ("read", "write", "admin")
-_MOST_INVITATIONS, _DAY = 50, 86400.0
+_MOST_INVITATIONS = 50
 
 
 def list_collaborators(call: Call) -> Answer:
@@ -142,7 +142,8 @@ def _require_base_permission(org: Organization, member: User, role: str) -> None
 
 
 def _require_invitations_left(call: Call, repository: Repository) -> None:
-    repository.invited_at = [at for at in repository.invited_at if call.now - at < _DAY]
+    day = call.switches.invitation_day
+    repository.invited_at = [at for at in repository.invited_at if call.now - at < day]
     if len(repository.invited_at) >= _MOST_INVITATIONS:
         raise ApiError(
             403, f"You have exceeded the limit of {_MOST_INVITATIONS} invitations per repository in 24 hours."
