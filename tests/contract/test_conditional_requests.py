@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -20,10 +21,21 @@ ME = "octocat"
 
 
 @dataclass
+class Clock:
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@dataclass
 class Bed:
+    """``clock``: what the cache takes for the time. It keeps 16 KiB at most."""
+
     control: SimControl
     url: str
     transport: HostTransport
+    clock: Clock
 
     async def open(self, version: str = "1") -> GitBackend:
         """A session with a token of its own; equal versions are one principal, as with an App's hourly tokens."""
@@ -44,15 +56,17 @@ async def bed() -> AsyncIterator[Bed]:
     async with GithubSim.serve() as sim, SimControl(sim.url) as control:
         await control.create_user(ME)
         await control.create_repository(ME, "web", description="as it was")
-        transport = HostTransport(layers=[Conditional], proxies=ProxyRules())
+        clock = Clock()
+        cache = partial(Conditional, most_bytes=16 * 1024, clock=clock)
+        transport = HostTransport(layers=[cache], proxies=ProxyRules())
         try:
-            yield Bed(control, sim.url, transport)
+            yield Bed(control, sim.url, transport, clock)
         finally:
             await transport.aclose()
 
 
-async def read(session: GitBackend) -> HostRepository:
-    found = await session.find_repository(ME, "web")
+async def read(session: GitBackend, name: str = "web") -> HostRepository:
+    found = await session.find_repository(ME, name)
     assert isinstance(found, HostRepository)
     return found
 
@@ -89,4 +103,30 @@ async def test_credentials_share_nothing(bed: Bed) -> None:
     # Another token of the same principal: the host does not know the ETag under it.
     await read(renewed)
     await read(renewed)
+    assert await bed.not_modified() == [False, False, False, True]
+
+
+async def test_what_was_not_used_for_long_is_forgotten_for_what_is_new(bed: Bed) -> None:
+    session = await bed.open()
+    for name in ("a", "b", "c"):
+        await bed.control.create_repository(ME, name)
+        await read(session, name)
+    await bed.not_modified()
+    await read(session, "c")
+    await read(session, "a")
+    assert await bed.not_modified() == [True, False]
+
+
+async def test_where_everything_changes_all_the_time_nothing_is_kept_for_an_hour(bed: Bed) -> None:
+    session = await bed.open()
+    for number in range(51):
+        await bed.control.edit_repository(ME, "web", description=str(number))
+        await read(session)
+        bed.clock.seconds += 75
+    await bed.control.clear_journal()
+    for _ in range(2):
+        await read(session)
+    bed.clock.seconds += 3600
+    for _ in range(2):
+        await read(session)
     assert await bed.not_modified() == [False, False, False, True]

@@ -277,10 +277,12 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
 ) -> None:
     world.add(collaborator_object())
     await world.settle(users, "alice")
-    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": "2026-01-01T01:30:00+01:30"}})
     await world.settle(users, "alice")
     assert host.repositories[site.id].invited == {}
     assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
+    (ready,) = (c for c in stored(world)["status"]["conditions"] if c["type"] == "Ready")
+    assert ready["message"] == "the access ended at 2026-01-01T00:00:00Z"
 
 
 async def test_an_object_that_is_too_late_from_the_start_takes_nothing_away_that_others_gave(
