@@ -9,6 +9,7 @@ import pytest
 
 from devstack.cluster import Predicate
 from devstack.errors import ApiError
+from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import condition, is_gone, is_ready
 from devstack.scenario import Account, Scenario, collaborator, has, repository, unique
@@ -126,6 +127,11 @@ async def test_access_through_a_team_is_not_reported_as_ours(
     await scenario.control.set_team(org, "admins", members=[member], repositories={"site": "admin"})
     await tenant.apply(collaborator("member", "site", member, permission="pull"))
     await tenant.wait_for("collaborators", "member", is_ready)
+    await tenant.wait_for("collaborators", "member", has("WiderAccess", "True", "NotOurs"), 40)
+    await scenario.control.clear_journal()
+    looked = await tenant.reconcile("collaborators", "member", "now")
+    assert "admin through a team" in condition(looked, "WiderAccess")["message"]
+    assert await _writes(scenario) == [], "another grant would change nothing"
     # What the object gave is a grant of its own beside the team's, and goes with it; the team's is not ours to take.
     assert await _role(scenario, org, member) == "read"
     await tenant.delete("collaborators", "member")
@@ -151,6 +157,10 @@ async def test_access_ends_by_itself(services: Process, scenario: Scenario, tena
     assert await _role(scenario, org, member) == "write"
     await tenant.wait_for("collaborators", "member", has("AccessEnded", "True", "Expired"), 30)
     assert await _role(scenario, org, member) is None
+
+
+async def _writes(scenario: Scenario) -> list[Entry]:
+    return [entry for entry in (await scenario.control.journal()).entries if entry.method != "GET"]
 
 
 async def _role(scenario: Scenario, owner: str, login: str) -> str | None:

@@ -16,13 +16,6 @@ from devstack.tenant import Tenant
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
-async def _look_again(tenant: Tenant, when: str) -> None:
-    await tenant.request_reconcile("repositories", "site", when)
-    await tenant.wait_for(
-        "repositories", "site", lambda r: r is not None and r["status"].get("lastHandledReconcileAt") == when
-    )
-
-
 async def test_what_the_host_says_is_unchanged_costs_nothing_and_is_still_compared_with_what_is_wanted(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
@@ -30,14 +23,14 @@ async def test_what_the_host_says_is_unchanged_costs_nothing_and_is_still_compar
     await scenario.connect(tenant, account)
     await tenant.apply(repository("site", "acme", description="one"))
     await tenant.wait_for("repositories", "site", is_ready)
-    await _look_again(tenant, "first")
+    await tenant.reconcile("repositories", "site", "first")
 
     async def since_then() -> tuple[list[Entry], list[Entry]]:
         entries = [e for e in await scenario.requests_of(account.login) if not e.path.endswith("/user")]
         return [e for e in entries if e.method == "GET"], [e for e in entries if e.method != "GET"]
 
     await scenario.control.clear_journal()
-    await _look_again(tenant, "second")
+    await tenant.reconcile("repositories", "site", "second")
     reads, writes = await since_then()
     assert [(e.status, e.not_modified) for e in reads] == [(304, True)] * len(reads)
     assert reads
@@ -62,7 +55,7 @@ async def test_requests_their_cost_the_quota_and_the_share_of_304_can_be_watched
     await tenant.apply(repository("site", "acme"))
     await tenant.wait_for("repositories", "site", is_ready)
     for when in ("first", "second"):
-        await _look_again(tenant, when)
+        await tenant.reconcile("repositories", "site", when)
 
     exposed = (await metrics_of(services, kcp.session))["repository-svc"]
     found = {

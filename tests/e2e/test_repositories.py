@@ -60,8 +60,7 @@ async def test_what_somebody_changes_on_the_host_is_repaired(
     await tenant.wait_for("repositories", "site", is_ready)
 
     await scenario.control.edit_repository(account.login, "site", description="vandalised", visibility="public")
-    await tenant.request_reconcile("repositories", "site")
-    await tenant.wait_for("repositories", "site", lambda r: r["status"].get("lastHandledReconcileAt") == "now")
+    await tenant.reconcile("repositories", "site", "now")
     made = (await scenario.repositories_of(account.login))["site"]
     assert (made.visibility, made.description) == ("private", "as declared")
 

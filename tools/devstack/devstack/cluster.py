@@ -129,6 +129,15 @@ class Cluster:
         """Ask the provider to look at the object, as a user would who has just mended something on the host."""
         await self.patch(resource, name, {"metadata": {"annotations": {RECONCILE_REQUESTED_AT: when}}})
 
+    async def reconcile(self, resource: str, name: str, when: str, timeout: float = 30.0) -> Manifest:
+        """Ask for a look at the object and return it as that look left it. `when` is new to the object."""
+        await self.request_reconcile(resource, name, when)
+        handled = await self.wait_for(
+            resource, name, lambda o: o is not None and o["status"].get("lastHandledReconcileAt") == when, timeout
+        )
+        assert handled is not None
+        return handled
+
     async def delete(self, resource: str, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Asks for the object's deletion; no error if it is gone. Does not wait for finalizers."""
         try:

@@ -128,6 +128,10 @@ async def test_a_role_through_a_team_is_not_a_direct_one(api: Any, alice: Any, w
     assert await direct(api, alice) == {}
     everybody = {user["login"]: user["role_name"] for user in (await api("GET", PEOPLE, token=alice)).body}
     assert everybody == {"alice": "admin", "bob": "maintain"}
+    # Beside a grant of one's own it is the team's role that is shown.
+    assert (await api("PUT", f"{PEOPLE}/bob", token=alice, json={"permission": "pull"})).status == 204
+    assert await direct(api, alice) == {"bob": "maintain"}
+    assert await control.grants("acme", "web") == {"bob": "read"}
 
 
 async def test_a_person_grants_and_withdraws_on_the_host(api: Any, alice: Any, web: int, control: SimControl) -> None:

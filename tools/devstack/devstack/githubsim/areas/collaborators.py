@@ -22,7 +22,10 @@ _MOST_INVITATIONS = 50
 
 
 def list_collaborators(call: Call) -> Answer:
-    """`affiliation` is direct (a grant of one's own), outside (the same, of non-members) or all."""
+    """`affiliation` is direct (who has a grant of one's own), outside (the same, of non-members) or all.
+
+    Whichever it is, the role shown is the widest from all sources.
+    """
     repository = requested_repository(call)
     require_push(call, repository, "repository collaborators")
     users, headers = page(call, _affiliated(call, repository, call.query.get("affiliation", "all")))
@@ -91,14 +94,11 @@ def delete_collaborator(call: Call) -> Answer:
 def _affiliated(call: Call, repository: Repository, affiliation: str) -> list[tuple[User, str]]:
     """Users in the order of their ids, each with its role."""
     world, owner = call.world, call.world.owner(repository)
-    direct = dict(repository.grants)
-    if isinstance(owner, User):
-        direct[owner.id] = "admin"
-    elif affiliation == "outside":
-        direct = {user_id: role for user_id, role in direct.items() if user_id not in owner.members}
-    if affiliation in ("direct", "outside"):
-        return [(world.user(user_id), role) for user_id, role in sorted(direct.items())]
     users = [account for _, account in sorted(world.accounts.items()) if isinstance(account, User)]
+    if affiliation in ("direct", "outside"):
+        users = [user for user in users if user.id in repository.grants or user is owner]
+    if affiliation == "outside" and isinstance(owner, Organization):
+        users = [user for user in users if user.id not in owner.members]
     return [(user, role) for user in users if (role := _shown_role(call, repository, user)) is not None]
 
 
