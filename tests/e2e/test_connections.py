@@ -221,7 +221,7 @@ async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_tok
 async def test_an_apps_token_is_replaced_at_four_fifths_of_its_life_by_each_service(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
-    control, org, life = scenario.control, unique("org"), 20.0
+    control, org, life = scenario.control, unique("org"), 30.0
     await control.create_org(org)
     app = await control.create_app(unique("app"))
     installation = await control.install_app(app.id, org, token_lifetime=life)
