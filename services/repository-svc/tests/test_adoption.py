@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
+from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.controller import Controller
 from codecommon.errors import Retryable, Terminal
-from codecommon.kcp import JsonObject
 from codecommon.testing.builders import (
     repository_object,
 )
 from codecommon.testing.harness import World, conditions
-
-HELD = {"finalizers": [REPOSITORIES.finalizer]}
-SITE = {"host": "git.example", "owner": "octocat", "observedGeneration": 1}
-
-
-def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
-    annotations = {CREATE_CLAIM: claim} if claim else {}
-    return {**HELD, "annotations": annotations, **metadata}
-
-
-def ago(seconds: float) -> str:
-    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def stored(world: World, name: str = "site") -> JsonObject:
-    raw = world.kcp.stored("repositories", name)
-    assert raw is not None
-    return raw
-
-
-def made(world: World) -> list[str]:
-    """What was done to the host, in order."""
-    return [method for method, _ in world.host.writes]
-
+from codecommon.testing.repositories import SITE, ago, held, made, stored
 
 # ---- adopting, keeping, losing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,25 +13,11 @@ from codecommon.api.repository import Repository
 from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
+from codecommon.testing.repositories import NOW, SEEN
 from repository_svc import decide, identity
 from repository_svc.decide import Create, Found, Keep
 
-NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 CLAIMED = "2026-01-01T12:00:00Z"
-
-SEEN = HostRepository(
-    id="7",
-    owner="octocat",
-    name="site",
-    visibility="private",
-    description="as found",
-    default_branch="main",
-    archived=False,
-    created_at=NOW,
-    html_url="https://git.example/octocat/site",
-    clone_url="https://git.example/octocat/site.git",
-    ssh_url="git@git.example:octocat/site.git",
-)
 
 
 def repo(

@@ -16,6 +16,7 @@ from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Released
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
+from codecommon.testing.repositories import stored
 
 
 @pytest.fixture
@@ -42,12 +43,6 @@ def deploy_key(*, held: bool = True, repository: str = "site", **spec: Any) -> J
 
 def present(world: World) -> bool:
     return world.kcp.stored("repositories", "site") is not None
-
-
-def stored(world: World) -> JsonObject:
-    raw = world.kcp.stored("repositories", "site")
-    assert raw is not None
-    return raw
 
 
 def a_host_call_fails_the_test(world: World) -> None:

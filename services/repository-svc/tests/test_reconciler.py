@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -22,34 +21,12 @@ from codecommon.testing.builders import (
     validated_connection,
 )
 from codecommon.testing.harness import World, conditions
-
-HELD = {"finalizers": [REPOSITORIES.finalizer]}
-SITE = {"host": "git.example", "owner": "octocat", "observedGeneration": 1}
-
-
-def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
-    annotations = {CREATE_CLAIM: claim} if claim else {}
-    return {**HELD, "annotations": annotations, **metadata}
-
-
-def ago(seconds: float) -> str:
-    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def stored(world: World, name: str = "site") -> JsonObject:
-    raw = world.kcp.stored("repositories", name)
-    assert raw is not None
-    return raw
+from codecommon.testing.repositories import SITE, ago, held, made, stored
 
 
 def drop_connection(world: World) -> None:
     world.kcp.edit("connections", "main", {"metadata": {"finalizers": None}})
     world.kcp.remove("connections", "main")
-
-
-def made(world: World) -> list[str]:
-    """What was done to the host, in order."""
-    return [method for method, _ in world.host.writes]
 
 
 def a_host_call_fails_the_test(world: World) -> None:

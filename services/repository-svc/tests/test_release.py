@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,28 +14,14 @@ from codecommon.errors import Interruption, NotReady, Retryable, Terminal
 from codecommon.githost.backend import Absent, HostRepository, Redirected
 from codecommon.letting_go import may_give_up
 from codecommon.testing.builders import parse_repository, repository_object
+from codecommon.testing.repositories import NOW, SEEN
 from repository_svc.decide import Found
 from repository_svc.release import Release, decide_found, decide_release
 
-NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 CLAIMED = "2026-01-01T12:00:00Z"
 OURS = {"repoID": "7", "origin": "Created"}
 ADOPTED = {"repoID": "7", "origin": "Adopted"}
 LEGACY = {"repoID": "7"}
-
-SEEN = HostRepository(
-    id="7",
-    owner="octocat",
-    name="site",
-    visibility="private",
-    description="",
-    default_branch="main",
-    archived=False,
-    created_at=NOW,
-    html_url="https://git.example/octocat/site",
-    clone_url="",
-    ssh_url="",
-)
 
 
 def repo(*, claim: str | None = None, status: dict[str, Any] | None = None, **spec: Any) -> Repository:
