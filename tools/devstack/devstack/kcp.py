@@ -163,7 +163,7 @@ class Kcp:
     async def bind(
         self, cluster: str, export_path: str, export_name: str, claims: Sequence[dict[str, Any]], *, name: str = "code"
     ) -> str:
-        """Creates the APIBinding as the hub does and waits until it is Bound; returns its name.
+        """Creates the APIBinding as the hub does and waits until it is Bound and its API served; returns its name.
 
         A claim without a ``state`` is accepted. A binding of that name that exists is left as it is.
         """
@@ -181,7 +181,9 @@ class Kcp:
         }
         with _existing_is_fine():
             await _once_served(lambda: target.create(manifest))
-        await target.wait_for("apibindings", name, _phase_is("Bound"), BIND_TIMEOUT)
+        bound = await target.wait_for("apibindings", name, _phase_is("Bound"), BIND_TIMEOUT)
+        assert bound is not None
+        await _until_served(target, bound["status"]["boundResources"])
         return name
 
     async def unbind(self, cluster: str, *, name: str = "code") -> None:
@@ -234,6 +236,17 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
 
 def _in_default(name: str) -> dict[str, str]:
     return {"name": name, "namespace": "default"}
+
+
+async def _until_served(target: Cluster, resources: Sequence[dict[str, Any]]) -> None:
+    """kcp calls a binding Bound a moment before discovery lists all that it brings."""
+    missing = {(f"/apis/{r['group']}/{r['storageVersions'][0]}", r["resource"]) for r in resources}
+    async with asyncio.timeout(BIND_TIMEOUT):
+        while missing:
+            for path in {path for path, _ in missing}:
+                served = await _once_served(lambda path=path: target.request("GET", path))
+                missing -= {(path, found["name"]) for found in served["resources"]}
+            await asyncio.sleep(0.1)
 
 
 async def _once_served(create: Callable[[], Awaitable[Manifest]]) -> Manifest:
