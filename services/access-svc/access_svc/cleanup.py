@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from access_svc.release import leaves_host_alone
 from access_svc.target import AccessT, Target, find_repository, open_target
+from codecommon.api.repository import Repository
+from codecommon.errors import Terminal
 from codecommon.letting_go import carried_out
 from codecommon.outcome import Released
 from codecommon.passes import Pass
@@ -33,6 +35,20 @@ async def clean_up(
     removal = _removal(run, sessions, remove)
     work = sessions.with_fresh_credential(run.objects, repository.spec.connection_ref, removal)
     return not await carried_out(run.object, work, thing, leaving=leaving)
+
+
+def require_given_up(repository: Repository) -> None:
+    """Where the host shows no such repository: that leaves nothing to remove if the Repository object goes too.
+
+    Raises ``Terminal`` (``HostObjectMissing``) else: a credential that has lost sight of the repository is told the same, and
+    what was made there would stay behind.
+    """
+    if not repository.deleting:
+        raise Terminal(
+            "HostObjectMissing",
+            f"the host does not show the repository of {repository.name!r} (id {repository.status.repo_id}): it was deleted "
+            f"there, or this credential may not see it any more; if it was deleted, delete Repository {repository.name!r} too",
+        )
 
 
 def _removal(

@@ -182,6 +182,62 @@ async def test_an_object_that_never_came_as_far_as_the_host_goes_without_a_crede
     assert isinstance(await delete_key(world, keys), Released)
 
 
+@pytest.mark.parametrize("policy", [None, "Delete"])
+async def test_what_is_in_a_repository_that_the_credential_does_not_see_any_more_does_not_count_as_removed(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    made: None,
+    policy: str | None,
+) -> None:
+    host.invites = False
+    world.add(collaborator_object(deletionPolicy=policy))
+    await world.settle(users, "alice")
+    hidden = host.repositories.pop(site.id)
+    for result in (await delete_key(world, keys), await delete_user(world, users)):
+        assert isinstance(result, Terminal)
+        assert result.reason == "HostObjectMissing"
+        assert "deletionPolicy to Orphan" in result.message
+        assert "delete Repository 'site'" in result.message
+    assert pair(world) is not None
+
+    host.repositories[site.id] = hidden
+    assert isinstance(await world.settle(keys, "key"), Released)
+    assert isinstance(await world.settle(users, "alice"), Released)
+    assert (hidden.keys, hidden.granted) == ({}, {})
+
+
+@pytest.mark.parametrize("way_out", ["Orphan", "the Repository goes and stays on the host", "the workspace leaves"])
+async def test_nothing_waits_for_ever_for_a_repository_that_the_host_does_not_show(
+    world: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    way_out: str,
+) -> None:
+    host.invites = False
+    world.add(deploy_key_object(deletionPolicy="Delete"), collaborator_object(deletionPolicy="Delete"))
+    await world.settle(keys, "key")
+    await world.settle(users, "alice")
+    host.repositories.clear()
+    assert isinstance(await delete_key(world, keys), Terminal)
+    assert isinstance(await delete_user(world, users), Terminal)
+    match way_out:
+        case "Orphan":
+            for resource, name in (("deploykeys", "key"), ("collaborators", "alice")):
+                world.kcp.edit(resource, name, {"spec": {"deletionPolicy": "Orphan"}})
+        case "the workspace leaves":
+            world.add(api_binding(terminating=True))
+        case _:
+            world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}})
+            world.kcp.remove("repositories", "site")
+    assert isinstance(await world.settle(keys, "key"), Released)
+    assert isinstance(await world.settle(users, "alice"), Released)
+
+
 @pytest.mark.parametrize("how", ["gone", "goes with it"])
 async def test_a_child_of_a_repository_that_is_gone_or_goes_with_it_is_released_without_a_call(
     world: World,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from access_svc.target import Target, repository_missing
@@ -12,26 +13,39 @@ from codecommon.githost.backend import Grant, Invitation, Listed
 SeenT = TypeVar("SeenT", Grant, Invitation)
 
 
-async def observe(
-    target: Target, obj: Collaborator, *, missing_is_empty: bool = False
-) -> tuple[Grant | None, Invitation | None, datetime]:
-    """The user's grant, else the invitation, and the host's time of the look.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The user's grant, else the invitation; ``at``: the host's time of the look."""
 
-    Raises ``NotReady`` when the host does not show the repository, unless ``missing_is_empty``.
-    """
+    grant: Grant | None
+    invitation: Invitation | None
+    at: datetime
+
+
+async def observe(target: Target, obj: Collaborator) -> Seen | None:
+    """What the host shows of the user; None: it does not show the repository."""
     grants = await target.host.list_collaborators(target.repo_id)
     if grants is None:
-        if missing_is_empty:
-            return None, None, datetime.now(UTC)
-        raise repository_missing(target.repository)
+        return None
     grant = _of(obj, grants)
     if grant is not None:
-        return grant, None, grants.at
-    invitation = _of(obj, await target.host.list_invitations(target.repo_id))
+        return Seen(grant, None, grants.at)
+    invitations = await target.host.list_invitations(target.repo_id)
+    if invitations is None:
+        return None
+    invitation = _of(obj, invitations)
     if invitation is None and obj.status.invitation_id is not None:
         # Accepted between the two lists, it is in neither.
         grant = _of(obj, await target.host.list_collaborators(target.repo_id))
-    return grant, invitation, grants.at
+    return Seen(grant, invitation, grants.at)
+
+
+async def require_seen(target: Target, obj: Collaborator) -> Seen:
+    """As ``observe``; raises ``NotReady`` when the host does not show the repository."""
+    seen = await observe(target, obj)
+    if seen is None:
+        raise repository_missing(target.repository)
+    return seen
 
 
 async def withdraw(target: Target, obj: Collaborator, invitation: Invitation | None) -> None:

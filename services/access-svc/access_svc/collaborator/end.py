@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from access_svc.cleanup import clean_up
+from access_svc.cleanup import clean_up, require_given_up
 from access_svc.collaborator.access import observe, withdraw
 from access_svc.collaborator.origin import origin_of
 from access_svc.target import Target
@@ -23,8 +23,11 @@ async def release(run: Pass[Collaborator], sessions: Sessions) -> Released:
 
 async def _remove(run: Pass[Collaborator], target: Target) -> None:
     obj = run.object
-    _, invitation, _ = await observe(target, obj, missing_is_empty=True)
-    ours = origin_of(obj, invitation) == "Created" or obj.spec.deletion_policy == "Delete"
+    seen = await observe(target, obj)
+    if seen is None:
+        require_given_up(target.repository)
+        return
+    ours = origin_of(obj, seen.invitation) == "Created" or obj.spec.deletion_policy == "Delete"
     user = obj.spec.username.lower()
     if ours and all(other.spec.username.lower() != user for other in await find_staying(run)):
-        await withdraw(target, obj, invitation)
+        await withdraw(target, obj, seen.invitation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from access_svc.collaborator import decide, end, report
-from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.access import require_seen, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import taking_over
 from access_svc.target import Target, open_target, require_writable, with_repository
@@ -42,9 +42,9 @@ class CollaboratorReconciler:
         elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
         if elder is not None:
             raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
-        grant, invitation, at = await observe(target, run.object)
+        seen = await require_seen(target, run.object)
         made_at = stored_claim(repository)
-        decision = decide.decide(run.object, grant, invitation, datetime.now(UTC), made_at=made_at)
+        decision = decide.decide(run.object, seen.grant, seen.invitation, datetime.now(UTC), made_at=made_at)
         match decision:
             case Nothing() | Withdraw():
                 return await self._end(run, target, decision)
@@ -56,7 +56,7 @@ class CollaboratorReconciler:
             case Wait():
                 return await self._wait(run, target, decision)
             case Invite():
-                return await self._invite(run, target, decision, at)
+                return await self._invite(run, target, decision, seen.at)
 
     async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
         await self._may_write(run, target)
@@ -68,10 +68,9 @@ class CollaboratorReconciler:
             # The grant went away since it was seen.
             raise report.pending(run.object, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
-        grant, _, _ = await observe(target, run.object)
-        seen = grant or change.grant
-        wider = seen.role != run.object.spec.permission
-        return report.in_force(run.object, target, Keep(seen, change.origin, wider=wider))
+        shown = (await require_seen(target, run.object)).grant or change.grant
+        wider = shown.role != run.object.spec.permission
+        return report.in_force(run.object, target, Keep(shown, change.origin, wider=wider))
 
     async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from access_svc.cleanup import clean_up
+from access_svc.cleanup import clean_up, require_given_up
 from access_svc.deploykey import material
 from access_svc.deploykey.decide import origin_of
 from access_svc.deploykey.pair import Pairs
@@ -31,6 +31,7 @@ async def release(run: Pass[DeployKey], sessions: Sessions, pairs: Pairs) -> Rel
 async def _remove(run: Pass[DeployKey], pairs: Pairs, target: Target) -> None:
     listed = await target.host.list_deploy_keys(target.repo_id)
     if listed is None:
+        require_given_up(target.repository)
         return
     public = await pairs.public(run.objects, run.object)
     staying = {_given(other) for other in await find_staying(run)}
