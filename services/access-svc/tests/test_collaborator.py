@@ -129,6 +129,28 @@ async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_th
     assert result.reason == "PermissionUnsupported"
 
 
+async def test_after_a_transfer_to_an_organisation_its_roles_can_be_given(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object(permission="maintain"))
+    assert isinstance(await world.settle(users, "alice"), Terminal)
+    host.rename(site.id, "site", owner="acme")
+    host.members["acme"] = {"alice"}
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert host.repositories[site.id].granted == {"alice": "maintain"}
+
+
+async def test_after_a_transfer_the_new_owner_is_no_collaborator(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.rename(site.id, "site", owner="alice")
+    world.add(collaborator_object())
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert "alice owns the repository" in result.message
+    assert host.writes == []
+
+
 async def test_the_owner_of_a_repository_is_no_collaborator(
     world: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:

@@ -8,7 +8,7 @@ from access_svc.collaborator import decide, end, report
 from access_svc.collaborator.access import require_seen, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import taking_over
-from access_svc.target import Target, open_target, require_writable, with_repository
+from access_svc.target import Target, open_target, repository_missing, require_writable, with_repository
 from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
@@ -107,4 +107,8 @@ class CollaboratorReconciler:
 
     async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
         require_writable(target.repository)
-        decide.require_possible(run.object, target.owner, await target.host.get_owner_kind(target.owner))
+        # Status pins the owner that it was made for; a transfer since then changes what the host takes.
+        shown = await target.host.get_repository(target.repo_id)
+        if shown is None:
+            raise repository_missing(target.repository)
+        decide.require_possible(run.object, shown.owner, await target.host.get_owner_kind(shown.owner))
