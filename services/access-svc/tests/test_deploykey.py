@@ -18,7 +18,7 @@ from codecommon.api.kinds import CREATE_CLAIM, DEPLOY_KEYS
 from codecommon.api.meta import Workspace
 from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostKey, HostRepository
+from codecommon.githost.backend import HostKey, HostRepository, Listed
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import Conflict, JsonObject
 from codecommon.outcome import Ready
@@ -464,6 +464,71 @@ async def test_a_refusal_of_the_host_stalls_with_its_reason(
     host.raise_next("create_deploy_key", Terminal(reason, "no"))
     await world.settle(keys, "key")
     assert conditions(stored(world))["Stalled"] == ("True", reason)
+
+
+def an_empty_list_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look at the keys is answered as before they were registered."""
+    list_deploy_keys = host.list_deploy_keys
+
+    async def late(repo_id: str) -> Listed[HostKey] | None:
+        monkeypatch.setattr(host, "list_deploy_keys", list_deploy_keys)
+        return Listed((), datetime.now(UTC).replace(microsecond=0))
+
+    monkeypatch.setattr(host, "list_deploy_keys", late)
+
+
+@pytest.mark.parametrize("spec", [{}, {"publicKey": GIVEN}])
+async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
+    world: World,
+    keys: Controller[DeployKey],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: dict[str, str],
+) -> None:
+    world.add(deploy_key_object(**spec))
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    claim = stored(world)["metadata"]["annotations"][CREATE_CLAIM]
+    for _ in range(2):
+        an_empty_list_comes_first(host, monkeypatch)
+        result = await world.settle(keys, "key")
+        assert isinstance(result, Retryable)
+        assert result.reason == "HostNotYetVisible"
+        assert stored(world)["metadata"]["annotations"][CREATE_CLAIM] == claim, "or it would be waited for for ever"
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert done(host) == ["create_deploy_key"]
+
+
+@pytest.mark.parametrize("why", ["the claim is old", "the claim announced another key"])
+async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, why: str
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.settle(keys, "key")
+    host.repositories[site.id].keys.clear()
+    taken = GIVEN
+    if why == "the claim is old":
+        claim = {CREATE_CLAIM: rotated(timedelta(minutes=3))}
+        world.kcp.edit("deploykeys", "key", {"metadata": {"annotations": claim}})
+    else:
+        taken = OTHER
+        world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
+    host.add_key(host.add_repository("octocat", "other").id, "key", taken)
+    result = await world.settle(keys, "key")
+    assert isinstance(result, Terminal)
+    assert result.reason == "KeyInUse"
+
+
+async def test_a_key_that_somebody_removes_just_after_it_was_registered_comes_back_at_once(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object())
+    await world.settle(keys, "key")
+    host.repositories[site.id].keys.clear()
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    (key,) = on_host(host, site)
+    assert stored(world)["status"]["keyID"] == key.id
 
 
 async def test_keys_that_are_not_shown_are_not_taken_for_absent(

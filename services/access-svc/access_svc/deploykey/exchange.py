@@ -57,7 +57,7 @@ class Exchange:
                 await self._remove(before)
                 status["previousKeyID"] = before = None
             seen = plan.keep or await register(
-                run, target, listed.at, wanted.public, plan, generated=wanted.pair is not None
+                run, target, listed, wanted.public, plan, generated=wanted.pair is not None
             )
             await run.hold()
             old = plan.superseded.id if plan.superseded is not None else before
