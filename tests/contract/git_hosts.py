@@ -35,7 +35,7 @@ class Host:
     """One implementation and what the cases need besides the protocol. ``other`` is a user the credential does not speak for,
     ``member`` one who is in the organisation. ``rename`` and ``push`` act as another person; ``accept`` and ``expire`` do so with
     a user's invitation, ``disable_keys`` and ``refuse_outsiders`` with the organisation, ``add_role`` gives it a custom role.
-    None: this host offers no such thing to a test."""
+    ``rename_user`` gives a user another login, ``register`` makes a user. None: this host offers no such thing to a test."""
 
     backend: GitBackend
     owner: str
@@ -49,6 +49,8 @@ class Host:
     disable_keys: Callable[[HostRepository], Awaitable[None]] | None = None
     refuse_outsiders: Callable[[], Awaitable[None]] | None = None
     add_role: Callable[[str], Awaitable[None]] | None = None
+    rename_user: Callable[[str, str], Awaitable[None]] | None = None
+    register: Callable[[str], Awaitable[None]] | None = None
     made: list[HostRepository] = field(default_factory=list)
 
     async def request(self, **fields: object) -> RepositoryRequest:
@@ -95,7 +97,28 @@ async def stub_host() -> AsyncIterator[Host]:
     async def add_role(role: str) -> None:
         stub.custom_roles.add(role)
 
-    yield Host(stub, ME, ORG, OTHER, rename, push, MEMBER, accept, expire, disable_keys, refuse_outsiders, add_role)
+    async def rename_user(login: str, new: str) -> None:
+        stub.rename_user(login, new)
+
+    async def register(login: str) -> None:
+        stub.add_user(login)
+
+    yield Host(
+        stub,
+        ME,
+        ORG,
+        OTHER,
+        rename,
+        push,
+        MEMBER,
+        accept,
+        expire,
+        disable_keys,
+        refuse_outsiders,
+        add_role,
+        rename_user,
+        register,
+    )
 
 
 @dataclass
@@ -155,9 +178,25 @@ async def simulated_host() -> AsyncIterator[Host]:
         async def add_role(role: str) -> None:
             await control.edit_org(ORG, custom_roles={role: "triage"})
 
+        async def register(login: str) -> None:
+            await control.create_user(login)
+
         session = await simulator.session()
         yield Host(
-            session, ME, ORG, OTHER, rename, push, MEMBER, accept, expire, disable_keys, refuse_outsiders, add_role
+            session,
+            ME,
+            ORG,
+            OTHER,
+            rename,
+            push,
+            MEMBER,
+            accept,
+            expire,
+            disable_keys,
+            refuse_outsiders,
+            add_role,
+            control.rename_user,
+            register,
         )
 
 

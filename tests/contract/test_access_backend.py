@@ -81,8 +81,33 @@ async def test_an_outsider_is_invited_and_granted_when_it_accepts(host: Host) ->
     assert await invitations(host, repository) == (invitation,)
     assert await grants(host, repository) == set()
     await accept(repository, user)
-    assert await grants(host, repository) == {Grant(user, "push")}
+    assert await grants(host, repository) == {Grant(user, "push", await host.backend.get_user_id(user))}
     assert await invitations(host, repository) == ()
+
+
+async def test_the_id_of_a_user_is_that_of_the_account_and_outlives_a_new_login(host: Host) -> None:
+    accept, rename, register = needs(host.accept), needs(host.rename_user), needs(host.register)
+    invited, granted, new = needs(host.other), needs(host.member), "somebody"
+    repository = await host.create()
+    for user in (invited, granted):
+        await host.backend.set_collaborator(repository.id, user, "push")
+    await accept(repository, granted)
+    ids = {user: await host.backend.get_user_id(user) for user in (invited, granted)}
+    assert len({*ids.values(), None}) == 3
+    for user in (invited, granted):
+        await rename(user, f"{new}-{user}")
+        assert await host.backend.get_user_id(user) is None
+        assert await host.backend.get_user_id(f"{new}-{user}".upper()) == ids[user]
+    assert await grants(host, repository) == {Grant(f"{new}-{granted}", "push", ids[granted])}
+    (invitation,) = await invitations(host, repository)
+    assert (invitation.username, invitation.user_id) == (f"{new}-{invited}", ids[invited])
+
+    await register(granted)
+    assert await host.backend.get_user_id(granted) not in (None, *ids.values())
+    await host.backend.remove_collaborator(repository.id, granted)
+    assert len(await grants(host, repository)) == 1, "that of somebody else is not taken"
+    await host.backend.remove_collaborator(repository.id, f"{new}-{granted}")
+    assert await grants(host, repository) == set()
 
 
 async def test_a_user_is_not_invited_twice(host: Host) -> None:
@@ -99,7 +124,7 @@ async def test_the_role_of_a_grant_changes_without_an_invitation(host: Host) -> 
     await accept(repository, user)
     for _ in range(2):
         assert await host.backend.set_collaborator(repository.id, user, "admin") is None
-    assert await grants(host, repository) == {Grant(user, "admin")}
+    assert await grants(host, repository) == {Grant(user, "admin", await host.backend.get_user_id(user))}
 
 
 @pytest.mark.parametrize("role", ["pull", "triage", "push", "maintain", "admin"])
@@ -107,7 +132,7 @@ async def test_a_member_of_the_organisation_is_granted_each_role_at_once(host: H
     user = needs(host.member)
     repository = await host.create(owner=host.organization)
     assert await host.backend.set_collaborator(repository.id, user, role) is None
-    assert await grants(host, repository) == {Grant(user, role)}
+    assert await grants(host, repository) == {Grant(user, role, await host.backend.get_user_id(user))}
 
 
 async def test_a_custom_role_is_granted_where_the_organisation_has_it(host: Host) -> None:
@@ -118,7 +143,7 @@ async def test_a_custom_role_is_granted_where_the_organisation_has_it(host: Host
     assert refused.value.reason == "PermissionUnsupported"
     await add_role("auditor")
     await host.backend.set_collaborator(repository.id, user, "auditor")
-    assert await grants(host, repository) == {Grant(user, "auditor")}
+    assert await grants(host, repository) == {Grant(user, "auditor", await host.backend.get_user_id(user))}
 
 
 @pytest.mark.parametrize("role", ["triage", "maintain", "auditor"])

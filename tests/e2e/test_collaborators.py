@@ -74,6 +74,49 @@ async def test_deleting_withdraws_a_pending_invitation(services: Process, scenar
     assert await scenario.control.invitations(account.login, "site") == []
 
 
+async def test_a_user_who_renames_keeps_being_ours_and_the_deletion_removes_the_access(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    await tenant.wait_for("collaborators", "guest", PENDING)
+    await scenario.control.accept_invitation(account.login, "site", guest)
+    await tenant.wait_for("collaborators", "guest", is_ready, 40)
+
+    renamed = unique("renamed")
+    await scenario.control.rename_user(guest, renamed)
+    stranger = await scenario.control.create_user(guest)
+    looked = await tenant.reconcile("collaborators", "guest", "renamed")
+    assert is_ready(looked)
+    assert renamed in condition(looked, "Ready")["message"]
+    assert looked["status"]["userID"] != str(stranger)
+    assert await scenario.control.grants(account.login, "site") == {renamed: "write"}
+    assert await scenario.control.invitations(account.login, "site") == []
+
+    await tenant.delete("collaborators", "guest")
+    await tenant.wait_for("collaborators", "guest", is_gone)
+    assert await scenario.control.grants(account.login, "site") == {}
+
+
+async def test_who_takes_the_login_of_a_user_without_access_is_not_invited(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    await tenant.wait_for("collaborators", "guest", PENDING)
+    await scenario.control.accept_invitation(account.login, "site", guest)
+    await tenant.wait_for("collaborators", "guest", is_ready, 40)
+
+    renamed = unique("renamed")
+    await scenario.control.rename_user(guest, renamed)
+    await scenario.control.create_user(guest)
+    await scenario.control.edit_repository(account.login, "site", grants={renamed: None})
+    await tenant.wait_for("collaborators", "guest", has("Ready", "False", "UserChanged"), 40)
+    assert await scenario.control.invitations(account.login, "site") == []
+    await tenant.delete("collaborators", "guest")
+    await tenant.wait_for("collaborators", "guest", is_gone)
+
+
 async def test_an_expired_invitation_is_sent_anew_a_bounded_number_of_times(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:

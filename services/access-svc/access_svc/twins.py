@@ -11,9 +11,12 @@ from codecommon.api.access import Collaborator, DeployKey
 from codecommon.passes import Pass
 
 
-async def find_elder(run: Pass[AccessT], same: Callable[[AccessT], bool]) -> str | None:
-    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one."""
-    if not run.twins:
+async def find_elder(run: Pass[AccessT], same: Callable[[AccessT], bool], *, hinted: bool = True) -> str | None:
+    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one.
+
+    ``hinted``: the watcher tells of such objects, so that nothing is read where it told of none.
+    """
+    if hinted and not run.twins:
         return None
     rivals = [o for o in await _others(run, not_older=run.object.metadata.resource_version) if same(o)]
     elder = min(rivals, key=_age, default=None)

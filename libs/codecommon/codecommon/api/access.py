@@ -74,8 +74,10 @@ class CollaboratorSpec(AccessSpec):
 
 
 class CollaboratorStatus(AccessStatus):
-    """``invitations``: how many were sent since the spec last changed or somebody accepted; ``invited_at``: the last of them."""
+    """``user_id``: whose access it is, whatever they are called by now; None: not seen yet. ``invitations``: how many were sent
+    since the spec last changed or somebody accepted; ``invited_at``: the last of them."""
 
+    user_id: str | None = Field(None, alias="userID")
     invitation_id: str | None = Field(None, alias="invitationID")
     invitations: int | None = None
     invited_at: datetime | None = None

@@ -154,18 +154,23 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A user's own access. ``role``: pull, triage, push, maintain, admin, or a custom role's name, as in spec."""
+    """A user's own access. ``role``: pull, triage, push, maintain, admin, or a custom role's name, as in spec.
+
+    ``user_id`` in decimal, which stays when the user takes another name; None where the host did not tell.
+    """
 
     username: str
     role: str
+    user_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """``role`` as in ``Grant``. An ``expired`` one can no longer be accepted, and still shows. ``id`` in decimal."""
+    """``role``, ``user_id`` as in ``Grant``. An ``expired`` one can no longer be accepted, and still shows. ``id`` in decimal."""
 
     id: str
     username: str
+    user_id: str
     role: str
     expired: bool
     created_at: datetime
@@ -230,6 +235,10 @@ class AccessHost(Protocol):
 
     async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
         """Remove a key; one that is gone already counts as removed."""
+        ...
+
+    async def get_user_id(self, login: str) -> str | None:
+        """The id of the account that has this login now, in decimal; None: there is none, or it is not shown."""
         ...
 
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:

@@ -86,6 +86,8 @@ class StubBackend:
         self._host = host
         self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}
         self._owners |= {name.lower(): "User" for name in (login, *users)}
+        everybody = dict.fromkeys((login.lower(), *self._owners))
+        self._account_ids = {name: str(number) for number, name in enumerate(everybody, start=1)}
         self._errors: defaultdict[str, deque[Exception]] = defaultdict(deque)
         self._last_id = 1000
 
@@ -151,6 +153,22 @@ class StubBackend:
         """Seven days pass for the invitation."""
         invited, user = self.repositories[repo_id].invited, username.lower()
         invited[user] = replace(invited[user], expired=True)
+
+    def add_user(self, login: str) -> None:
+        """Somebody makes an account, whose login may once have been another's."""
+        self._owners[login.lower()] = "User"
+        self._account_ids[login.lower()] = self._next_id()
+
+    def rename_user(self, login: str, new: str) -> None:
+        """The user takes another login and keeps id, grants and invitations; the old login is free."""
+        old, now = login.lower(), new.lower()
+        self._owners[now] = self._owners.pop(old)
+        self._account_ids[now] = self._account_ids.pop(old)
+        for repository in self.repositories.values():
+            if old in repository.granted:
+                repository.granted[now] = repository.granted.pop(old)
+            if old in repository.invited:
+                repository.invited[now] = replace(repository.invited.pop(old), username=now)
 
     async def await_turn(self) -> None:
         self._fail("await_turn")
@@ -257,6 +275,11 @@ class StubBackend:
         if repository is not None and repository.keys.pop(key_id, None) is not None:
             self.writes.append(("delete_deploy_key", (repo_id, key_id)))
 
+    async def get_user_id(self, login: str) -> str | None:
+        self._fail("get_user_id")
+        check_owner(login)
+        return self._account_ids.get(login.lower())
+
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
         self._fail("list_collaborators")
         repository = self.repositories.get(repo_id)
@@ -264,7 +287,9 @@ class StubBackend:
             return None
         owner = repository.seen.owner
         own = {owner.lower(): "admin"} if self._owners.get(owner.lower()) == "User" else {}
-        return _listed(Grant(user, role) for user, role in (own | repository.granted).items())
+        return _listed(
+            Grant(user, role, self._account_ids.get(user)) for user, role in (own | repository.granted).items()
+        )
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         self._fail("list_invitations")
@@ -289,7 +314,8 @@ class StubBackend:
             raise Terminal("InvitationRefused", "the organisation does not admit outside collaborators")
         invitation = repository.invited.get(user)
         if invitation is None:
-            invitation = Invitation(self._next_id(), user, role, expired=False, created_at=_now())
+            user_id = self._account_ids[user]
+            invitation = Invitation(self._next_id(), user, user_id, role, expired=False, created_at=_now())
         if invitation.role != role or user not in repository.invited:
             self.writes.append(("set_collaborator", (repo_id, username, role)))
         repository.invited[user] = replace(invitation, role=role)

@@ -59,7 +59,7 @@ def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation |
     origin = origin_of(obj, invitation)
     if obj.status.origin is None and origin == "Adopted":
         return Nothing(None)
-    return Nothing(origin) if grant is None and invitation is None else Withdraw(origin, invitation)
+    return Nothing(origin) if grant is None and invitation is None else Withdraw(origin)
 
 
 def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
@@ -69,15 +69,15 @@ def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
             "InvitationExpired",
             f"{obj.spec.username} let {decision.sent} invitations expire; ask them, then set the annotation "
             "code.kedge.faros.sh/reconcile-requested-at to a new value to invite again, or delete this object",
-            conditions=(_NOT_PENDING,),
+            conditions=(NOT_PENDING,),
         )
 
 
-def require_possible(obj: Collaborator, owner: str, kind: OwnerKind | None) -> None:
+def require_possible(obj: Collaborator, login: str, owner: str, kind: OwnerKind | None) -> None:
     """Raises ``Terminal`` (``PermissionUnsupported``) for what GitHub refuses on a user's own repositories."""
     if kind != "User":
         return
-    if obj.spec.username.lower() == owner.lower():
+    if login.lower() == owner.lower():
         raise Terminal(
             "PermissionUnsupported", f"{owner} owns the repository and has every permission; delete this object"
         )
@@ -105,7 +105,7 @@ def pending(invitation: Invitation) -> str:
     return f"{invitation.username} has not yet accepted the invitation of {invitation.created_at:%Y-%m-%d}"
 
 
-_NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no invitation is open")
+NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no invitation is open")
 PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
 
 
@@ -124,7 +124,7 @@ def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> 
         "InvitationDeclined",
         f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
         "code.kedge.faros.sh/reconcile-requested-at to a new value",
-        conditions=(_NOT_PENDING,),
+        conditions=(NOT_PENDING,),
     )
 
 

@@ -17,10 +17,9 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The access has ended and is to be taken away: a grant where ``invitation`` is None."""
+    """The access has ended and is to be taken away."""
 
     origin: Origin
-    invitation: Invitation | None
 
 
 @dataclass(frozen=True, slots=True)

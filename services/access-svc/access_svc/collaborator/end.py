@@ -6,6 +6,7 @@ from functools import partial
 
 from access_svc.cleanup import clean_up, require_given_up
 from access_svc.collaborator.access import observe, withdraw
+from access_svc.collaborator.identity import is_for
 from access_svc.collaborator.origin import origin_of
 from access_svc.target import Target
 from access_svc.twins import find_staying
@@ -28,6 +29,6 @@ async def _remove(run: Pass[Collaborator], target: Target) -> None:
         require_given_up(target.repository)
         return
     ours = origin_of(obj, seen.invitation) == "Created" or obj.spec.deletion_policy == "Delete"
-    user = obj.spec.username.lower()
-    if ours and all(other.spec.username.lower() != user for other in await find_staying(run)):
-        await withdraw(target, obj, seen.invitation)
+    user_id, login = obj.status.user_id or seen.user_id, seen.login(obj)
+    if ours and not any(is_for(other, user_id, login) for other in await find_staying(run)):
+        await withdraw(target, obj, seen)

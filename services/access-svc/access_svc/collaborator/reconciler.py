@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from access_svc.collaborator import decide, end, report
-from access_svc.collaborator.access import require_seen, withdraw
+from access_svc.collaborator.access import Seen, require_seen, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
+from access_svc.collaborator.identity import require_same_user
 from access_svc.collaborator.origin import taking_over
 from access_svc.target import Target, open_target, repository_missing, require_writable, with_repository
 from access_svc.twins import find_elder
@@ -41,13 +42,14 @@ class CollaboratorReconciler:
         user = run.object.spec.username.lower()
         elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
         if elder is not None:
-            raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
+            raise _duplicate(elder)
         seen = await require_seen(target, run.object)
+        await self._require_one_object(run, seen)
         made_at = stored_claim(repository)
         decision = decide.decide(run.object, seen.grant, seen.invitation, datetime.now(UTC), made_at=made_at)
         match decision:
             case Nothing() | Withdraw():
-                return await self._end(run, target, decision)
+                return await self._end(run, target, decision, seen)
             case Keep():
                 await run.hold()
                 return report.in_force(run.object, target, decision)
@@ -59,11 +61,10 @@ class CollaboratorReconciler:
                 return await self._invite(run, target, decision, seen.at)
 
     async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
-        await self._may_write(run, target)
+        login = change.grant.username
+        await self._may_write(run, target, login)
         await run.hold()
-        invitation = await target.host.set_collaborator(
-            target.repo_id, run.object.spec.username, run.object.spec.permission
-        )
+        invitation = await target.host.set_collaborator(target.repo_id, login, run.object.spec.permission)
         if invitation is not None:
             # The grant went away since it was seen.
             raise report.pending(run.object, target, invitation, "Created", 1)
@@ -75,7 +76,7 @@ class CollaboratorReconciler:
     async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()
         if wait.change:
-            await self._may_write(run, target)
+            await self._may_write(run, target, wait.invitation.username)
             await target.host.update_invitation(target.repo_id, wait.invitation.id, run.object.spec.permission)
         raise report.pending(
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
@@ -84,31 +85,49 @@ class CollaboratorReconciler:
     async def _invite(self, run: Pass[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
         obj, host = run.object, target.host
         decide.require_within_bounds(obj, invite)
-        await self._may_write(run, target)
+        login = obj.spec.username
+        if invite.instead_of is not None:
+            login = invite.instead_of.username
+        elif obj.status.user_id is not None:
+            require_same_user(obj, await host.get_user_id(login))
+        await self._may_write(run, target, login)
         claim = claim_for(run.object, at, bound=obj.status.origin is not None)
         async with claiming(run, host, claim, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
-            invitation = await host.set_collaborator(target.repo_id, obj.spec.username, obj.spec.permission)
+            invitation = await host.set_collaborator(target.repo_id, login, obj.spec.permission)
         if invitation is None:
-            granted = Keep(Grant(obj.spec.username, obj.spec.permission), "Created")
+            # The answer to a grant names nobody; until the next look at the list the user could rename unnoticed.
+            user_id = obj.status.user_id or await host.get_user_id(login)
+            granted = Keep(Grant(login, obj.spec.permission, user_id), "Created")
             return report.in_force(run.object, target, granted)
         raise report.pending(run.object, target, invitation, "Created", invite.sent + 1)
 
-    async def _end(self, run: Pass[Collaborator], target: Target, decision: Nothing | Withdraw) -> Ready:
+    async def _end(self, run: Pass[Collaborator], target: Target, decision: Nothing | Withdraw, seen: Seen) -> Ready:
         """The access ends by itself, and the object stays to say so."""
         obj = run.object
         await run.hold()
         if isinstance(decision, Withdraw):
             require_writable(target.repository)
             await run.confirm_wanted()
-            await withdraw(target, obj, decision.invitation)
+            await withdraw(target, obj, seen)
         return report.ended(obj, target, decision)
 
-    async def _may_write(self, run: Pass[Collaborator], target: Target) -> None:
+    async def _require_one_object(self, run: Pass[Collaborator], seen: Seen) -> None:
+        """The watcher tells of twins by login; an object with another login of the same user shows when the id is first seen."""
+        if run.object.status.user_id is None and seen.user_id is not None:
+            elder = await find_elder(run, lambda other: other.status.user_id == seen.user_id, hinted=False)
+            if elder is not None:
+                raise _duplicate(elder)
+
+    async def _may_write(self, run: Pass[Collaborator], target: Target, login: str) -> None:
         require_writable(target.repository)
         # Status pins the owner that it was made for; a transfer since then changes what the host takes.
         shown = await target.host.get_repository(target.repo_id)
         if shown is None:
             raise repository_missing(target.repository)
-        decide.require_possible(run.object, shown.owner, await target.host.get_owner_kind(shown.owner))
+        decide.require_possible(run.object, login, shown.owner, await target.host.get_owner_kind(shown.owner))
+
+
+def _duplicate(elder: str) -> Terminal:
+    return Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")

@@ -26,13 +26,17 @@ def in_force(obj: Collaborator, target: Target, keep: Keep) -> Ready:
         text = f"the user has {keep.grant.role} through a team, the organisation or its base permission"
         conditions = (condition("WiderAccess", "True", "NotOurs", text),)
     status = decide.status_of(obj, keep.origin, target.host.host) | decide.NO_INVITATION
+    status["userID"] = keep.grant.user_id
+    login, now = obj.spec.username, keep.grant.username
+    text = f"{login} is called {now} on the host by now" if login.lower() != now.lower() else ""
     until = obj.spec.expires_at
-    return Ready(status, conditions, again=until - datetime.now(UTC) if until is not None else None)
+    return Ready(status, conditions, message=text, again=until - datetime.now(UTC) if until is not None else None)
 
 
 def pending(obj: Collaborator, target: Target, invitation: Invitation, origin: Any, sent: int) -> NotReady:
     """``sent``: how many invitations so far, this one included."""
     status = decide.status_of(obj, origin, target.host.host) | {
+        "userID": invitation.user_id,
         "invitationID": invitation.id,
         "invitations": sent,
         "invitedAt": rfc3339(invitation.created_at),

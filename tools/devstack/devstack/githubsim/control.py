@@ -49,6 +49,10 @@ class SimControl:
         """Returns the user's id."""
         return (await self._send("POST", "/users", {"login": login, "name": name}))["id"]
 
+    async def rename_user(self, login: str, new: str) -> None:
+        """The user takes another login, and keeps id, tokens, repositories and access. The old login is free for others."""
+        await self._send("PATCH", f"/users/{login}", {"login": new})
+
     async def create_org(self, login: str, *, members: dict[str, OrgRole] | None = None, **settings: Any) -> int:
         """`members` maps logins to roles; an `admin` owns the organisation. Returns its id.
 

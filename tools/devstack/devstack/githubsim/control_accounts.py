@@ -50,6 +50,15 @@ async def _create_user(simulation: Simulation, request: web.Request) -> Any:
     return {"id": user.id, "login": user.login}
 
 
+async def _rename_user(simulation: Simulation, request: web.Request) -> Any:
+    user = find_account(simulation.world, request.match_info["login"])
+    fields = await read_fields(request, {"login": str}, required=("login",))
+    if not isinstance(user, User):
+        raise ControlError(400, f"{user.login} is an organisation")
+    simulation.world.rename_account(user, fields["login"])
+    return {"id": user.id, "login": user.login}
+
+
 async def _create_organization(simulation: Simulation, request: web.Request) -> Any:
     fields = await read_fields(request, {"login": str, **_ORGANIZATION}, required=("login",))
     members = by_user_id(simulation.world, fields.pop("members", {}))
@@ -124,6 +133,7 @@ def token_view(world: World, token: Token) -> dict[str, Any]:
 
 ROUTES: tuple[Route, ...] = (
     ("POST", "/users", _create_user),
+    ("PATCH", "/users/{login}", _rename_user),
     ("POST", "/orgs", _create_organization),
     ("PATCH", "/orgs/{login}", _edit_organization),
     ("POST", "/tokens", _create_token),

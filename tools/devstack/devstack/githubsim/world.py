@@ -126,6 +126,14 @@ class World:
         self._claim_name(repository)
         self.repositories[repository.id] = repository
 
+    def rename_account(self, account: Account, login: str) -> None:
+        """The old login is free at once. Raises NameTaken if another user or organisation has the new one."""
+        if self._logins.get(login.lower(), account.id) != account.id:
+            raise NameTaken(login)
+        del self._logins[account.login.lower()]
+        account.login = login
+        self._logins[login.lower()] = account.id
+
     def new_user(self, login: str, *, name: str | None = None) -> User:
         user = User(id=self.allocate("account"), login=login, created_at=self.clock(), name=name)
         self.add_account(user)

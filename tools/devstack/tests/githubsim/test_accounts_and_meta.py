@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from devstack.githubsim import GithubSim, SimControl
+from devstack.githubsim.control import ControlRefused
 
 
 async def test_the_authenticated_user_with_and_without_a_profile_scope(
@@ -32,6 +33,19 @@ async def test_ids_do_not_change_with_the_account_that_asks(api: Any, acme: str,
     org = (await api("GET", "/orgs/acme", token=alice)).body
     assert (await api("GET", "/users/acme")).body["id"] == org["id"]
     assert org["node_id"].startswith("O_kgDO")
+
+
+async def test_a_user_who_takes_another_login_keeps_id_and_token_and_the_old_one_is_free(
+    api: Any, control: SimControl, alice: Any
+) -> None:
+    before = (await api("GET", "/users/alice", token=alice)).body["id"]
+    await control.rename_user("alice", "alicia")
+    assert (await api("GET", "/user", token=alice)).body["login"] == "alicia"
+    assert (await api("GET", "/users/Alicia", token=alice)).body["id"] == before
+    assert (await api("GET", "/users/alice", token=alice)).status == 404
+    assert await control.create_user("alice") != before
+    with pytest.raises(ControlRefused, match="alice is taken"):
+        await control.rename_user("alicia", "alice")
 
 
 async def test_lists_come_in_pages_with_links(sim: GithubSim, api: Any, acme: str, alice: Any) -> None:

@@ -160,18 +160,24 @@ class DeployKeyAnswer(BaseModel):
 class CollaboratorAnswer(BaseModel):
     """``permissions`` has no custom role, and older hosts no ``role_name``."""
 
+    id: int
     login: str
     role_name: str | None = None
     permissions: dict[str, bool] = Field(default_factory=dict)
 
     def to_grant(self) -> Grant:
         role = self.role_name or next((name for name in _WIDEST_FIRST if self.permissions.get(name)), "pull")
-        return Grant(self.login, _SPEC_WORDS.get(role, role))
+        return Grant(self.login, _SPEC_WORDS.get(role, role), str(self.id))
+
+
+class Invitee(BaseModel):
+    id: int
+    login: str
 
 
 class InvitationAnswer(BaseModel):
     id: int
-    invitee: Owner | None
+    invitee: Invitee | None
     permissions: str
     created_at: datetime
     expired: bool = False
@@ -183,6 +189,7 @@ class InvitationAnswer(BaseModel):
         return Invitation(
             id=str(self.id),
             username=self.invitee.login,
+            user_id=str(self.invitee.id),
             role=_SPEC_WORDS.get(self.permissions, self.permissions),
             expired=self.expired,
             created_at=self.created_at,

@@ -100,16 +100,17 @@ class GithubBackend(GithubAccess):
         # An account that was seen does not change its kind while this credential lasts; one that was not may appear.
         if (known := self._owner_kinds.get(owner.lower())) is not None:
             return known
-        answer = await self._client.send(
-            Attempt(f"read the account {owner}"),
-            self._rest.users.async_get_by_username(owner, headers=HEADERS),
-            also=_NOT_FOUND,
-        )
-        if answer.status == 404:
+        account = await self._account(owner)
+        if account is None:
             return None
-        kind: OwnerKind = "Organization" if answer.parse(AccountAnswer).type == "Organization" else "User"
+        kind: OwnerKind = "Organization" if account.type == "Organization" else "User"
         self._owner_kinds[owner.lower()] = kind
         return kind
+
+    async def get_user_id(self, login: str) -> str | None:
+        check_owner(login)
+        account = await self._account(login)
+        return None if account is None else str(account.id)
 
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
         check_owner(owner)
@@ -177,6 +178,14 @@ class GithubBackend(GithubAccess):
             self._client.by_id("DELETE", repo_id),
             also=_NOT_FOUND,
         )
+
+    async def _account(self, login: str) -> AccountAnswer | None:
+        answer = await self._client.send(
+            Attempt(f"read the account {login}"),
+            self._rest.users.async_get_by_username(login, headers=HEADERS),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(AccountAnswer)
 
     def _create_in_org(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
         return self._rest.repos.async_create_in_org(
