@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+from git_hosts import public_key
 
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryChanges
@@ -30,7 +31,7 @@ class Clock:
 
 @dataclass
 class Bed:
-    """``clock``: what the cache takes for the time. It keeps 16 KiB at most."""
+    """``clock``: what the cache takes for the time. It keeps 64 KiB at most."""
 
     control: SimControl
     url: str
@@ -57,7 +58,7 @@ async def bed() -> AsyncIterator[Bed]:
         await control.create_user(ME)
         await control.create_repository(ME, "web", description="as it was")
         clock = Clock()
-        cache = partial(Conditional, most_bytes=16 * 1024, clock=clock)
+        cache = partial(Conditional, most_bytes=64 * 1024, clock=clock)
         transport = HostTransport(layers=[cache], proxies=ProxyRules())
         try:
             yield Bed(control, sim.url, transport, clock)
@@ -106,13 +107,31 @@ async def test_credentials_share_nothing(bed: Bed) -> None:
     assert await bed.not_modified() == [False, False, False, True]
 
 
+async def test_a_full_page_that_has_not_changed_does_not_hide_the_one_that_is_new(bed: Bed) -> None:
+    session = await bed.open()
+    repository = await read(session)
+
+    async def shown() -> int:
+        listed = await session.list_deploy_keys(repository.id)
+        assert listed is not None
+        return len(listed.items)
+
+    for _ in range(100):
+        await bed.control.add_key(ME, "web", public_key(), login=ME)
+    assert await shown() == 100
+    await bed.control.add_key(ME, "web", public_key(), login=ME)
+    await bed.not_modified()
+    assert await shown() == 101
+    assert await bed.not_modified() == [True, False]
+
+
 async def test_what_was_not_used_for_long_is_forgotten_for_what_is_new(bed: Bed) -> None:
     session = await bed.open()
-    for name in ("a", "b", "c"):
+    for name in "abcdefghi":
         await bed.control.create_repository(ME, name)
         await read(session, name)
     await bed.not_modified()
-    await read(session, "c")
+    await read(session, "i")
     await read(session, "a")
     assert await bed.not_modified() == [True, False]
 

@@ -32,6 +32,12 @@ def paced_authority(github_sim: SimulatorProcess) -> str:
     return github_sim.authority.replace("127.0.0.1", "localhost")
 
 
+@pytest.fixture(scope="session")
+def github_paced_authority(failing_sims: Sequence[SimulatorProcess]) -> str:
+    """A simulator under a second name, for which the operator has said that it has GitHub's limits."""
+    return failing_sims[-1].authority.replace("127.0.0.1", "localhost")
+
+
 @pytest_asyncio.fixture(scope="session")
 async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess]]:
     """One for each way of failing in `test_outage`, so that all can fail at the same time."""
@@ -46,13 +52,20 @@ def services_environment(
     github_sim: SimulatorProcess,
     enterprise_sim: EnterpriseSim,
     paced_authority: str,
+    github_paced_authority: str,
     failing_sims: Sequence[SimulatorProcess],
 ) -> Mapping[str, str]:
-    hosts = [github_sim.authority, enterprise_sim.host, paced_authority, *(sim.authority for sim in failing_sims)]
+    hosts = [
+        github_sim.authority,
+        enterprise_sim.host,
+        paced_authority,
+        github_paced_authority,
+        *(sim.authority for sim in failing_sims),
+    ]
     return {
         "CODE_RESYNC_INTERVAL": "10s",
         "CODE_ALLOWED_GIT_HOSTS": ",".join(hosts),
-        "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS}",
+        "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS};{github_paced_authority}=github",
     }
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
-from devstack.scenario import Scenario, connection, has, repository, secret
+from devstack.scenario import Scenario, connection, has, repository, secret, unique
+from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -70,6 +72,26 @@ async def test_more_repositories_than_the_limits_allow_are_all_made_once_and_no_
     assert (await scenario.control.journal()).violations == {}
     made = [e for e in await scenario.requests_of(account.login) if e.method == "POST"]
     assert [e.status for e in made] == [201] * (COUNT + 1), "none was asked for twice"
+
+
+async def test_two_workspaces_with_one_account_at_the_pace_of_github_do_not_put_each_other_off(
+    services: Process,
+    tenant: Tenant,
+    shared_tenant: Tenant,
+    failing_sims: Sequence[SimulatorProcess],
+    github_paced_authority: str,
+) -> None:
+    sim = failing_sims[-1]
+    account = await Scenario(sim, sim.control).account()
+    for workspace in (tenant, shared_tenant):
+        await workspace.apply(secret("paced-token", account.token.value))
+        await workspace.apply(connection("paced", account.login, f"http://{github_paced_authority}"))
+        await workspace.wait_for("connections", "paced", is_ready)
+    wanted = [(workspace, unique("paced")) for workspace in (tenant, shared_tenant) for _ in range(5)]
+    await asyncio.gather(*(workspace.create(repository(name, "paced")) for workspace, name in wanted))
+    # A second for each, by GitHub's word.
+    for workspace, name in wanted:
+        await workspace.wait_for("repositories", name, is_ready, 60)
 
 
 async def test_a_retry_after_told_to_one_service_stops_the_others(

@@ -220,3 +220,11 @@ async def test_a_username_cannot_change(services: Process, scenario: Scenario, t
     await tenant.apply(collaborator("guest", "site", guest))
     with pytest.raises(ApiError, match="username cannot change"):
         await tenant.patch("collaborators", "guest", {"spec": {"username": "somebody-else"}})
+
+
+@pytest.mark.parametrize("until", ["2027-01-01T00:00:00+24:00", "0000-01-01T00:00:00Z", "tomorrow"])
+async def test_an_end_that_no_clock_shows_is_refused(
+    services: Process, scenario: Scenario, shared_tenant: Tenant, until: str
+) -> None:
+    with pytest.raises(ApiError, match=r"spec\.expiresAt"):
+        await shared_tenant.create(collaborator("guest", "site", "guest", expiresAt=until))

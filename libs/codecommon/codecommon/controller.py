@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from codecommon import locks
@@ -20,14 +22,23 @@ class Reconciler(Protocol[T]):
         ...
 
 
+def _nothing_is_due(obj: Resource[Any, Any], now: datetime) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Controller(Generic[T]):
-    """One kind and who reconciles it. ``owned``: condition types of the kind besides the summary ones."""
+    """One kind and who reconciles it. ``owned``: condition types of the kind besides the summary ones.
+
+    ``due``: whether a time has come that the object itself sets, such as the end of an access. What is due is worked on like a
+    change, even if only the resync tells of the object: it must not be skipped for want of budget.
+    """
 
     kind: Kind
     parse: type[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()
+    due: Callable[[T, datetime], bool] = _nothing_is_due
 
 
 @dataclass(frozen=True, slots=True)

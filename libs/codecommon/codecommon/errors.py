@@ -43,7 +43,19 @@ class Terminal(Interruption):
 
 
 class NotReady(Interruption):
-    """Waits for another object, whose event wakes this one."""
+    """Waits for another object, whose event wakes this one, or for somebody to act on the host. ``again``: as of ``Ready``."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        again: timedelta | None = None,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(reason, message, conditions=conditions, status=status)
+        self.again = again
 
 
 class Retryable(Interruption):

@@ -16,7 +16,7 @@ from codecommon.api.meta import Workspace
 from codecommon.backoff import Backoff
 from codecommon.controller import Controller
 from codecommon.endpoints import KnownEndpoints, UnknownEndpoint
-from codecommon.errors import Interruption, Retryable, Terminal
+from codecommon.errors import Interruption, NotReady, Retryable, Terminal
 from codecommon.events import Lane, ObjectEvent
 from codecommon.job import Job, Urgency, working_on
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
@@ -74,6 +74,8 @@ class Handler:
                 result = "Gone"
                 return None
             run = self._pass(controller, event, raw)
+            if controller.due(run.object, self._now()):
+                lane = "events"
             job = Job(_URGENCY[lane], event.uid, event.cluster)
             with logs.bind(generation=run.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, run)
@@ -176,7 +178,7 @@ class Handler:
             _log.info("%s, %s: %s", kind, outcome.reason, outcome.message)
         elif outcome is not None:
             _log.debug("reconciled")
-        if isinstance(outcome, Ready) and outcome.again is not None and outcome.again <= _LONGEST_AFTER:
+        if isinstance(outcome, Ready | NotReady) and outcome.again is not None and outcome.again <= _LONGEST_AFTER:
             return Appointment(max(outcome.again.total_seconds(), 1.0))
         return None
 

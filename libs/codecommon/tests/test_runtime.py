@@ -123,6 +123,31 @@ async def test_a_reconciler_works_on_the_job_of_its_message(
     assert [(job.urgency, job.uid, job.workspace) for job in seen] == [(urgency, event.uid, event.cluster)]
 
 
+async def test_a_time_that_an_object_set_is_not_missed_though_only_the_resync_tells_of_it(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    seen: list[str] = []
+
+    async def first_limited(run: Pass[Repository]) -> Outcome:
+        seen.append(current_job().urgency)
+        if len(seen) == 1:
+            raise Retryable("RateLimited", "m")
+        return await is_fine(run)
+
+    await bus.publish(replace(event_for(put(kcp)), reason="resync"))
+    async with working(bus, kcp, Calls(first_limited), always_due=True):
+        await until(lambda: acked(bus))
+    assert seen == ["desired", "desired"]
+
+
+async def test_who_waits_for_somebody_has_an_appointment_too(bus: Bus, kcp: InMemoryKcp) -> None:
+    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(seconds=1))))
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 2
+
+
 async def test_an_exception_that_nobody_foresaw_shows_its_type_and_nothing_else(bus: Bus, kcp: InMemoryKcp) -> None:
     calls = Calls(raising(LookupError("the token is ghp_0123456789")))
     await bus.publish(event_for(put(kcp)))

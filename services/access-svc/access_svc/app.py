@@ -7,6 +7,7 @@ from access_svc.collaborator.reconciler import CollaboratorReconciler
 from access_svc.deploykey import decide as deploykey
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
+from access_svc.deploykey.rotation import step_due
 from codecommon import controllers
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
@@ -20,6 +21,6 @@ async def main(service: Service[ServiceSettings]) -> None:
         keys = DeployKeyReconciler(clients.sessions, Pairs(service.settings.credentials_namespace))
         users = CollaboratorReconciler(clients.sessions)
         await clients.run(
-            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS),
-            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS),
+            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS, due=step_due),
+            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS, due=collaborator.due),
         )

@@ -33,6 +33,11 @@ class Target:
     def host(self) -> GitBackend:
         return self.session.host
 
+    @property
+    def owner(self) -> str:
+        """Of the repository, as it was recorded when it was made or found."""
+        return self.repository.status.owner or self.repository.spec.owner or self.session.connection.spec.owner
+
 
 async def find_repository(run: Pass[AccessT], *, live: bool = False) -> Repository | None:
     """The Repository object that the object refers to; None: there is none."""

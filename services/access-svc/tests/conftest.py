@@ -9,6 +9,7 @@ from access_svc.collaborator.reconciler import CollaboratorReconciler
 from access_svc.deploykey import decide as deploykey
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
+from access_svc.deploykey.rotation import step_due
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
 from codecommon.controller import Controller
@@ -39,10 +40,12 @@ def world(host: StubBackend, site: HostRepository) -> World:
 @pytest.fixture
 def keys(world: World) -> Controller[DeployKey]:
     return Controller(
-        DEPLOY_KEYS, DeployKey, DeployKeyReconciler(world.sessions, Pairs(NAMESPACE)), deploykey.CONDITIONS
+        DEPLOY_KEYS, DeployKey, DeployKeyReconciler(world.sessions, Pairs(NAMESPACE)), deploykey.CONDITIONS, step_due
     )
 
 
 @pytest.fixture
 def users(world: World) -> Controller[Collaborator]:
-    return Controller(COLLABORATORS, Collaborator, CollaboratorReconciler(world.sessions), collaborator.CONDITIONS)
+    return Controller(
+        COLLABORATORS, Collaborator, CollaboratorReconciler(world.sessions), collaborator.CONDITIONS, collaborator.due
+    )

@@ -627,6 +627,10 @@ async def test_an_archived_repository_gets_no_key(world: World, keys: Controller
 # ---- rotation
 
 
+def is_due(world: World, keys: Controller[DeployKey]) -> bool:
+    return keys.due(world.start(keys, "key").object, datetime.now(UTC))
+
+
 async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_while_longer(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
@@ -636,12 +640,15 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     assert result.again is not None
     assert timedelta(minutes=59) < result.again <= timedelta(hours=1)
     (first,) = on_host(host, site)
+    assert not is_due(world, keys)
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
+    assert is_due(world, keys)
     result = await world.settle(keys, "key")
     assert isinstance(result, Ready)
     assert result.again is not None
     assert result.again <= timedelta(minutes=10)
+    assert not is_due(world, keys)
     assert [key.id for key in on_host(host, site)] == [first.id, stored(world)["status"]["keyID"]]
     assert stored(world)["status"]["previousKeyID"] == first.id
     assert entry(world, "ssh-publickey").startswith(on_host(host, site)[1].key)
@@ -650,6 +657,7 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     assert len(on_host(host, site)) == 2, "the overlap is not over"
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=11))}})
+    assert is_due(world, keys)
     await world.settle(keys, "key")
     assert [key.id for key in on_host(host, site)] == [stored(world)["status"]["keyID"]]
     assert "previousKeyID" not in stored(world)["status"]

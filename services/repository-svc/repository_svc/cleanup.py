@@ -28,7 +28,9 @@ async def release(run: Pass[Repository], sessions: Sessions) -> Released:
         if leaving:
             _log.info("the workspace gives up the API: released, the repository stays on the host")
         return Released()
-    await carried_out(run.object, _clean_up(run, sessions, plan), "the repository", leaving=leaving)
+    # Keys and collaborators whose objects were deleted with this one are in it still.
+    thing = "the repository with the keys and access in it"
+    await carried_out(run.object, _clean_up(run, sessions, plan), thing, leaving=leaving)
     return Released()
 
 

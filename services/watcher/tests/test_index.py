@@ -217,6 +217,8 @@ def test_a_requested_reconcile_counts_until_it_is_reported_as_handled() -> None:
     annotations = {RECONCILE_REQUESTED_AT: "2026"}
     assert repository(annotations=annotations).requested
     assert not repository(annotations=annotations, status={"lastHandledReconcileAt": "2026"}).requested
+    long = {RECONCILE_REQUESTED_AT: "x" * 300}
+    assert not repository(annotations=long, status={"lastHandledReconcileAt": "x" * 256}).requested
 
 
 def test_a_secret_keeps_its_name_and_version_and_nothing_else() -> None:

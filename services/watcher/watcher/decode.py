@@ -16,9 +16,9 @@ from codecommon.api.kinds import (
     COLLABORATORS,
     CONNECTIONS,
     DEPLOY_KEYS,
-    RECONCILE_REQUESTED_AT,
     REPOSITORIES,
     Kind,
+    requested_at,
 )
 from codecommon.kcp import JsonObject
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
@@ -90,7 +90,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
         spec: JsonObject = raw.get("spec") or {}
         status: JsonObject = raw.get("status") or {}
         annotations: dict[str, str] = metadata["annotations"]
-        requested = annotations.get(RECONCILE_REQUESTED_AT)
+        requested = requested_at(annotations)
         secret: SecretKey | None = None
         if has_secret:
             ref: JsonObject = spec["secretRef"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,16 @@ CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
 
 ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
 """Annotations whose change is a reason to reconcile; every other annotation is somebody else's."""
+
+
+_LONGEST_REQUEST: Final = 256
+"""What status has room for (``lastHandledReconcileAt``); an annotation can be longer."""
+
+
+def requested_at(annotations: Mapping[str, str]) -> str | None:
+    """What somebody set to have the object looked at, as status will repeat it."""
+    value = annotations.get(RECONCILE_REQUESTED_AT)
+    return value[:_LONGEST_REQUEST] if value is not None else None
 
 
 @dataclass(frozen=True, slots=True)

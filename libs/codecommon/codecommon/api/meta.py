@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from codecommon.api.kinds import PAUSED, RECONCILE_REQUESTED_AT
+from codecommon.api.kinds import PAUSED, requested_at
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -96,7 +96,7 @@ class Resource(Wire, Generic[SpecT, StatusT]):
 
     @property
     def reconcile_requested_at(self) -> str | None:
-        return self.metadata.annotations.get(RECONCILE_REQUESTED_AT)
+        return requested_at(self.metadata.annotations)
 
     @property
     def ready(self) -> bool:

@@ -85,10 +85,12 @@ class Gate:
         return await is_fine(run)
 
 
-def make_runtime(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> Runtime:
+def make_runtime(bus: Bus, kcp: InMemoryKcp, calls: Calls, *, always_due: bool = False, **options: Any) -> Runtime:
+    """``always_due``: every object says that a time which it set has come."""
     defaults: dict[str, Any] = {"max_in_flight": 64, "max_per_workspace": 16, "timing": QUICK}
     defaults["backoff"] = Backoff(0.05, 1.0, random.Random(1))
-    return Runtime(SERVICE, (Controller(REPOSITORIES, Repository, calls),), bus=bus, kcp=kcp, **(defaults | options))
+    controller = Controller(REPOSITORIES, Repository, calls, due=lambda _, __: always_due)
+    return Runtime(SERVICE, (controller,), bus=bus, kcp=kcp, **(defaults | options))
 
 
 @asynccontextmanager

@@ -93,6 +93,12 @@ def ended(obj: Collaborator, now: datetime) -> bool:
     return obj.spec.expires_at is not None and obj.spec.expires_at <= now
 
 
+def due(obj: Collaborator, now: datetime) -> bool:
+    """Whether the access is to end now: it is over, and status does not say yet that it was ended."""
+    told = obj.status.condition("AccessEnded")
+    return ended(obj, now) and (told is None or told.observed_generation != obj.metadata.generation)
+
+
 def status_of(obj: Collaborator, origin: Origin | None, host: str) -> dict[str, Any]:
     return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
 

@@ -122,11 +122,18 @@ class CollaboratorReconciler:
 
     async def _may_write(self, run: Pass[Collaborator], target: Target, login: str) -> None:
         require_writable(target.repository)
-        # Status pins the owner that it was made for; a transfer since then changes what the host takes.
-        shown = await target.host.get_repository(target.repo_id)
-        if shown is None:
-            raise repository_missing(target.repository)
-        decide.require_possible(run.object, login, shown.owner, await target.host.get_owner_kind(shown.owner))
+        try:
+            await self._require_possible(run, target, login, target.owner)
+        except Terminal:
+            # Status pins the owner that the repository was made for; a transfer since then changes what the host takes.
+            shown = await target.host.get_repository(target.repo_id)
+            if shown is None:
+                raise repository_missing(target.repository) from None
+            await self._require_possible(run, target, login, shown.owner)
+
+    @staticmethod
+    async def _require_possible(run: Pass[Collaborator], target: Target, login: str, owner: str) -> None:
+        decide.require_possible(run.object, login, owner, await target.host.get_owner_kind(owner))
 
 
 def _duplicate(elder: str) -> Terminal:

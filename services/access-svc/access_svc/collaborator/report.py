@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from access_svc.collaborator import decide
@@ -17,7 +17,6 @@ from codecommon.times import rfc3339
 
 
 def in_force(obj: Collaborator, target: Target, keep: Keep) -> Ready:
-    """``expiresAt`` is an appointment: nobody tells that it has come."""
     conditions = ()
     if keep.differs:
         text = f"left as found on the host: permission ({keep.grant.role}; edit spec.permission to change it)"
@@ -28,9 +27,8 @@ def in_force(obj: Collaborator, target: Target, keep: Keep) -> Ready:
     status = decide.status_of(obj, keep.origin, target.host.host) | decide.NO_INVITATION
     status["userID"] = keep.grant.user_id
     login, now = obj.spec.username, keep.grant.username
-    text = f"{login} is called {now} on the host by now" if login.lower() != now.lower() else ""
-    until = obj.spec.expires_at
-    return Ready(status, conditions, message=text, again=until - datetime.now(UTC) if until is not None else None)
+    text = f"the user {login} is called {now} on the host now" if login.lower() != now.lower() else ""
+    return Ready(status, conditions, message=text, again=_end(obj))
 
 
 def pending(obj: Collaborator, target: Target, invitation: Invitation, origin: Any, sent: int) -> NotReady:
@@ -41,7 +39,13 @@ def pending(obj: Collaborator, target: Target, invitation: Invitation, origin: A
         "invitations": sent,
         "invitedAt": rfc3339(invitation.created_at),
     }
-    return NotReady("InvitationPending", decide.pending(invitation), conditions=(decide.PENDING,), status=status)
+    return NotReady(
+        "InvitationPending",
+        decide.pending(invitation),
+        again=_end(obj),
+        conditions=(decide.PENDING,),
+        status=status,
+    )
 
 
 def ended(obj: Collaborator, target: Target, decision: Nothing | Withdraw) -> Ready:
@@ -49,3 +53,8 @@ def ended(obj: Collaborator, target: Target, decision: Nothing | Withdraw) -> Re
     text = f"the access ended at {rfc3339(obj.spec.expires_at)}"
     status = decide.status_of(obj, decision.origin, target.host.host) | decide.NO_INVITATION
     return Ready(status, (condition("AccessEnded", "True", "Expired", text),), message=text)
+
+
+def _end(obj: Collaborator) -> timedelta | None:
+    """``expiresAt`` is an appointment: nobody tells that it has come."""
+    return obj.spec.expires_at - datetime.now(UTC) if obj.spec.expires_at is not None else None

@@ -37,6 +37,19 @@ def due(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
     return now - (key.status.rotated_at or key.metadata.creation_timestamp) >= every
 
 
+def step_due(key: DeployKey, now: datetime) -> bool:
+    """Whether a step of a rotation is due: the pair is old enough, or the key before it has worked on for long enough."""
+    try:
+        every = rotation(key)
+    except Terminal:
+        return False
+    if every is None or key.status.rotated_at is None:
+        return False
+    if key.status.previous_key_id is not None:
+        return now - key.status.rotated_at >= overlap(every)
+    return due(key, every, now)
+
+
 def overlap(every: timedelta) -> timedelta:
     """How long the key that a rotation replaced still works: a changed Secret reaches its consumers within a minute or two."""
     return min(_OVERLAP, every / 4)

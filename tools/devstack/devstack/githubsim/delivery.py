@@ -41,7 +41,8 @@ def encode(answer: Answer, request: web.Request) -> Encoded:
     """The answer as bytes; 304 without a body if the request names the ETag that the answer has now.
 
     As on GitHub the ETag depends on the credential and the accepted media type besides the body, and is
-    weak where the answer may be compressed on its way.
+    weak where the answer may be compressed on its way. What a list has beside the page does not change it, and a 304
+    does not tell.
     """
     headers = dict(answer.headers)
     if answer.body is None:
@@ -55,6 +56,7 @@ def encode(answer: Answer, request: web.Request) -> Encoded:
         headers["ETag"] = f"W/{tag}" if "gzip" in request.headers.get("Accept-Encoding", "") else tag
         if request.method == "GET" and tag in _tags(request.headers.get("If-None-Match", "")):
             del headers["Content-Type"]
+            headers.pop("Link", None)
             return Encoded(304, headers)
     return Encoded(answer.status, headers, body)
 

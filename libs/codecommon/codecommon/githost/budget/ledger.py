@@ -206,9 +206,9 @@ class Ledger:
         ranks: Counter[str] = Counter()
         ahead: list[tuple[float, bool, str]] = []
         for r in there:
-            if (r.workspace == job.workspace and r.place < place) or (
-                r.workspace != job.workspace and ranks[r.workspace] <= mine
-            ):
+            own_line = r.workspace == job.workspace
+            # One order for all who wait: two that each let the other go first would do so for ever.
+            if r.place < place if own_line else (ranks[r.workspace], r.place) < (mine, place):
                 ahead.append((r.at, r.creates, r.workspace))
             ranks[r.workspace] += 1
         return sorted(ahead)

@@ -137,8 +137,10 @@ class GithubAccess(ABC):
                     return None
                 raise withheld(answer, attempt)
             first = first or answer
-            items += answer.parse_list(model)
-            if not _NEXT.search(answer.headers.get("link", "")):
+            found = answer.parse_list(model)
+            items += found
+            # A 304 says that this page is as it was, not that no page has come to be behind it.
+            if len(found) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
                 return Listed(tuple(items), first.required_date())
         raise Retryable("UnexpectedAnswer", f"{self._client.host} shows no end of pages when asked to {attempt.doing}")
 

@@ -257,6 +257,25 @@ def test_a_workspace_does_not_wait_for_what_another_has_in_the_line(waiting: int
     done(ledger, GITHUB, times[0], uid="few-0", workspace="few")
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (4, 4), (1, 8), (20, 20), (10, 10, 10, 10)], ids=str)
+def test_workspaces_that_come_back_a_little_late_do_not_put_each_other_off_for_ever(sizes: tuple[int, ...]) -> None:
+    rng, ledger = random.Random(1), Ledger()
+    due = [(NOW, f"{workspace}-{n}", str(workspace)) for workspace, size in enumerate(sizes) for n in range(size)]
+    heapq.heapify(due)
+    made: list[str] = []
+    while due:
+        now, uid, workspace = heapq.heappop(due)
+        assert now < NOW + 2 * sum(sizes), f"{len(due) + 1} still wait, made: {made}"
+        lease, answer = ask(ledger, GITHUB, now, uid=uid, workspace=workspace)
+        if isinstance(answer, Granted):
+            ledger.settle(lease, GITHUB, now + 0.1)
+            made.append(workspace)
+        else:
+            heapq.heappush(due, (answer.until + rng.uniform(0.02, 0.15), uid, workspace))
+    half = made[: 2 * min(sizes)] if len(sizes) == 2 else []
+    assert abs(half.count("0") - half.count("1")) <= 2, "they take turns"
+
+
 def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
     limits, ledger = Limits(interval=1.0), Ledger()
     wanted = Ask("soon", "POST", job("a"), later=True)
