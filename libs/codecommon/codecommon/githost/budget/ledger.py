@@ -160,7 +160,8 @@ class Ledger:
                 self._start(ask, now)
             return Granted()
         if not write or turn <= now + _CLOSE_ENOUGH:
-            if points < allowed or ask.job.urgency == "interactive":
+            # A comparison by the clock that finds no room does not come back for it.
+            if points < allowed or ask.job.urgency != "desired":
                 return Wait(allowed, reserved=False)
             if self._own(ask.job) is not None:
                 return Wait(points, reserved=True)
@@ -218,11 +219,13 @@ class Ledger:
         """``other``: when another workspace made the newest of ``made`` that is its own."""
         count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
         at = made[-count][0] + window.kept if len(made) >= count else now
-        if other > now - window.seconds * _PRESENT:
+        alone = other + window.seconds * _PRESENT
+        if alone > now:
             own = [time for time, workspace in made if workspace == job.workspace]
             most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
             if len(own) >= most:
-                at = max(at, own[-most] + window.kept)
+                # No longer than the other is there: a time that is given out is not moved forward when it has gone.
+                at = max(at, min(own[-most] + window.kept, alone))
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
@@ -274,7 +277,7 @@ class Ledger:
     def _reserve(self, job: Job, creates: bool, at: float, limits: Limits, now: float) -> Wait:
         own = self._own(job)
         if own is not None:
-            own.at, own.creates = max(own.at, at), creates
+            own.at, own.creates = max(own.at, at), own.creates or creates
             return Wait(own.at, reserved=True)
         if job.urgency != "desired" or not job.uid:
             return Wait(at, reserved=False)
@@ -293,11 +296,12 @@ class Ledger:
             self.reservations[job.uid] = _Reservation(now, now, creates, job.workspace)
 
     def _make_room(self, workspace: str) -> bool:
-        """Whether the record has room for one more; a workspace with more than half of it gives its last up for another's."""
+        """Whether the record has room for one more; the workspace with the most gives its last up for one that has fewer."""
         if len(self.reservations) < _MOST_RESERVATIONS:
             return True
-        (most, count), *_ = Counter(r.workspace for r in self.reservations.values()).most_common(1)
-        if most == workspace or count <= _MOST_RESERVATIONS // 2:
+        held = Counter(r.workspace for r in self.reservations.values())
+        (most, count), *_ = held.most_common(1)
+        if count <= held[workspace] + 1:
             return False
         theirs = (uid for uid, r in self.reservations.items() if r.workspace == most)
         del self.reservations[max(theirs, key=lambda uid: self.reservations[uid].place)]

@@ -276,6 +276,53 @@ def test_workspaces_that_come_back_a_little_late_do_not_put_each_other_off_for_e
     assert abs(half.count("0") - half.count("1")) <= 2, "they take turns"
 
 
+def test_a_workspace_has_all_again_once_the_other_has_gone() -> None:
+    """The half of a workspace beyond its share is not put off by the whole window because somebody was there for a moment."""
+    limits, ledger, count = Limits((Window(20, 60.0),), interval=1.0), Ledger(), 19
+    due = [(NOW + 0.01 * n, f"many-{n}", "many") for n in range(count)] + [(NOW + 0.005, "one", "few")]
+    heapq.heapify(due)
+    while due:
+        now, uid, workspace = heapq.heappop(due)
+        lease, answer = ask(ledger, limits, now, uid=uid, workspace=workspace)
+        if isinstance(answer, Granted):
+            ledger.settle(lease, limits, now)
+        else:
+            heapq.heappush(due, (answer.until + 0.05, uid, workspace))
+    assert now - NOW < 2 * count, "twenty were allowed at once"
+
+
+def test_what_is_removed_to_be_made_again_keeps_its_turn_though_the_removal_waits() -> None:
+    limits, ledger = Limits((Window(3, 60.0),), interval=1.0), Ledger()
+    wanted = Ask("soon", "POST", job("key"), later=True)
+    assert ledger.ask(wanted, limits, NOW) == Granted()
+    done(ledger, limits, NOW + 0.1, urgency="interactive")
+    until_removed = until(ask(ledger, limits, NOW + 0.2, "DELETE", uid="key")[1])
+    for n in range(3):
+        ask(ledger, limits, NOW + 0.3, uid=f"other-{n}")
+    done(ledger, limits, until_removed, "DELETE", uid="key")
+    assert until(ask(ledger, limits, until_removed, uid="key")[1]) <= until_removed + 1
+
+
+def test_comparisons_by_the_clock_that_find_no_room_put_off_nobody() -> None:
+    limits, ledger = Limits(points=(Window(100, 60.0),), interval=1.0), Ledger()
+    for n in range(4):
+        done(ledger, limits, NOW + n, "DELETE")
+    ask(ledger, limits, NOW + 4, uid="turn")
+    for n in range(200):
+        ask(ledger, limits, NOW + 4 + n / 100, "GET", uid=f"drift-{n}", urgency="drift")
+    while isinstance(ask(ledger, limits, NOW + 6, "GET", uid="others", urgency="desired")[1], Granted):
+        pass
+    assert until(ask(ledger, limits, NOW + 6, "GET", uid="new", workspace="new")[1]) < NOW + 6 + 70
+
+
+def test_a_third_workspace_gets_a_place_in_a_line_that_two_have_filled() -> None:
+    ledger = Ledger()
+    for n in range(600):
+        for workspace in "ab":
+            ask(ledger, GITHUB, NOW + n / 100, uid=f"{workspace}-{n}", workspace=workspace)
+    assert until(ask(ledger, GITHUB, NOW + 6, uid="c", workspace="c")[1]) <= NOW + 6 + 3
+
+
 def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
     limits, ledger = Limits(interval=1.0), Ledger()
     wanted = Ask("soon", "POST", job("a"), later=True)
