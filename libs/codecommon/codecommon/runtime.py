@@ -271,9 +271,13 @@ class Runtime:
     # ---- settling
 
     async def _settle(self, lane: Lane, entry: _InFlight, delay: float | None) -> None:
-        """Ack, or put back. A resync message is acked unless there is an appointment: its next turn comes by itself."""
+        """Ack, or put back. A resync message is acked unless there is an appointment: its next turn comes by itself.
+
+        One that comes again was put back for an appointment, which is not over because this was not the moment for it.
+        """
         entry.settled = True
-        if delay is None or (lane == "resync" and not isinstance(delay, Appointment)):
+        kept = lane == "events" or isinstance(delay, Appointment) or entry.msg.metadata.num_delivered > 1
+        if delay is None or not kept:
             await entry.msg.ack()
         else:
             await entry.msg.nak(delay=delay)

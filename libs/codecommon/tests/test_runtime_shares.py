@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from codecommon.api.repository import Repository
 from codecommon.bus import Bus
 from codecommon.conditions import condition
 from codecommon.controller import Timing
-from codecommon.errors import Retryable
+from codecommon.errors import NotReady, Retryable
 from codecommon.outcome import Outcome
 from codecommon.passes import Pass
 from codecommon.settings import NatsSettings
@@ -217,6 +218,26 @@ async def test_a_replica_takes_no_more_than_it_has_slots(bus: Bus, kcp: InMemory
                 await gate.entered.acquire()
         gate.opened.set()
         await until(lambda: acked(bus))
+
+
+async def test_an_appointment_on_the_resync_lane_is_kept_when_the_object_cannot_be_looked_at_just_then(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    locks = await bus.bucket(bus_module.LOCKS)
+    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(seconds=1))))
+    await bus.publish(event_for(put(kcp), reason="resync"))
+    async with working(bus, kcp, calls):
+        await until(lambda: len(calls.names) == 1 and not calls.at_once)
+        revision = await locks.put("repositories.c1.site", b"another replica")
+
+        async def delivered_again() -> bool:
+            return await delivered(bus, "repository-svc-resync") >= 3
+
+        await until(delivered_again)
+        assert len(calls.names) == 1
+        await locks.delete("repositories.c1.site", last=revision)
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 2
 
 
 @pytest.mark.parametrize("error", [Retryable("RateLimited", "m"), LookupError("m")], ids=["no budget", "unforeseen"])

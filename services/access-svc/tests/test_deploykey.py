@@ -397,6 +397,7 @@ async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanw
         host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
         assert isinstance(await world.settle(keys, "key"), Retryable)
         assert conditions(stored(world))["KeyReplacing"] == ("True", "Recreating")
+        assert is_due(world, keys), "nothing is in its place"
         assert on_host(host, site) == []
 
     await world.settle(keys, "key")

@@ -133,9 +133,9 @@ async def deliver_again_after(bus: Bus, seconds: float) -> None:
     await bus.js.add_consumer(bus_module.EVENTS_STREAM, config.evolve(ack_wait=seconds))
 
 
-async def delivered(bus: Bus) -> int:
+async def delivered(bus: Bus, consumer: str = SERVICE) -> int:
     """How many deliveries there were, repeated ones included."""
-    info = await bus.js.consumer_info(bus_module.EVENTS_STREAM, SERVICE)
+    info = await bus.js.consumer_info(bus_module.EVENTS_STREAM, consumer)
     return info.delivered.consumer_seq if info.delivered is not None else 0
 
 

@@ -38,7 +38,12 @@ def due(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
 
 
 def step_due(key: DeployKey, now: datetime) -> bool:
-    """Whether a step of a rotation is due: the pair is old enough, or the key before it has worked on for long enough."""
+    """Whether a step of a rotation is due: the pair is old enough, or the key before it has worked on for long enough.
+
+    A key that was removed to be made again is due in any case: nothing is in its place.
+    """
+    if key.status.condition("KeyReplacing") is not None:
+        return True
     try:
         every = rotation(key)
     except Terminal:
