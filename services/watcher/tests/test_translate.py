@@ -290,3 +290,23 @@ def test_which_objects_are_unsettled(fields: dict[str, Any], secret: str | None,
 def test_only_a_connection_is_judged_by_its_secret() -> None:
     made = cluster(REPOSITORY, secret="6")
     assert not unsettled(made, REPOSITORY)
+
+
+def test_an_object_that_stands_for_something_else_now_frees_it_for_another() -> None:
+    elder = entry("deploykeys", "elder", parent="repo", twin=1)
+    younger = entry("deploykeys", "younger", parent="repo", twin=1, ready_condition=False)
+    unconcerned = entry("deploykeys", "unconcerned", parent="repo", twin=3, ready_condition=False)
+    wakes = change(elder, replace(elder, version="11", generation=2, twin=2), younger, unconcerned)
+    assert names(wakes, "changed") == {"elder"}
+    assert names(wakes, "dependency") == {"younger"}
+    assert names(change(elder, replace(elder, version="11", generation=2), younger), "dependency") == set()
+
+
+def test_a_collaborator_that_goes_wakes_the_waiting_ones_of_its_repository_whatever_their_login() -> None:
+    old = entry("collaborators", "old", parent="repo", twin=1)
+    renamed = entry("collaborators", "renamed", parent="repo", twin=2, ready_condition=False)
+    ready = entry("collaborators", "ready", parent="repo", twin=3)
+    leaving = entry("collaborators", "leaving", parent="repo", twin=4, ready_condition=False, deleting=True)
+    elsewhere = entry("collaborators", "elsewhere", parent="other", twin=5, ready_condition=False)
+    made = cluster(CONNECTION, REPOSITORY, UNREADY_KEY, renamed, ready, leaving, elsewhere)
+    assert names(object_gone(made, old, "12"), "dependency") == {"renamed"}

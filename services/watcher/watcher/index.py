@@ -166,6 +166,11 @@ class Cluster:
         keys = self._twins.get((entry.key.resource, entry.twin), set())
         return [self.objects[key] for key in keys if key != entry.key]
 
+    def siblings(self, entry: Entry) -> list[Entry]:
+        """Other objects of the kind that refer to the same one."""
+        keys = self._children.get(entry.parent_key, ()) if entry.parent_key is not None else ()
+        return [self.objects[key] for key in keys if key.resource == entry.key.resource and key != entry.key]
+
     def secret_version(self, connection: Entry) -> str | None:
         """resourceVersion of the Connection's Secret; None while there is none."""
         return self.secrets.get(connection.secret) if connection.secret is not None else None

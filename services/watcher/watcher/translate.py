@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from codecommon.api.kinds import CONNECTIONS
+from codecommon.api.kinds import COLLABORATORS, CONNECTIONS
 from codecommon.events import Reason
 from watcher.index import Binding, Cluster, Entry, SecretKey
 
@@ -42,6 +42,8 @@ def object_changed(cluster: Cluster, before: Entry | None, after: Entry) -> list
     wakes += _dependants(cluster, after, reach(before, after))
     if before is not None and _let_go(before, after):
         wakes += _deleting_dependencies(cluster, before, after.version)
+    if before is not None and before.twin != after.twin:
+        wakes += _stand_ins(cluster, before, after.version)
     return _first_of_each(wakes)
 
 
@@ -51,7 +53,7 @@ def object_gone(cluster: Cluster, before: Entry, version: str) -> list[Wake]:
         [
             *_dependants(cluster, before, Reach.ALL),
             *_deleting_dependencies(cluster, before, version),
-            *(Wake(twin, "dependency", version) for twin in cluster.twins(before) if not twin.ready),
+            *_stand_ins(cluster, before, version),
         ]
     )
 
@@ -135,6 +137,17 @@ def _deleting_dependencies(cluster: Cluster, entry: Entry, version: str) -> Iter
     for dependency in cluster.dependencies(entry):
         if dependency.deleting:
             yield Wake(dependency, "dependency", version)
+
+
+def _stand_ins(cluster: Cluster, before: Entry, version: str) -> Iterator[Wake]:
+    """Those that may now stand for what ``before`` stood for on the host.
+
+    Collaborators with another login are among them: only the host knows whether it is the same user's.
+    """
+    others = cluster.twins(before)
+    if before.key.resource == COLLABORATORS.resource:
+        others += (sibling for sibling in cluster.siblings(before) if not sibling.deleting)
+    return (Wake(other, "dependency", version) for other in others if not other.ready)
 
 
 def _first_of_each(wakes: Iterable[Wake]) -> list[Wake]:
