@@ -16,17 +16,10 @@ from codecommon.githost.github.conditional import Conditional
 from codecommon.githost.github.transport import HostTransport
 from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
+from codecommon.testing.clock import Clock
 from devstack.githubsim import GithubSim, SimControl
 
 ME = "octocat"
-
-
-@dataclass
-class Clock:
-    seconds: float = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @dataclass
@@ -141,11 +134,11 @@ async def test_where_everything_changes_all_the_time_nothing_is_kept_for_an_hour
     for number in range(51):
         await bed.control.edit_repository(ME, "web", description=str(number))
         await read(session)
-        bed.clock.seconds += 75
+        bed.clock.advance(75)
     await bed.control.clear_journal()
     for _ in range(2):
         await read(session)
-    bed.clock.seconds += 3600
+    bed.clock.advance(3600)
     for _ in range(2):
         await read(session)
     assert await bed.not_modified() == [False, False, False, True]

@@ -31,6 +31,18 @@ async def _site(scenario: Scenario, tenant: Tenant) -> tuple[Account, str]:
     return account, guest
 
 
+async def _renamed_guest(scenario: Scenario, tenant: Tenant) -> tuple[Account, str, str]:
+    """As ``_site``, with a ready Collaborator ``guest``, whose user has taken another login since: the one before, and that."""
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest))
+    await tenant.wait_for("collaborators", "guest", PENDING)
+    await scenario.control.accept_invitation(account.login, "site", guest)
+    await tenant.wait_for("collaborators", "guest", is_ready, 40)
+    renamed = unique("renamed")
+    await scenario.control.rename_user(guest, renamed)
+    return account, guest, renamed
+
+
 async def _team_site(scenario: Scenario, tenant: Tenant) -> tuple[str, str]:
     """A ready Repository ``site`` of an organisation, and one of its members."""
     account = await scenario.account()
@@ -77,14 +89,7 @@ async def test_deleting_withdraws_a_pending_invitation(services: Process, scenar
 async def test_a_user_who_renames_keeps_being_ours_and_the_deletion_removes_the_access(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
-    account, guest = await _site(scenario, tenant)
-    await tenant.apply(collaborator("guest", "site", guest))
-    await tenant.wait_for("collaborators", "guest", PENDING)
-    await scenario.control.accept_invitation(account.login, "site", guest)
-    await tenant.wait_for("collaborators", "guest", is_ready, 40)
-
-    renamed = unique("renamed")
-    await scenario.control.rename_user(guest, renamed)
+    account, guest, renamed = await _renamed_guest(scenario, tenant)
     stranger = await scenario.control.create_user(guest)
     looked = await tenant.reconcile("collaborators", "guest", "renamed")
     assert is_ready(looked)
@@ -101,14 +106,7 @@ async def test_a_user_who_renames_keeps_being_ours_and_the_deletion_removes_the_
 async def test_who_takes_the_login_of_a_user_without_access_is_not_invited(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
-    account, guest = await _site(scenario, tenant)
-    await tenant.apply(collaborator("guest", "site", guest))
-    await tenant.wait_for("collaborators", "guest", PENDING)
-    await scenario.control.accept_invitation(account.login, "site", guest)
-    await tenant.wait_for("collaborators", "guest", is_ready, 40)
-
-    renamed = unique("renamed")
-    await scenario.control.rename_user(guest, renamed)
+    account, guest, renamed = await _renamed_guest(scenario, tenant)
     await scenario.control.create_user(guest)
     await scenario.control.edit_repository(account.login, "site", grants={renamed: None})
     await tenant.wait_for("collaborators", "guest", has("Ready", "False", "UserChanged"), 40)

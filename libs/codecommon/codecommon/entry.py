@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
+
+
+async def take(bucket: KeyValue, key: str, value: bytes) -> int:
+    """Make the entry, or renew it where it is ours already: of a request whose answer was lost. Returns its revision.
+
+    Raises ``KeyWrongLastSequenceError`` when another has it.
+    """
+    try:
+        return await bucket.create(key, value)
+    except KeyWrongLastSequenceError:
+        own = await own_revision(bucket, key, value)
+        if own is None:
+            raise
+        return await bucket.update(key, value, last=own)
 
 
 async def own_revision(bucket: KeyValue, key: str, value: bytes) -> int | None:

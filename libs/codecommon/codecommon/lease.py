@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
-from codecommon.entry import give_up, own_revision
+from codecommon.entry import give_up, own_revision, take
 
 _log = logging.getLogger(__name__)
 
@@ -106,14 +106,7 @@ class Lease:
             await asyncio.sleep(self._timing.retry * random.uniform(0.8, 1.2))
 
     async def _claim(self) -> None:
-        bucket = await self._open()
-        try:
-            self._revision = await bucket.create(self._key, self._holder)
-        except KeyWrongLastSequenceError:
-            # It may be ours: a create whose answer was lost.
-            if not await self._adopt(bucket):
-                raise
-            self._revision = await bucket.update(self._key, self._holder, last=self._revision)
+        self._revision = await take(await self._open(), self._key, self._holder)
 
     async def _keep_renewing(self) -> NoReturn:
         while True:

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from codecommon.entry import give_up, own_revision
+from codecommon.entry import give_up, own_revision, take
 
 RENEW_SECONDS: Final = 5.0
 LOST_AFTER_SECONDS: Final = 10.0
@@ -98,10 +98,7 @@ async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LO
     """
     value = owner.encode()
     try:
-        revision = await bucket.create(key, value)
+        revision = await take(bucket, key, value)
     except KeyWrongLastSequenceError:
-        own = await own_revision(bucket, key, value)
-        if own is None:
-            raise Taken from None
-        revision = await bucket.update(key, value, last=own)
+        raise Taken from None
     return ReplicaLock(bucket, key, value, revision, lost_after)

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from access_svc.collaborator import decide, end, report
 from access_svc.collaborator.access import Seen, require_seen, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
+from access_svc.collaborator.guards import require_eldest, require_eldest_for, require_permitted
 from access_svc.collaborator.identity import require_same_user
 from access_svc.collaborator.origin import taking_over
-from access_svc.target import Target, open_target, repository_missing, require_writable, with_repository
-from access_svc.twins import find_elder
+from access_svc.target import Target, open_target, require_writable, with_repository
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Repository
 from codecommon.claiming import claiming
 from codecommon.claims import claim_for, stored_claim
-from codecommon.errors import Interruption, Terminal
+from codecommon.errors import Interruption
 from codecommon.githost.backend import Grant
 from codecommon.outcome import Outcome, Ready
 from codecommon.passes import Pass
@@ -39,12 +39,9 @@ class CollaboratorReconciler:
 
     async def _apply(self, run: Pass[Collaborator], repository: Repository) -> Ready:
         target = await open_target(run, self._sessions, repository)
-        user = run.object.spec.username.lower()
-        elder = await find_elder(run, lambda other: other.spec.username.lower() == user)
-        if elder is not None:
-            raise _duplicate(elder)
+        await require_eldest(run)
         seen = await require_seen(target, run.object)
-        await self._require_one_object(run, seen)
+        await require_eldest_for(run, seen)
         made_at = stored_claim(repository)
         decision = decide.decide(run.object, seen.grant, seen.invitation, datetime.now(UTC), made_at=made_at)
         match decision:
@@ -62,7 +59,7 @@ class CollaboratorReconciler:
 
     async def _change_role(self, run: Pass[Collaborator], target: Target, change: ChangeRole) -> Ready:
         login = change.grant.username
-        await self._may_write(run, target, login)
+        await require_permitted(run, target, login)
         await run.hold()
         invitation = await target.host.set_collaborator(target.repo_id, login, run.object.spec.permission)
         if invitation is not None:
@@ -76,7 +73,7 @@ class CollaboratorReconciler:
     async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()
         if wait.change:
-            await self._may_write(run, target, wait.invitation.username)
+            await require_permitted(run, target, wait.invitation.username)
             await target.host.update_invitation(target.repo_id, wait.invitation.id, run.object.spec.permission)
         raise report.pending(
             run.object, target, wait.invitation, wait.origin, max(run.object.status.invitations or 0, 1)
@@ -90,7 +87,7 @@ class CollaboratorReconciler:
             login = invite.instead_of.username
         elif obj.status.user_id is not None:
             require_same_user(obj, await host.get_user_id(login))
-        await self._may_write(run, target, login)
+        await require_permitted(run, target, login)
         claim = claim_for(run.object, at, bound=obj.status.origin is not None)
         async with claiming(run, host, claim, timeless=True):
             if invite.instead_of is not None:
@@ -112,29 +109,3 @@ class CollaboratorReconciler:
             await run.confirm_wanted()
             await withdraw(target, obj, seen)
         return report.ended(obj, target, decision)
-
-    async def _require_one_object(self, run: Pass[Collaborator], seen: Seen) -> None:
-        """The watcher tells of twins by login; an object with another login of the same user shows when the id is first seen."""
-        if run.object.status.user_id is None and seen.user_id is not None:
-            elder = await find_elder(run, lambda other: other.status.user_id == seen.user_id, hinted=False)
-            if elder is not None:
-                raise _duplicate(elder)
-
-    async def _may_write(self, run: Pass[Collaborator], target: Target, login: str) -> None:
-        require_writable(target.repository)
-        try:
-            await self._require_possible(run, target, login, target.owner)
-        except Terminal:
-            # Status pins the owner that the repository was made for; a transfer since then changes what the host takes.
-            shown = await target.host.get_repository(target.repo_id)
-            if shown is None:
-                raise repository_missing(target.repository) from None
-            await self._require_possible(run, target, login, shown.owner)
-
-    @staticmethod
-    async def _require_possible(run: Pass[Collaborator], target: Target, login: str, owner: str) -> None:
-        decide.require_possible(run.object, login, owner, await target.host.get_owner_kind(owner))
-
-
-def _duplicate(elder: str) -> Terminal:
-    return Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
