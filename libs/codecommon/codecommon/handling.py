@@ -17,7 +17,7 @@ from codecommon.backoff import Backoff
 from codecommon.controller import Controller
 from codecommon.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.errors import Interruption, NotReady, Retryable, Terminal
-from codecommon.events import Lane, ObjectEvent
+from codecommon.events import Lane, ObjectEvent, Versions
 from codecommon.job import Job, Urgency, working_on
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kubeconfig import KubeconfigError
@@ -33,6 +33,8 @@ _UNFORESEEN_AFTER: Final = timedelta(seconds=30)
 # A time that the host named is spread so that not all come back at once; a quarter of an hour on top of an hour helps nobody.
 _MOST_SPREAD_SECONDS: Final = 30.0
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
+# An object made under the name of one before is told of in an event of its own, which replaces what is left of those before.
+_OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
 # The answers of kcp that say "not now", as opposed to "not so".
 _KCP_UNAVAILABLE: Final = (aiohttp.ClientError, TimeoutError, KubeconfigError)
 
@@ -73,10 +75,13 @@ class Handler:
                 self._backoff.succeeded(event.uid)
                 result = "Gone"
                 return None
+            if _is_anothers(event, raw) and (lane == "resync" or self._is_young(event)):
+                result = "Replaced"
+                return None if lane == "resync" else Appointment(_OWN_EVENT_WITHIN.total_seconds())
             run = self._pass(controller, event, raw)
             if controller.due(run.object, self._now()):
                 lane = "events"
-            job = Job(_URGENCY[lane], event.uid, event.cluster)
+            job = Job(_URGENCY[lane], run.object.metadata.uid, event.cluster)
             with logs.bind(generation=run.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
@@ -101,9 +106,13 @@ class Handler:
 
     def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
-        return Pass(
-            controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins, event.time
-        )
+        kind, parse, owned = controller.kind, controller.parse, controller.owned
+        if _is_anothers(event, raw):
+            return Pass(kind, parse, owned, objects, raw, Versions())
+        return Pass(kind, parse, owned, objects, raw, event.versions, event.twins, event.time)
+
+    def _is_young(self, event: ObjectEvent) -> bool:
+        return event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN
 
     async def read(self, event: ObjectEvent) -> JsonObject | None:
         """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
@@ -188,3 +197,12 @@ class Handler:
             return named
         delay = self._backoff.failed(uid)
         return delay if named is None else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+
+
+def _is_anothers(event: ObjectEvent, raw: JsonObject) -> bool:
+    """Whether the name belongs to another object by now.
+
+    What the event says of the one before would let this one use a Connection as it was then, to another account perhaps; and who
+    sees this one Ready before the watcher has seen it must not make objects that are told of with the old Connection's version.
+    """
+    return raw["metadata"]["uid"] != event.uid

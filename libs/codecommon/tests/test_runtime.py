@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -17,7 +17,7 @@ from codecommon.backoff import Backoff
 from codecommon.bus import Bus
 from codecommon.controller import Timing
 from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.events import Reason
+from codecommon.events import Reason, Versions
 from codecommon.job import Job, current_job
 from codecommon.kcp import JsonObject, KcpError
 from codecommon.outcome import Outcome, Released
@@ -221,6 +221,41 @@ async def test_the_object_is_read_at_the_version_of_the_event(bus: Bus, kcp: InM
         await until(lambda: acked(bus))
     read = next(r for r in kcp.requests if not r.writes)
     assert read.params == {"resourceVersion": raw["metadata"]["resourceVersion"]}
+
+
+async def test_what_is_left_of_the_events_of_an_object_does_not_touch_another_of_its_name(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    calls = Calls(is_fine)
+    before = event_for(put(kcp))
+    kcp.remove("repositories", "site")
+    await bus.publish(before)
+    async with working(bus, kcp, calls):
+        another = put(kcp)
+        await until(lambda: parked(bus))
+        assert calls.names == []
+        await bus.publish(event_for(another))
+        await until(lambda: acked(bus))
+    assert calls.names == ["c1/site"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_an_object_whose_own_event_does_not_come_is_handled_with_what_kcp_says_now(
+    bus: Bus, kcp: InMemoryKcp, own: bool
+) -> None:
+    versions: list[Versions] = []
+
+    async def handler(run: Pass[Repository]) -> Outcome:
+        versions.append(run.versions)
+        return await is_fine(run)
+
+    known = Versions(connection="1", secret="2")
+    raw = put(kcp)
+    event = event_for(raw, versions=known)
+    await bus.publish(event if own else replace(event, uid="uid-before"))
+    async with working(bus, kcp, Calls(handler), now=lambda: datetime.now(UTC) + timedelta(minutes=1)):
+        await until(lambda: acked(bus))
+    assert versions == [known if own else Versions()]
 
 
 # ---- kcp fails
