@@ -64,7 +64,8 @@ class Team:
 
 @dataclass(slots=True, kw_only=True)
 class DeployKey:
-    """An SSH key of one repository. `key` is without comment. `token_id` made it, and it goes with that token."""
+    """An SSH key of one repository. `key` is without comment. `token_id` made it, and it goes with that token.
+    Before `visible_from` GETs do not find it, as with a repository."""
 
     id: int
     repository_id: int
@@ -74,11 +75,12 @@ class DeployKey:
     created_at: float
     added_by: int
     token_id: int | None = None
+    visible_from: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Invitation:
-    """An offer of a role. It expires by itself; `forced_expiry` is a control call's."""
+    """An offer of a role. It expires by itself; `forced_expiry` is a control call's. Before `visible_from` no list shows it."""
 
     id: int
     repository_id: int
@@ -87,6 +89,7 @@ class Invitation:
     role: str
     created_at: float
     forced_expiry: bool = False
+    visible_from: float = 0.0
 
     def expired(self, now: float) -> bool:
         return self.forced_expiry or now - self.created_at >= INVITATION_LIFE

@@ -10,6 +10,8 @@ from typing import Any, Literal
 class Switches:
     """How the host behaves. Times are seconds.
 
+    GETs do not find a repository, a deploy key or an invitation within `visibility_delay` of its creation by the API.
+
     `primary_quota` None means that rate limiting is not enabled, as on an Enterprise Server by default.
     `rate_limit_status` is what an exhausted primary quota answers; GitHub uses both.
     The secondary limits count per user; exceeding one blocks the user for `secondary_retry_after`. Their minute

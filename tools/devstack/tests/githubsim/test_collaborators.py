@@ -49,6 +49,17 @@ async def test_an_outsider_is_invited_and_has_access_when_it_accepts(
     assert (await api("GET", INVITED, token=alice)).body == []
 
 
+async def test_a_new_invitation_is_listed_after_the_delay(
+    api: Any, alice: Any, web: int, control: SimControl, clock: Any
+) -> None:
+    await control.set_switches(visibility_delay=10)
+    invited = await api("PUT", f"{PEOPLE}/carol", token=alice, json={"permission": "push"})
+    assert (await api("GET", INVITED, token=alice)).body == []
+    assert (await api("PUT", f"{PEOPLE}/carol", token=alice, json={"permission": "push"})).body == invited.body
+    clock.advance(10)
+    assert (await api("GET", INVITED, token=alice)).body == [invited.body]
+
+
 async def test_an_invitation_expires_after_a_week_and_still_shows(
     api: Any, alice: Any, web: int, clock: Any, control: SimControl
 ) -> None:

@@ -79,6 +79,7 @@ def put_collaborator(call: Call) -> Answer:
     else:
         _require_invitations_left(call, repository)
         invitation = call.world.invite(repository, user, call.user, role)
+        invitation.visible_from = call.now + call.switches.visibility_delay
         repository.invited_at.append(call.now)
     return Answer(201, views.invitation(call, repository, invitation))
 

@@ -15,7 +15,8 @@ def list_invitations(call: Call) -> Answer:
     """Open and expired ones."""
     repository = requested_repository(call)
     require_settings(call, repository, write=False)
-    items, headers = page(call, call.world.invitations_of(repository))
+    shown = [item for item in call.world.invitations_of(repository) if call.now >= item.visible_from]
+    items, headers = page(call, shown)
     return Answer(body=[views.invitation(call, repository, item) for item in items], headers=headers)
 
 

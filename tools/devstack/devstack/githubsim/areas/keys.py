@@ -20,7 +20,8 @@ _DISABLED = "Deploy keys are disabled for this repository"
 def list_keys(call: Call) -> Answer:
     repository = requested_repository(call)
     require_settings(call, repository, write=False)
-    keys, headers = page(call, call.world.keys_of(repository))
+    shown = [key for key in call.world.keys_of(repository) if call.now >= key.visible_from]
+    keys, headers = page(call, shown)
     return Answer(body=[views.deploy_key(call, repository, key) for key in keys], headers=headers)
 
 
@@ -47,6 +48,7 @@ def create_key(call: Call) -> Answer:
         )
     except KeyTaken:
         raise invalid("key", "key is already in use", resource=_RESOURCE) from None
+    key.visible_from = call.now + call.switches.visibility_delay
     created = views.deploy_key(call, repository, key)
     return Answer(201, created, {"Location": created["url"]})
 
@@ -61,6 +63,8 @@ def delete_key(call: Call) -> Answer:
 def _requested(call: Call, repository: Repository) -> DeployKey:
     key = call.world.keys.get(int(call.params["key_id"]))
     if key is None or key.repository_id != repository.id:
+        raise not_found()
+    if call.method == "GET" and call.now < key.visible_from:
         raise not_found()
     return key
 
