@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
-from devstack.scenario import Scenario, connection, has, repository, secret, unique
+from devstack.scenario import Scenario, collaborator, connection, deploy_key, has, repository, secret, unique
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 
@@ -92,6 +92,68 @@ async def test_two_workspaces_with_one_account_at_the_pace_of_github_do_not_put_
     # A second for each, by GitHub's word.
     for workspace, name in wanted:
         await workspace.wait_for("repositories", name, is_ready, 60)
+
+
+async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
+    services: Process, scenario: Scenario, tenant: Tenant, paced_authority: str
+) -> None:
+    account = await scenario.account()
+    await tenant.apply(secret("acme-token", account.token.value))
+    await tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    await tenant.apply(deploy_key("ci", "site", title="one"))
+    await tenant.wait_for("deploykeys", "ci", is_ready)
+
+    async def in_line(names: list[str]) -> None:
+        await asyncio.gather(*(tenant.create(repository(name, "acme")) for name in names))
+        async with asyncio.timeout(20):
+            while not any(waits_until(r) and r["metadata"]["name"] in names for r in await tenant.list("repositories")):
+                await asyncio.sleep(0.2)
+
+    before, after = ([f"{when}-{number}" for number in range(14)] for when in ("before", "after"))
+    await in_line(before)
+    await tenant.patch("deploykeys", "ci", {"spec": {"title": "two"}})
+    await tenant.wait_for("deploykeys", "ci", has("Reconciling", "True", "RateLimited"))
+    await in_line(after)
+    for name in (*before, *after):
+        await tenant.wait_for("repositories", name, is_ready, 120)
+    ready = await tenant.wait_for("deploykeys", "ci", is_ready)
+    assert condition(ready, "KeyReplacing") is None
+    writes = await scenario.requests_of(account.login, writes_only=True)
+    removed = next(number for number, entry in enumerate(writes) if entry.method == "DELETE")
+    assert writes[removed + 1].path.endswith("/keys"), "nobody else has the turn between"
+    assert len(writes) - removed > len(after), "those that came later are made later"
+
+
+async def test_the_end_of_an_access_is_kept_while_there_is_no_quota_for_repairing(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    org, guests = unique("org"), [unique("leaving"), unique("staying")]
+    for guest in guests:
+        await scenario.control.create_user(guest)
+    await scenario.control.create_org(org, members={account.login: "admin", **dict.fromkeys(guests, "member")})
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme", owner=org))
+    await tenant.wait_for("repositories", "site", is_ready)
+    await tenant.apply(collaborator("staying", "site", guests[1], permission="push"))
+    await tenant.wait_for("collaborators", "staying", is_ready)
+
+    # Less than a fifth of the quota is left: some for what is declared, and none for comparisons by the clock.
+    await scenario.control.set_switches(token_id=account.token.id, primary_quota=400)
+    await scenario.use_up(account, 330)
+    until = datetime.now(UTC) + timedelta(seconds=25)
+    leaving = collaborator("leaving", "site", guests[0], expiresAt=until.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    await tenant.apply(leaving)
+    await tenant.wait_for("collaborators", "leaving", is_ready)
+    await scenario.control.edit_repository(org, "site", grants={guests[1]: "read"})
+
+    await tenant.wait_for("collaborators", "leaving", has("AccessEnded", "True", "Expired"), 60)
+    grants = await scenario.control.grants(org, "site")
+    assert [grants.get(guest) for guest in guests] == [None, "read"]
+    await tenant.reconcile("collaborators", "staying", "now")
+    assert (await scenario.control.grants(org, "site"))[guests[1]] == "write", "what is asked for is not put off"
 
 
 async def test_a_retry_after_told_to_one_service_stops_the_others(

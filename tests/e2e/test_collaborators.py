@@ -77,6 +77,24 @@ async def test_an_invitation_is_pending_until_the_user_accepts_which_is_noticed_
     assert await scenario.control.grants(account.login, "site") == {}
 
 
+async def test_a_new_invitation_that_the_host_does_not_list_yet_counts_as_open(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await scenario.control.set_switches(token_id=account.token.id, visibility_delay=60.0)
+    await tenant.apply(collaborator("guest", "site", guest))
+    sent = await tenant.wait_for("collaborators", "guest", PENDING)
+    await scenario.control.clear_journal()
+
+    async def looked_twice() -> bool:
+        looks = [e for e in await scenario.requests_of(account.login) if e.path.endswith("/invitations")]
+        return len(looks) >= 2
+
+    await scenario.wait_until(looked_twice, True, timeout=40, what="two looks at the invitations")
+    assert await tenant.get("collaborators", "guest") == sent, "what is not listed yet was not declined"
+    assert await scenario.requests_of(account.login, writes_only=True) == []
+
+
 async def test_deleting_withdraws_a_pending_invitation(services: Process, scenario: Scenario, tenant: Tenant) -> None:
     account, guest = await _site(scenario, tenant)
     await tenant.apply(collaborator("guest", "site", guest))
@@ -188,6 +206,21 @@ async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_th
     await tenant.apply(collaborator("guest", "site", guest, permission="triage"))
     await tenant.wait_for("collaborators", "guest", has("Ready", "False", "PermissionUnsupported"))
     assert await scenario.requests_of(account.login, writes_only=True) == []
+
+
+async def test_a_repository_that_an_organisation_takes_over_knows_the_roles_of_an_organisation(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account, guest = await _site(scenario, tenant)
+    await tenant.apply(collaborator("guest", "site", guest, permission="maintain"))
+    await tenant.wait_for("collaborators", "guest", has("Ready", "False", "PermissionUnsupported"))
+
+    org = unique("org")
+    await scenario.control.create_org(org, members={account.login: "admin"})
+    await scenario.control.edit_repository(account.login, "site", owner=org)
+    await tenant.wait_for("collaborators", "guest", PENDING, 40)
+    (invitation,) = await scenario.control.invitations(org, "site")
+    assert (invitation.login, invitation.role) == (guest, "maintain")
 
 
 async def test_access_ends_by_itself(services: Process, scenario: Scenario, tenant: Tenant) -> None:

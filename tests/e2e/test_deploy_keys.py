@@ -261,6 +261,41 @@ async def test_a_key_beyond_the_first_hundred_is_found(services: Process, scenar
     assert len(await scenario.control.keys(account.login, "site")) == 105
 
 
+async def test_a_key_on_a_new_page_is_found_though_the_page_before_is_unchanged(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await _site(scenario, tenant)
+    for _ in range(99):
+        await scenario.control.add_key(account.login, "site", public_key(), login=account.login)
+    await tenant.apply(deploy_key("ci", "site"))
+    await tenant.wait_for("deploykeys", "ci", is_ready)
+    await tenant.reconcile("deploykeys", "ci", "first")
+    last = await scenario.control.add_key(account.login, "site", public_key(), login=account.login)
+    await scenario.control.clear_journal()
+
+    await tenant.apply(deploy_key("late", "site", publicKey=last.key))
+    ready = await tenant.wait_for("deploykeys", "late", is_ready)
+    assert (ready["status"]["keyID"], ready["status"]["origin"]) == (str(last.id), "Adopted")
+    lists = [e for e in await scenario.requests_of(account.login) if e.path.endswith("/keys")]
+    assert [(e.method, e.not_modified) for e in lists[:2]] == [("GET", True), ("GET", False)]
+    assert await scenario.requests_of(account.login, writes_only=True) == []
+
+
+async def test_a_new_key_that_the_host_does_not_list_yet_is_waited_for(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await _site(scenario, tenant)
+    await scenario.control.set_switches(token_id=account.token.id, visibility_delay=8.0)
+    await tenant.apply(deploy_key("ci", "site"))
+    made = await tenant.wait_for("deploykeys", "ci", is_ready)
+    await tenant.request_reconcile("deploykeys", "ci")
+    waiting = await tenant.wait_for("deploykeys", "ci", has("Reconciling", "True", "HostNotYetVisible"))
+    assert condition(waiting, "Stalled") is None
+    ready = await tenant.wait_for("deploykeys", "ci", is_ready, 40)
+    assert ready["status"]["keyID"] == made["status"]["keyID"]
+    assert str((await _only_key(scenario, account)).id) == ready["status"]["keyID"]
+
+
 async def test_a_generated_pair_is_rotated_and_the_old_key_works_a_while_longer(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:

@@ -23,6 +23,7 @@ from devstack.errors import ApiError
 from devstack.githubsim import SimControl
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.kubeconfig import kubeconfig, load_access, write_private
+from devstack.own_instance import EXPORT
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation, provision_own, wait_serving
 from devstack.resources import is_ready
@@ -33,7 +34,6 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-EXPORT = "code.providers.kedge.faros.sh"
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
 NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
 

@@ -19,10 +19,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from devstack.devhub import DevHub
-from devstack.kcp import SECRETS_CLAIM, Kcp
-from devstack.nats import NatsServer
+from devstack.kcp import Kcp
+from devstack.own_instance import own_instance
 from devstack.ports import LOOPBACK, free_ports
-from devstack.provider import provision_own, wait_serving
 from devstack.resources import is_ready
 from devstack.scenario import Scenario, has, repository
 from devstack.settings import Settings
@@ -31,7 +30,6 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-EXPORT = "code.providers.kedge.faros.sh"
 API = "/api/v3"
 """Where GitHub Enterprise Server, and so the simulator, has its REST API."""
 
@@ -113,23 +111,15 @@ async def traced_tenant(
     collector: Collector,
     run_dir: Path,
 ) -> AsyncIterator[Tenant]:
-    """A tenant of a provider workspace of its own, on which only the instance acts that sends its spans to us."""
-    folder = run_dir / "traces"
-    installation = await provision_own(kcp, folder, dev_settings.environment)
-    made = await devhub.create_tenant()
-    await kcp.bind(made.cluster, installation.provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
-    async with NatsServer(folder / "nats") as nats_server:
-        environment = {
-            "NATS_URL": nats_server.url,
-            "CODE_ALLOWED_GIT_HOSTS": github_sim.authority,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-        }
-        async with installation.command("serve", environment) as process:
-            await wait_serving(process, installation.url, kcp.session)
-            yield made
-    await devhub.delete_tenant(made)
+    """A tenant on which only the instance acts that sends its spans to us."""
+    settings = {
+        "CODE_ALLOWED_GIT_HOSTS": github_sim.authority,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    async with own_instance(kcp, devhub, run_dir / "traces", dev_settings.environment, settings) as instance:
+        yield instance.tenant
 
 
 async def test_a_creation_is_one_trace_from_the_watcher_over_the_service_to_the_git_host(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +38,16 @@ class ProviderInstallation:
     url: str
     environment: Mapping[str, str] = field(repr=False)
 
-    def command(self, subcommand: str, extra: Mapping[str, str] | None = None) -> Process:
-        """``code-provider <subcommand>``, not started yet. Its log is ``<folder>/code-provider-<subcommand>.log``."""
+    def command(
+        self, subcommand: str, extra: Mapping[str, str] | None = None, *, program: Sequence[str | Path] = ()
+    ) -> Process:
+        """``code-provider <subcommand>``, not started yet. Its log is ``<folder>/code-provider-<subcommand>.log``.
+
+        `program` is run in its place, for a test that needs another one.
+        """
         return Process(
             f"code-provider {subcommand}",
-            [VENV_BIN / "code-provider", subcommand],
+            program or [VENV_BIN / "code-provider", subcommand],
             log_file=self.folder / f"code-provider-{subcommand}.log",
             env={**self.environment, **(extra or {})},
             cwd=self.folder,

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
+
 from devstack.errors import WaitTimeout
 from devstack.githubsim.control import SimControl
 from devstack.githubsim.control_answers import IssuedApp, IssuedToken, SimRepository
@@ -114,6 +116,14 @@ class Scenario:
         ready = await tenant.wait_for("connections", name, is_ready, timeout)
         assert ready is not None
         return ready
+
+    async def use_up(self, account: Account, requests: int) -> None:
+        """Spend some of the account's quota, as another program with the same token would."""
+        headers = {"Authorization": f"Bearer {account.token.value}"}
+        async with aiohttp.ClientSession(self.url, headers=headers, raise_for_status=True) as session:
+            for _ in range(requests):
+                async with session.get("/user"):
+                    pass
 
     async def requests_of(self, login: str, *, writes_only: bool = False) -> list[Entry]:
         """What the host was asked with credentials of ``login`` since the journal was cleared."""

@@ -1,0 +1,20 @@
+"""``code-provider serve`` whose cache of a host's answers has room for a few of them, and whose hours last seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+
+from code_provider.__main__ import main
+from codecommon.githost import hosts
+from codecommon.githost.github.conditional import Conditional
+
+MOST_BYTES = 64 * 1024
+HOUR_SECONDS = 8.0
+
+if __name__ == "__main__":
+    clock = partial(lambda: time.monotonic() * 3600.0 / HOUR_SECONDS)
+    # The services are forked from this process.
+    hosts.Conditional = partial(Conditional, most_bytes=MOST_BYTES, clock=clock)
+    sys.exit(main(["serve"]))
