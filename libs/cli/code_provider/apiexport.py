@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from code_provider.apiresourceschemas import split_schema_name
-from code_provider.errors import InitError
+from code_provider.errors import InitError, NotPermitted
 from code_provider.provider_workspace import ATTEMPTS, JsonObject, Resource, Workspace, ensure
 
 EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
@@ -87,15 +87,22 @@ async def ensure_endpoint_slice(workspace: Workspace, workspace_path: str) -> No
             if existing["spec"]["export"] == reference:
                 return
             await workspace.delete(SLICES, EXPORT_NAME)
-        created = await workspace.create(
-            SLICES,
-            {
-                "apiVersion": SLICES.api,
-                "kind": "APIExportEndpointSlice",
-                "metadata": {"name": EXPORT_NAME},
-                "spec": {"export": reference},
-            },
-        )
-        if created:
+        body = {
+            "apiVersion": SLICES.api,
+            "kind": "APIExportEndpointSlice",
+            "metadata": {"name": EXPORT_NAME},
+            "spec": {"export": reference},
+        }
+        if await _created_once_permitted(workspace, body):
             return
     raise InitError(f"cannot create apiexportendpointslices/{EXPORT_NAME}: somebody else keeps changing it")
+
+
+async def _created_once_permitted(workspace: Workspace, slice_body: JsonObject) -> bool:
+    """``Workspace.create``. Until kcp's admission knows of a new export, its maker is told that it may not bind it."""
+    for _ in range(_READABLE_POLLS):
+        try:
+            return await workspace.create(SLICES, slice_body)
+        except NotPermitted:
+            await asyncio.sleep(_POLL_SECONDS)
+    return await workspace.create(SLICES, slice_body)

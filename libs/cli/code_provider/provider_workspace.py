@@ -10,8 +10,8 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from code_provider.errors import InitError
-from codecommon.kcp import Conflict, Kcp, KcpError, NotFound
+from code_provider.errors import InitError, NotPermitted
+from codecommon.kcp import Conflict, Forbidden, Kcp, KcpError, NotFound
 from codecommon.kcp import JsonObject as JsonObject
 
 ATTEMPTS: Final = 5
@@ -118,6 +118,8 @@ async def _answered(request: Awaitable[JsonObject], action: str) -> JsonObject:
         return await request
     except (NotFound, Conflict):
         raise
+    except Forbidden as error:
+        raise NotPermitted(f"cannot {action}: {error}") from error
     except KcpError as error:
         raise InitError(f"cannot {action}: {error}") from error
     except TimeoutError as error:

@@ -20,7 +20,7 @@ from code_provider.apiexport import (
 from code_provider.apiresourceschemas import SCHEMAS, ensure_schemas
 from code_provider.bindgrant import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GRANT_NAME, ensure_bind_grant
 from code_provider.catalogentry import CATALOG_ENTRIES, ensure_catalog_entry
-from code_provider.errors import InitError
+from code_provider.errors import InitError, NotPermitted
 from code_provider.provider_workspace import JsonObject, Resource
 
 PATH = "root:kedge:providers:code"
@@ -212,6 +212,29 @@ async def test_a_slice_of_the_same_path_is_left_alone(workspace: MemoryWorkspace
     await ensure_endpoint_slice(workspace, PATH)
     await ensure_endpoint_slice(workspace, PATH)
     assert workspace.writes == ["created apiexportendpointslices"]
+
+
+def _refuse() -> None:
+    raise NotPermitted("no permission to bind to export")
+
+
+async def test_an_export_that_may_not_be_bound_yet_is_waited_for(
+    workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("code_provider.apiexport._POLL_SECONDS", 0)
+    workspace.interfere = [_refuse] * 3
+    await ensure_endpoint_slice(workspace, PATH)
+    assert workspace.writes == ["created apiexportendpointslices"]
+
+
+async def test_an_export_that_may_never_be_bound_ends_init_with_what_kcp_says(
+    workspace: MemoryWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("code_provider.apiexport._POLL_SECONDS", 0)
+    workspace.interfere = [_refuse] * 1000
+    with pytest.raises(InitError, match="no permission to bind"):
+        await ensure_endpoint_slice(workspace, PATH)
+    assert workspace.writes == []
 
 
 async def test_a_slice_of_another_path_is_made_anew(workspace: MemoryWorkspace) -> None:

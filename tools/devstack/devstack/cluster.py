@@ -65,23 +65,21 @@ class Cluster:
     ) -> Any:
         """The decoded JSON answer to one call at `path` below the cluster; raises `ApiError` for an error status.
 
-        `body` is sent as JSON, which is also YAML, so any of the patch content types goes.
+        `body` is sent as JSON, which is also YAML, so any of the patch content types goes. A 429 is waited for: kcp has not
+        done anything then, and says so while it sets up an API that was just bound.
         """
         data = None if body is None else json.dumps(body)
-        async with (
-            asyncio.timeout(timeout),
-            self._session.request(
-                method,
-                self.server + path,
-                data=data,
-                params=params,
-                headers=self._headers() | ({"Content-Type": content_type} if data else {}),
-                ssl=self.access.tls or True,
-            ) as response,
-        ):
-            text = await response.text()
-            _raise_for(response, text)
-            return json.loads(text) if response.content_type == "application/json" else text
+        headers = self._headers() | ({"Content-Type": content_type} if data else {})
+        async with asyncio.timeout(timeout):
+            while True:
+                async with self._session.request(
+                    method, self.server + path, data=data, params=params, headers=headers, ssl=self.access.tls or True
+                ) as response:
+                    text = await response.text()
+                    if response.status != 429:
+                        _raise_for(response, text)
+                        return json.loads(text) if response.content_type == "application/json" else text
+                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
 
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply, taking over fields from other managers; returns the object as stored."""
