@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -29,6 +30,9 @@ WORKSPACE_TIMEOUT = 60.0
 BIND_TIMEOUT = 60.0
 READY_FILE = "ready"
 """Made in its folder by ``python -m devstack.kcp FOLDER`` once it serves."""
+
+GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "3GiB"}
+"""A tenth less of the processor for half a gigabyte more of memory; the environment of the caller comes first."""
 
 ADMIN_CONTEXT = "base"
 """The context of kcp's own admin.kubeconfig whose user may do everything in every workspace."""
@@ -87,6 +91,7 @@ class Kcp:
                 f"--embedded-etcd-peer-port={peer}",
             ],
             log_file=self.folder / "kcp.log",
+            env={**GARBAGE_COLLECTION, **os.environ},
         )
         await stack.enter_async_context(self.process)
         await self.process.wait_ready(lambda: self._serves(f"https://{LOOPBACK}:{secure}"), timeout=START_TIMEOUT)
