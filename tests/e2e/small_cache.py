@@ -13,8 +13,12 @@ from codecommon.githost.github.conditional import Conditional
 MOST_BYTES = 64 * 1024
 HOUR_SECONDS = 8.0
 
+
+def clock() -> float:
+    return time.monotonic() * 3600.0 / HOUR_SECONDS
+
+
 if __name__ == "__main__":
-    clock = partial(lambda: time.monotonic() * 3600.0 / HOUR_SECONDS)
     # The services are forked from this process.
     hosts.Conditional = partial(Conditional, most_bytes=MOST_BYTES, clock=clock)
     sys.exit(main(["serve"]))

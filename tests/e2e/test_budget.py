@@ -11,7 +11,7 @@ import pytest
 
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
-from devstack.scenario import Scenario, collaborator, connection, deploy_key, has, repository, secret, unique
+from devstack.scenario import Scenario, collaborator, deploy_key, has, repository, unique
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 
@@ -47,9 +47,7 @@ async def test_more_repositories_than_the_limits_allow_are_all_made_once_and_no_
 ) -> None:
     account = await scenario.account()
     await scenario.control.set_switches(token_id=account.token.id, **ENFORCED)
-    await tenant.apply(secret("acme-token", account.token.value))
-    await tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
-    await tenant.wait_for("connections", "acme", is_ready)
+    await scenario.connect(tenant, account, authority=paced_authority)
     await scenario.control.clear_journal()
 
     names = [f"repo-{number}" for number in range(COUNT)]
@@ -60,8 +58,7 @@ async def test_more_repositories_than_the_limits_allow_are_all_made_once_and_no_
     assert all(abs((at - datetime.now(UTC)).total_seconds()) < 120 for at in waiting)
 
     # Somebody else with the same account has a turn before the many.
-    await shared_tenant.apply(secret("acme-token", account.token.value))
-    await shared_tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
+    await scenario.connect(shared_tenant, account, timeout=60, authority=paced_authority)
     await shared_tenant.apply(repository("others", "acme"))
     await shared_tenant.wait_for("repositories", "others", is_ready, 60)
     assert len([r for r in await tenant.list("repositories") if not is_ready(r)]) >= 5
@@ -82,11 +79,10 @@ async def test_two_workspaces_with_one_account_at_the_pace_of_github_do_not_put_
     github_paced_authority: str,
 ) -> None:
     sim = failing_sims[-1]
-    account = await Scenario(sim, sim.control).account()
+    scenario = Scenario(sim, sim.control)
+    account = await scenario.account()
     for workspace in (tenant, shared_tenant):
-        await workspace.apply(secret("paced-token", account.token.value))
-        await workspace.apply(connection("paced", account.login, f"http://{github_paced_authority}"))
-        await workspace.wait_for("connections", "paced", is_ready)
+        await scenario.connect(workspace, account, "paced", authority=github_paced_authority)
     wanted = [(workspace, unique("paced")) for workspace in (tenant, shared_tenant) for _ in range(5)]
     await asyncio.gather(*(workspace.create(repository(name, "paced")) for workspace, name in wanted))
     # A second for each, by GitHub's word.
@@ -98,8 +94,7 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
     services: Process, scenario: Scenario, tenant: Tenant, paced_authority: str
 ) -> None:
     account = await scenario.account()
-    await tenant.apply(secret("acme-token", account.token.value))
-    await tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
+    await scenario.connect(tenant, account, authority=paced_authority)
     await tenant.apply(repository("site", "acme"))
     await tenant.wait_for("repositories", "site", is_ready)
     await tenant.apply(deploy_key("ci", "site", title="one"))

@@ -10,7 +10,7 @@ from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.provider import metrics_of
 from devstack.resources import is_ready
-from devstack.scenario import Scenario, connection, repository, secret
+from devstack.scenario import Scenario, repository
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -49,9 +49,7 @@ async def test_requests_their_cost_the_quota_and_the_share_of_304_can_be_watched
     services: Process, scenario: Scenario, tenant: Tenant, paced_authority: str, kcp: Kcp
 ) -> None:
     account = await scenario.account()
-    await tenant.apply(secret("acme-token", account.token.value))
-    await tenant.apply(connection("acme", account.login, f"http://{paced_authority}"))
-    await tenant.wait_for("connections", "acme", is_ready)
+    await scenario.connect(tenant, account, authority=paced_authority)
     await tenant.apply(repository("site", "acme"))
     await tenant.wait_for("repositories", "site", is_ready)
     for when in ("first", "second"):

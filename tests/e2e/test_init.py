@@ -17,13 +17,13 @@ from devstack.cluster import Cluster
 from devstack.errors import ApiError
 from devstack.kcp import SECRETS_CLAIM, Kcp, service_account_token
 from devstack.kubeconfig import kubeconfig, write_private
+from devstack.own_instance import EXPORT
 from devstack.resources import CODE_API, KNOWN, Manifest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 GO_PROVIDER = ROOT / "tests/fixtures/go-provider"
-EXPORT = "code.providers.kedge.faros.sh"
 GRANT = f"kedge:providers:bind:{EXPORT}"
 KINDS = {resource.plural: resource.kind for resource in KNOWN if resource.api_version == CODE_API}
 

@@ -23,13 +23,13 @@ from devstack.cluster import Cluster
 from devstack.kcp import SECRETS_CLAIM, Kcp, service_account_token
 from devstack.kubeconfig import kubeconfig, write_private
 from devstack.nats import NatsServer
+from devstack.own_instance import EXPORT
 from devstack.processes import Process
 from devstack.resources import Manifest, by_plural
 from devstack.scenario import connection, repository, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-EXPORT = "code.providers.kedge.faros.sh"
 LEASE_TTL = 15.0
 QUIET = "1h"
 """A resync interval that no test sees the end of."""

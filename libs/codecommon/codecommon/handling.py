@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -75,13 +76,15 @@ class Handler:
                 self._backoff.succeeded(event.uid)
                 result = "Gone"
                 return None
-            if _is_anothers(event, raw) and (lane == "resync" or self._is_young(event)):
-                result = "Replaced"
-                return None if lane == "resync" else Appointment(_OWN_EVENT_WITHIN.total_seconds())
+            if raw["metadata"]["uid"] != event.uid:
+                if lane == "resync" or self._is_young(event):
+                    result = "Replaced"
+                    return None if lane == "resync" else Appointment(_OWN_EVENT_WITHIN.total_seconds())
+                event = _about_another(event, raw)
             run = self._pass(controller, event, raw)
             if controller.due(run.object, self._now()):
                 lane = "events"
-            job = Job(_URGENCY[lane], run.object.metadata.uid, event.cluster)
+            job = Job(_URGENCY[lane], event.uid, event.cluster)
             with logs.bind(generation=run.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, run)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
@@ -106,10 +109,9 @@ class Handler:
 
     def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
-        kind, parse, owned = controller.kind, controller.parse, controller.owned
-        if _is_anothers(event, raw):
-            return Pass(kind, parse, owned, objects, raw, Versions())
-        return Pass(kind, parse, owned, objects, raw, event.versions, event.twins, event.time)
+        return Pass(
+            controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins, event.time
+        )
 
     def _is_young(self, event: ObjectEvent) -> bool:
         return event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN
@@ -199,10 +201,10 @@ class Handler:
         return delay if named is None else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
 
 
-def _is_anothers(event: ObjectEvent, raw: JsonObject) -> bool:
-    """Whether the name belongs to another object by now.
+def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:
+    """The event for the object that has the name by now: nothing is known of what that one depends on.
 
     What the event says of the one before would let this one use a Connection as it was then, to another account perhaps; and who
     sees this one Ready before the watcher has seen it must not make objects that are told of with the old Connection's version.
     """
-    return raw["metadata"]["uid"] != event.uid
+    return replace(event, uid=raw["metadata"]["uid"], versions=Versions(), twins=True, time=None)

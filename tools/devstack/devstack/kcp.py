@@ -132,7 +132,7 @@ class Kcp:
     async def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **options: Any
     ) -> Any:
-        """One call as the administrator at `path` below the server, such as ``/clusters/root/api/v1/namespaces``."""
+        """One call as the administrator at `path` below the server, such as ``/clusters/<cluster>/api/v1``."""
         whole_server = Cluster(self.session, Access(self.url, self.access.token, self.access.tls))
         return await whole_server.request(method, path, body, content_type, **options)
 

@@ -109,10 +109,12 @@ class Scenario:
         await self.control.create_user(login)
         return Account(login, await self.control.create_token(login))
 
-    async def connect(self, tenant: Tenant, account: Account, name: str = "acme", timeout: float = 30.0) -> Manifest:
-        """Apply Secret and Connection; returns the Connection once it is ready."""
+    async def connect(
+        self, tenant: Tenant, account: Account, name: str = "acme", timeout: float = 30.0, *, authority: str = ""
+    ) -> Manifest:
+        """Apply Secret and Connection; returns the Connection once it is ready. `authority`: another name of the simulator."""
         await tenant.apply(secret(f"{name}-token", account.token.value))
-        await tenant.apply(connection(name, account.login, self.url))
+        await tenant.apply(connection(name, account.login, f"http://{authority}" if authority else self.url))
         ready = await tenant.wait_for("connections", name, is_ready, timeout)
         assert ready is not None
         return ready
