@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -52,6 +53,10 @@ class Cluster:
     @property
     def server(self) -> str:
         return self.access.server
+
+    def with_token(self, token: str) -> Cluster:
+        """The same workspace for the holder of `token`."""
+        return Cluster(self._session, replace(self.access, token=token))
 
     async def request(
         self,

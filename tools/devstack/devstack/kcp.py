@@ -213,6 +213,7 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
     """Makes ServiceAccount ``default/<name>`` with cluster-admin in its workspace; returns its non-expiring token.
 
     This is how the hub makes credentials for providers and for a tenant's MCP server (hub-contract.md §1.3, §5.4).
+    kcp takes the token from then on: it writes one into the Secret a moment (0.4 s) before it knows it itself.
     """
     await target.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
     await target.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _in_default(name)})
@@ -236,7 +237,10 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
         "secrets", f"{name}-token", lambda found: bool(found and found.get("data", {}).get("token")), timeout
     )
     assert filled is not None
-    return base64.b64decode(filled["data"]["token"]).decode()
+    token = base64.b64decode(filled["data"]["token"]).decode()
+    holder = target.with_token(token)
+    await _once_served(lambda: holder.request("GET", "/api/v1/namespaces/default"), not_yet=401)
+    return token
 
 
 def _in_default(name: str) -> dict[str, str]:
@@ -254,14 +258,14 @@ async def _until_served(target: Cluster, resources: Sequence[dict[str, Any]]) ->
             await asyncio.sleep(0.1)
 
 
-async def _once_served(create: Callable[[], Awaitable[Manifest]]) -> Manifest:
-    """kcp calls a workspace Ready a moment before it serves its APIs, and answers 404 meanwhile."""
+async def _once_served(create: Callable[[], Awaitable[Manifest]], *, not_yet: int = 404) -> Manifest:
+    """kcp calls a workspace Ready a moment before it serves its APIs, and answers 404 (`not_yet`) meanwhile."""
     async with asyncio.timeout(WORKSPACE_TIMEOUT):
         while True:
             try:
                 return await create()
             except ApiError as problem:
-                if problem.status != 404:
+                if problem.status != not_yet:
                     raise
                 await asyncio.sleep(0.1)
 
