@@ -66,10 +66,15 @@ async def test_what_is_no_public_key_is_refused(host: Host) -> None:
 async def test_disabled_deploy_keys_are_told_apart(host: Host) -> None:
     disable = needs(host.disable_keys)
     repository = await host.create(owner=needs(host.organization))
+    before = await host.backend.create_deploy_key(repository.id, "before", public_key(), True)
+    assert before.enabled
     await disable(repository)
     with pytest.raises(Terminal) as refused:
         await host.backend.create_deploy_key(repository.id, "ci", public_key(), True)
     assert refused.value.reason == "DeployKeysDisabled"
+    listed = await host.backend.list_deploy_keys(repository.id)
+    assert listed is not None
+    assert [(key.id, key.enabled) for key in listed.items] == [(before.id, False)]
 
 
 async def test_an_outsider_is_invited_and_granted_when_it_accepts(host: Host) -> None:

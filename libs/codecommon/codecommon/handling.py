@@ -134,6 +134,9 @@ class Handler:
                 if run.object.paused and not run.object.deleting:
                     return Released()
                 try:
+                    if run.object.status.bound and not run.object.deleting:
+                        # A finalizer that others took off (the portal replaces whole objects) comes back first of all.
+                        await run.hold()
                     result = await self._reconcile(lane, controller, run)
                     if isinstance(result, Released):
                         await run.release()

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from codecommon import bus as bus_module
-from codecommon.api.kinds import PAUSED
+from codecommon.api.kinds import PAUSED, REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.backoff import Backoff
 from codecommon.bus import Bus
@@ -195,6 +195,15 @@ async def test_what_is_not_for_us_to_touch_is_acked_untouched(
         await until(lambda: acked(bus))
     assert calls.names == []
     assert kcp.writes("repositories") == []
+
+
+async def test_a_finalizer_that_others_took_off_comes_back_whatever_the_host_says(bus: Bus, kcp: InMemoryKcp) -> None:
+    raw = put(kcp, status={"repoID": "1001"})
+    assert not raw["metadata"].get("finalizers")
+    await bus.publish(event_for(raw))
+    async with working(bus, kcp, Calls(raising(Terminal("CredentialInvalid", "m")))):
+        await until(lambda: acked(bus))
+    assert stored(kcp)["metadata"]["finalizers"] == [REPOSITORIES.finalizer]
 
 
 async def test_a_paused_object_is_still_released(bus: Bus, kcp: InMemoryKcp) -> None:

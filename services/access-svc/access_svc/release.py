@@ -31,7 +31,7 @@ def goes_with_host(repository: Repository, *, leaving: bool) -> bool:
 def never_made(obj: DeployKey | Collaborator) -> bool:
     """Whether no pass ever came as far as the host; today's provider recorded no origin, but that the object was Ready."""
     ready = obj.status.condition("Ready")
-    recorded = obj.status.origin is not None or obj.status.bound or (ready is not None and ready.status == "True")
+    recorded = obj.status.bound or (ready is not None and ready.status == "True")
     return not recorded and not _claims(obj)
 
 

@@ -116,6 +116,39 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     assert (now.key, now.title) == (GIVEN, "edited")
 
 
+async def test_a_generated_pair_outlives_an_edit_to_a_given_key_that_was_never_sent(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    secret, public = secret_of_today()
+    key = host.add_key(site.id, "key", public)
+    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
+    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": reference}
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, publicKey=GIVEN))
+    for _ in range(2):
+        assert isinstance(await world.settle(keys, "key"), Ready)
+    assert host.writes == []
+    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+    kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
+    assert kept is not None
+    assert kept["data"] == secret["data"]
+
+
+async def test_a_given_key_outlives_an_edit_to_a_generated_one_that_was_never_sent(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    key = host.add_key(site.id, "key", GIVEN)
+    world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, rotateEvery="1h"))
+    for _ in range(2):
+        assert isinstance(await world.settle(keys, "key"), Ready)
+    assert host.writes == []
+    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+
+    world.kcp.edit("deploykeys", "key", {"spec": {"rotateEvery": None}})
+    assert isinstance(await world.settle(keys, "key"), Ready)
+    (now,) = host.repositories[site.id].keys.values()
+    assert now.key != GIVEN
+
+
 async def test_an_edit_after_an_interrupted_first_pass_is_applied(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:

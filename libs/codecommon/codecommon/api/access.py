@@ -29,8 +29,7 @@ class AccessStatus(BaseStatus):
 
     @property
     def bound(self) -> bool:
-        """Whether an id of something on the host is recorded."""
-        return False
+        return self.origin is not None
 
 
 class DeployKeySpec(AccessSpec):
@@ -60,7 +59,7 @@ class DeployKeyStatus(AccessStatus):
 
     @property
     def bound(self) -> bool:
-        return self.key_id is not None
+        return self.key_id is not None or super().bound
 
 
 class DeployKey(Resource[DeployKeySpec, DeployKeyStatus]):
@@ -84,7 +83,7 @@ class CollaboratorStatus(AccessStatus):
 
     @property
     def bound(self) -> bool:
-        return self.invitation_id is not None
+        return self.invitation_id is not None or super().bound
 
 
 class Collaborator(Resource[CollaboratorSpec, CollaboratorStatus]):

@@ -53,6 +53,11 @@ class BaseStatus(Wire):
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)
 
+    @property
+    def bound(self) -> bool:
+        """Whether it records something on the host."""
+        return False
+
 
 SpecT = TypeVar("SpecT", bound=Wire)
 StatusT = TypeVar("StatusT", bound=BaseStatus)

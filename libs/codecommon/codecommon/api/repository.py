@@ -44,6 +44,10 @@ class RepositoryStatus(BaseStatus):
     baseline_generation: int | None = None
     visibility: Visibility | None = None
 
+    @property
+    def bound(self) -> bool:
+        return self.repo_id is not None
+
 
 class Repository(Resource[RepositorySpec, RepositoryStatus]):
     @property

@@ -143,13 +143,17 @@ class Listed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """One deploy key. ``key`` is algorithm and base64 material, without comment. ``id`` in decimal."""
+    """One deploy key. ``key`` is algorithm and base64 material, without comment. ``id`` in decimal.
+
+    ``enabled``: False where the organisation has disabled deploy keys since, which keeps them and lets none in.
+    """
 
     id: str
     title: str
     key: str
     read_only: bool
     created_at: datetime
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,9 @@ class StubBackend:
     async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
         self._fail("list_deploy_keys")
         repository = self.repositories.get(repo_id)
-        return None if repository is None else _listed(repository.keys.values())
+        if repository is None:
+            return None
+        return _listed(replace(key, enabled=not repository.keys_disabled) for key in repository.keys.values())
 
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         self._fail("create_deploy_key")

@@ -26,15 +26,15 @@ class Wanted:
 class Plan:
     """``keep``: the key on the host with the wanted material and settings; None: make one as ``wanted`` says.
 
-    ``first``: keys that must go before, because a host takes the same material only once. ``superseded``: a key of this object
-    with other material, which goes when the new one is in. ``differing``: settings that are left as found.
+    ``first``: a key that must go before, because a host takes the same material only once. ``superseded``: the id of a key of
+    this object with other material, which goes when the new one is in. ``differing``: settings that are left as found.
     """
 
     keep: HostKey | None
     wanted: Wanted
     origin: Origin
-    first: tuple[HostKey, ...] = ()
-    superseded: HostKey | None = None
+    first: HostKey | None = None
+    superseded: str | None = None
     differing: tuple[str, ...] = ()
 
     @property
@@ -56,23 +56,52 @@ REPLACING: Final = condition(
 def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generated: bool) -> Plan:
     """``material``: what is to be registered. ``generated``: nobody but this object can have it."""
     same = next((k for k in keys if k.key == material), None)
-    bound = next((k for k in keys if k.id == key.status.key_id), None)
-    as_found = baseline_after(key) == key.metadata.generation
+    bound = _bound(key, keys)
     wanted = _wanted(key, same or bound)
-    if same is None and bound is not None and as_found and not generated:
-        return Plan(bound, wanted, origin_of(key, bound, generated=False), differing=("publicKey",))
-    superseded = (
-        bound if bound is not None and bound != same and origin_of(key, bound, generated=False) == "Created" else None
-    )
+    superseded = _superseded(key, material, bound)
     if same is None:
         return Plan(None, wanted, "Created", superseded=superseded)
     origin = origin_of(key, same, generated=generated)
     differing = _differing(wanted, same)
-    if not differing:
-        return Plan(same, wanted, origin, superseded=superseded)
-    if as_found:
+    if as_found(key):
         return Plan(same, wanted, origin, superseded=superseded, differing=differing)
-    return Plan(None, wanted, "Created", first=(same,), superseded=superseded)
+    if not differing or _settled(key, same):
+        return Plan(same, wanted, origin, superseded=superseded)
+    return Plan(None, wanted, "Created", first=same, superseded=superseded)
+
+
+def decide_left(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> Plan | None:
+    """The key as today's provider left it, where spec wants other material by an edit that was accepted and never sent.
+
+    ``given``: the key in spec. None: there is no such edit, and ``decide`` decides.
+    """
+    bound = _bound(key, keys)
+    if bound is None or not as_found(key) or any(k.key == given for k in keys):
+        return None
+    if given is None and key.status.secret_ref is not None:
+        # Generated then and now.
+        return None
+    return Plan(bound, _wanted(key, bound), origin_of(key, bound, generated=False), differing=("publicKey",))
+
+
+def _bound(key: DeployKey, keys: tuple[HostKey, ...]) -> HostKey | None:
+    return next((k for k in keys if k.id == key.status.key_id), None)
+
+
+def _superseded(key: DeployKey, material: str, bound: HostKey | None) -> str | None:
+    """The id in status if it is that of a key which we made of other material."""
+    if bound is not None:
+        ours = bound.key != material and origin_of(key, bound, generated=False) == "Created"
+    else:
+        # Removed on the host, or not shown yet. Then only what was last announced tells its material.
+        ours = key.status.origin == "Created" and announced(key) not in (None, material)
+    return key.status.key_id if ours else None
+
+
+def _settled(key: DeployKey, seen: HostKey) -> bool:
+    """Whether a difference is the host's own way of writing what was asked for: a key is never changed in its life there."""
+    status = key.status
+    return key.ready and (status.key_id, status.title, status.read_only) == (seen.id, seen.title, seen.read_only)
 
 
 def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
@@ -97,19 +126,29 @@ def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
     return "Created" if ours else "Adopted"
 
 
+def as_found(key: DeployKey) -> bool:
+    """Whether spec still is what it was when an object of today's provider was first seen; then nothing is changed for it."""
+    return baseline_after(key) == key.metadata.generation
+
+
 def baseline_after(key: DeployKey) -> int | None:
     """The generation whose settings count as found: the one at which an object of today's provider was first seen."""
     recorded = key.status.baseline_generation
     return key.metadata.generation if recorded is None and taken_over(key) else recorded
 
 
+def announced(key: DeployKey) -> str | None:
+    """The public key of the latest registration, answered or not."""
+    return key.metadata.annotations.get(CLAIMED_KEY)
+
+
 def unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:
     """The key that a pass nobody finished registered, if it is not the wanted one any more."""
-    announced = key.metadata.annotations.get(CLAIMED_KEY)
-    if announced is None or announced == material:
+    lost = announced(key)
+    if lost is None or lost == material:
         return None
     recorded = (key.status.key_id, key.status.previous_key_id)
-    return next((k for k in keys if k.key == announced and k.id not in recorded and claimed(key, k.created_at)), None)
+    return next((k for k in keys if k.key == lost and k.id not in recorded and claimed(key, k.created_at)), None)
 
 
 def taken_over(key: DeployKey) -> bool:

@@ -6,13 +6,14 @@ from functools import partial
 
 from access_svc.cleanup import clean_up, require_given_up
 from access_svc.deploykey import material
-from access_svc.deploykey.decide import origin_of
+from access_svc.deploykey.decide import announced, origin_of
+from access_svc.deploykey.others import others_keys
 from access_svc.deploykey.pair import Pairs
 from access_svc.target import Target
-from access_svc.twins import find_staying
 from codecommon.api.access import DeployKey
-from codecommon.errors import Terminal
-from codecommon.githost.backend import HostKey
+from codecommon.claims import CLAIM_WINDOW, stored_claim
+from codecommon.errors import Retryable
+from codecommon.githost.backend import HostKey, Listed
 from codecommon.outcome import Released
 from codecommon.passes import Pass
 from codecommon.sessions import Sessions
@@ -33,11 +34,14 @@ async def _remove(run: Pass[DeployKey], pairs: Pairs, target: Target) -> None:
     if listed is None:
         require_given_up(target.repository)
         return
-    public = await pairs.public(run.objects, run.object)
-    staying = {_given(other) for other in await find_staying(run)}
-    for seen in listed.items:
-        if seen.key not in staying and _goes(run.object, seen, public):
-            await target.host.delete_deploy_key(target.repo_id, seen.id)
+    key = run.object
+    public = await pairs.public(run.objects, key)
+    going = [seen for seen in listed.items if _goes(key, seen, public)]
+    others = await others_keys(run)
+    for key_id, seen in [*((seen.id, seen) for seen in going), *((key_id, None) for key_id in _unlisted(key, listed))]:
+        if not others.have(key_id, seen):
+            await target.host.delete_deploy_key(target.repo_id, key_id)
+    _require_seen(key, listed)
 
 
 def _goes(key: DeployKey, seen: HostKey, public: str | None) -> bool:
@@ -48,13 +52,24 @@ def _goes(key: DeployKey, seen: HostKey, public: str | None) -> bool:
     if seen.id == key.status.previous_key_id:
         return True
     recorded, generated = seen.id == key.status.key_id, seen.key == public
-    if not (recorded or generated or seen.key == _given(key)):
+    if not (recorded or generated or seen.key in (announced(key), material.given_by(key.spec.public_key))):
         return False
     return origin_of(key, seen, generated=generated) == "Created" or (recorded and key.spec.deletion_policy == "Delete")
 
 
-def _given(key: DeployKey) -> str | None:
-    try:
-        return material.normalised(key.spec.public_key) if key.spec.public_key else None
-    except Terminal:
-        return None
+def _unlisted(key: DeployKey, listed: Listed[HostKey]) -> list[str]:
+    """Recorded keys that go and that the host does not list: they are gone, or too new to be shown."""
+    status, shown = key.status, {seen.id for seen in listed.items}
+    current = status.key_id if status.origin == "Created" or key.spec.deletion_policy == "Delete" else None
+    return [key_id for key_id in (status.previous_key_id, current) if key_id is not None and key_id not in shown]
+
+
+def _require_seen(key: DeployKey, listed: Listed[HostKey]) -> None:
+    """Raises ``Retryable`` while a key may appear that was registered in a pass nobody finished."""
+    claim, waited_for = stored_claim(key), announced(key)
+    if claim is None or listed.at - claim >= CLAIM_WINDOW or any(seen.key == waited_for for seen in listed.items):
+        return
+    if key.status.key_id is None or any(seen.id == key.status.key_id for seen in listed.items):
+        raise Retryable(
+            "HostNotYetVisible", "waiting to see whether the key was registered before the object was deleted"
+        )

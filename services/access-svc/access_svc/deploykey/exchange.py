@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from access_svc.deploykey.decide import Plan, status_of, unrecorded
+from access_svc.deploykey.others import others_keys
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, overlapping
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
-from codecommon.errors import Interruption, Retryable
+from codecommon.errors import Interruption, Retryable, Terminal
 from codecommon.githost.backend import HostKey, Listed
 from codecommon.outcome import Ready
 from codecommon.passes import Pass, Superseded
@@ -56,11 +57,9 @@ class Exchange:
                 # Status has room for one.
                 await self._remove(before)
                 status["previousKeyID"] = before = None
-            seen = plan.keep or await register(
-                run, target, listed, wanted.public, plan, generated=wanted.pair is not None
-            )
+            seen = plan.keep or await register(run, target, listed, wanted.public, plan)
             await run.hold()
-            old = plan.superseded.id if plan.superseded is not None else before
+            old = plan.superseded or before
             status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}
             pending = wanted.pair is not None and wanted.pair.pending
             replaced = pending or plan.superseded is not None
@@ -74,6 +73,7 @@ class Exchange:
             if old is not None and not overlapping(status, every, now):
                 await self._remove(old)
                 status["previousKeyID"] = None
+            _require_enabled(seen)
         except Interruption as interruption:
             interruption.status = {**status, **interruption.status}
             raise
@@ -91,13 +91,21 @@ class Exchange:
                 await self.pairs.delete(run.objects, run.object)
             return {"secretRef": None, "rotatedAt": None}
         if wanted.pair.pending:
-            await self.pairs.promote(run.objects, wanted.pair)
+            await self.pairs.promote(run.objects, run.object, wanted.pair)
         else:
-            await self.pairs.claim(run.objects, run.object, wanted.pair)
+            await self.pairs.mend(run.objects, run.object, wanted.pair)
         return {"secretRef": self.pairs.reference(run.object), "rotatedAt": rfc3339(since)}
 
     async def _remove(self, key_id: str) -> None:
-        """Remove a key of this object that is no longer its key."""
-        if any(seen.id == key_id for seen in self.listed.items):
+        """Remove a key of this object that is no longer its key, listed or not: a new one may not be shown yet."""
+        seen = next((key for key in self.listed.items if key.id == key_id), None)
+        if not (await others_keys(self.run)).have(key_id, seen):
             await self.run.confirm_wanted()
             await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
+
+
+def _require_enabled(seen: HostKey) -> None:
+    if not seen.enabled:
+        raise Terminal(
+            "DeployKeysDisabled", "the organisation has disabled deploy keys: the key is kept and opens nothing"
+        )

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -70,12 +71,22 @@ def normalised(text: str) -> str:
     return f"{fields[0]} {fields[1]}"
 
 
-def is_same(text: str | None, public: str) -> bool:
-    """Whether ``text``, as a person gave it, is the key ``public``."""
+def given_by(text: str | None) -> str | None:
+    """``normalised`` of what a person gave; None: nothing, or no key."""
     try:
-        return bool(text) and normalised(text) == public
+        return normalised(text) if text else None
     except Terminal:
-        return False
+        return None
+
+
+def public_half(private: str) -> str | None:
+    """``normalised`` public key of an OpenSSH private key file; None: it is not one, or one with a passphrase."""
+    try:
+        key = serialization.load_ssh_private_key(private.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return public.decode()
 
 
 def _invalid(message: str) -> Terminal:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from access_svc.deploykey import material
-from access_svc.deploykey.material import Pair
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
 from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.kcp import Conflict, Forbidden, JsonObject, NotFound, Objects
+from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, NotFound, Objects
 
 PRIVATE: Final = "ssh-privatekey"
 PUBLIC: Final = "ssh-publickey"
@@ -62,12 +63,10 @@ class Pairs:
         if raw is None:
             return None
         for prefix in (_NEXT, ""):
-            public = _decoded(raw, prefix + PUBLIC)
-            if public and _decoded(raw, prefix + PRIVATE):
-                try:
-                    return StoredPair(material.normalised(public), bool(prefix), raw)
-                except Terminal:
-                    continue
+            # The half that opens the repository decides; somebody may have changed one of the two.
+            public = material.public_half(_decoded(raw, prefix + PRIVATE))
+            if public is not None:
+                return StoredPair(public, bool(prefix), raw)
         return StoredPair("", True, raw)
 
     async def public(self, objects: Objects, key: DeployKey) -> str | None:
@@ -88,7 +87,7 @@ class Pairs:
     async def store_next(self, objects: Objects, key: DeployKey, stored: StoredPair | None) -> StoredPair:
         """Make a pair and store it as the next one, before anything is told to the host."""
         made = material.generate()
-        data = _encoded({_NEXT + PRIVATE: made.private.reveal(), _NEXT + PUBLIC: _public_line(made, key)})
+        data = _encoded({_NEXT + PRIVATE: made.private.reveal(), _NEXT + PUBLIC: _public_line(made.public, key)})
         if stored is None:
             body = {
                 "apiVersion": "v1",
@@ -103,17 +102,21 @@ class Pairs:
             raw = await self._patch(objects, stored, {"data": data, "metadata": _ownership(key, stored)})
         return StoredPair(made.public, True, raw)
 
-    async def promote(self, objects: Objects, stored: StoredPair) -> None:
+    async def promote(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
         """Put the next pair where consumers look; its public half is on the host by now."""
         data: JsonObject = stored.raw["data"]
-        moved = {name: data[_NEXT + name] for name in (PRIVATE, PUBLIC)}
+        moved = {PRIVATE: data[_NEXT + PRIVATE], **_encoded({PUBLIC: _public_line(stored.public, key)})}
         await self._patch(objects, stored, {"data": {**moved, _NEXT + PRIVATE: None, _NEXT + PUBLIC: None}})
 
-    async def claim(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
-        """Name the object as owner of a Secret that today's provider made without one."""
-        ownership = _ownership(key, stored)
-        if ownership:
-            await self._patch(objects, stored, {"metadata": ownership})
+    async def mend(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
+        """Put right what others changed about the pair in force, and name the object as owner where nobody is."""
+        change: JsonObject = {}
+        if ownership := _ownership(key, stored):
+            change["metadata"] = ownership
+        if material.given_by(_decoded(stored.raw, PUBLIC)) != stored.public:
+            change["data"] = _encoded({PUBLIC: _public_line(stored.public, key)})
+        if change:
+            await self._patch(objects, stored, change)
 
     async def let_go(self, objects: Objects, key: DeployKey) -> None:
         """Take our owner reference off, so that the pair outlives the object as its key on the host does."""
@@ -130,7 +133,8 @@ class Pairs:
             return
         try:
             metadata = raw["metadata"]
-            await objects.delete("secrets", metadata["name"], uid=metadata["uid"], namespace=self._namespace)
+            with self._written(metadata["name"]):
+                await objects.delete("secrets", metadata["name"], uid=metadata["uid"], namespace=self._namespace)
         except (NotFound, Conflict):
             return
 
@@ -166,7 +170,8 @@ class Pairs:
 
     async def _create(self, objects: Objects, body: JsonObject) -> JsonObject:
         try:
-            return await objects.create("secrets", body, namespace=self._namespace)
+            with self._written(body["metadata"]["name"]):
+                return await objects.create("secrets", body, namespace=self._namespace)
         except Conflict:
             raise Retryable("Conflict", "the Secret of the key pair was made by others a moment ago") from None
         except NotFound:
@@ -179,9 +184,25 @@ class Pairs:
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         body = {**change, "metadata": {**change.get("metadata", {}), **guard}}
         try:
-            return await objects.merge_patch("secrets", metadata["name"], body, namespace=self._namespace)
+            with self._written(metadata["name"]):
+                return await objects.merge_patch("secrets", metadata["name"], body, namespace=self._namespace)
         except (Conflict, NotFound):
             raise Retryable("Conflict", "the Secret of the key pair was changed by others; reading it again") from None
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[None]:
+        """Around a write of the Secret. Raises ``Terminal`` (``SecretNotWritable``) where the workspace does not take it."""
+        secret = f"Secret {self._namespace}/{name}"
+        try:
+            yield
+        except Forbidden as refused:
+            raise Terminal("SecretNotWritable", f"the workspace refuses to write {secret}: {refused.message}") from None
+        except Invalid:
+            # What kcp says of it may repeat what is in the Secret.
+            raise Terminal(
+                "SecretNotWritable",
+                f"the workspace takes no change of {secret}; if it is immutable, delete it, and a new pair is made",
+            ) from None
 
 
 def _recorded(key: DeployKey, name: str) -> bool:
@@ -205,8 +226,8 @@ def _owner(key: DeployKey) -> JsonObject:
     }
 
 
-def _public_line(pair: Pair, key: DeployKey) -> str:
-    return f"{pair.public} {key.name}\n"
+def _public_line(public: str, key: DeployKey) -> str:
+    return f"{public} {key.name}\n"
 
 
 def _encoded(data: dict[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import decide, taking_over
+from access_svc.deploykey.decide import decide, decide_left, status_of, taking_over
 from access_svc.deploykey.exchange import Exchange, Material
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.rotation import due, rotation
@@ -41,12 +41,17 @@ class DeployKeyReconciler:
         every = rotation(run.object)
         target = await open_target(run, self._sessions, repository)
         if given is not None:
-            elder = await find_elder(run, lambda other: material.is_same(other.spec.public_key, given))
+            elder = await find_elder(run, lambda other: material.given_by(other.spec.public_key) == given)
             if elder is not None:
                 raise Terminal("DuplicateDeployKey", f"DeployKey {elder!r} has this key; delete one of the two")
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
+        left = decide_left(run.object, given, listed.items)
+        if left is not None:
+            assert left.keep is not None
+            await run.hold()
+            return Ready(status_of(run.object, left.keep, left.origin, target.host.host), left.conditions)
         now = datetime.now(UTC)
         wanted = Material(given, None) if given is not None else await self._generated(run, every, listed, now)
         plan = decide(run.object, wanted.public, listed.items, generated=wanted.pair is not None)

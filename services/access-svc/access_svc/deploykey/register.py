@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from access_svc.deploykey.decide import REPLACING, Plan
+from access_svc.deploykey.decide import REPLACING, Plan, announced
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
@@ -13,26 +13,23 @@ from codecommon.githost.backend import HostKey, Listed
 from codecommon.passes import Pass
 
 
-async def register(
-    run: Pass[DeployKey], target: Target, listed: Listed[HostKey], public: str, plan: Plan, *, generated: bool
-) -> HostKey:
+async def register(run: Pass[DeployKey], target: Target, listed: Listed[HostKey], public: str, plan: Plan) -> HostKey:
     """Register ``public`` as ``plan`` wants it; ``listed`` shows it missing or different.
 
     What must go first goes first, and from then on the object says ``KeyReplacing`` until the key is there again. Raises
     ``Retryable`` (``HostNotYetVisible``) for a key that this object registered a moment ago and the list does not show yet.
     """
     require_writable(target.repository)
-    replacing = bool(plan.first) or run.object.status.condition("KeyReplacing") is not None
-    # As the Secret does for a generated pair: the claim alone does not say which key it announced.
-    noted = {} if generated else {CLAIMED_KEY: public}
-    unseen = _is_unseen(run.object, listed, public, generated=generated)
+    replacing = plan.first is not None or run.object.status.condition("KeyReplacing") is not None
+    unseen = plan.first is None and announced(run.object) == public
     # That of the registration that is not seen yet stays, so that it grows old.
     claim = claim_for(run.object, listed.at, bound=run.object.status.key_id is not None and not unseen)
     young = unseen and claim == run.object.metadata.annotations.get(CREATE_CLAIM)
-    async with claiming(run, target.host, claim, noted=noted):
+    # The claim alone does not say which key it announced.
+    async with claiming(run, target.host, claim, noted={CLAIMED_KEY: public}):
         try:
-            for key in plan.first:
-                await target.host.delete_deploy_key(target.repo_id, key.id)
+            if plan.first is not None:
+                await _make_way(run, target, plan.first)
             wanted = plan.wanted
             return await target.host.create_deploy_key(target.repo_id, wanted.title, public, wanted.read_only)
         except Interruption as interruption:
@@ -44,8 +41,9 @@ async def register(
             raise refused from None
 
 
-def _is_unseen(key: DeployKey, listed: Listed[HostKey], public: str, *, generated: bool) -> bool:
-    """Whether the key in status is not listed and the claim announced ``public``, as it does for a pair that nobody else has."""
-    if key.status.key_id is None or any(seen.id == key.status.key_id for seen in listed.items):
-        return False
-    return generated or key.metadata.annotations.get(CLAIMED_KEY) == public
+async def _make_way(run: Pass[DeployKey], target: Target, key: HostKey) -> None:
+    status = run.object.status
+    if (status.title, status.read_only) != (key.title, key.read_only):
+        # What spec leaves out stays as it was, and once the key is gone only status tells how it was.
+        await run.record({"title": key.title, "readOnly": key.read_only})
+    await target.host.delete_deploy_key(target.repo_id, key.id)

@@ -7,12 +7,13 @@ from typing import Any
 from devstack.githubsim.access import RANK, base_role
 from devstack.githubsim.calls import Call
 from devstack.githubsim.identifiers import node_id
-from devstack.githubsim.records import DeployKey, Invitation, Repository, User
+from devstack.githubsim.records import DeployKey, Invitation, Organization, Repository, User
 from devstack.githubsim.views import api_url, permissions_of_rank, repository_stub
 from devstack.githubsim.views_account import account_stub, timestamp
 
 
 def deploy_key(call: Call, repository: Repository, key: DeployKey) -> dict[str, Any]:
+    owner = call.world.owner(repository)
     return {
         "id": key.id,
         "key": key.key,
@@ -23,7 +24,7 @@ def deploy_key(call: Call, repository: Repository, key: DeployKey) -> dict[str, 
         "read_only": key.read_only,
         "added_by": call.world.user(key.added_by).login,
         "last_used": None,
-        "enabled": True,
+        "enabled": not isinstance(owner, Organization) or owner.deploy_keys_enabled,
     }
 
 

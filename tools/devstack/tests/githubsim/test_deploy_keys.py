@@ -92,9 +92,12 @@ async def test_what_is_no_public_key_is_refused(api: Any, alice: Any, demo: int,
 
 async def test_an_organisation_may_disable_deploy_keys(api: Any, alice: Any, acme: str, control: SimControl) -> None:
     await control.create_repository(acme, "web")
+    before = await api("POST", "/repos/acme/web/keys", token=alice, json={"key": public_key(2)})
     await control.edit_org(acme, deploy_keys_enabled=False)
     refused = await api("POST", "/repos/acme/web/keys", token=alice, json={"key": public_key(1)})
     assert (refused.status, refused.body["errors"][0]["message"]) == (422, DISABLED)
+    kept = await api("GET", "/repos/acme/web/keys", token=alice)
+    assert [(key["id"], key["enabled"]) for key in kept.body] == [(before.body["id"], False)]
 
 
 @pytest.mark.parametrize(("kind", "left"), [("classic", 0), ("oauth", 0), ("fine-grained", 1)])

@@ -146,6 +146,7 @@ class DeployKeyAnswer(BaseModel):
     title: str = ""
     read_only: bool
     created_at: datetime
+    enabled: bool = True
 
     def to_host_key(self) -> HostKey:
         return HostKey(
@@ -154,6 +155,7 @@ class DeployKeyAnswer(BaseModel):
             key=" ".join(self.key.split()[:2]),
             read_only=self.read_only,
             created_at=self.created_at,
+            enabled=self.enabled,
         )
 
 
