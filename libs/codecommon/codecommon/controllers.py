@@ -38,6 +38,7 @@ class HostClients:
             kcp=self.kcp,
             max_in_flight=settings.max_in_flight,
             max_per_workspace=settings.max_in_flight_per_workspace,
+            resync=settings.resync_interval,
         )
         self.service.ready()
         await runtime.run(self.service.stopping)

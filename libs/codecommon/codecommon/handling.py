@@ -45,7 +45,10 @@ class Appointment(float):
 
 
 class Handler:
-    """``announce_after``: seconds after which a pass that is still under way says so in status."""
+    """``announce_after``: seconds after which a pass that is still under way says so in status.
+
+    ``resync``: how often the resync looks at each object, which is why nothing further off needs an appointment.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Handler:
         kcp: Kcp,
         backoff: Backoff,
         announce_after: float,
+        resync: timedelta,
         now: Callable[[], datetime],
     ) -> None:
         self._service = service
@@ -63,6 +67,7 @@ class Handler:
         self._known = KnownEndpoints(kcp)
         self._backoff = backoff
         self._announce_after = announce_after
+        self._resync = max(resync, _LONGEST_AFTER)
         self._now = now
 
     async def handle(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> float | None:
@@ -192,7 +197,7 @@ class Handler:
             _log.info("%s, %s: %s", kind, outcome.reason, outcome.message)
         elif outcome is not None:
             _log.debug("reconciled")
-        if isinstance(outcome, Ready | NotReady) and outcome.again is not None and outcome.again <= _LONGEST_AFTER:
+        if isinstance(outcome, Ready | NotReady) and outcome.again is not None and outcome.again <= self._resync:
             return Appointment(max(outcome.again.total_seconds(), 1.0))
         return None
 

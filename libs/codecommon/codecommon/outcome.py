@@ -16,8 +16,8 @@ class Ready:
 
     ``status``: the kind's own status fields by wire name; a field left out keeps its value, None removes it.
     ``conditions``: further conditions that hold now; those the kind owns and that are not named here are removed.
-    ``again``: when there is something to do although nothing will change until then; what is further off than an hour may be
-    left to the resync.
+    ``again``: when there is something to do although nothing will change until then; what is further off than an hour and than
+    the next resync is left to that.
     """
 
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])

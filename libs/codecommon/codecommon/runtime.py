@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -58,6 +58,7 @@ class Runtime:
         kcp: Kcp,
         max_in_flight: int,
         max_per_workspace: int,
+        resync: timedelta = timedelta(0),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         timing: Timing | None = None,
         backoff: Backoff | None = None,
@@ -75,6 +76,7 @@ class Runtime:
             kcp=kcp,
             backoff=self._backoff,
             announce_after=self._timing.announce_after,
+            resync=resync,
             now=now,
         )
         self._lock_backoff = Backoff(0.25, 5.0)

@@ -148,6 +148,17 @@ async def test_who_waits_for_somebody_has_an_appointment_too(bus: Bus, kcp: InMe
     assert len(calls.names) == 2
 
 
+@pytest.mark.parametrize(("resync", "kept"), [(timedelta(minutes=10), False), (timedelta(hours=6), True)])
+async def test_what_is_due_before_the_next_resync_has_an_appointment(
+    bus: Bus, kcp: InMemoryKcp, resync: timedelta, kept: bool
+) -> None:
+    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(hours=2))))
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls, resync=resync) as runtime:
+        await until(lambda: len(calls.names) == 1 and runtime.in_flight == 0)
+        assert await acked(bus) is not kept
+
+
 async def test_an_exception_that_nobody_foresaw_shows_its_type_and_nothing_else(bus: Bus, kcp: InMemoryKcp) -> None:
     calls = Calls(raising(LookupError("the token is ghp_0123456789")))
     await bus.publish(event_for(put(kcp)))
