@@ -100,6 +100,8 @@ class Lease:
             else:
                 self._good_until = asked + self._timing.lost_after
                 return Term(succession)
+            # An answer that is an error drops it just so.
+            _raise_swallowed_cancellation()
             if problem != said:
                 _log.info("standing by for %s: %s", self._name, problem)
                 said = problem

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from nats.js import api
-from nats.js.errors import KeyNotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from codecommon.bus import Bus
@@ -147,6 +147,28 @@ async def test_a_standby_that_stops_does_not_take_the_lease_from_its_holder(bus:
     assert (await bucket.get(first.lease._key)).value == b"first"
     first.stop.set()
     await first.task
+
+
+async def test_a_standby_stops_though_the_answer_that_it_waited_for_is_an_error(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def claim(lease: Lease) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            # As `asyncio.wait_for` does, when the cancellation comes together with what it waits for.
+            raise KeyWrongLastSequenceError from None
+
+    monkeypatch.setattr(Lease, "_claim", claim)
+    standby = Replica(bus, "standby")
+    await within(5, asked)
+    standby.task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait({standby.task})
+    assert standby.task.cancelled()
 
 
 async def test_a_holder_that_vanished_is_replaced_after_the_ttl(bus: Bus) -> None:
