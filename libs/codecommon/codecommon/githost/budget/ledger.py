@@ -93,10 +93,12 @@ class _Lease:
 
 @dataclass(slots=True)
 class _Reservation:
-    """``at``: when it is due; ``place``: when it first was, which is its place in the line."""
+    """``at``: when it is due; ``place``: when it first was. ``turn``: how many of its workspace go before it, counted on
+    from the turn that was served when it came; with ``place`` its place in the line."""
 
     at: float
     place: float
+    turn: int
     creates: bool
     workspace: str
 
@@ -105,7 +107,8 @@ class _Reservation:
 class Ledger:
     """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order.
 
-    ``behind``, ``behind_points``: the last time that was given out without a reservation.
+    ``served``: the turn of the reservation that started last. ``behind``, ``behind_points`` (of each workspace): the last time
+    that was given out without a reservation.
     """
 
     creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
@@ -113,8 +116,9 @@ class Ledger:
     last_write: float = 0.0
     leases: dict[str, _Lease] = field(default_factory=dict[str, _Lease])
     reservations: dict[str, _Reservation] = field(default_factory=dict[str, _Reservation])
+    served: int = 0
     behind: float = 0.0
-    behind_points: float = 0.0
+    behind_points: dict[str, float] = field(default_factory=dict[str, float])
     spending: Spending = field(default_factory=Spending)
     quota: Quota | None = None
 
@@ -133,6 +137,7 @@ class Ledger:
             last_write=raw["last_write"],
             leases={name: _Lease(**lease) for name, lease in raw["leases"].items()},
             reservations={uid: _Reservation(**reservation) for uid, reservation in raw["reservations"].items()},
+            served=raw["served"],
             behind=raw["behind"],
             behind_points=raw["behind_points"],
             spending=Spending(**raw["spending"]),
@@ -197,22 +202,20 @@ class Ledger:
     def _ahead(self, job: Job, limits: Limits, now: float) -> list[tuple[float, bool, str]]:
         """(time, whether it creates, workspace) of those before ``job`` in the line who are not late, in order.
 
-        Workspaces take turns: nobody waits for more of another workspace's objects than of its own.
+        Workspaces take turns: nobody waits for more of another workspace's objects than of its own. One order for all who wait:
+        two that each let the other go first would do so for ever.
         """
         own = self._own(job)
-        place = own.place if own is not None else inf
+        mine = (own.turn, own.place) if own is not None else (self._next_turn(job.workspace), inf)
         present = now - _PUNCTUAL_INTERVALS * limits.interval
-        there = sorted((r for r in self.reservations.values() if r.at > present), key=lambda r: r.place)
-        mine = sum(1 for r in there if r.workspace == job.workspace and r.place < place)
-        ranks: Counter[str] = Counter()
-        ahead: list[tuple[float, bool, str]] = []
-        for r in there:
-            own_line = r.workspace == job.workspace
-            # One order for all who wait: two that each let the other go first would do so for ever.
-            if r.place < place if own_line else (ranks[r.workspace], r.place) < (mine, place):
-                ahead.append((r.at, r.creates, r.workspace))
-            ranks[r.workspace] += 1
-        return sorted(ahead)
+        return sorted(
+            (r.at, r.creates, r.workspace)
+            for r in self.reservations.values()
+            if r.at > present and (r.turn, r.place) < mine
+        )
+
+    def _next_turn(self, workspace: str) -> int:
+        return 1 + max([self.served, *(r.turn for r in self.reservations.values() if r.workspace == workspace)])
 
     @staticmethod
     def _window_at(window: Window, made: list[tuple[float, str]], job: Job, now: float, other: float) -> float:
@@ -247,7 +250,10 @@ class Ledger:
     def _share_of_points(self, job: Job, now: float) -> float:
         if job.urgency != "desired" or self._own(job) is not None:
             return _SHARE[job.urgency]
-        waited_for = any(reservation.at > now - _EXPECTED_SECONDS for reservation in self.reservations.values())
+        # Its own only: who comes new would else read nothing while another's long line is made, and so never come to a turn.
+        waited_for = any(
+            r.at > now - _EXPECTED_SECONDS for r in self.reservations.values() if r.workspace == job.workspace
+        )
         return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
@@ -267,6 +273,7 @@ class Ledger:
             own = self.reservations.get(ask.job.uid)
             # What is removed only to be made again keeps its turn for that.
             if own is not None and (ask.method in _CREATING or not own.creates):
+                self.served = max(self.served, own.turn)
                 del self.reservations[ask.job.uid]
             self.last_write = now
         self.leases[ask.lease] = _Lease(
@@ -286,14 +293,15 @@ class Ledger:
             first = min(reservation.at for reservation in self.reservations.values())
             self.behind = max(self.behind, first, now) + step * _AHEAD_OF_TIME
             return Wait(self.behind, reserved=True)
-        self.reservations[job.uid] = _Reservation(at, at, creates, job.workspace)
+        self.reservations[job.uid] = _Reservation(at, at, self._next_turn(job.workspace), creates, job.workspace)
         return Wait(at, reserved=True)
 
     def _hold_place(self, job: Job, creates: bool, now: float) -> None:
         """For a turn that has come, until it is used."""
         wanted = job.urgency == "desired" and job.uid and job.uid not in self.reservations
         if wanted and self._make_room(job.workspace):
-            self.reservations[job.uid] = _Reservation(now, now, creates, job.workspace)
+            turn = self._next_turn(job.workspace)
+            self.reservations[job.uid] = _Reservation(now, now, turn, creates, job.workspace)
 
     def _make_room(self, workspace: str) -> bool:
         """Whether the record has room for one more; the workspace with the most gives its last up for one that has fewer."""
@@ -311,8 +319,10 @@ class Ledger:
         """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
         share = self._share_of_points(ask.job, now)
         pace = max(window.seconds / (window.count * share) for window in limits.points)
-        self.behind_points = max(self.behind_points, at) + points_of(ask.method) * pace
-        return Wait(self.behind_points, reserved=True)
+        self.behind_points = {workspace: last for workspace, last in self.behind_points.items() if last > now}
+        last = max(self.behind_points.get(ask.job.workspace, 0.0), at) + points_of(ask.method) * pace
+        self.behind_points[ask.job.workspace] = last
+        return Wait(last, reserved=True)
 
     def _enter(self, lease: _Lease, limits: Limits, at: float) -> None:
         if lease.creates and limits.creates:

@@ -320,7 +320,68 @@ def test_a_third_workspace_gets_a_place_in_a_line_that_two_have_filled() -> None
     for n in range(600):
         for workspace in "ab":
             ask(ledger, GITHUB, NOW + n / 100, uid=f"{workspace}-{n}", workspace=workspace)
-    assert until(ask(ledger, GITHUB, NOW + 6, uid="c", workspace="c")[1]) <= NOW + 6 + 3
+    answer = ask(ledger, GITHUB, NOW + 6, uid="c", workspace="c")[1]
+    assert answer == Granted() or until(answer) <= NOW + 6 + 3
+
+
+class Passes:
+    """Objects of the workspaces ``many`` and ``few`` that read, await their turn and create, each coming back when it is told."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.made: list[tuple[float, str]] = []
+        self._ledger, self._limits = Ledger(), limits
+        self._steps: list[tuple[float, int, str, str, str]] = []
+        self._settlements: list[tuple[float, str]] = []
+
+    def arrive(self, now: float, workspace: str) -> None:
+        number = next(_leases)
+        heapq.heappush(self._steps, (now, number, f"{workspace}-{number}", workspace, "read"))
+
+    def run_until_few_is_made(self) -> float:
+        """When that was; ``made``: who was made until then."""
+        rng = random.Random(1)
+        while True:
+            now, number, uid, workspace, step = heapq.heappop(self._steps)
+            while self._settlements and self._settlements[0][0] <= now:
+                at, lease = heapq.heappop(self._settlements)
+                self._ledger.settle(lease, self._limits, at)
+            lease = str(next(_leases))
+            method = "GET" if step == "read" else "POST"
+            wanted = Ask(lease, method, job(uid, workspace=workspace), later=step == "turn")
+            answer = self._ledger.ask(wanted, self._limits, now)
+            if isinstance(answer, Wait):
+                heapq.heappush(self._steps, (answer.until + 0.03, number, uid, workspace, "read"))
+                continue
+            if step != "turn":
+                heapq.heappush(self._settlements, (now + 0.1, lease))
+            if step == "create":
+                self.made.append((now, workspace))
+                if workspace == "few":
+                    return now
+            else:
+                after = "turn" if step == "read" else "create"
+                heapq.heappush(self._steps, (now + rng.uniform(0.1, 0.15), number, uid, workspace, after))
+
+
+@pytest.mark.parametrize("many", [300, 1000])
+def test_a_workspace_with_one_object_is_not_kept_from_reading_by_the_long_line_of_another(many: int) -> None:
+    passes = Passes(GITHUB)
+    for n in range(many):
+        passes.arrive(NOW + n / 200, "many")
+    arrived = NOW + many / 200 + 5
+    passes.arrive(arrived, "few")
+    assert passes.run_until_few_is_made() < arrived + 15
+
+
+@pytest.mark.parametrize("arrives", [10, 60, 155])
+def test_workspaces_take_turns_however_long_the_line_has_been_moving(arrives: int) -> None:
+    passes = Passes(Limits((Window(80, 60.0), Window(500, 3600.0)), interval=1.0))
+    for n in range(300):
+        passes.arrive(NOW + n / 20, "many")
+    passes.arrive(NOW + arrives, "few")
+    passes.run_until_few_is_made()
+    between = [workspace for at, workspace in passes.made if at >= NOW + arrives and workspace == "many"]
+    assert len(between) <= 3
 
 
 def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
