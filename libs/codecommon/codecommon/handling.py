@@ -22,7 +22,7 @@ from codecommon.events import Lane, ObjectEvent, Versions
 from codecommon.job import Job, Urgency, working_on
 from codecommon.kcp import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kubeconfig import KubeconfigError
-from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS
+from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
 from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Gone, Pass, Superseded
 
@@ -184,8 +184,11 @@ class Handler:
             await run.announce("Progressing", "working on it", self._now())
 
     def _delay(self, lane: Lane, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
+        put_off = isinstance(outcome, Retryable) and not outcome.half_done
+        if lane == "resync":
+            RESYNC_PASSES.labels("put_off" if put_off else "done").inc()
         if isinstance(outcome, Retryable):
-            if lane == "resync" and not outcome.half_done:
+            if lane == "resync" and put_off:
                 _log.info("%s: %s; again at its next turn", outcome.reason, outcome.message)
                 return None
             delay = self._retry_in(event.uid, outcome)
@@ -203,10 +206,10 @@ class Handler:
 
     def _retry_in(self, uid: str, outcome: Retryable) -> float:
         named = min(outcome.after, _LONGEST_AFTER).total_seconds() if outcome.after is not None else None
-        if outcome.exact and named is not None:
-            return named
-        delay = self._backoff.failed(uid)
-        return delay if named is None else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+        if named is None:
+            return self._backoff.failed(uid)
+        # To be told a time is no failure: after a long outage the first hiccup must not put the object off for minutes.
+        return named if outcome.exact else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
 
 
 def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:

@@ -18,6 +18,12 @@ RECONCILE_SECONDS: Final = Histogram(
     # From an echo that is answered out of kcp's cache to a pass that waits for a slow host.
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+RESYNC_PASSES: Final = Counter(
+    "code_resync_passes",
+    "Passes that the resync asked for by what came of them: done, or put_off to their next turn, as for want of budget. "
+    "All of them by those done is how far the interval is stretched.",
+    ("result",),
+)
 MESSAGES_SET_ASIDE: Final = Counter(
     "code_messages_set_aside",
     "Messages taken out of the normal course: undecodable (moved to CODE_DEAD), deadly (their handler ended its process).",

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import REGISTRY
 
 from codecommon import bus as bus_module
 from codecommon.api.kinds import PAUSED, REPOSITORIES
@@ -95,6 +96,32 @@ async def test_a_reserved_time_is_kept_to_the_moment_and_does_not_count_as_a_fai
     gaps = [after - before for before, after in zip(calls.times, calls.times[1:], strict=False)]
     assert len(gaps) == 3
     assert all(gap >= 0.2 for gap in gaps), gaps
+
+
+async def test_the_first_failure_after_many_times_that_the_host_named_is_tried_again_soon(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    named = [Retryable("HostUnavailable", "m", after=timedelta(seconds=0.01)) for _ in range(12)]
+    calls = Calls(raising(*named, Retryable("HostUnavailable", "a hiccup")))
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls, backoff=Backoff(0.01, 3600.0)):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 14
+
+
+async def test_drift_passes_are_counted_by_whether_they_could_be_done(bus: Bus, kcp: InMemoryKcp) -> None:
+    def counted(result: str) -> float:
+        return REGISTRY.get_sample_value("code_resync_passes_total", {"result": result}) or 0.0
+
+    before = {result: counted(result) for result in ("done", "put_off")}
+    for _ in range(2):
+        await bus.publish(replace(event_for(put(kcp)), reason="resync"))
+        async with working(bus, kcp, Calls(raising(Retryable("RateLimited", "m")))):
+            await until(lambda: acked(bus))
+    await bus.publish(replace(event_for(put(kcp)), reason="resync"))
+    async with working(bus, kcp, Calls(is_fine)):
+        await until(lambda: acked(bus))
+    assert {result: counted(result) - was for result, was in before.items()} == {"done": 1.0, "put_off": 2.0}
 
 
 async def test_a_message_that_was_put_back_is_not_kept_alive_any_more(bus: Bus, kcp: InMemoryKcp) -> None:

@@ -1,8 +1,9 @@
-"""Every object once per interval, at a phase of its own."""
+"""Every object about once per interval, at times of its own."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -30,11 +31,22 @@ def turns(schedule: ResyncSchedule, start: float, seconds: float, step: float) -
 
 
 @pytest.mark.parametrize("interval", [INTERVAL, timedelta(seconds=10), timedelta(seconds=1)])
-def test_each_object_has_one_turn_per_interval(interval: timedelta) -> None:
+def test_no_object_waits_longer_than_the_interval_for_its_turn(interval: timedelta) -> None:
     seconds = interval.total_seconds()
-    found = turns(filled(500, interval), EPOCH, seconds * 3, seconds / 1000)
-    assert len(found) == 1500
-    assert {name for _, name in found} == {str(number) for number in range(500)}
+    step = seconds / 1000
+    seen: dict[str, list[float]] = {str(number): [EPOCH] for number in range(500)}
+    for at, name in turns(filled(500, interval), EPOCH, seconds * 4, step):
+        seen[name].append(at)
+    gaps = [after - before for times in seen.values() for before, after in pairwise(times)]
+    assert max(gaps) <= seconds + step * 1.01
+    assert min(gap for times in seen.values() for gap in [b - a for a, b in pairwise(times[1:])]) > seconds * 0.9
+
+
+def test_the_same_objects_are_not_always_behind_the_same_others() -> None:
+    found = turns(filled(500), EPOCH, 600 * 31, 1)
+    first, last = ([name for at, name in found if begin <= at - EPOCH < begin + 600] for begin in (0, 18_000))
+    early = set(first[:100])
+    assert 5 < len(early & set(last[:100])) < 60
 
 
 def test_turns_are_spread_over_the_interval() -> None:
@@ -44,10 +56,9 @@ def test_turns_are_spread_over_the_interval() -> None:
     assert max(per_minute) < 800
 
 
-def test_the_phase_survives_a_restart() -> None:
-    before = {name: at for at, name in turns(filled(50), EPOCH, 600, 1)}
-    after = {name: at for at, name in turns(filled(50), EPOCH + 600, 600, 1)}
-    assert {name: at + 600 for name, at in before.items()} == after
+def test_turns_stay_the_same_over_a_restart() -> None:
+    before = {(at, name) for at, name in turns(filled(50), EPOCH, 1800, 1) if at > EPOCH + 600}
+    assert before == set(turns(filled(50), EPOCH + 600, 1200, 1))
 
 
 def test_a_late_call_catches_up_by_one_interval_at_most() -> None:
@@ -61,6 +72,16 @@ def test_a_clock_that_is_set_back_repeats_nothing() -> None:
     list(schedule.due(EPOCH))
     assert list(schedule.due(EPOCH - 300)) == []
     assert len(list(schedule.due(EPOCH))) < 50
+
+
+def test_an_object_that_was_removed_and_added_again_has_one_turn() -> None:
+    schedule = filled(1)
+    list(schedule.due(EPOCH))
+    key = ObjectKey("repositories", "0")
+    schedule.remove("c1", key, "uid-0")
+    schedule.add("c1", key, "uid-0")
+    schedule.remove("c1", key, "uid-of-another")
+    assert len(list(schedule.due(EPOCH + 600))) == 1
 
 
 def test_a_removed_object_has_no_turn() -> None:
