@@ -265,6 +265,6 @@ async def test_a_drift_pass_that_began_to_change_something_says_so_and_goes_on(
     async with working(bus, kcp, calls):
         await until(lambda: acked(bus))
     assert len(calls.names) == 2
-    first, _ = kcp.writes("repositories")
+    first, *_ = kcp.writes("repositories")
     status = first.body["status"]
     assert status.get("repoID") == "8" or "KeyReplacing" in {c["type"] for c in status["conditions"]}
