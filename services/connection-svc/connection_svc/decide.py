@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from codecommon.api.connection import ConnectionStatus
 from codecommon.api.meta import Condition
 from codecommon.conditions import condition
 from codecommon.errors import Interruption, Terminal
@@ -14,6 +16,7 @@ VALIDATED: Final = "Validated"
 
 # The portal knows three reasons of Validated; the precise one is in Ready.
 _UNAVAILABLE: Final = frozenset({"CredentialUnavailable", "SecretsClaimNotAccepted"})
+_OF_THE_ACCOUNT: Final = ("login", "scopes", "tokenType", "expiresAt", "capabilities")
 
 
 def not_validated(refused: Interruption) -> Condition:
@@ -36,6 +39,17 @@ def account_status(account: Account) -> dict[str, Any]:
         "expiresAt": rfc3339(account.expires_at) if account.expires_at is not None else None,
         "capabilities": [_capability(capability) for capability in account.capabilities],
     }
+
+
+def refused_status(status: ConnectionStatus, learned: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is written of ``learned`` (wire names) by a pass that was refused.
+
+    The account that another version of the Secret speaks for leaves status, so that it is not taken for that of this one.
+    """
+    version = learned.get("observedSecretVersion")
+    if version is None or version == status.observed_secret_version:
+        return learned
+    return {**dict.fromkeys(_OF_THE_ACCOUNT), **learned}
 
 
 def _capability(capability: Capability) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import children_of
 from codecommon.conditions import condition
@@ -28,25 +30,28 @@ class ConnectionReconciler:
             raise
         except Interruption as refused:
             refused.conditions = (*refused.conditions, decide.not_validated(refused))
+            refused.status = decide.refused_status(run.object.status, refused.status)
             raise
 
     async def _validate(self, run: Pass[Connection]) -> Ready:
         connection = run.object
         found = await self._sessions.credential(run.objects, connection, not_older=run.versions.secret or "")
+        learned: dict[str, Any] = {"observedSecretVersion": found.version}
         try:
             host = self._sessions.open(connection, found)
             account = await host.validate_connection()
+            learned |= {**decide.account_status(account), "host": host.host}
             owner_kind = await host.get_owner_kind(connection.spec.owner)
             decide.require_owner(connection.spec.owner, owner_kind)
             if owner_kind == "Organization":
                 await host.require_admission(connection.spec.owner)
-        except Interruption as refused:
-            refused.status = {**refused.status, "observedSecretVersion": found.version}
+        except Retryable:
+            # There is no verdict on this credential yet: status goes on speaking of the Secret that it speaks of.
             raise
-        return Ready(
-            {**decide.account_status(account), "host": host.host, "observedSecretVersion": found.version},
-            (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),),
-        )
+        except Interruption as refused:
+            refused.status = {**refused.status, **learned}
+            raise
+        return Ready(learned, (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),))
 
     async def _release(self, run: Pass[Connection]) -> Released:
         """The Connection outlives what needs its credential for its own clean-up."""

@@ -189,6 +189,102 @@ async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
     }
 
 
+ACCOUNT: dict[str, Any] = {
+    "login": "octocat",
+    "scopes": ["repo"],
+    "tokenType": "classic",
+    "expiresAt": "2027-01-01T00:00:00Z",
+    "capabilities": [{"name": "packages", "status": "Yes"}],
+}
+
+
+def account_in(raw: JsonObject) -> dict[str, Any]:
+    return {name: raw["status"][name] for name in ACCOUNT if name in raw["status"]}
+
+
+def add_validated(world: World, secret_version: str, **spec: Any) -> None:
+    """A Connection that was validated with ``ACCOUNT`` at that version of its Secret."""
+    main = validated_connection(**spec)
+    main["status"] |= {**ACCOUNT, "observedSecretVersion": secret_version}
+    world.add(main)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Terminal("CredentialRejected", "401"),
+        Terminal("SSORequired", "open https://git.example/sso"),
+        Terminal("AppNotInstalled", "install the App"),
+    ],
+    ids=lambda refused: refused.reason,
+)
+async def test_a_new_credential_that_is_refused_is_not_shown_with_the_account_of_the_one_before(
+    world: World, controller: Controller[Connection], refused: Terminal
+) -> None:
+    add_validated(world, "before")
+    secret = world.add(secret_object())
+    world.host.raise_next("validate_connection", refused)
+
+    await world.settle(controller, "main")
+
+    assert account_in(stored(world)) == {}
+    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+
+
+async def test_a_new_secret_that_holds_no_credential_is_not_shown_with_the_account_of_the_one_before(
+    world: World, controller: Controller[Connection]
+) -> None:
+    add_validated(world, "before")
+    world.add(secret_object(other="x"))
+    await world.settle(controller, "main")
+    assert account_in(stored(world)) == {}
+
+
+async def test_a_credential_that_was_taken_once_is_still_shown_with_its_account_when_it_is_refused(
+    world: World, controller: Controller[Connection]
+) -> None:
+    secret = world.add(secret_object())
+    add_validated(world, secret["metadata"]["resourceVersion"])
+    world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
+
+    assert isinstance(await world.settle(controller, "main"), Terminal)
+
+    assert account_in(stored(world)) == ACCOUNT
+
+
+async def test_a_new_credential_that_works_is_shown_with_its_account_where_the_owner_does_not_admit_it(
+    world: World, controller: Controller[Connection]
+) -> None:
+    add_validated(world, "before", owner="acme")
+    secret = world.add(secret_object())
+    world.host = StubBackend("hubot", organizations=["acme"], host="git2.example", scopes=None)
+    world.host.raise_next("require_admission", Terminal("SSORequired", "open https://git.example/sso"))
+
+    assert isinstance(await world.settle(controller, "main"), Terminal)
+
+    status = stored(world)["status"]
+    assert (status["login"], status["host"]) == ("hubot", "git2.example")
+    assert account_in(stored(world)).keys() == {"login", "tokenType", "capabilities"}
+    assert status["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+
+
+@pytest.mark.parametrize("method", ["validate_connection", "get_owner_kind"])
+async def test_in_an_outage_status_goes_on_speaking_of_the_secret_before(
+    world: World, controller: Controller[Connection], method: str
+) -> None:
+    add_validated(world, "before")
+    world.add(secret_object())
+    world.host.raise_next(method, Retryable("HostUnavailable", "502"))
+
+    assert isinstance(await world.settle(controller, "main"), Retryable)
+    assert account_in(stored(world)) == ACCOUNT
+    assert stored(world)["status"]["observedSecretVersion"] == "before"
+
+    world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
+    await world.settle(controller, "main")
+    assert account_in(stored(world)) == {}
+
+
 async def test_every_look_asks_the_host_so_that_a_revoked_token_turns_red_and_one_that_works_again_green(
     world: World, controller: Controller[Connection]
 ) -> None:
