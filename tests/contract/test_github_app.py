@@ -170,6 +170,24 @@ async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host
         await host.session(version="2").validate_connection()
 
 
+async def test_an_app_that_is_installed_again_is_found_though_it_has_another_installation_now(host: AppHost) -> None:
+    session = host.session()
+    await session.find_repository("acme", "site")
+    await host.control.uninstall_app(host.installation)
+    assert await host.control.install_app(host.app_id, "acme") != host.installation
+    assert (await session.ensure_repository(REQUEST)).owner == "acme"
+
+
+async def test_an_installation_that_the_secret_names_is_not_exchanged_for_another(host: AppHost) -> None:
+    session = host.session(installation=host.installation)
+    await session.find_repository("acme", "site")
+    await host.control.uninstall_app(host.installation)
+    await host.control.install_app(host.app_id, "acme")
+    with pytest.raises(Terminal, match=f"no installation {host.installation} of this App") as refused:
+        await session.find_repository("acme", "site")
+    assert refused.value.reason == "AppNotInstalled"
+
+
 async def test_a_token_in_hand_is_of_no_use_while_the_app_is_suspended(host: AppHost) -> None:
     session = host.session()
     await session.find_repository("acme", "site")

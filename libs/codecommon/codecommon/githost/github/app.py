@@ -152,7 +152,8 @@ class InstallationTokens:
 
     async def _mint(self) -> SecretValue:
         # The account is looked at before there is a token: one of a wrong installation never comes to be.
-        number = self._installation_id or (await self.installation()).id
+        remembered = self._installation_id
+        number = remembered or (await self.installation()).id
         attempt = Attempt("make a token of the App's installation", write=True)
         asked = self._clock()
         answer = await self._send(
@@ -162,6 +163,9 @@ class InstallationTokens:
         )
         if answer.status == 404:
             self._installation_id = None
+            if remembered is not None and self._secret.installation_id is None:
+                # An App that was taken off and put on again has another installation.
+                return await self._mint()
             raise self._not_installed()
         if answer.status == 403:
             raise (
