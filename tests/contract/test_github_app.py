@@ -20,6 +20,11 @@ from codecommon.githost.proxy import ProxyRules
 from codecommon.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
 
+KEY_ON_SECP112R1 = """-----BEGIN EC PRIVATE KEY-----
+MD4CAQEEDiSMD0UlmAhr0Qs1F8sRoAcGBSuBBAAGoSADHgAEsW3bCcfD7RsM0Y4p
+X8JzZYOzBjEBhK+AnRwaPw==
+-----END EC PRIVATE KEY-----
+"""
 REQUEST = RepositoryRequest("acme", "Organization", "site", "private", "", auto_init=False)
 
 
@@ -206,6 +211,13 @@ async def test_what_is_no_key_is_refused_before_anything_is_sent_and_not_quoted(
     assert refused.value.reason == "CredentialInvalid"
     assert "BEGIN" not in refused.value.message
     assert (await host.control.journal()).total == 0
+
+
+async def test_a_key_on_a_curve_that_nobody_here_knows_is_refused_like_any_other_that_is_not_rsa(host: AppHost) -> None:
+    host.private_key = KEY_ON_SECP112R1
+    with pytest.raises(Terminal) as refused:
+        host.session()
+    assert refused.value.reason == "CredentialInvalid"
 
 
 async def test_creating_in_a_users_account_is_refused_before_the_call(host: AppHost) -> None:

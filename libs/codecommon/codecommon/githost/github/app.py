@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import httpx
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from githubkit import Response
@@ -74,7 +75,7 @@ class AppKey:
         self._app_id = secret.app_id
         try:
             key = load_pem_private_key(secret.private_key.reveal().encode(), password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             # Without the library's text, which may quote the key.
             raise _invalid_key() from None
         if not isinstance(key, RSAPrivateKey):
