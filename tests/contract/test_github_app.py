@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,8 +30,19 @@ REQUEST = RepositoryRequest("acme", "Organization", "site", "private", "", auto_
 
 
 @dataclass
+class HostClock:
+    """The host's clock, by which it judges a JWT; ``ahead``: seconds, of ours."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@dataclass
 class AppHost:
     control: SimControl
+    clock: HostClock
     url: str
     transport: HostTransport
     app_id: int
@@ -49,16 +61,20 @@ class AppHost:
         entries = (await self.control.journal()).entries
         return sum(entry.path.endswith("/access_tokens") for entry in entries)
 
+    async def rejected(self) -> int:
+        return sum(entry.status == 401 for entry in (await self.control.journal()).entries)
+
 
 @pytest.fixture
 async def host() -> AsyncIterator[AppHost]:
-    async with GithubSim.serve() as sim, SimControl(sim.url) as control:
+    clock = HostClock()
+    async with GithubSim.serve(clock=clock) as sim, SimControl(sim.url) as control:
         await control.create_user("octocat")
         await control.create_org("acme", members={"octocat": "admin"})
         app = await control.create_app("provider")
         installation = await control.install_app(app.id, "acme")
         transport = HostTransport(proxies=ProxyRules())
-        yield AppHost(control, sim.url, transport, app.id, installation, app.private_key)
+        yield AppHost(control, clock, sim.url, transport, app.id, installation, app.private_key)
         await transport.aclose()
 
 
@@ -191,6 +207,51 @@ async def test_an_installation_that_the_secret_names_is_not_exchanged_for_anothe
     with pytest.raises(Terminal, match=f"no installation {host.installation} of this App") as refused:
         await session.find_repository("acme", "site")
     assert refused.value.reason == "AppNotInstalled"
+    assert (await host.control.journal()).entries[-1].path.endswith("/access_tokens"), "nothing else was looked for"
+
+
+# ---- clocks that do not agree
+
+
+@pytest.mark.parametrize("ahead", [-50, 0, 500])
+async def test_clocks_that_are_a_little_apart_cost_no_rejection(host: AppHost, ahead: float) -> None:
+    host.clock.ahead = ahead
+    await host.session().validate_connection()
+    assert await host.rejected() == 0
+
+
+@pytest.mark.parametrize("ahead", [-14 * 3600, -90, 600, 14 * 3600])
+async def test_a_clock_that_is_wrong_is_made_up_for_by_that_of_the_host(host: AppHost, ahead: float) -> None:
+    host.clock.ahead = ahead
+    session = host.session()
+    for _ in range(2):
+        await session.validate_connection()
+    assert await host.rejected() == 1
+
+
+async def test_a_clock_that_was_put_right_is_trusted_again(host: AppHost) -> None:
+    host.clock.ahead = 3600
+    session = host.session()
+    for ahead, rejected in ((3600, 1), (0, 2), (0, 2)):
+        host.clock.ahead = ahead
+        await session.validate_connection()
+        assert await host.rejected() == rejected
+
+
+async def test_however_many_are_rejected_for_a_wrong_clock_at_once_all_go_on(host: AppHost) -> None:
+    host.clock.ahead = 3600
+    sessions = [host.session() for _ in range(5)]
+    accounts = await asyncio.gather(*(session.validate_connection() for session in sessions))
+    assert {account.login for account in accounts} == {"provider[bot]"}
+
+
+@pytest.mark.parametrize(("ahead", "rejected"), [(0, 1), (3600, 2), (100 * 24 * 3600, 1)])
+async def test_a_key_that_is_wrong_is_not_tried_again_and_again(host: AppHost, ahead: float, rejected: int) -> None:
+    host.clock.ahead = ahead
+    host.private_key = (await host.control.create_app("other")).private_key
+    with pytest.raises(Terminal, match=r"CredentialRejected.*githubAppPrivateKey"):
+        await host.session().validate_connection()
+    assert await host.rejected() == rejected
 
 
 async def test_a_token_in_hand_is_of_no_use_while_the_app_is_suspended(host: AppHost) -> None:

@@ -78,16 +78,21 @@ class Answer:
     @property
     def date(self) -> datetime | None:
         """The host's clock when it answered."""
-        try:
-            return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, ValueError):
-            return None
+        return date_in(self.headers)
 
     def required_date(self) -> datetime:
         """The host's clock, where what comes after it counts as ours. Raises ``Retryable`` for an answer without it."""
         if self.date is None:
             raise Retryable("HostUnavailable", f"{self.host} answered without a date")
         return self.date
+
+
+def date_in(headers: httpx.Headers) -> datetime | None:
+    """The Date of an answer, None for one without."""
+    try:
+        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 class Owner(BaseModel):

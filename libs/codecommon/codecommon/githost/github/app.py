@@ -30,9 +30,13 @@ from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.policy import check_owner
 from codecommon.secrets import SecretValue
 
-# GitHub takes ten minutes at most, by its own clock; iat in the past allows for a clock of ours that is ahead.
+# GitHub takes ten minutes at most, by its own clock; iat in the past allows for a clock of ours that is a little ahead.
 _JWT_BACKDATED_SECONDS: Final = 60
 _JWT_SECONDS: Final = 540
+# A JWT is up to 20 s old when it is rejected, the time that a request may take; a difference like that is not the reason.
+_LEAST_OFFSET_SECONDS: Final = 30
+# A clock in the wrong time zone is off by less; whoever tells another date is not to get a JWT that is good on that day.
+_MOST_OFFSET_SECONDS: Final = 86400
 _REFRESHED_AT: Final = 0.8
 _MISSING: Final = frozenset({404})
 _SUSPENDED_OR_MISSING: Final = frozenset({403, 404})
@@ -69,7 +73,10 @@ class _Token:
 
 
 class AppKey:
-    """Signs as the App. Raises ``Terminal`` (``CredentialInvalid``) for a key that is not an RSA key in PEM form."""
+    """Signs as the App: by our clock, or by the host's once it has rejected ours.
+
+    Raises ``Terminal`` (``CredentialInvalid``) for a key that is not an RSA key in PEM form.
+    """
 
     def __init__(self, secret: AppSecret) -> None:
         self._app_id = secret.app_id
@@ -81,14 +88,24 @@ class AppKey:
         if not isinstance(key, RSAPrivateKey):
             raise _invalid_key()
         self._key = key
+        # Seconds by which the host's clock is ahead of ours.
+        self._offset = 0.0
 
     async def token(self) -> SecretValue:
-        now = int(time.time())
+        now = int(time.time() + self._offset)
         claims = {"iat": now - _JWT_BACKDATED_SECONDS, "exp": now + _JWT_SECONDS, "iss": self._app_id}
         return SecretValue(jwt.encode(claims, self._key, algorithm="RS256"))
 
-    async def after_rejection(self, rejected: SecretValue) -> SecretValue | None:
-        return None
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
+        if told is None:
+            return None
+        claims = jwt.decode(rejected.reveal(), options={"verify_signature": False})
+        signed = claims["iat"] + _JWT_BACKDATED_SECONDS
+        offset = told.timestamp() - time.time()
+        if abs(told.timestamp() - signed) < _LEAST_OFFSET_SECONDS or abs(offset) > _MOST_OFFSET_SECONDS:
+            return None
+        self._offset = offset
+        return await self.token()
 
 
 class InstallationTokens:
@@ -122,7 +139,7 @@ class InstallationTokens:
         async with self._turn:
             return self._current() or await self._mint()
 
-    async def after_rejection(self, rejected: SecretValue) -> SecretValue:
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue:
         async with self._turn:
             if self._token is not None and self._token.value == rejected:
                 self._token = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 import httpx
 
 from codecommon.githost.credential import Credential
+from codecommon.githost.github.answer import date_in
 from codecommon.redact import Redactor
 from codecommon.secrets import SecretValue
 
@@ -16,8 +18,8 @@ class Authority(Protocol):
         """The token to send now."""
         ...
 
-    async def after_rejection(self, rejected: SecretValue) -> SecretValue | None:
-        """Another token to send once, None when there is no other."""
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
+        """Another token to send once, None when there is no other. ``told``: the host's clock when it answered 401."""
         ...
 
 
@@ -30,7 +32,7 @@ class FixedToken:
     async def token(self) -> SecretValue:
         return self._token
 
-    async def after_rejection(self, rejected: SecretValue) -> SecretValue | None:
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
         return None
 
 
@@ -51,7 +53,7 @@ class Authorized(httpx.AsyncBaseTransport):
         response = await self._send(request, token)
         if response.status_code != 401:
             return response
-        other = await self._authority.after_rejection(token)
+        other = await self._authority.after_rejection(token, date_in(response.headers))
         if other is None:
             return response
         await response.aclose()
