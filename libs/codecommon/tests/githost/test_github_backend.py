@@ -128,6 +128,17 @@ async def test_the_kinds_of_scopes_are_told_apart(scripted: Any, backend: GitBac
     assert [(await backend.validate_connection()).scopes for _ in range(3)] == [("repo", "user"), (), None]
 
 
+async def test_an_organisation_that_shows_only_what_single_sign_on_does_not_protect_has_not_admitted_the_credential(
+    scripted: Any, backend: GitBackend
+) -> None:
+    scripted.answer(200, [], X_GitHub_SSO="partial-results; organizations=21955855,20582480")
+    with pytest.raises(Terminal) as refused:
+        await backend.require_admission("acme")
+    assert refused.value.reason == "SSORequired"
+    scripted.answer(200, [])
+    await backend.require_admission("acme")
+
+
 async def test_an_absence_is_dated_by_the_host(scripted: Any, backend: GitBackend) -> None:
     scripted.answer(404, {"message": "Not Found"})
     assert await backend.find_repository("acme", "web") == Absent(datetime(2026, 11, 23, 12, tzinfo=UTC))
