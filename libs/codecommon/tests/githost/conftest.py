@@ -136,16 +136,28 @@ async def scripted() -> AsyncIterator[ScriptedHost]:
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """A host whose certificate an authority of its own has signed."""
+    """A host whose certificate an authority of its own has signed; ``stranger``: another authority's certificate. PEM."""
 
     host: ScriptedHost
     authority: str
+    stranger: str
 
 
 @pytest.fixture
 async def private(tmp_path: Path) -> AsyncIterator[Private]:
+    authority, key = _authority("authority and host")
+    file = tmp_path / "host.pem"
+    file.write_text(authority + key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    async with serving(context) as host:
+        yield Private(host, authority, _authority("stranger")[0])
+
+
+def _authority(common_name: str) -> tuple[str, str]:
+    """Certificate and key, PEM, of an authority that is also the host 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority and host")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -159,13 +171,7 @@ async def private(tmp_path: Path) -> AsyncIterator[Private]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    authority = certificate.public_bytes(serialization.Encoding.PEM).decode()
     encoded_key = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file = tmp_path / "host.pem"
-    file.write_text(authority + encoded_key.decode())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(file)
-    async with serving(context) as host:
-        yield Private(host, authority)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), encoded_key.decode()

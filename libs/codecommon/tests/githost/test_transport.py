@@ -172,6 +172,17 @@ async def test_the_authority_in_a_bundle_is_trusted_by_those_who_name_it_and_by_
     assert len(private.host.seen) == 1
 
 
+@pytest.mark.parametrize("last", [True, False])
+async def test_every_certificate_of_a_bundle_is_trusted_whatever_stands_beside_them(
+    transport: HostTransport, private: Any, last: bool
+) -> None:
+    first, second = (private.stranger, private.authority) if last else (private.authority, private.stranger)
+    bundle = f"\ufeff# Autorité de Zürich\n{first}\n# 証明書\n{second}"
+    private.host.answer(200, {})
+    async with client(transport, AllowedHosts([private.host.name]).endpoint(private.host.url), bundle) as http:
+        assert (await http.get("/user")).status_code == 200
+
+
 async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport: HostTransport, private: Any) -> None:
     where = AllowedHosts([private.host.name]).endpoint(private.host.url)
     for _ in range(2):

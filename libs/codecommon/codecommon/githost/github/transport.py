@@ -111,8 +111,10 @@ class _TlsContexts:
 
 def _extended_context(ca_bundle: str) -> ssl.SSLContext:
     context = httpx.create_ssl_context()
+    # PEM is ASCII; what else there is stands in comments or is a byte order mark, and ssl takes none of it.
+    pem = ca_bundle.encode("ascii", "ignore").decode()
     try:
-        context.load_verify_locations(cadata=ca_bundle)
-    except (ssl.SSLError, ValueError, TypeError):
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
         raise Terminal("CABundleInvalid", "spec.caBundle holds no certificate in PEM form that can be read") from None
     return context
