@@ -41,7 +41,8 @@ class Contract:
         """Raises ContractViolation if `body` is not a response of that status to the operation.
 
         `path` is the description's template. Redirects and errors that the description leaves out of an operation
-        (401 and 429 of most) must be its basic error. A response without content must have no body (None).
+        (401 and 429 of most), or tells no content of, must be its basic error. Any other response without content must
+        have no body (None).
         """
         if status >= 400:
             body = _without_status(body, status)
@@ -62,14 +63,14 @@ class Contract:
         except KeyError:
             raise ContractViolation(f"{method} {path} is not described") from None
         response = responses.get(str(status))
-        if response is None:
-            if status < 300:
-                raise ContractViolation(f"{method} {path} has no answer {status}")
-            return self._compile({"$ref": _BASIC_ERROR})
-        if "$ref" in response:
+        if response is None and status < 300:
+            raise ContractViolation(f"{method} {path} has no answer {status}")
+        if response is not None and "$ref" in response:
             response = self._document["components"]["responses"][response["$ref"].rpartition("/")[2]]
-        content = response.get("content", {}).get("application/json")
-        return None if content is None else self._compile(content["schema"])
+        content = (response or {}).get("content", {}).get("application/json")
+        if content is not None:
+            return self._compile(content["schema"])
+        return None if response is not None and status < 400 else self._compile({"$ref": _BASIC_ERROR})
 
     def _compile(self, schema: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
         return jsonschema_rs.Draft4Validator(_absolute(schema), validate_formats=True, registry=self._registry)

@@ -145,6 +145,28 @@ async def test_a_role_through_a_team_is_not_a_direct_one(api: Any, alice: Any, w
     assert await control.grants("acme", "web") == {"bob": "read"}
 
 
+async def test_who_has_access_from_any_source_is_a_collaborator_and_who_is_only_invited_is_none(
+    api: Any, alice: Any, web: int, control: SimControl
+) -> None:
+    await control.edit_org("acme", default_repository_permission="none")
+
+    async def told(login: str) -> int:
+        reply = await api("GET", f"/repositories/{web}/collaborators/{login}", token=alice)
+        return reply.status
+
+    assert [await told(login) for login in ("alice", "bob", "carol", "nobody")] == [204, 404, 404, 404]
+    await api("PUT", f"{PEOPLE}/carol", token=alice, json={})
+    assert await told("carol") == 404
+    await control.accept_invitation("acme", "web", "carol")
+    assert await told("Carol") == 204
+    await control.set_team("acme", "ops", members=["bob"], repositories={"web": "read"})
+    assert await told("bob") == 204
+    await control.set_team("acme", "ops", members=[])
+    assert await told("bob") == 404
+    await control.edit_org("acme", default_repository_permission="read")
+    assert await told("bob") == 204
+
+
 async def test_a_person_grants_and_withdraws_on_the_host(api: Any, alice: Any, web: int, control: SimControl) -> None:
     await control.edit_repository("acme", "web", grants={"carol": "admin"})
     assert await control.grants("acme", "web") == {"carol": "admin"}
@@ -185,13 +207,17 @@ async def test_who_may_push_sees_the_collaborators_and_administrators_the_invita
         await control.create_token("bob"),
         await control.create_token("bob", kind="fine-grained", resource_owner="acme"),
     ]
-    views = ((PEOPLE, "repository collaborators"), (f"{PEOPLE}/bob/permission", "collaborator permission"))
-    for role, status in (("read", 403), ("triage", 403), ("write", 200), ("maintain", 200)):
+    views = (
+        (PEOPLE, 200, "repository collaborators"),
+        (f"{PEOPLE}/bob", 204, "repository collaborators"),
+        (f"{PEOPLE}/bob/permission", 200, "collaborator permission"),
+    )
+    for role, may in (("read", False), ("triage", False), ("write", True), ("maintain", True)):
         await control.edit_repository("acme", "web", grants={"bob": role})
         for token in tokens:
-            for path, viewed in views:
+            for path, status, viewed in views:
                 reply = await api("GET", path, token=token)
-                assert reply.status == status
-                assert status == 200 or reply.body["message"] == f"Must have push access to view {viewed}."
+                assert reply.status == (status if may else 403)
+                assert may or reply.body["message"] == f"Must have push access to view {viewed}."
             assert (await api("GET", INVITED, token=token)).status == 404
             assert (await api("PUT", f"{PEOPLE}/carol", token=token, json={})).status == 404

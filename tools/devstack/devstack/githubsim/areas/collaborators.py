@@ -32,6 +32,15 @@ def list_collaborators(call: Call) -> Answer:
     return Answer(body=[views.collaborator(call, repository, *entry) for entry in users], headers=headers)
 
 
+def check_collaborator(call: Call) -> Answer:
+    """204 for who has a role from any source, else 404, also for who is only invited."""
+    repository = requested_repository(call)
+    require_push(call, repository, "repository collaborators")
+    if _shown_role(call, repository, _requested_user(call)) is None:
+        raise not_found()
+    return Answer(204)
+
+
 def get_permission(call: Call) -> Answer:
     """The widest role that the user has, wherever it is from; an App's bot has none, not even what the public has."""
     repository = requested_repository(call)
@@ -157,6 +166,13 @@ OPERATIONS = (
         path="/repos/{owner}/{repo}/collaborators",
         handler=list_collaborators,
         docs="collaborators/collaborators#list-repository-collaborators",
+        scopes="public_repo, repo",
+    ),
+    Operation(
+        method="GET",
+        path="/repos/{owner}/{repo}/collaborators/{username}",
+        handler=check_collaborator,
+        docs="collaborators/collaborators#check-if-a-user-is-a-repository-collaborator",
         scopes="public_repo, repo",
     ),
     Operation(
