@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from git_hosts import ME, MEMBER, ORG, Host, Simulator, needs, public_key
+from git_hosts import ME, MEMBER, ORG, OTHER, Host, Simulator, needs, public_key
 
 from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Grant, HostRepository, Invitation
@@ -225,6 +226,11 @@ async def test_a_revoked_grant_is_gone_and_can_be_revoked_again(host: Host) -> N
     assert await grants(host, repository) == set()
 
 
+async def test_nobody_has_nothing_to_revoke(host: Host) -> None:
+    repository = await host.create()
+    await host.backend.remove_collaborator(repository.id, f"nobody-{uuid.uuid4().hex[:16]}")
+
+
 async def test_nothing_is_listed_of_a_repository_that_is_gone_and_nothing_is_left_to_remove(host: Host) -> None:
     repository = await host.create()
     await host.backend.delete_repository(repository.id)
@@ -336,6 +342,55 @@ async def test_a_removal_without_the_scope_is_not_taken_for_done(simulator: Simu
         await limited.delete_deploy_key(repository.id, str(key.id))
     assert refused.value.reason == "MissingPermission"
     assert len(await simulator.control.keys(ME, "web")) == 1
+
+
+@pytest.mark.parametrize("role", ["maintain", "write", "read"])
+@pytest.mark.parametrize("thing", ["grant", "key", "invitation"])
+async def test_who_administers_the_repository_no_more_has_removed_nothing(
+    simulator: Simulator, thing: str, role: str
+) -> None:
+    """GitHub answers the removal with 404, which is also its answer for what is gone."""
+    host, control = Host(await simulator.session(), ME), simulator.control
+    repository = await host.create(name="web", owner=ORG)
+    key = await host.backend.create_deploy_key(repository.id, "ci", public_key(), True)
+    sent = await host.backend.set_collaborator(repository.id, OTHER, "pull")
+    assert sent is not None
+    await host.backend.set_collaborator(repository.id, MEMBER, "push")
+    await control.edit_org(ORG, members={ME: "member"})
+    await control.edit_repository(ORG, "web", grants={ME: role})
+    remove = {
+        "grant": partial(host.backend.remove_collaborator, repository.id, MEMBER),
+        "key": partial(host.backend.delete_deploy_key, repository.id, key.id),
+        "invitation": partial(host.backend.cancel_invitation, repository.id, sent.id),
+    }[thing]
+    with pytest.raises(Terminal) as refused:
+        await remove()
+    assert refused.value.reason == "MissingPermission"
+    assert (await control.grants(ORG, "web"))[MEMBER] == "write"
+    assert len(await control.keys(ORG, "web")) == len(await control.invitations(ORG, "web")) == 1
+
+
+async def test_a_removal_costs_one_request_and_is_looked_into_only_when_it_is_answered_with_404(
+    simulator: Simulator,
+) -> None:
+    host, control = Host(await simulator.session(), ME), simulator.control
+    repository = await host.create(name="web", owner=ORG)
+    key = await host.backend.create_deploy_key(repository.id, "ci", public_key(), True)
+    await host.backend.set_collaborator(repository.id, MEMBER, "push")
+
+    async def asked() -> list[tuple[str, int]]:
+        entries = (await control.journal()).entries
+        await control.clear_journal()
+        return [(entry.method, entry.status) for entry in entries]
+
+    await asked()
+    await host.backend.remove_collaborator(repository.id, MEMBER)
+    await host.backend.delete_deploy_key(repository.id, key.id)
+    assert await asked() == [("DELETE", 204)] * 2
+    await host.backend.remove_collaborator(repository.id, "nobody")
+    assert await asked() == [("DELETE", 404), ("GET", 404)]
+    await host.backend.delete_deploy_key(repository.id, key.id)
+    assert await asked() == [("DELETE", 404), ("GET", 200)]
 
 
 async def test_the_daily_number_of_invitations_passes_by_itself(simulator: Simulator) -> None:

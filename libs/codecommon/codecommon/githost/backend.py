@@ -238,7 +238,10 @@ class AccessHost(Protocol):
         ...
 
     async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
-        """Remove a key; one that is gone already counts as removed."""
+        """Remove a key; one that is gone already counts as removed.
+
+        Raises ``Terminal`` (``MissingPermission``) where it is not, or the host does not show whether it is.
+        """
         ...
 
     async def get_user_id(self, login: str) -> str | None:
@@ -266,11 +269,11 @@ class AccessHost(Protocol):
         ...
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
-        """Withdraw an invitation, open or expired; one that is gone counts as withdrawn."""
+        """Withdraw an invitation, open or expired; one that is gone counts as withdrawn. Raises as ``delete_deploy_key``."""
         ...
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
-        """Revoke the user's own grant; a user without one counts as revoked."""
+        """Revoke the user's own grant; a user without one counts as revoked. Raises as ``delete_deploy_key``."""
         ...
 
 

@@ -66,7 +66,10 @@ class GithubAccess(ABC):
         return answer.parse(DeployKeyAnswer).to_host_key()
 
     async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
-        await self._remove(repo_id, f"/keys/{_number(key_id)}", "remove a deploy key")
+        refused = await self._remove(repo_id, f"/keys/{_number(key_id)}", "remove a deploy key")
+        # By the list: GitHub answers 404 for one key also to who may not see the keys.
+        if refused is not None and _shows(await self.list_deploy_keys(repo_id), key_id):
+            raise refused
 
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
         doing, params = "read the collaborators", {"affiliation": "direct"}
@@ -108,17 +111,34 @@ class GithubAccess(ABC):
         )
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
-        await self._remove(repo_id, f"/invitations/{_number(invitation_id)}", "withdraw an invitation")
+        refused = await self._remove(repo_id, f"/invitations/{_number(invitation_id)}", "withdraw an invitation")
+        if refused is not None and _shows(await self.list_invitations(repo_id), invitation_id):
+            raise refused
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
         check_owner(username)
-        await self._remove(repo_id, f"/collaborators/{username}", f"revoke the access of {username}")
+        refused = await self._remove(repo_id, f"/collaborators/{username}", f"revoke the access of {username}")
+        if refused is not None and await self._has_access(repo_id, username):
+            raise refused
 
-    async def _remove(self, repo_id: str, tail: str, doing: str) -> None:
+    async def _remove(self, repo_id: str, tail: str, doing: str) -> Terminal | None:
+        """Returns the refusal that a 404 is if the thing is still there: GitHub says the same of what is gone."""
         attempt = Attempt(_of(repo_id, doing), write=True)
         answer = await self._client.send(attempt, self._client.by_id("DELETE", repo_id, tail), also=_NOT_FOUND)
-        if answer.status == 404 and lacks_scope(answer, attempt):
+        if answer.status != 404:
+            return None
+        if lacks_scope(answer, attempt):
             raise classify(answer, attempt, self._client.scrub)
+        return withheld(answer, attempt)
+
+    async def _has_access(self, repo_id: str, username: str) -> bool:
+        """Whether the user can reach the repository, by a grant or otherwise."""
+        attempt = Attempt(_of(repo_id, f"look for {username} among the collaborators"))
+        call = self._client.by_id("GET", repo_id, f"/collaborators/{username}")
+        answer = await self._client.send(attempt, call, also=_NOT_FOUND)
+        if answer.status == 404 and lacks_scope(answer, attempt):
+            raise withheld(answer, attempt)
+        return answer.status != 404
 
     async def _list(
         self, repo_id: str, tail: str, model: type[ModelT], doing: str, params: dict[str, Any] | None = None
@@ -150,6 +170,10 @@ class GithubAccess(ABC):
             raise Terminal(
                 "UserNotFound", f"{answer.host} has no user {username}; correct the name: make a new object with it"
             )
+
+
+def _shows(listed: Listed[HostKey] | Listed[Invitation] | None, identifier: str) -> bool:
+    return listed is not None and any(item.id == identifier for item in listed.items)
 
 
 def _of(repo_id: str, doing: str) -> str:
