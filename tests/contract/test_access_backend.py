@@ -194,6 +194,21 @@ async def test_an_open_invitation_changes_its_role(host: Host, role: str) -> Non
     assert (shown.id, shown.role) == (sent.id, role)
 
 
+async def test_an_invitation_that_was_accepted_meanwhile_is_looked_at_again(host: Host) -> None:
+    accept, user = needs(host.accept), needs(host.other)
+    repository = await host.create()
+    sent = await host.backend.set_collaborator(repository.id, user, "pull")
+    assert sent is not None
+    await accept(repository, user)
+    with pytest.raises(Retryable) as overtaken:
+        await host.backend.update_invitation(repository.id, sent.id, "push")
+    assert overtaken.value.reason == "HostConflict"
+    await host.backend.delete_repository(repository.id)
+    with pytest.raises(Terminal) as refused:
+        await host.backend.update_invitation(repository.id, sent.id, "push")
+    assert refused.value.reason == "NotFoundOrNoAccess"
+
+
 async def test_a_withdrawn_invitation_is_gone_and_can_be_withdrawn_again(host: Host) -> None:
     repository = await host.create()
     sent = await host.backend.set_collaborator(repository.id, needs(host.other), "pull")
@@ -342,6 +357,17 @@ async def test_a_removal_without_the_scope_is_not_taken_for_done(simulator: Simu
         await limited.delete_deploy_key(repository.id, str(key.id))
     assert refused.value.reason == "MissingPermission"
     assert len(await simulator.control.keys(ME, "web")) == 1
+
+
+async def test_a_change_of_an_invitation_without_the_scope_is_no_conflict(simulator: Simulator) -> None:
+    host = Host(await simulator.session(), ME)
+    repository = await host.create(name="web", visibility="public")
+    sent = await host.backend.set_collaborator(repository.id, OTHER, "pull")
+    assert sent is not None
+    limited = await simulator.session(scopes=["user"])
+    with pytest.raises(Terminal) as refused:
+        await limited.update_invitation(repository.id, sent.id, "push")
+    assert refused.value.reason == "MissingPermission"
 
 
 @pytest.mark.parametrize("role", ["maintain", "write", "read"])

@@ -265,7 +265,10 @@ class AccessHost(Protocol):
         ...
 
     async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
-        """Change the role that an open invitation offers; one of the five standard roles."""
+        """Change the role that an open invitation offers; one of the five standard roles.
+
+        ``Retryable``: ``HostConflict`` (there is no such invitation any more: accepted, declined or withdrawn).
+        """
         ...
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:

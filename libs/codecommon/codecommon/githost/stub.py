@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from codecommon.errors import Terminal
+from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import (
     Absent,
     Account,
@@ -331,7 +331,7 @@ class StubBackend:
                 invited[user] = replace(invitation, role=role)
                 self.writes.append(("update_invitation", (repo_id, invitation_id, role)))
                 return
-        raise Terminal("NotFoundOrNoAccess", f"{self._host} has no invitation with the id {invitation_id}")
+        raise Retryable("HostConflict", f"{self._host} has no invitation with the id {invitation_id} any more")
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
         self._fail("cancel_invitation")

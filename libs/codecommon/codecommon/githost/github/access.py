@@ -100,15 +100,24 @@ class GithubAccess(ABC):
         return answer.parse(InvitationAnswer).to_invitation() if answer.status == _CREATED else None
 
     async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
-        await self._client.send(
-            Attempt(_of(repo_id, f"change an invitation to {role}"), write=True, refusals=OF_INVITATIONS),
+        attempt = Attempt(_of(repo_id, f"change an invitation to {role}"), write=True, refusals=OF_INVITATIONS)
+        answer = await self._client.send(
+            attempt,
             self._client.by_id(
                 "PATCH",
                 repo_id,
                 f"/invitations/{_number(invitation_id)}",
                 body={"permissions": invitation_permission(role)},
             ),
+            also=_NOT_FOUND,
         )
+        if answer.status != 404:
+            return
+        if not lacks_scope(answer, attempt) and await self.get_repository(repo_id) is not None:
+            raise Retryable(
+                "HostConflict", f"{answer.host} shows no such invitation any more when asked to {attempt.doing}"
+            )
+        raise classify(answer, attempt, self._client.scrub)
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
         refused = await self._remove(repo_id, f"/invitations/{_number(invitation_id)}", "withdraw an invitation")
