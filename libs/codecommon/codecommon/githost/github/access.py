@@ -1,6 +1,7 @@
 """Deploy keys, collaborators and invitations on GitHub.
 
-A list that is answered with 404 is not yet a repository that is gone: GitHub says the same to who must not see the list.
+A 404 to a list does not yet say that the repository is gone, nor one to a removal that the thing is: GitHub says the same to who
+must not see or remove it.
 """
 
 from __future__ import annotations
