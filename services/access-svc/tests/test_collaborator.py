@@ -122,6 +122,44 @@ async def test_the_role_of_an_open_invitation_follows_spec(
     assert done(host) == ["set_collaborator", "update_invitation"]
 
 
+async def test_an_invitation_that_is_accepted_while_its_role_is_changed_is_tried_again_and_the_grant_changed(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.add(collaborator_object(permission="pull"))
+    await world.settle(users, "alice")
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
+    update_invitation = host.update_invitation
+
+    async def too_late(repo_id: str, invitation_id: str, role: str) -> None:
+        host.accept(site.id, "alice")
+        await update_invitation(repo_id, invitation_id, role)
+
+    monkeypatch.setattr(host, "update_invitation", too_late)
+    assert isinstance(await world.settle(users, "alice"), Retryable)
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert host.repositories[site.id].granted == {"alice": "admin"}
+
+
+@pytest.mark.parametrize("username", ["@alice", "alice@example.com", "a/b"])
+async def test_a_username_that_is_no_login_is_refused_before_anything_is_written_or_asked(
+    world: World, users: Controller[Collaborator], host: StubBackend, username: str
+) -> None:
+    world.add(collaborator_object(username=username))
+    for method in ("list_collaborators", "get_owner_kind", "get_user_id", "set_collaborator"):
+        host.raise_next(method, AssertionError("the host was called"))
+    for _ in range(2):
+        result = await world.settle(users, "alice")
+        assert isinstance(result, Terminal)
+        assert result.reason == "InvalidName"
+        assert f"spec.username {username!r} is not a GitHub login" in result.message
+        assert "make a new object" in result.message
+    assert [write.subresource for write in world.kcp.writes("collaborators")] == ["status"]
+
+
 @pytest.mark.parametrize("permission", ["triage", "maintain", "releaser"])
 async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_the_call(
     world: World, users: Controller[Collaborator], host: StubBackend, permission: str

@@ -25,8 +25,13 @@ def check_repository_name(name: str) -> None:
 
 def check_owner(owner: str) -> None:
     """Refuse what cannot be the login of an account: ``Terminal`` (``InvalidName``)."""
-    if not _LOGIN.fullmatch(owner):
+    if not is_login(owner):
         raise _invalid("the owner is not the login of a user or an organisation")
+
+
+def is_login(name: str) -> bool:
+    """Whether ``name`` can be the login of an account."""
+    return _LOGIN.fullmatch(name) is not None
 
 
 def is_branch_name(branch: str) -> bool:

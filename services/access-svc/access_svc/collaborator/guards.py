@@ -8,7 +8,17 @@ from access_svc.target import Target, repository_missing, require_writable
 from access_svc.twins import find_elder
 from codecommon.api.access import Collaborator
 from codecommon.errors import Terminal
+from codecommon.githost.policy import is_login
 from codecommon.passes import Pass
+
+
+def require_login(obj: Collaborator) -> None:
+    """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have."""
+    if not is_login(obj.spec.username):
+        raise Terminal(
+            "InvalidName",
+            f"spec.username {obj.spec.username!r} is not a GitHub login; usernames cannot be changed, make a new object",
+        )
 
 
 async def require_eldest(run: Pass[Collaborator]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from access_svc.collaborator import decide, end, report
 from access_svc.collaborator.access import Seen, require_seen, withdraw
 from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
-from access_svc.collaborator.guards import require_eldest, require_eldest_for, require_permitted
+from access_svc.collaborator.guards import require_eldest, require_eldest_for, require_login, require_permitted
 from access_svc.collaborator.identity import require_same_user
 from access_svc.collaborator.origin import taking_over
 from access_svc.target import Target, open_target, require_writable, with_repository
@@ -32,6 +32,7 @@ class CollaboratorReconciler:
         if run.object.deleting:
             return await end.release(run, self._sessions)
         try:
+            require_login(run.object)
             return await with_repository(run, self._sessions, self._apply)
         except Interruption as interruption:
             interruption.status = {**taking_over(run.object), **interruption.status}
