@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,11 @@ def is_due(world: World, users: Controller[Collaborator]) -> bool:
 
 def moment(ago: timedelta) -> str:
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pass_by(world: World, time: timedelta) -> None:
+    """The invitation was sent that long ago."""
+    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(time)}})
 
 
 def ask_again(world: World, value: str) -> None:
@@ -213,21 +219,89 @@ async def test_an_expired_invitation_is_sent_anew_three_times_at_most(
     assert conditions(stored(world))["InvitationPending"] == ("True", "AwaitingAcceptance")
 
 
+async def test_an_expired_invitation_that_the_host_lists_no_more_is_sent_anew_three_times_at_most(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    for sent in range(1, 4):
+        assert isinstance(await world.settle(users, "alice"), NotReady)
+        assert stored(world)["status"]["invitations"] == sent
+        pass_by(world, timedelta(days=7))
+        host.decline(site.id, "alice")
+    for _ in range(2):
+        result = await world.settle(users, "alice")
+        assert isinstance(result, Terminal)
+        assert result.reason == "InvitationExpired"
+    assert done(host).count("set_collaborator") == 3
+
+
+def an_annotation(world: World) -> None:
+    ask_again(world, "now")
+
+
+def an_edit(world: World) -> None:
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "pull"}})
+
+
+@pytest.mark.parametrize("asking", [an_annotation, an_edit])
 async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    asking: Callable[[World], None],
+) -> None:
+    world.add(collaborator_object())
+    await world.settle(users, "alice")
+    host.decline(site.id, "alice")
+    for ago in (timedelta(minutes=5), timedelta(days=6), timedelta(days=8), timedelta(days=365)):
+        pass_by(world, ago)
+        result = await world.settle(users, "alice")
+        assert isinstance(result, Terminal)
+        assert result.reason == "InvitationDeclined"
+        assert conditions(stored(world))["InvitationPending"] == ("False", "Declined")
+    assert done(host) == ["set_collaborator"]
+
+    asking(world)
+    await world.settle(users, "alice")
+    assert "alice" in host.repositories[site.id].invited
+    assert stored(world)["status"]["invitations"] == 1
+    assert conditions(stored(world))["InvitationPending"] == ("True", "AwaitingAcceptance")
+
+
+async def test_other_trouble_meanwhile_makes_no_expired_invitation_of_a_declined_one(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
     await world.settle(users, "alice")
-    world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
     host.decline(site.id, "alice")
+    pass_by(world, timedelta(minutes=5))
+    await world.settle(users, "alice")
+    pass_by(world, timedelta(days=8))
+    for trouble in (Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "no")):
+        host.raise_next("list_collaborators", trouble)
+        await world.settle(users, "alice")
     result = await world.settle(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationDeclined"
     assert done(host) == ["set_collaborator"]
 
-    ask_again(world, "now")
+
+async def test_a_declined_invitation_is_not_sent_to_a_repository_made_in_the_place_of_a_lost_one(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
     await world.settle(users, "alice")
-    assert "alice" in host.repositories[site.id].invited
+    host.decline(site.id, "alice")
+    pass_by(world, timedelta(minutes=5))
+    await world.settle(users, "alice")
+    del host.repositories[site.id]
+    made = host.add_repository("octocat", "site")
+    claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
+    world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
+    result = await world.settle(users, "alice")
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvitationDeclined"
 
 
 async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_the_one_made_in_its_place(

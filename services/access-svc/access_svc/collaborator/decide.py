@@ -112,13 +112,16 @@ def pending(invitation: Invitation) -> str:
 
 
 NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no invitation is open")
+DECLINED: Final = condition("InvitationPending", "False", "Declined", "the invitation was declined or withdrawn")
 PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
 
 
 def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> Invite:
-    """Neither grant nor invitation: to be invited, unless the user has just said no."""
+    """Neither grant nor invitation: to be invited, unless the user has said no."""
     if obj.status.invitation_id is None or (_asked_anew(obj) and not taken_over(obj)):
         return Invite(0)
+    if _was_declined(obj):
+        raise _declined(obj)
     invited_at = obj.status.invited_at
     if invited_at is not None and made_at is not None and invited_at < made_at:
         return Invite(0)
@@ -126,12 +129,22 @@ def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> 
         raise Retryable("HostNotYetVisible", "the host does not show the new invitation yet")
     if invited_at is not None and now - invited_at >= _INVITATION_LIFE:
         return Invite(_sent_with(obj, 1))
-    raise Terminal(
+    raise _declined(obj)
+
+
+def _declined(obj: Collaborator) -> Terminal:
+    return Terminal(
         "InvitationDeclined",
         f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
         "code.kedge.faros.sh/reconcile-requested-at to a new value",
-        conditions=(NOT_PENDING,),
+        conditions=(DECLINED,),
     )
+
+
+def _was_declined(obj: Collaborator) -> bool:
+    """As an earlier pass found. A later look cannot tell: by its age the invitation may as well have expired."""
+    told = obj.status.condition("InvitationPending")
+    return told is not None and told.reason == DECLINED.reason
 
 
 def _sent_with(obj: Collaborator, least: int) -> int:
