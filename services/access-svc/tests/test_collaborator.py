@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +13,11 @@ from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.controller import Controller
 from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository, Invitation, Listed
+from codecommon.githost.backend import Grant, HostRepository, Invitation, Listed
 from codecommon.githost.stub import StubBackend
 from codecommon.kcp import JsonObject
 from codecommon.outcome import Ready
-from codecommon.testing.builders import collaborator_object, made_repository
+from codecommon.testing.builders import collaborator_object, condition, made_repository
 from codecommon.testing.harness import World, conditions, message
 
 
@@ -471,6 +472,75 @@ async def test_access_through_a_team_is_not_reported_as_ours(
         assert conditions(stored(world))["WiderAccess"] == ("True", "NotOurs")
         assert "admin" in message(stored(world), "WiderAccess")
     assert done(host) == ["set_collaborator"], "it is tried once for each spec"
+
+
+def shows(host: StubBackend, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    """The list shows this role of the user, whatever is given."""
+    list_collaborators = host.list_collaborators
+
+    async def listed(repo_id: str) -> Listed[Grant] | None:
+        found = await list_collaborators(repo_id)
+        assert found is not None
+        return replace(found, items=tuple(replace(grant, role=role) for grant in found.items))
+
+    monkeypatch.setattr(host, "list_collaborators", listed)
+
+
+async def test_a_narrower_role_right_after_a_change_is_a_list_that_lags_behind_and_later_drift(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    team_site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    granted = host.repositories[team_site.id].granted
+    granted["alice"] = "pull"
+    world.add(collaborator_object(permission="maintain"))
+    with monkeypatch.context() as lagging:
+        shows(host, lagging, "pull")
+        for _ in range(2):
+            result = await world.settle(users, "alice")
+            assert isinstance(result, Retryable)
+            assert result.reason == "HostNotYetVisible"
+            assert "WiderAccess" not in conditions(stored(world))
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+
+    granted["alice"] = "pull"
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert granted == {"alice": "maintain"}
+
+
+async def test_a_narrower_role_that_was_once_reported_as_wider_is_repaired(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    granted = host.repositories[team_site.id].granted
+    granted["alice"] = "pull"
+    reported = condition("WiderAccess", "True", "NotOurs", "the user has pull through a team")
+    world.add(collaborator_object(permission="maintain", status={"origin": "Created", "conditions": [reported]}))
+    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert granted == {"alice": "maintain"}
+    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+
+
+@pytest.mark.parametrize(("wanted", "shown"), [("pull", "triage"), ("maintain", "admin"), ("push", "x"), ("x", "pull")])
+async def test_a_wider_role_and_one_that_cannot_be_ranked_is_reported_and_set_once(
+    world: World,
+    users: Controller[Collaborator],
+    host: StubBackend,
+    team_site: HostRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    shown: str,
+) -> None:
+    host.custom_roles.add("x")
+    host.repositories[team_site.id].granted["alice"] = shown
+    world.add(collaborator_object(permission=wanted))
+    shows(host, monkeypatch, shown)
+    for _ in range(2):
+        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert conditions(stored(world))["WiderAccess"] == ("True", "NotOurs")
+    assert done(host) == ["set_collaborator"]
 
 
 async def test_a_grant_whose_answer_was_lost_is_ours(

@@ -15,7 +15,8 @@ from codecommon.errors import Retryable, Terminal
 from codecommon.githost.backend import Grant, Invitation, OwnerKind
 
 CONDITIONS: Final = frozenset({"InvitationPending", "SettingsDiffer", "AccessEnded", "WiderAccess"})
-STANDARD_ROLES: Final = frozenset({"pull", "triage", "push", "maintain", "admin"})
+STANDARD_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
+"""From the narrowest to the widest."""
 MOST_INVITATIONS: Final = 3
 """An invitation that expires is sent anew until this many were sent: then the user does not want it, or never saw it."""
 
@@ -42,7 +43,7 @@ def decide(
             return Keep(grant, origin)
         if as_found:
             return Keep(grant, origin, differs=True)
-        if _was_wider(obj, grant):
+        if _is_wider(grant.role, wanted) and _was_wider(obj, grant):
             return Keep(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:
@@ -52,6 +53,18 @@ def decide(
     # The host names no custom role in an invitation, so only standard ones can be compared.
     change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
     return Wait(invitation, origin_of(obj, invitation), change)
+
+
+def once_set(obj: Collaborator, shown: Grant, origin: Origin) -> Keep:
+    """What to say of the grant that shows once its role was set.
+
+    Raises ``Retryable`` (``HostNotYetVisible``) for a narrower one.
+    """
+    wanted = obj.spec.permission
+    wider = _is_wider(shown.role, wanted)
+    if shown.role != wanted and not wider:
+        raise Retryable("HostNotYetVisible", f"{shown.username} was given {wanted}; the host still shows {shown.role}")
+    return Keep(shown, origin, wider=wider)
 
 
 def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Nothing | Withdraw:
@@ -157,6 +170,13 @@ def _asked_anew(obj: Collaborator) -> bool:
     return obj.status.observed_generation != obj.metadata.generation or (
         requested is not None and requested != obj.status.last_handled_reconcile_at
     )
+
+
+def _is_wider(role: str, wanted: str) -> bool:
+    """Whether ``role`` is wider than ``wanted``, or may be: how wide a custom role is, is not known."""
+    if role in STANDARD_ROLES and wanted in STANDARD_ROLES:
+        return STANDARD_ROLES.index(role) > STANDARD_ROLES.index(wanted)
+    return role != wanted
 
 
 def _was_wider(obj: Collaborator, grant: Grant) -> bool:
