@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -140,6 +142,49 @@ async def test_an_error_is_passed_on_and_what_is_gone_is_not_kept() -> None:
     b.host.fails = None
     assert (await b.get()).status_code == 200
     assert b.host.asked_with[3] is None
+
+
+def cut(body: bytes, **headers: str) -> httpx.Response:
+    """A 200 with the ETag of what the host has, and another body."""
+    fields = {"ETag": Host().etag('"as it was"'), "Content-Type": "application/json"}
+    return httpx.Response(200, headers=fields | headers, stream=httpx.ByteStream(body))
+
+
+ZIPPED = {"Content-Encoding": "gzip"}
+BROKEN: dict[str, tuple[bytes, dict[str, str]]] = {
+    "empty": (b"", {}),
+    "cut": (b'"as it', {}),
+    "cut and zipped": (gzip.compress(b'"as it was"')[:20], ZIPPED),
+    "not zipped": (b'"as it was"', ZIPPED),
+}
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first read", "later read"])
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_a_body_that_cannot_be_read_is_not_kept_and_neither_is_what_was_kept_before(
+    broken: str, before: bool
+) -> None:
+    body, headers = BROKEN[broken]
+    b = bed()
+    if before:
+        b.host.body = "before"
+        await b.get()
+        b.host.body = "as it was"
+    b.host.fails = cut(body, **headers)
+    with contextlib.suppress(httpx.DecodingError):
+        assert (await b.get()).content != b'"as it was"'
+    b.host.fails = None
+    assert (await b.get()).json() == "as it was"
+    assert b.host.asked_with[-1] is None
+
+
+async def test_an_encoded_body_is_kept_as_it_was_sent() -> None:
+    b = bed()
+    b.host.fails = cut(gzip.compress(b'"as it was"'), **ZIPPED)
+    await b.get()
+    b.host.fails = None
+    assert (await b.get()).json() == "as it was"
+    assert b.host.asked_with[-1] == b.host.etag('"as it was"')
 
 
 async def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:

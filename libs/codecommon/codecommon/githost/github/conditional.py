@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import httpx
+import orjson
 
 from codecommon.githost.github.observe import host_label
 from codecommon.githost.github.session import REVALIDATED, session_of
@@ -112,7 +113,7 @@ class Conditional(httpx.AsyncBaseTransport):
             for name, value in response.headers.multi_items()
             if name not in _MOMENTARY and not name.startswith("x-ratelimit-")
         )
-        if len(body) <= _LONGEST_BODY and self._worth.while_for(key[0]):
+        if len(body) <= _LONGEST_BODY and self._worth.while_for(key[0]) and _is_whole(body, response.headers):
             self._memory.put(key, _Kept(etag, headers, body))
         else:
             self._memory.drop(key)
@@ -122,6 +123,15 @@ class Conditional(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._below.aclose()
+
+
+def _is_whole(body: bytes, headers: httpx.Headers) -> bool:
+    """Whether the body decodes to JSON. The host would confirm the ETag of one that broke off with its connection for ever."""
+    try:
+        orjson.loads(httpx.Response(200, headers=headers, content=body).content)
+    except (httpx.DecodingError, orjson.JSONDecodeError):
+        return False
+    return True
 
 
 def _revived(kept: _Kept, now: httpx.Response) -> httpx.Response:
