@@ -203,8 +203,12 @@ class Pass(Generic[T]):
         await self._write({"status": dict(status)}, subresource="status")
 
     async def announce(self, reason: str, message: str, now: datetime) -> None:
-        """Say that a long pass is under way (``Reconciling=True``); the pass goes on meanwhile."""
+        """Say that a long pass is under way (``Reconciling=True``), unless status names a reason; the pass goes on meanwhile."""
         status: BaseStatus = self.object.status
+        said = status.condition(conditions.RECONCILING)
+        if said is not None and said.status == "True":
+            # A slow pass that ends as the one before would write it back: twice for nothing.
+            return
         wanted = conditions.condition(conditions.RECONCILING, "True", reason, message)
         merged = conditions.merge(
             status.conditions,

@@ -287,6 +287,17 @@ async def test_an_announcement_adds_one_condition_and_the_result_takes_it_away(k
     assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled")}
 
 
+async def test_an_announcement_stands_for_no_other_reason_to_reconcile(kcp: InMemoryKcp) -> None:
+    held = [
+        stored_condition("Ready", "True", "Reconciled"),
+        stored_condition("Reconciling", "True", "HostUnavailable", "down"),
+    ]
+    run = start(kcp, kcp.add(repository_object(status={"conditions": held})))
+    await run.announce("Progressing", "working on it", NOW)
+    await run.commit(Retryable("HostUnavailable", "down"), NOW)
+    assert kcp.writes("repositories") == []
+
+
 async def test_an_announcement_about_an_object_that_changed_or_went_is_dropped(kcp: InMemoryKcp) -> None:
     run = start(kcp, kcp.add(repository_object()))
     somebody_edits(kcp)

@@ -53,9 +53,7 @@ class Bed:
     def __init__(self) -> None:
         self.host, self.clock = Host(), Clock()
         self.host.gate.set()
-        self.layer = Guarded(
-            httpx.MockTransport(self.host.answer), clock=self.clock, now=self.clock.now, rng=random.Random(1)
-        )
+        self.layer = Guarded(httpx.MockTransport(self.host.answer), clock=self.clock, rng=random.Random(1))
 
     async def ask(self, endpoint: HostEndpoint = ENDPOINT) -> httpx.Response:
         request = httpx.Request("GET", endpoint.api_base + "/user")
@@ -188,14 +186,38 @@ async def test_while_a_probe_is_under_way_nobody_else_goes(bed: Bed) -> None:
     assert (await probe).status_code == 200
 
 
-async def test_the_message_is_the_same_for_the_whole_outage(bed: Bed) -> None:
-    await bed.fail(OPENED_AFTER)
+async def test_the_message_is_the_same_in_every_process_for_the_whole_outage_and_the_next(bed: Bed) -> None:
+    later = Bed()
+    later.clock.advance(3)
     messages: set[str] = set()
-    for _ in range(120):
-        bed.clock.advance(5)
-        messages.add((await bed.refused()).message)
-    (message,) = messages
-    assert "since 2026-01-01T00:00:00Z" in message
+    for each in (bed, later):
+        await each.fail(OPENED_AFTER)
+        for _ in range(120):
+            each.clock.advance(5)
+            messages.add((await each.refused()).message)
+        each.clock.advance(25)
+        each.host.says = httpx.Response(200)
+        await each.ask()
+        each.host.says = httpx.ConnectError("down again")
+        await each.fail(OPENED_AFTER)
+        messages.add((await each.refused()).message)
+    assert len(messages) == 1
+
+
+async def test_the_log_has_when_an_outage_began_and_when_it_ended(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "codecommon.githost.github.outage")
+    await bed.fail(OPENED_AFTER)
+    for _ in range(10):
+        bed.clock.advance(25)
+        await bed.refused()
+    began = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert began == [("WARNING", "ghe.example does not answer as it should; it is asked by one probe at a time")]
+    caplog.clear()
+    bed.clock.advance(25)
+    bed.host.says = httpx.Response(200)
+    for _ in range(10):
+        await bed.ask()
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("INFO", "ghe.example answers again")]
 
 
 async def test_a_request_that_its_caller_gave_up_is_no_failure_and_makes_way_for_the_next_probe(bed: Bed) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final, Literal
 
 Admission = Literal["request", "probe", "refused"]
@@ -30,16 +29,13 @@ _ENOUGH_AT_ONCE: Final = 64
 class Breaker:
     """The state of one host. What ``admit`` says of a request goes with it into ``answered``, ``failed`` or ``abandoned``.
 
-    ``clock``: seconds, monotonic; ``now``: the time of day. ``since``: when the first of the failures happened that no answer
-    has followed; it stays the same for as long as the breaker is open.
+    ``clock``: seconds, monotonic.
     """
 
-    def __init__(self, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._now = now
         self._lately: deque[bool] = deque(maxlen=_WINDOW)
         self._in_a_row = 0
-        self.since = now()
         self._interval = _FIRST_PROBE_SECONDS
         self._next_probe = 0.0
         self._probing = False
@@ -83,8 +79,6 @@ class Breaker:
 
     def failed(self, admission: Admission) -> None:
         self._running -= 1
-        if not self.is_open and self._in_a_row == 0:
-            self.since = self._now()
         self._in_a_row += 1
         self._lately.append(False)
         if self.is_open:

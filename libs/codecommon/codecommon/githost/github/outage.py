@@ -7,11 +7,12 @@ would meet all of them together.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -23,7 +24,8 @@ from codecommon.githost.github.classify import is_certificate_error
 from codecommon.githost.github.observe import host_label
 from codecommon.githost.github.session import session_of
 from codecommon.githost.metrics import HOST_REFUSED, HOSTS_DOWN
-from codecommon.times import rfc3339
+
+_log = logging.getLogger(__name__)
 
 # Those who wait for the same probe must not come back at the same moment.
 _SPREAD_SECONDS: Final = 5.0
@@ -35,8 +37,8 @@ class Guarded(httpx.AsyncBaseTransport):
     """A breaker per host around the transport below.
 
     Failures are requests without a whole answer, 5xx, and pages where the API's JSON should be. Of a host that keeps failing
-    every request ends in ``Retryable`` (``HostUnavailable``), its message the same for the whole outage; right after one,
-    requests wait for each other. ``clock``: seconds, monotonic; ``now``: the time of day.
+    every request ends in ``Retryable`` (``HostUnavailable``), its message the same in every outage and process; right after one,
+    requests wait for each other. ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -44,12 +46,10 @@ class Guarded(httpx.AsyncBaseTransport):
         below: httpx.AsyncBaseTransport,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
     ) -> None:
         self._below = below
         self._clock = clock
-        self._now = now
         self._rng = rng or random.Random()
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
@@ -91,12 +91,16 @@ class Guarded(httpx.AsyncBaseTransport):
             host.breaker.failed(admission)
         if host.breaker.is_open != was_open:
             self._publish(host.endpoint)
+            if was_open:
+                _log.info("%s answers again", host.endpoint.host)
+            else:
+                _log.warning("%s does not answer as it should; it is asked by one probe at a time", host.endpoint.host)
         host.wake()
 
     def _host(self, endpoint: HostEndpoint) -> _Host:
         host = self._hosts.get(endpoint.api_base)
         if host is None:
-            host = self._hosts[endpoint.api_base] = _Host(endpoint, Breaker(self._clock, self._now))
+            host = self._hosts[endpoint.api_base] = _Host(endpoint, Breaker(self._clock))
             if len(self._hosts) > _MOST_HOSTS:
                 _, forgotten = self._hosts.popitem(last=False)
                 self._publish(forgotten.endpoint)
@@ -104,11 +108,10 @@ class Guarded(httpx.AsyncBaseTransport):
         return host
 
     def _refusal(self, host: _Host) -> Retryable:
-        name, since = host.endpoint.host, rfc3339(host.breaker.since)
+        # Without a time: each process has its own, and so has each outage of a host that answers now and then.
         return Retryable(
             "HostUnavailable",
-            f"{name} has not been answering as it should since {since}; it is asked every few seconds, "
-            "and work goes on once it answers",
+            f"{host.endpoint.host} does not answer as it should; it is asked every few seconds, and work goes on once it answers",
             after=timedelta(seconds=host.breaker.next_probe_in + self._rng.uniform(0.0, _SPREAD_SECONDS)),
         )
 
