@@ -103,7 +103,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The name was given up by a rename or a transfer; the host answers it with a redirect to ``location``."""
+    """The name was given up by a rename or a transfer; the API answers it with a redirect to ``location``, a URL."""
 
     location: str
 

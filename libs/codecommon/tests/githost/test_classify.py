@@ -32,7 +32,7 @@ DELETE = Attempt("delete acme/web", write=True, scope="delete_repo")
 def answer(status: int, body: object = None, **headers: str) -> Answer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"date": NOON} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer("git.example", status, httpx.Headers(fields), content)
+    return Answer("git.example", status, httpx.Headers(fields), content, "https://git.example/api/v3")
 
 
 def says(message: str, **more: object) -> dict[str, object]:
@@ -371,13 +371,34 @@ def test_quotes_are_short_and_without_secrets() -> None:
         (400, "UnexpectedAnswer", Retryable),
         (405, "UnexpectedAnswer", Retryable),
         (418, "UnexpectedAnswer", Retryable),
-        (301, "UnexpectedAnswer", Retryable),
     ],
 )
 def test_the_other_answers(status: int, reason: str, kind: type[Interruption]) -> None:
     found = meaning(answer(status, says("words")), CHANGE)
     assert isinstance(found, kind)
     assert found.reason == reason
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_a_redirect_within_the_api_is_told_from_one_that_leads_out_of_it(status: int) -> None:
+    within = answer(status, says("Moved Permanently"), location="https://git.example/api/v3/repositories/9")
+    assert within.says_moved
+    assert meaning(within).reason == "UnexpectedAnswer"
+    beside = answer(status, says("Moved Permanently"), location="https://git.example/api/v33/repositories/9")
+    assert not beside.says_moved
+    assert meaning(beside).reason == "HostUnavailable"
+
+
+@pytest.mark.parametrize("headers", [{}, {"location": ""}, {"location": "mailto:x"}, {"location": "https://a:b/"}])
+def test_a_redirect_that_names_no_address_leads_elsewhere(headers: dict[str, str]) -> None:
+    found = meaning(answer(302, b"", **headers))
+    assert isinstance(found, Retryable)
+    assert found.reason == "HostUnavailable"
+    assert "redirects elsewhere," in found.message
+
+
+def test_a_success_is_no_redirect_wherever_its_location_is() -> None:
+    assert not answer(201, {}, location="https://git.example/api/v3/repositories/9").says_moved
 
 
 @pytest.mark.parametrize("status", [400, 405, 409, 410, 422, 451, 500, 502, 503, 504])

@@ -152,15 +152,46 @@ async def test_an_absence_without_a_date_is_not_used(scripted: Any, backend: Git
     assert unusable.value.reason == "HostUnavailable"
 
 
-async def test_a_redirect_is_reported_and_never_followed(scripted: Any, backend: GitBackend) -> None:
-    elsewhere = "https://elsewhere.example/repositories/9"
-    scripted.answer(301, {"message": "Moved Permanently", "url": elsewhere}, Location=elsewhere)
-    assert await backend.find_repository("acme", "web") == Redirected(elsewhere)
-    scripted.answer(307, {"message": "Temporary Redirect"}, Location=elsewhere)
+@pytest.mark.parametrize("root", ["{url}", ""], ids=["absolute", "relative"])
+async def test_a_redirect_of_the_api_is_reported_and_never_followed(
+    scripted: Any, backend: GitBackend, root: str
+) -> None:
+    location = f"{root.format(url=scripted.url)}/api/v3/repositories/9"
+    scripted.answer(301, {"message": "Moved Permanently", "url": location}, Location=location)
+    assert await backend.find_repository("acme", "web") == Redirected(f"{scripted.url}/api/v3/repositories/9")
+    scripted.answer(307, {"message": "Temporary Redirect"}, Location=location)
     with pytest.raises(Retryable) as refused:
         await backend.update_repository("7", RepositoryChanges(description="d"))
     assert refused.value.reason == "UnexpectedAnswer"
     assert len(scripted.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("https://login.example/api/v3/repositories/9?session=a", "login.example"),
+        ("http://127.0.0.1:1/api/v3/repositories/9", "127.0.0.1"),
+        ("https://{name}/api/v3/repositories/9", "127.0.0.1"),
+        ("{url}/login?session=a", "127.0.0.1"),
+        ("/login?session=a", "127.0.0.1"),
+        ("/api/v3/../../login", "127.0.0.1"),
+        ("//{name}@login.example/api/v3/repositories/9", "login.example"),
+    ],
+)
+async def test_a_redirect_out_of_the_api_says_nothing_of_repository_or_branch(
+    scripted: Any, backend: GitBackend, location: str, host: str
+) -> None:
+    scripted.answer(200, OLD_SERVER)
+    seen = await backend.get_repository("7")
+    assert seen is not None
+    for ask in (lambda: backend.find_repository("acme", "web"), lambda: backend.has_branch(seen, "main")):
+        scripted.answer(302, None, Location=location.format(url=scripted.url, name=scripted.name))
+        with pytest.raises(Retryable) as diverted:
+            await ask()
+        assert diverted.value.reason == "HostUnavailable"
+        assert f"redirects to {host}," in diverted.value.message
+        assert "repositories" not in diverted.value.message
+        assert "session" not in diverted.value.message
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>login</html>", b"{", b"[]", b'{"id": "x"}', b'{"id": 7}'])

@@ -31,12 +31,16 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers and body of an answer of ``host`` (as pinned in status)."""
+    """Status, headers and body of an answer of ``host`` (as pinned in status).
+
+    ``api_base``: URL of the API's root, as in ``HostEndpoint``; without it no redirect counts as the API's.
+    """
 
     host: str
     status: int
     headers: httpx.Headers
     body: bytes
+    api_base: str = ""
 
     def object(self) -> Mapping[str, Any] | None:
         """The body as a JSON object, None if it is anything else."""
@@ -74,6 +78,28 @@ class Answer:
     def says_not_found(self) -> bool:
         """A 404 of the API itself, not of a proxy in front of it, and not for want of single sign-on."""
         return self.status == 404 and self.message is not None and "x-github-sso" not in self.headers
+
+    @property
+    def is_redirect(self) -> bool:
+        return 300 <= self.status < 400
+
+    @property
+    def says_moved(self) -> bool:
+        """A redirect of the API itself, for what was renamed, not of a proxy or a gateway in front of it, to its login."""
+        root, location = httpx.URL(f"{self.api_base}/"), self.location
+        if not self.is_redirect or location is None:
+            return False
+        same_host = (location.scheme, location.netloc) == (root.scheme, root.netloc)
+        return same_host and location.raw_path.startswith(root.raw_path)
+
+    @property
+    def location(self) -> httpx.URL | None:
+        """Where a redirect leads; None where it names no address."""
+        named = self.headers.get("location", "")
+        try:
+            return httpx.URL(f"{self.api_base}/").join(named) if named else None
+        except httpx.InvalidURL:
+            return None
 
     @property
     def date(self) -> datetime | None:

@@ -121,7 +121,7 @@ class GithubBackend(GithubAccess):
             also=_NOT_FOUND | _MOVED,
         )
         if answer.status in _MOVED:
-            return Redirected(self._client.scrub(answer.headers.get("location", "")))
+            return Redirected(self._client.scrub(str(answer.location)))
         if answer.status == 404:
             # What we make after this moment counts as ours, so the moment is taken from the host's clock or not at all.
             return Absent(answer.required_date())

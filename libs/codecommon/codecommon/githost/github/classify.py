@@ -131,10 +131,8 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
     text = scrub(answer.message or "")[:_LONGEST_QUOTE]
     if answer.status in (403, 429) and (limited := _limit(answer)) is not None:
         return limited
-    if 300 <= answer.status < 400:
-        return Retryable(
-            "UnexpectedAnswer", f"{answer.host} answers with a redirect, which is not followed; check spec.baseURL"
-        )
+    if answer.is_redirect:
+        return _redirect(answer, scrub)
     if answer.message is None and answer.status != 401:
         return _unavailable(answer, "the answer is not one of GitHub's API")
     if (refused := _refused(answer, attempt, scrub)) is not None:
@@ -332,6 +330,20 @@ def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             texts.append(("", str(error)))
     return texts
+
+
+def _redirect(answer: Answer, scrub: Scrub) -> Retryable:
+    if answer.says_moved:
+        return Retryable(
+            "UnexpectedAnswer", f"{answer.host} answers with a redirect, which is not followed; check spec.baseURL"
+        )
+    # Of the address only the host, as it was sent: the rest is a login's, and another one each time.
+    host = scrub(answer.location.raw_host.decode())[:_LONGEST_QUOTE] if answer.location is not None else ""
+    where = f"to {host}" if host else "elsewhere"
+    return Retryable(
+        "HostUnavailable",
+        f"something between here and {answer.host} redirects {where}, which is not followed; check the proxy, and spec.baseURL",
+    )
 
 
 def _unavailable(answer: Answer, text: str) -> Retryable:

@@ -30,6 +30,7 @@ class Client:
 
     def __init__(self, endpoint: HostEndpoint, authority: Authority, transport: httpx.AsyncBaseTransport) -> None:
         self.host = endpoint.host
+        self._api_base = endpoint.api_base
         self.scrub = Redactor()
         self._github = GitHub(
             # The transport puts the credential in; githubkit's own strategy shows the token in its repr.
@@ -68,14 +69,17 @@ class Client:
     async def send(
         self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
     ) -> Answer:
-        """The answer of ``call`` if it is a success or its status is among ``also``; otherwise raises what it means."""
+        """The answer of ``call`` if it is a success or its status is among ``also``; otherwise raises what it means.
+
+        A 404 or a redirect must be the API's own to be among them.
+        """
         try:
             return self._answer((await call).raw_response)
         except RequestError as failure:
             cause: Exception = failure.exc
         if isinstance(cause, _Refused):
             answer = self._answer(cause.response)
-            if answer.status in also and (answer.status != 404 or answer.says_not_found):
+            if answer.status in also and _is_the_apis(answer):
                 return answer
             raise classify(answer, attempt, self.scrub)
         if isinstance(cause, httpx.HTTPError):
@@ -84,7 +88,14 @@ class Client:
         raise cause
 
     def _answer(self, response: httpx.Response) -> Answer:
-        return Answer(self.host, response.status_code, response.headers, response.content)
+        return Answer(self.host, response.status_code, response.headers, response.content, self._api_base)
+
+
+def _is_the_apis(answer: Answer) -> bool:
+    """Whether a 404 or a redirect is; of others the status tells."""
+    if answer.status == 404:
+        return answer.says_not_found
+    return answer.says_moved or not answer.is_redirect
 
 
 class _Refused(Exception):
