@@ -25,6 +25,7 @@ from codecommon.kubeconfig import KubeconfigError
 from codecommon.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
 from codecommon.outcome import Outcome, Ready, Released
 from codecommon.passes import Gone, Pass, Superseded
+from codecommon.staying import Staying
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Handler:
         self._controllers = {c.kind.resource: c for c in controllers}
         self._kcp = kcp
         self._known = KnownEndpoints(kcp)
+        self._staying = Staying()
         self._backoff = backoff
         self._announce_after = announce_after
         self._resync = max(resync, _LONGEST_AFTER)
@@ -115,7 +117,15 @@ class Handler:
     def _pass(self, controller: Controller[Any], event: ObjectEvent, raw: JsonObject) -> Pass[Any]:
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         return Pass(
-            controller.kind, controller.parse, controller.owned, objects, raw, event.versions, event.twins, event.time
+            controller.kind,
+            controller.parse,
+            controller.owned,
+            objects,
+            raw,
+            event.versions,
+            event.twins,
+            event.time,
+            self._staying,
         )
 
     def _is_young(self, event: ObjectEvent) -> bool:
@@ -160,11 +170,15 @@ class Handler:
         return Retryable("Conflict", "the object is being written by others; trying again")
 
     async def _reconcile(self, lane: Lane, controller: Controller[Any], run: Pass[Any]) -> Outcome | Interruption:
-        announcing = asyncio.create_task(self._announce_when_long(lane, run))
+        over = asyncio.Event()
+        announcing = asyncio.create_task(self._announce_when_long(lane, run, over))
         try:
             return await controller.reconciler.reconcile(run)
         except Interruption as interruption:
             return interruption
+        except asyncio.CancelledError:
+            announcing.cancel()
+            raise
         except (Superseded, Gone, KcpError, *_KCP_UNAVAILABLE):
             raise
         except Exception as error:  # noqa: BLE001 - the top-level handler of a pass: what we do not understand is retryable
@@ -175,13 +189,17 @@ class Handler:
                 after=_UNFORESEEN_AFTER,
             )
         finally:
-            announcing.cancel()
+            over.set()
             await asyncio.gather(announcing, return_exceptions=True)
 
-    async def _announce_when_long(self, lane: Lane, run: Pass[Any]) -> None:
-        await asyncio.sleep(self._announce_after)
-        if lane == "events":
-            await run.announce("Progressing", "working on it", self._now())
+    async def _announce_when_long(self, lane: Lane, run: Pass[Any], over: asyncio.Event) -> None:
+        """A write that has begun is seen through: kcp would carry it out all the same, and the commit meet a conflict."""
+        try:
+            async with asyncio.timeout(self._announce_after):
+                await over.wait()
+        except TimeoutError:
+            if lane == "events":
+                await run.announce("Progressing", "working on it", self._now())
 
     def _delay(self, lane: Lane, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
         put_off = isinstance(outcome, Retryable) and not outcome.half_done

@@ -18,13 +18,14 @@ from codecommon.errors import Interruption, NotReady, Retryable
 from codecommon.events import Versions
 from codecommon.kcp import Conflict, Invalid, JsonObject, NotFound, Objects
 from codecommon.outcome import Ready
+from codecommon.staying import FRESH_SECONDS, Staying
 from codecommon.times import rfc3339
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
 _STATUS_ATTEMPTS: Final = 3
 _SHOWN_REFERRERS: Final = 10
-_FRESH: Final = timedelta(seconds=15)
+_FRESH: Final = timedelta(seconds=FRESH_SECONDS)
 _KEPT_WITHOUT_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
 
 
@@ -37,7 +38,10 @@ class Superseded(Exception):
 
 
 class Pass(Generic[T]):
-    """``object`` is the newest state this pass knows; ``versions``, ``twins`` and ``told`` (its time) are those of the event."""
+    """``object`` is the newest state this pass knows; ``versions``, ``twins`` and ``told`` (its time) are those of the event.
+
+    ``staying``: what all passes of a process know of their workspaces.
+    """
 
     def __init__(
         self,
@@ -49,12 +53,14 @@ class Pass(Generic[T]):
         versions: Versions,
         twins: bool = True,
         told: datetime | None = None,
+        staying: Staying | None = None,
     ) -> None:
         self.kind = kind
         self.objects = objects
         self.versions = versions
         self.twins = twins
         self._told = told
+        self._staying = staying or Staying()
         self._parse = parse
         self._owned = owned | _KEPT_WITHOUT_SUMMARY
         self._raw = raw
@@ -100,7 +106,9 @@ class Pass(Generic[T]):
         The watcher tells nothing else of such a workspace, so only what was told long ago is looked at again. Raises
         ``Superseded``: the object is being deleted by now, or will be in a moment.
         """
-        if (self._told is None or now - self._told > _FRESH) and await self.leaving():
+        if self._told is not None and now - self._told <= _FRESH:
+            return
+        if not await self._staying.confirm(self.objects.workspace, self.leaving):
             raise Superseded
 
     async def confirm_wanted(self) -> None:

@@ -458,6 +458,29 @@ async def test_a_long_pass_says_that_it_is_under_way(bus: Bus, kcp: InMemoryKcp)
     assert conditions(stored(kcp)) == {"Ready": ("True", "Reconciled")}
 
 
+async def test_an_announcement_that_has_begun_is_seen_through(
+    bus: Bus, kcp: InMemoryKcp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = asyncio.Event(), asyncio.Event()
+    seen_through: list[str] = []
+
+    async def announce(run: Pass[Repository], reason: str, text: str, now: datetime) -> None:
+        begun.set()
+        await answered.wait()
+        seen_through.append(reason)
+
+    async def over_before_the_answer(run: Pass[Repository]) -> Outcome:
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.05, answered.set)
+        return await is_fine(run)
+
+    monkeypatch.setattr(Pass, "announce", announce)
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, Calls(over_before_the_answer), timing=Timing(fetch=0.1, announce_after=0.05)):
+        await until(lambda: acked(bus))
+    assert seen_through == ["Progressing"]
+
+
 async def test_a_short_pass_writes_its_status_once(bus: Bus, kcp: InMemoryKcp) -> None:
     await bus.publish(event_for(put(kcp)))
     async with working(bus, kcp, Calls(is_fine)):
