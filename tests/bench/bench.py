@@ -50,8 +50,8 @@ async def virtual_workspace(bed: Bed) -> str:
 
 
 async def bare_calls(bed: Bed, tenant: Tenant) -> list[float]:
-    """Seconds of the three calls to kcp that a Repository costs at least (GET, metadata patch, status patch), made by the
-    provider's identity through the virtual workspace, as far apart as the Repositories."""
+    """Seconds of the four calls to kcp that a Repository costs at least: the tenant's create, then GET, metadata patch and
+    status patch by the provider's identity through the virtual workspace. As far apart as the Repositories."""
     access = load_access(Path(bed.provider.environment["KEDGE_PROVIDER_KUBECONFIG"]))
     server = f"{await virtual_workspace(bed)}/clusters/{tenant.cluster}"
     provider = Cluster(bed.kcp.session, replace(access, server=server))
@@ -61,13 +61,16 @@ async def bare_calls(bed: Bed, tenant: Tenant) -> list[float]:
         name = f"raw-{number}"
         manifest = repository(name, "nobody")
         manifest["metadata"]["annotations"] = {"code.kedge.faros.sh/paused": "true"}
+        started = time.perf_counter()
         await tenant.create(manifest)
+        created = time.perf_counter() - started
         await asyncio.sleep(GAP_SECONDS)
         started = time.perf_counter()
         await provider.request("GET", path(name))
-        await provider.request("PATCH", path(name), {"metadata": {"labels": {"bare": "yes"}}}, MERGE_PATCH)
+        # One that the provider does not act on: it must not work beside what is measured.
+        await provider.request("PATCH", path(name), {"metadata": {"annotations": {"bare": "yes"}}}, MERGE_PATCH)
         await provider.request("PATCH", path(name) + "/status", {"status": {"repoID": "1"}}, MERGE_PATCH)
-        taken.append(time.perf_counter() - started)
+        taken.append(created + time.perf_counter() - started)
         await tenant.delete("repositories", name)
     return taken
 
@@ -89,7 +92,7 @@ async def single(bed: Bed, tenant: Tenant) -> None:
     row(
         "one idle Repository, create to Ready, 0 ms host",
         f"p50 {milliseconds(times, 0.5):.0f} ms, p99 {milliseconds(times, 0.99):.0f} ms",
-        f"{milliseconds(times, 0.5) / raw:.1f} x the same three calls alone ({raw:.0f} ms)",
+        f"{milliseconds(times, 0.5) / raw:.1f} x the four calls to kcp alone ({raw:.0f} ms)",
         "goal 42 ms",
     )
 
