@@ -29,11 +29,13 @@ _LOOK_EVERY_SECONDS: Final = 30.0
 _MOST_KNOWN: Final = 4096
 # Answers to one burst name moments that differ by less than this.
 _SAME_SECONDS: Final = 1.0
+# Who waits for the end of a block comes back within half a minute after it.
+_AGAIN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """From ``since`` ``until`` (epoch seconds). ``strikes``: refusals in a row that named no time."""
+    """From ``since`` ``until`` (epoch seconds). ``strikes``: refusals in a row that named no time, or too short a one."""
 
     since: float = 0.0
     until: float = 0.0
@@ -41,15 +43,17 @@ class Block:
 
 
 def blocked_by(known: Block, started: float, now: float, after: float | None) -> Block:
-    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time."""
-    if after is not None:
+    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time to come."""
+    again = known.until <= started < known.until + _AGAIN_SECONDS
+    if after is not None and not again:
         until = now + min(after, _LONGEST_SECONDS)
         return Block(now, until, known.strikes) if until > known.until + _SAME_SECONDS else known
     if started < known.since:
         # Under way when the others were refused: it is no refusal of what we do since.
         return known
     strikes = known.strikes if now < known.until + _LONGEST_SECONDS else 0
-    return Block(now, now + min(_FIRST_SECONDS * 2.0**strikes, _LONGEST_SECONDS), min(strikes + 1, 10))
+    seconds = max(after or 0.0, _FIRST_SECONDS * 2.0**strikes)
+    return Block(now, now + min(seconds, _LONGEST_SECONDS), min(strikes + 1, 10))
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from codecommon.githost.budget.principals import Principals, asked_as_app
 from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, quota_of
 from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
-from codecommon.githost.github.classify import Attempt, classify
+from codecommon.githost.github.classify import limit_of
 from codecommon.githost.github.observe import host_label
 from codecommon.githost.github.session import REVALIDATED, Session, session_of
 from codecommon.job import Job, Urgency, current_job
@@ -163,13 +163,10 @@ class Budgets:
 
     async def _refused(self, granted: _Pass, response: httpx.Response) -> None:
         await response.aread()
-        answer = Answer(granted.account.host, response.status_code, response.headers, response.content)
-        meaning = classify(answer, _ANY, str)
-        if isinstance(meaning, Retryable) and meaning.reason == "RateLimited" and meaning.after is not None:
-            named = "retry-after" in response.headers or response.headers.get("x-ratelimit-remaining") == "0"
-            await self._blocks.refused(
-                granted.account.key, granted.started, meaning.after.total_seconds() if named else None
-            )
+        limit = limit_of(Answer(granted.account.host, response.status_code, response.headers, response.content))
+        if limit is not None:
+            after = limit.named.total_seconds() if limit.named is not None else None
+            await self._blocks.refused(granted.account.key, granted.started, after)
 
     def settle(self, granted: _Pass, *, free: bool) -> None:
         """The request is over, with or without an answer. ``free``: it cost nothing of the quota."""
@@ -196,9 +193,6 @@ class Budgets:
     def _measures(self, endpoint: HostEndpoint) -> Measures:
         label = host_label(endpoint)
         return self._by_host.setdefault(label, Measures(label))
-
-
-_ANY: Final = Attempt("ask")
 
 
 @dataclass(slots=True)

@@ -123,14 +123,27 @@ OF_INVITATIONS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit of the host that a request was refused for.
+
+    ``what``: what the host does, for the message. ``now``: the moment of the refusal, by the host's clock. ``named``: how long to
+    wait by its word, None where it names no time that is still to come.
+    """
+
+    what: str
+    now: datetime
+    named: timedelta | None
+
+
 Scrub = Callable[[str], str]
 
 
 def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | AlreadyExists:
     """The exception for an answer that is not a success. ``scrub`` takes secrets out of what is quoted from it."""
     text = scrub(answer.message or "")[:_LONGEST_QUOTE]
-    if answer.status in (403, 429) and (limited := _limit(answer)) is not None:
-        return limited
+    if answer.status in (403, 429) and (limit := limit_of(answer)) is not None:
+        return _wait(answer, limit)
     if answer.is_redirect:
         return _redirect(answer, scrub)
     if answer.message is None and answer.status != 401:
@@ -193,7 +206,7 @@ def lacks_scope(answer: Answer, attempt: Attempt) -> bool:
     return granted_scopes(answer.headers) is not None and bool(missing_rights(answer.headers, attempt.scope))
 
 
-def _limit(answer: Answer) -> Retryable | None:
+def limit_of(answer: Answer) -> Limit | None:
     """The limit that a 403 or 429 is for; None when it is not for a limit.
 
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
@@ -202,18 +215,18 @@ def _limit(answer: Answer) -> Retryable | None:
     now = answer.date or datetime.now(UTC)
     named = _retry_after(answer, now)
     if named is not None or _SECONDARY.search(text):
-        return _wait(answer, "asks for fewer requests", now, named)
+        return Limit("asks for fewer requests", now, named)
     if answer.headers.get("x-ratelimit-remaining") == "0" or _PRIMARY.search(text):
-        return _wait(answer, "has used up the quota of this account", now, _reset(answer, now))
-    if answer.status == 429 or _LOGIN_LOCK.search(text):
-        return _wait(answer, "asks for fewer requests", now, None)
+        return Limit("has used up the quota of this account", now, _reset(answer, now))
+    if "retry-after" in answer.headers or answer.status == 429 or _LOGIN_LOCK.search(text):
+        return Limit("asks for fewer requests", now, None)
     return None
 
 
-def _wait(answer: Answer, what: str, now: datetime, named: timedelta | None) -> Retryable:
-    after = _USUAL_WAIT if named is None else min(max(named, _SHORTEST_WAIT), _LONGEST_WAIT)
-    until = rfc3339(now + after)
-    return Retryable("RateLimited", f"{answer.host} {what}; waiting until {until}", after=after)
+def _wait(answer: Answer, limit: Limit) -> Retryable:
+    after = limit.named or _USUAL_WAIT
+    until = rfc3339(limit.now + after)
+    return Retryable("RateLimited", f"{answer.host} {limit.what}; waiting until {until}", after=after)
 
 
 def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
@@ -222,11 +235,11 @@ def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
     if value is None:
         return None
     if value.isdecimal():
-        return timedelta(seconds=min(int(value[:9]), _LONGEST_WAIT.seconds))
+        return _to_come(timedelta(seconds=int(value[:9])))
     try:
-        return parsedate_to_datetime(value).astimezone(UTC) - now
+        return _to_come(parsedate_to_datetime(value).astimezone(UTC) - now)
     except ValueError:
-        return _USUAL_WAIT
+        return None
 
 
 def _reset(answer: Answer, now: datetime) -> timedelta | None:
@@ -234,7 +247,12 @@ def _reset(answer: Answer, now: datetime) -> timedelta | None:
     value = answer.headers.get("x-ratelimit-reset", "")
     if not value.isdecimal() or len(value) > 11:
         return None
-    return datetime.fromtimestamp(int(value), UTC) - now
+    return _to_come(datetime.fromtimestamp(int(value), UTC) - now)
+
+
+def _to_come(named: timedelta) -> timedelta | None:
+    """A time that the host named, within bounds; one that is over already counts as not named."""
+    return min(max(named, _SHORTEST_WAIT), _LONGEST_WAIT) if named > timedelta() else None
 
 
 def _refused(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from codecommon.githost.github.transport import HostTransport, Layer
 from codecommon.githost.proxy import ProxyRules
 from codecommon.job import Job, working_on
 from codecommon.settings import NatsSettings
+from codecommon.testing.clock import Clock
 
 pytestmark = pytest.mark.nats
 
@@ -34,10 +36,10 @@ Open = Callable[..., Awaitable[httpx.AsyncClient]]
 
 @asynccontextmanager
 async def process(
-    bus: Bus, host: Any, limits: Limits | None, *more: Layer
+    bus: Bus, host: Any, limits: Limits | None, *more: Layer, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
     """What one process has: its gate, and ``more`` below it, over its transport; gives a client per credential."""
-    budgets = Budgets(bus, {host.name: limits} if limits else {})
+    budgets = Budgets(bus, {host.name: limits} if limits else {}, clock)
     transport = HostTransport(layers=[budgets.layer, *more], proxies=ProxyRules())
     await budgets.open()
     where = AllowedHosts([host.name]).endpoint(host.url)
@@ -196,6 +198,30 @@ async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_
         outcomes = await asyncio.gather(*(two().get("/meta") for _ in range(20)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Retryable] * 20
     assert len(scripted.seen) == sent
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry_After": "0"}, [60, 120, 240]),
+        ({"X_RateLimit_Limit": "9", "X_RateLimit_Remaining": "0", "X_RateLimit_Reset": "1795435200"}, [60, 120, 240]),
+        ({"Retry_After": "5"}, [5, 60, 120]),
+    ],
+    ids=["no time to wait", "a reset that has passed", "a time that is too short"],
+)
+async def test_a_host_that_goes_on_refusing_is_asked_ever_more_rarely_whatever_times_it_names(
+    bus: Bus, scripted: Any, headers: dict[str, str], waits: list[int]
+) -> None:
+    clock = Clock(datetime.now(UTC))
+    async with process(bus, scripted, None, clock=lambda: clock.now().timestamp()) as client, asyncio.timeout(5):
+        for number, seconds in enumerate(waits, 1):
+            scripted.answer(403, {"message": "API rate limit exceeded for user ID 1."}, **headers)
+            await client().get("/meta")
+            with pytest.raises(Retryable) as refused:
+                await client().get("/meta")
+            assert refused.value.after == timedelta(seconds=seconds)
+            assert len(scripted.seen) == number
+            clock.advance(seconds)
 
 
 async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bus, scripted: Any) -> None:
