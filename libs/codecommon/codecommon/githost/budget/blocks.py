@@ -20,6 +20,8 @@ from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.bus import BUDGETS, Bus
+from codecommon.githost.budget.look import Looks
+from codecommon.githost.budget.shared import BudgetUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class _Known:
 
     block: Block = field(default_factory=Block)
     looked: float | None = None
-    first_look: asyncio.Lock = field(default_factory=asyncio.Lock)
+    first_look: Looks = field(default_factory=Looks)
 
 
 class Blocks:
@@ -79,23 +81,26 @@ class Blocks:
         await self._bus.nc.subscribe(f"$KV.{BUDGETS}.block.*", cb=self._told)
 
     async def get(self, key: str) -> Block:
-        """The block of an account as far as it is known here; the first calls for one wait for a look into the bucket."""
+        """The block of an account as far as it is known here; the first calls for one wait for a look into the bucket.
+
+        Raises ``BudgetUnavailable`` as long as there was no answer to any look.
+        """
         known = self._entry(key)
         if known.looked is None:
-            async with known.first_look:
+            async with known.first_look.turn():
                 if known.looked is None:
-                    await self._look(key)
+                    await self._look(key, first=True)
                     known.looked = self._clock()
         elif self._clock() - known.looked > _LOOK_EVERY_SECONDS:
             known.looked = self._clock()
-            task = asyncio.create_task(self._look(key))
+            task = asyncio.create_task(self._look(key, first=False))
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
         return known.block
 
     async def refused(self, key: str, started: float, after: float | None) -> Block:
         """Note a refusal and tell the others. Returns the block that holds now."""
-        known = await self.get(key)
+        known = self._entry(key).block
         block = blocked_by(known, started, self._clock(), after)
         if block != known:
             self._entry(key).block = block
@@ -110,13 +115,16 @@ class Blocks:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
 
-    async def _look(self, key: str) -> None:
+    async def _look(self, key: str, *, first: bool) -> None:
+        """``first``: a failure is raised, for nothing is known yet."""
         try:
             entry = await self._bucket.get(f"block.{key}")
         except NotFoundError:
             return
         except (NatsError, TimeoutError) as error:
             _log.warning("cannot look whether a host wants a pause: %s", type(error).__name__)
+            if first:
+                raise BudgetUnavailable(type(error).__name__) from None
             return
         self._read(key, entry.value or b"")
 

@@ -28,7 +28,7 @@ from codecommon.githost.budget.limits import GITHUB, Limits
 from codecommon.githost.budget.measure import Measures
 from codecommon.githost.budget.principals import Principals, asked_as_app
 from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, quota_of
-from codecommon.githost.budget.shared import LedgerUnavailable, SharedLedger
+from codecommon.githost.budget.shared import BudgetUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import limit_of
 from codecommon.githost.github.observe import host_label
@@ -85,6 +85,18 @@ class Budgets:
         return granted
 
     async def _admit(self, session: Session, method: str, *, later: bool = False) -> _Pass:
+        try:
+            return await self._granted(session, method, later)
+        except BudgetUnavailable:
+            again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
+            raise Retryable(
+                "RateLimited",
+                f"the budget of {session.endpoint.host} cannot be asked; waiting until {rfc3339(again)}",
+                after=_ASK_AGAIN,
+            ) from None
+
+    async def _granted(self, session: Session, method: str, later: bool) -> _Pass:
+        """Raises as ``admit``, and ``BudgetUnavailable``."""
         job = current_job()
         account = self._account(session.endpoint, await self._principals.budget_of(session))
         pause = _Pause(account, job, self._clock() + _LONGEST_SLEEP)
@@ -115,13 +127,6 @@ class Budgets:
         assert account.ledger is not None
         try:
             return await account.ledger.ask(ask)
-        except LedgerUnavailable:
-            again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
-            raise Retryable(
-                "RateLimited",
-                f"the budget of {account.host} cannot be asked; waiting until {rfc3339(again)}",
-                after=_ASK_AGAIN,
-            ) from None
         finally:
             account.measures.reserved(account.published, account.ledger.reserved)
             account.published = account.ledger.reserved

@@ -5,7 +5,6 @@ Only what a host answered counts. A status could be written by a tenant, who wou
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
@@ -20,6 +19,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
+from codecommon.githost.budget.look import Looks
+from codecommon.githost.budget.shared import BudgetUnavailable
 from codecommon.githost.github.session import Session, session_of
 
 _log = logging.getLogger(__name__)
@@ -35,10 +36,12 @@ _AS_APP: Final = re.compile(r"/app(/.*)?|/(orgs|users)/[^/]+/installation")
 
 @dataclass(slots=True)
 class _Known:
+    """``looked`` None: not yet."""
+
     account: str | None = None
-    looked: float = float("-inf")
+    looked: float | None = None
     stored: float = float("-inf")
-    look: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looks: Looks = field(default_factory=Looks)
 
 
 class Principals:
@@ -48,14 +51,18 @@ class Principals:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def budget_of(self, session: Session) -> str:
-        """The key of the budget; until the account is known, one that only this credential has."""
+        """The key of the budget; until the account is known, one that only this credential has.
+
+        Raises ``BudgetUnavailable`` as long as there was no answer to any look.
+        """
         credential = _credential(session)
         known = self._entry(credential)
         if known.account is None:
             # Who comes while somebody looks waits too: with a budget of its own it would ask a host that wants a pause.
-            async with known.look:
-                if known.account is None and self._clock() - known.looked > _LOOK_EVERY_SECONDS:
-                    found = await self._look(credential)
+            async with known.looks.turn():
+                looked = known.looked
+                if known.account is None and (looked is None or self._clock() - looked > _LOOK_EVERY_SECONDS):
+                    found = await self._look(credential, first=looked is None)
                     known.account, known.looked = known.account or found, self._clock()
         return _key(session, known.account or f"credential:{credential}")
 
@@ -74,13 +81,16 @@ class Principals:
         except (NatsError, TimeoutError) as error:
             _log.warning("the account of a credential could not be stored: %s", type(error).__name__)
 
-    async def _look(self, credential: str) -> str | None:
+    async def _look(self, credential: str, *, first: bool) -> str | None:
+        """``first``: a failure is raised, for nothing is known yet."""
         try:
             return ((await self._bucket.get(credential)).value or b"").decode() or None
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
             _log.warning("cannot look up the account of a credential: %s", type(error).__name__)
+            if first:
+                raise BudgetUnavailable(type(error).__name__) from None
             return None
 
     def _entry(self, credential: str) -> _Known:

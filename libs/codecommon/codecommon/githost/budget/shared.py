@@ -23,8 +23,8 @@ _RETRY_SECONDS: Final = 0.02
 _ATTEMPTS: Final = 50
 
 
-class LedgerUnavailable(Exception):
-    """NATS does not answer, so nobody knows what others have asked of the host."""
+class BudgetUnavailable(Exception):
+    """NATS does not answer, so nobody knows what others have asked of the host, or were told by it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +67,7 @@ class SharedLedger:
         """How many objects had a turn reserved when the ledger was last seen."""
 
     async def ask(self, ask: Ask) -> Granted | Wait:
-        """Raises ``LedgerUnavailable``."""
+        """Raises ``BudgetUnavailable``."""
         asked = _Asked(ask, asyncio.get_running_loop().create_future())
         self._add(asked)
         try:
@@ -101,13 +101,13 @@ class SharedLedger:
                 try:
                     await self._write(batch)
                 except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for an answer must get one
-                    if not isinstance(error, NatsError | TimeoutError | LedgerUnavailable):
+                    if not isinstance(error, NatsError | TimeoutError | BudgetUnavailable):
                         _log.exception("the shared budget cannot be written")
                     else:
                         _log.warning("the shared budget cannot be reached: %s", type(error).__name__)
                     for operation in batch:
                         if isinstance(operation, _Asked) and not operation.answer.done():
-                            operation.answer.set_exception(LedgerUnavailable(type(error).__name__))
+                            operation.answer.set_exception(BudgetUnavailable(type(error).__name__))
         finally:
             self._writer = None
 
@@ -137,7 +137,7 @@ class SharedLedger:
                 if not asked.answer.done():
                     asked.answer.set_result(answer)
             return
-        raise LedgerUnavailable("always written by others")
+        raise BudgetUnavailable("always written by others")
 
     def _apply(self, ledger: Ledger, batch: list[_Asked | _Settled]) -> dict[_Asked, Granted | Wait]:
         now = self._clock()

@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.kv import KeyValue
 from prometheus_client import REGISTRY
 
-from codecommon.bus import BUDGETS, Bus
+from codecommon.bus import BUDGETS, PRINCIPALS, Bus
 from codecommon.errors import Retryable
 from codecommon.githost.allow import AllowedHosts
 from codecommon.githost.budget.gate import Budgets
@@ -198,6 +200,64 @@ async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_
         outcomes = await asyncio.gather(*(two().get("/meta") for _ in range(20)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Retryable] * 20
     assert len(scripted.seen) == sent
+
+
+def unanswered_looks(monkeypatch: pytest.MonkeyPatch, bucket: str) -> list[int]:
+    """``[n, m]``: the next n looks into ``bucket`` get no answer; m have been made."""
+    get, looks = KeyValue.get, [0, 0]
+
+    async def unanswered(self: KeyValue, key: str) -> KeyValue.Entry:
+        if self._name == bucket:
+            looks[1] += 1
+            if looks[0]:
+                looks[0] -= 1
+                raise NatsTimeout
+        return await get(self, key)
+
+    monkeypatch.setattr(KeyValue, "get", unanswered)
+    return looks
+
+
+@pytest.mark.parametrize("bucket", [BUDGETS, PRINCIPALS])
+async def test_a_process_that_starts_sends_nothing_until_it_has_looked_whether_the_account_is_blocked(
+    bus: Bus, scripted: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with process(bus, scripted, None) as one:
+        scripted.answer(200, {"id": 7, "login": "alice"})
+        await one().get("/user")
+        scripted.answer(429, {"message": "slow down"}, Retry_After="600")
+        await one().get("/meta")
+    sent = len(scripted.seen)
+    scripted.send(*[b""] * 2)
+    looks = unanswered_looks(monkeypatch, bucket)
+    async with process(bus, scripted, None) as two:
+        looks[0] = 1
+        with pytest.raises(Retryable) as unknown:
+            await two().get("/meta")
+        with pytest.raises(Retryable) as blocked:
+            await two().get("/meta")
+    assert (unknown.value.reason, unknown.value.after) == ("RateLimited", timedelta(seconds=5))
+    assert blocked.value.after is not None
+    assert blocked.value.after.total_seconds() > 500
+    assert len(scripted.seen) == sent
+
+
+@pytest.mark.parametrize("bucket", [BUDGETS, PRINCIPALS])
+async def test_a_look_that_fails_later_leaves_what_is_known(
+    bus: Bus, scripted: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(datetime.now(UTC))
+    looks = unanswered_looks(monkeypatch, bucket)
+    async with process(bus, scripted, None, clock=lambda: clock.now().timestamp()) as client:
+        for _ in range(3):
+            scripted.answer(200, {})
+            await client().get("/meta")
+            clock.advance(31)
+            looks[0] = 1
+        async with asyncio.timeout(5):
+            while looks[1] < 3:
+                await asyncio.sleep(0.01)
+    assert len(scripted.seen) == 3
 
 
 @pytest.mark.parametrize(
