@@ -7,6 +7,7 @@ the host says that the thing does not exist, never because it could not be asked
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,11 @@ class AppSecret:
     installation_id: str | None
     owner: str
     private_key: SecretValue
+
+    @property
+    def app(self) -> str:
+        """The App, as a digest of its id and key: who has another App's id but not its key does not get the same."""
+        return hashlib.sha256(f"{self.app_id}\0{self.private_key.reveal().strip()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from codecommon.githost.budget.blocks import Blocks
 from codecommon.githost.budget.ledger import Ask, Granted, Wait, points_of
 from codecommon.githost.budget.limits import GITHUB, Limits
 from codecommon.githost.budget.measure import Measures
-from codecommon.githost.budget.principals import Principals, asked_as_app
+from codecommon.githost.budget.principals import Principals, asked_as_app, budget_of_app
 from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, quota_of
 from codecommon.githost.budget.shared import BudgetUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
@@ -80,13 +80,15 @@ class Budgets:
 
     async def admit(self, request: httpx.Request) -> _Pass:
         """Let a request pass, after a second at most, or raise ``Retryable`` (``RateLimited``)."""
-        granted = await self._admit(session_of(request), request.method)
-        granted.account.measures.passed(granted.urgency, points_of(request.method))
+        granted = await self._admit(session_of(request), request.method, as_app=asked_as_app(request))
+        if not granted.account.app:
+            granted.account.measures.passed(granted.urgency, points_of(request.method))
         return granted
 
-    async def _admit(self, session: Session, method: str, *, later: bool = False) -> _Pass:
+    async def _admit(self, session: Session, method: str, *, later: bool = False, as_app: bool = False) -> _Pass:
         try:
-            return await self._granted(session, method, later)
+            account = self._app(session) if as_app else await self._account_of(session)
+            return await self._granted(account, method, later)
         except BudgetUnavailable:
             again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
             raise Retryable(
@@ -95,10 +97,9 @@ class Budgets:
                 after=_ASK_AGAIN,
             ) from None
 
-    async def _granted(self, session: Session, method: str, later: bool) -> _Pass:
+    async def _granted(self, account: _Account, method: str, later: bool) -> _Pass:
         """Raises as ``admit``, and ``BudgetUnavailable``."""
         job = current_job()
-        account = self._account(session.endpoint, await self._principals.budget_of(session))
         pause = _Pause(account, job, self._clock() + _LONGEST_SLEEP)
         while True:
             now = self._clock()
@@ -141,10 +142,10 @@ class Budgets:
         if asleep:
             await asyncio.sleep(max(until - now, 0.0))
             return
-        moment = rfc3339(datetime.fromtimestamp(until, UTC))
+        whose, moment = "App" if account.app else "account", rfc3339(datetime.fromtimestamp(until, UTC))
         raise Retryable(
             "RateLimited",
-            f"the budget of this account at {account.host} is used up for now; waiting until {moment}",
+            f"the budget of this {whose} at {account.host} is used up for now; waiting until {moment}",
             after=timedelta(seconds=max(until - now, 0.0)),
             exact=exact,
         )
@@ -155,15 +156,11 @@ class Budgets:
         """Learn from an answer: the quota, a refusal, whose credential it is."""
         account = granted.account
         quota = quota_of(response.headers)
-        if quota is not None:
+        if quota is not None and not account.app:
             account.quota = quota
             account.measures.quota(account.key, quota, self._clock())
         if response.status_code in _LIMITED:
             await self._refused(granted, response)
-        await self.learn(request, response)
-
-    async def learn(self, request: httpx.Request, response: httpx.Response) -> None:
-        """Learn from an answer whose credential it is."""
         await self._principals.learn(session_of(request), request, response)
 
     async def _refused(self, granted: _Pass, response: httpx.Response) -> None:
@@ -183,7 +180,13 @@ class Budgets:
 
     # ---- accounts
 
-    def _account(self, endpoint: HostEndpoint, key: str) -> _Account:
+    def _app(self, session: Session) -> _Account:
+        """The App itself. It is not paced: without its answers nothing can be asked for any account."""
+        endpoint = session.endpoint
+        return _Account(budget_of_app(session), endpoint.host, self._measures(endpoint), None, app=True)
+
+    async def _account_of(self, session: Session) -> _Account:
+        endpoint, key = session.endpoint, await self._principals.budget_of(session)
         account = self._accounts.get(key)
         if account is None:
             limits = self._limits.get(endpoint.host, GITHUB if endpoint.public else None)
@@ -204,7 +207,7 @@ class Budgets:
 class _Account:
     """``ledger`` None: the host's limits are not known ahead. ``quota`` and ``spending`` as this process has seen them.
 
-    ``published``: its part of the figure of reserved objects.
+    ``published``: its part of the figure of reserved objects. ``app``: it is an App itself, of which only refusals count.
     """
 
     key: str
@@ -214,6 +217,7 @@ class _Account:
     quota: Quota | None = None
     spending: Spending = field(default_factory=Spending)
     published: int = 0
+    app: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +244,6 @@ class _Gate(httpx.AsyncBaseTransport):
         self._below = below
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if asked_as_app(request):
-            # The host counts it for the App, and without its answer nothing can be asked for the account.
-            response = await self._below.handle_async_request(request)
-            await self._budgets.learn(request, response)
-            return response
         granted = await self._budgets.admit(request)
         free = False
         try:

@@ -103,6 +103,11 @@ class Principals:
         return known
 
 
+def budget_of_app(session: Session) -> str:
+    """The key for what an App asks as itself."""
+    return _key(session, f"app:{session.app or _credential(session)}")
+
+
 def asked_as_app(request: httpx.Request) -> bool:
     """Whether an App asks as itself, with its JWT, and not as one of its installations."""
     return _AS_APP.fullmatch(_path(request)) is not None

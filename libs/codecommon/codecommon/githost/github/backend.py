@@ -48,7 +48,8 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
 
     def open_session(target: HostTarget) -> GitBackend:
         endpoint = allowed.endpoint(target.base_url)
-        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle)
+        app = target.credential.app if isinstance(target.credential, AppSecret) else None
+        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle, app)
         match target.credential:
             case AppSecret() as secret:
                 holder = apps.holder(endpoint, target, secret, borrowed)

@@ -17,11 +17,15 @@ REVALIDATED: Final = "codecommon.revalidated"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One credential at one host. ``principal``: its cache key (``HostTarget``); ``tls``: the authorities to trust."""
+    """One credential at one host. ``principal``: its cache key (``HostTarget``); ``tls``: the authorities to trust.
+
+    ``app``: of which App it is an installation (``AppSecret.app``), None for a token.
+    """
 
     endpoint: HostEndpoint
     principal: tuple[str, str, str]
     tls: ssl.SSLContext
+    app: str | None = None
 
 
 def attach(request: httpx.Request, session: Session) -> None:

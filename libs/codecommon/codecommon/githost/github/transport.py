@@ -53,12 +53,14 @@ class HostTransport:
             stack = layer(stack)
         self._stack = stack
 
-    def borrow(self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None) -> Borrowed:
-        """A transport for one session; closing it closes nothing.
+    def borrow(
+        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None, app: str | None = None
+    ) -> Borrowed:
+        """A transport for one session; closing it closes nothing. ``app``: as of ``Session``.
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
-        return Borrowed(self._stack, Session(endpoint, principal, self._tls.trusting(ca_bundle)), self._turns)
+        return Borrowed(self._stack, Session(endpoint, principal, self._tls.trusting(ca_bundle), app), self._turns)
 
     async def aclose(self) -> None:
         await self._stack.aclose()
