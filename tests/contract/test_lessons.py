@@ -41,7 +41,7 @@ LESSONS: Final[Mapping[str, tuple[str, ...]]] = {
         "test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_from_ready",
     ),
     "what changes on the host is never noticed": (
-        "test_each_object_has_one_turn_per_interval",
+        "test_no_object_waits_longer_than_the_interval_for_its_turn",
         "test_settled_objects_have_their_turn_in_the_resync",
         "test_what_somebody_changes_on_the_host_is_repaired",
         "test_a_key_removed_on_the_host_comes_back_as_it_was",

@@ -242,7 +242,7 @@ async def test_a_private_half_that_opens_nothing_is_replaced_with_its_key(
     assert shown.keys != before
 
 
-@pytest.mark.parametrize("public", [None, OTHER])
+@pytest.mark.parametrize("public", [None, OTHER], ids=["removed", "another"])
 async def test_a_public_half_that_somebody_changed_is_put_right_and_the_private_one_kept(
     world: World, keys: Controller[DeployKey], host: StubBackend, public: str | None
 ) -> None:
