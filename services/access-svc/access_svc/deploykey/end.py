@@ -36,9 +36,10 @@ async def _remove(run: Pass[DeployKey], pairs: Pairs, target: Target) -> None:
         return
     key = run.object
     public = await pairs.public(run.objects, key)
-    going = [seen for seen in listed.items if _goes(key, seen, public)]
+    going: dict[str, HostKey | None] = {seen.id: seen for seen in listed.items if _goes(key, seen, public)}
+    going |= dict.fromkeys(_unlisted(key, listed))
     others = await others_keys(run)
-    for key_id, seen in [*((seen.id, seen) for seen in going), *((key_id, None) for key_id in _unlisted(key, listed))]:
+    for key_id, seen in going.items():
         if not others.have(key_id, seen):
             await target.host.delete_deploy_key(target.repo_id, key_id)
     _require_seen(key, listed)
