@@ -48,6 +48,29 @@ async def test_same_named_objects_of_two_tenants_never_meet(
     await devhub.delete_tenant(other)
 
 
+async def test_a_name_that_would_lead_into_another_workspace_leads_nowhere(
+    services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
+) -> None:
+    victim = await devhub.create_tenant()
+    await devhub.enable(victim)
+    account = await scenario.account("victim")
+    await scenario.connect(victim, account)
+    await victim.apply(repository("site", "acme"))
+    await victim.wait_for("repositories", "site", is_ready)
+    there = f"../../../../../../{victim.cluster}"
+
+    in_another = f"{there}/api/v1/namespaces/default/secrets/acme-token"
+    await tenant.apply(connection("stolen", account.login, scenario.url, secretRef={"name": in_another}))
+    await tenant.wait_for("connections", "stolen", has("Ready", "False", "CredentialUnavailable"))
+    ours = f"../../../../../{victim.cluster}/apis/code.kedge.faros.sh/v1alpha1"
+    await tenant.apply(repository("mine", f"{ours}/connections/acme"))
+    await tenant.wait_for("repositories", "mine", has("Ready", "False", "ConnectionNotFound"))
+    await tenant.apply(deploy_key("mine", f"{ours}/repositories/site"))
+    await tenant.wait_for("deploykeys", "mine", has("Ready", "False", "RepositoryNotFound"))
+    assert set(await scenario.repositories_of(account.login)) == {"site"}
+    await devhub.delete_tenant(victim)
+
+
 async def test_two_thousand_objects_of_a_dead_credential_do_not_delay_another_tenant(
     services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
 ) -> None:

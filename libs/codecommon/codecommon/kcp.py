@@ -7,6 +7,7 @@ client adds a second JSON round trip to each. kubernetes_asyncio reads the kubec
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -53,11 +54,27 @@ class Invalid(KcpError):
     """422: refused by validation."""
 
 
-_BY_STATUS: Final[Mapping[int, type[KcpError]]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Invalid}
+_BY_REASON: Final[Mapping[tuple[int, str], type[KcpError]]] = {
+    (404, "NotFound"): NotFound,
+    (409, "Conflict"): Conflict,
+    (409, "AlreadyExists"): Conflict,
+    (403, "Forbidden"): Forbidden,
+    (422, "Invalid"): Invalid,
+}
+_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+"""A DNS-1123 subdomain, which the name of every object and namespace is."""
 
 
 def resource_path(resource: str, name: str | None = None, namespace: str | None = None) -> str:
-    """The API path of one of our kinds, or of ``secrets`` and ``apibindings``."""
+    """The API path of one of our kinds, or of ``secrets`` and ``apibindings``.
+
+    Raises ``NotFound`` for a name that no object can have. Tenants write names of other objects into their own, and one with
+    ``../`` in it would lead to another workspace, where the provider may read, too.
+    """
+    for given in (name, namespace):
+        if given is not None and not _NAME.fullmatch(given):
+            raise NotFound(404, "NotFound", "no object can have such a name")
     if resource in KINDS:
         base = f"/apis/{API_VERSION}"
     elif resource == "apibindings":
@@ -188,4 +205,5 @@ def _error(status: int, payload: bytes, retry_after: str | None) -> KcpError:
     except orjson.JSONDecodeError:
         message = f"{len(payload)} bytes that are not JSON"
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return _BY_STATUS.get(status, KcpError)(status, reason, message, seconds)
+    # By kcp's own word: the 404 of something in front of it does not say that an object is gone.
+    return _BY_REASON.get((status, reason), KcpError)(status, reason, message, seconds)

@@ -128,6 +128,30 @@ def test_paths_of_what_we_read() -> None:
     assert resource_path("deploykeys", "k") == "/apis/code.kedge.faros.sh/v1alpha1/deploykeys/k"
 
 
+@pytest.mark.parametrize(
+    "name", ["../../c2/api/v1/namespaces/default/secrets/s", "..", ".", "%2e%2e", "a/b", "a?b=c", "a#b", "A", "a\n", ""]
+)
+async def test_a_name_that_a_tenant_wrote_leads_nowhere_else(server: Server, objects: Objects, name: str) -> None:
+    with pytest.raises(NotFound):
+        await objects.get("repositories", name)
+    with pytest.raises(NotFound):
+        await objects.get("secrets", name, namespace="default")
+    with pytest.raises(NotFound):
+        await objects.get("secrets", "s", namespace=name)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 422])
+@pytest.mark.parametrize("body", [b"404 page not found\n", b"<html></html>", b'{"message": "Not Found"}'])
+async def test_what_something_in_front_of_kcp_says_is_not_kcps_word(
+    server: Server, objects: Objects, status: int, body: bytes
+) -> None:
+    server.will(says(body, status))
+    with pytest.raises(KcpError) as refused:
+        await objects.get("repositories", "site")
+    assert (type(refused.value), refused.value.status) == (KcpError, status)
+
+
 async def test_a_path_is_one_of_the_provider_workspace(server: Server, kcp: Kcp) -> None:
     server.will(says({}))
     await kcp.request("GET", "/api/v1")
@@ -201,17 +225,26 @@ async def test_an_object_that_is_not_there_is_not_looked_for_twice(server: Serve
 
 
 @pytest.mark.parametrize(
-    ("code", "type_"),
-    [(403, Forbidden), (404, NotFound), (409, Conflict), (422, Invalid), (429, KcpError), (503, KcpError)],
+    ("code", "reason", "type_"),
+    [
+        (403, "Forbidden", Forbidden),
+        (404, "NotFound", NotFound),
+        (409, "Conflict", Conflict),
+        (409, "AlreadyExists", Conflict),
+        (422, "Invalid", Invalid),
+        (429, "TooManyRequests", KcpError),
+        (503, "ServiceUnavailable", KcpError),
+    ],
 )
-async def test_an_error_is_told_by_its_status_with_kcps_words(
-    server: Server, objects: Objects, code: int, type_: type[KcpError]
+async def test_an_error_is_told_by_its_status_and_reason_with_kcps_words(
+    server: Server, objects: Objects, code: int, reason: str, type_: type[KcpError]
 ) -> None:
-    server.will(says(status_of(code, "Reason", "what is wrong"), code, **{"Retry-After": "3"}))
+    server.will(says(status_of(code, reason, "what is wrong"), code, **{"Retry-After": "3"}))
     with pytest.raises(type_) as refused:
         await objects.get("repositories", "site")
     error = refused.value
-    assert (error.status, error.reason, error.message, error.retry_after) == (code, "Reason", "what is wrong", 3.0)
+    assert type(error) is type_
+    assert (error.status, error.reason, error.message, error.retry_after) == (code, reason, "what is wrong", 3.0)
 
 
 NO_STATUS = {
