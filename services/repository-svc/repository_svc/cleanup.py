@@ -73,7 +73,7 @@ async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) ->
         if await session.host.get_repository(repo_id) is not None:
             await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
     else:
-        await session.host.delete_repository(repo_id)
+        await session.host.delete_repository(repo_id, public=spec.visibility == "public")
 
 
 async def _is_anothers(run: Pass[Repository], seen: HostRepository) -> bool:

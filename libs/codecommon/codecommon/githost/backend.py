@@ -226,8 +226,12 @@ class RepositoryHost(Protocol):
 
     async def update_repository(self, repo_id: str, changes: RepositoryChanges) -> HostRepository: ...
 
-    async def delete_repository(self, repo_id: str) -> None:
-        """Delete by id; a repository that is gone already counts as deleted."""
+    async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
+        """Delete by id; a repository that is gone already counts as deleted.
+
+        ``public``: it is one that everybody can see. Raises ``Terminal`` (``MissingPermission``) where the credential could not
+        see whether it is gone.
+        """
         ...
 
 

@@ -244,7 +244,7 @@ class StubBackend:
         self.writes.append(("update_repository", (repo_id, changes)))
         return repository.seen
 
-    async def delete_repository(self, repo_id: str) -> None:
+    async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
         self._fail("delete_repository")
         if self.repositories.pop(repo_id, None) is not None:
             self.redirects = {

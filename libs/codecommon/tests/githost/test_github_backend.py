@@ -277,6 +277,29 @@ async def test_a_refused_delete_names_its_scope_even_where_the_host_does_not(
     assert "the scope delete_repo" in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("scopes", "public", "missing"),
+    [
+        ("delete_repo, public_repo", False, "repo"),
+        ("delete_repo", True, "public_repo"),
+        ("delete_repo, public_repo", True, None),
+        ("delete_repo, repo", False, None),
+        (None, False, None),
+    ],
+)
+async def test_a_repository_is_gone_only_where_the_token_could_see_that(
+    scripted: Any, backend: GitBackend, scopes: str | None, public: bool, missing: str | None
+) -> None:
+    scripted.answer(404, {"message": "Not Found"}, **({"X_OAuth_Scopes": scopes} if scopes else {}))
+    if missing is None:
+        await backend.delete_repository("7", public=public)
+        return
+    with pytest.raises(Terminal) as refused:
+        await backend.delete_repository("7", public=public)
+    assert refused.value.reason == "MissingPermission"
+    assert f"the scope {missing}" in refused.value.message
+
+
 async def test_an_internal_repository_is_not_asked_for_in_a_users_account(scripted: Any, backend: GitBackend) -> None:
     request = RepositoryRequest("octocat", "User", "web", "internal", "", auto_init=False)
     with pytest.raises(Terminal) as refused:

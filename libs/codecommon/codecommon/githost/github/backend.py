@@ -26,7 +26,7 @@ from codecommon.githost.backend import (
 from codecommon.githost.credential import judge
 from codecommon.githost.github.access import GithubAccess
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
-from codecommon.githost.github.classify import Attempt, classify, require_whole
+from codecommon.githost.github.classify import Attempt, classify, lacks_scope, require_whole, withheld
 from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
 from codecommon.githost.github.transport import Borrowed, HostTransport
@@ -173,12 +173,15 @@ class GithubBackend(GithubAccess):
             updated = await self._update(repo_id, step)
         return updated or await self._existing(repo_id)
 
-    async def delete_repository(self, repo_id: str) -> None:
-        await self._client.send(
-            Attempt(f"delete the repository with the id {repo_id}", write=True, scope="delete_repo"),
-            self._client.by_id("DELETE", repo_id),
-            also=_NOT_FOUND,
+    async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
+        doing = f"delete the repository with the id {repo_id}"
+        answer = await self._client.send(
+            Attempt(doing, write=True, scope="delete_repo"), self._client.by_id("DELETE", repo_id), also=_NOT_FOUND
         )
+        # Of a private one that a token may not see GitHub says the same as of one that is gone.
+        seeing = Attempt(doing, write=True, scope="public_repo" if public else "repo")
+        if answer.status == 404 and lacks_scope(answer, seeing):
+            raise withheld(answer, seeing)
 
     async def _account(self, login: str) -> AccountAnswer | None:
         answer = await self._client.send(
