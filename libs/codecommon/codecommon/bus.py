@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -24,6 +24,7 @@ from nats.js.kv import KeyValue
 from codecommon import telemetry
 from codecommon.api.kinds import KINDS
 from codecommon.events import CONTENT_TYPE, Lane, ObjectEvent
+from codecommon.service import CannotRun
 from codecommon.settings import NatsSettings
 
 _log = logging.getLogger(__name__)
@@ -79,8 +80,9 @@ def _durables() -> dict[str, list[str]]:
 class Bus:
     """One connection to NATS. Use ``async with Bus.connect(settings) as bus``."""
 
-    def __init__(self, nc: Client, replicas: int) -> None:
+    def __init__(self, nc: Client, replicas: int, given_up: asyncio.Event | None = None) -> None:
         self.nc = nc
+        self._given_up = given_up or asyncio.Event()
         self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_TIMEOUT_SECONDS)
         self._replicas = replicas
 
@@ -94,7 +96,12 @@ class Bus:
             if not nc.is_closed and not closing:
                 _log.warning("disconnected from NATS")
 
+        async def closed() -> None:
+            if not closing:
+                given_up.set()
+
         closing = False
+        given_up = asyncio.Event()
         options: dict[str, Any] = {
             "servers": list(settings.url),
             "name": name,
@@ -104,6 +111,7 @@ class Bus:
             "error_cb": _report,
             "disconnected_cb": disconnected,
             "reconnected_cb": _reconnected,
+            "closed_cb": closed,
         }
         if settings.creds is not None:
             options["user_credentials"] = str(settings.creds)
@@ -114,7 +122,7 @@ class Bus:
         _log.info("connecting to NATS")
         await nc.connect(**options)
         try:
-            yield cls(nc, settings.replicas)
+            yield cls(nc, settings.replicas, given_up)
         finally:
             closing = True
             # drain() waits for subscriptions that are idle by now; what matters is that the last acks are out.
@@ -126,6 +134,14 @@ class Bus:
             # Without a connection flush() returns at once, and says nothing.
             raise BusUnavailable("not connected")
         await self.nc.flush(timeout=2)
+
+    async def keep_open(self) -> NoReturn:
+        """Run for as long as there is a connection, or one is tried for. Raises ``CannotRun``.
+
+        The client gives up after certain errors of the server, such as that a credential has expired.
+        """
+        await self._given_up.wait()
+        raise CannotRun("NATS has closed the connection for good; the line before says why")
 
     async def declare(self) -> None:
         """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once."""

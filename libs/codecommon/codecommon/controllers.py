@@ -53,6 +53,7 @@ async def host_clients(service: Service[ServiceSettings]) -> AsyncIterator[HostC
         Bus.connect(settings.nats, service.name) as bus,
     ):
         service.ping("nats", bus.ping)
+        service.spawn(bus.keep_open(), "nats")
         service.ping("kcp", access.ping)
         await access.wait()
         await bus.declare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
+from zlib import crc32
 
 import orjson
 
@@ -67,7 +68,9 @@ class ObjectEvent:
             return None
         v = self.versions
         seen = f"{v.repository or ''}.{v.connection or ''}.{v.secret or ''}"
-        return f"{self.uid}/{self.resource_version}/{seen}"
+        # Told again with a twin that was not known before, or through another endpoint, it is no repetition.
+        where = crc32(self.endpoint.encode())
+        return f"{self.uid}/{self.resource_version}/{seen}/{where:08x}{'+' if self.twins else ''}"
 
     def encode(self, time: str) -> bytes:
         """The CloudEvent; ``time`` is RFC 3339."""

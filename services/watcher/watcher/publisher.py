@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from codecommon.backoff import Backoff
 from codecommon.bus import BusUnavailable
+from codecommon.cancellation import raise_if_cancelled
 from codecommon.events import ObjectEvent
 from watcher.metrics import PENDING, PUBLISH_RETRIES, PUBLISHED
 
@@ -69,7 +70,6 @@ class Publisher:
         raise AssertionError("workers do not return")
 
     async def _work(self) -> NoReturn:
-        task = asyncio.current_task()
         while True:
             subject = await self._ready.get()
             try:
@@ -79,9 +79,7 @@ class Publisher:
                 raise
             self._queued.discard(subject)
             PENDING.dec()
-            # Before Python 3.12 asyncio.wait_for, which nats-py waits with, drops a cancellation that comes with its result.
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
+            raise_if_cancelled()
 
     async def _drain(self, subject: str) -> None:
         """Publish the newest event of ``subject`` until there is no newer one."""
@@ -92,6 +90,7 @@ class Publisher:
                 PUBLISH_RETRIES.inc()
                 delay = self._backoff.failed(subject)
                 _log.debug("NATS did not acknowledge an event (%s); again in %.1f s", error, delay)
+                raise_if_cancelled()
                 await asyncio.sleep(delay)
                 continue
             self._backoff.succeeded(subject)
