@@ -95,6 +95,6 @@ def _write(line: str) -> None:
         except BlockingIOError:
             # A terminal or pipe that is shared with a process which made it so.
             select.select((), (_STDERR,), ())
-        except BrokenPipeError:
-            # Nobody reads any more; that is no reason to stop working.
+        except OSError:
+            # Nobody reads any more, or the disk is full; that is no reason to stop working.
             return

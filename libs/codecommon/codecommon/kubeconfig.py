@@ -1,4 +1,4 @@
-"""The provider's kubeconfig: may appear late, may be rotated."""
+"""The provider's kubeconfig: may appear late, may be rotated, and so may the files that it names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from typing import Final, Self
 import aiohttp
 import yaml
 from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes_asyncio.config import ConfigException, kube_config, load_incluster_config, load_kube_config
 
 _log = logging.getLogger(__name__)
 
 KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
 _CHECK_INTERVAL_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 60.0
-_NOTHING_REFUSED: Final = (0, 0)
+_FILES: Final = ("tokenFile", "client-certificate", "client-key", "certificate-authority")
 _SERVICE_ACCOUNT_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+_Stamp = tuple[tuple[int, int] | None, ...]
 
 
 class KubeconfigError(Exception):
@@ -42,7 +45,7 @@ class Access:
         )
 
     async def headers(self) -> dict[str, str]:
-        """Authentication headers; refreshes tokens that expire (exec plugins, in-cluster)."""
+        """Authentication headers; the token of a pod's service account is read anew before it expires."""
         token = await self._configuration.get_api_key_with_prefix("BearerToken")
         return {"Authorization": token} if token else {}
 
@@ -54,8 +57,8 @@ class KubeAccess:
         """``path`` None means the service account of the pod."""
         self._path = path
         self._access: Access | None = None
-        self._stamp: tuple[int, int] | None = None
-        self._refused: tuple[int, int] | None = _NOTHING_REFUSED
+        self._stamp: _Stamp = ()
+        self._refused: _Stamp = ()
         self._checked = 0.0
         self._lock = asyncio.Lock()
         self._retired: dict[Access, asyncio.Task[None]] = {}
@@ -111,7 +114,7 @@ class KubeAccess:
         if self._access is not None and now - self._checked < _CHECK_INTERVAL_SECONDS:
             return self._access
         async with self._lock:
-            stamp = _stamp(self._path) if self._path else None
+            stamp = _stamp(self._path) if self._path else ()
             if self._access is not None and stamp == self._stamp:
                 self._checked = now
                 return self._access
@@ -126,7 +129,7 @@ class KubeAccess:
                     self._refused = stamp
                 return self._access
             old, self._access, self._stamp, self._checked = self._access, fresh, stamp, now
-            self._refused = _NOTHING_REFUSED
+            self._refused = ()
             if old is not None:
                 _log.info("the kubeconfig was rotated and is loaded anew")
                 self._retire(old)
@@ -138,12 +141,27 @@ def kubeconfig_path(environ: Mapping[str, str]) -> Path | None:
     return next((Path(environ[name]) for name in KUBECONFIG_VARIABLES if environ.get(name)), None)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> _Stamp:
+    """Another one once the file, or one that it names, was replaced or written."""
+    return tuple(_age(file) for file in (path, *_named_in(path)))
+
+
+def _age(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_ino
+
+
+def _named_in(path: Path) -> list[Path]:
+    """The files with tokens, keys and certificates that a kubeconfig names; none in what is no kubeconfig."""
+    try:
+        content = yaml.safe_load(path.read_text())
+        entries = [entry[kind] for kind in ("cluster", "user") for entry in content[f"{kind}s"]]
+        return [path.parent / entry[name] for entry in entries for name in _FILES if entry.get(name)]
+    except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError):
+        return []
 
 
 async def _open(path: Path | None) -> Access:
@@ -152,6 +170,10 @@ async def _open(path: Path | None) -> Access:
     except OSError as error:
         # ssl's errors are among them: a certificate that is none.
         raise KubeconfigError(f"cannot read {path} or what it refers to: {error.strerror or error.args[0]}") from None
+    finally:
+        # The library writes inline keys to files, which are read by now. It keeps them till the process ends in good order,
+        # and takes them for still there when somebody else has tidied up.
+        kube_config._cleanup_temp_files()  # pyright: ignore[reportPrivateUsage]
 
 
 async def _load(path: Path | None) -> Configuration:
@@ -163,10 +185,10 @@ async def _load(path: Path | None) -> Configuration:
                 raise KubeconfigError(f"no service account in this pod; set {names[0]} to the path of a kubeconfig")
             load_incluster_config(client_configuration=configuration)
             return configuration
-        if _stamp(path) is None:
+        if _age(path) is None:
             raise KubeconfigError(f"there is no file {path}")
         await load_kube_config(config_file=str(path), client_configuration=configuration, persist_config=False)
-    except (yaml.YAMLError, ConfigException, ValueError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ConfigException, ValueError, LookupError, TypeError, AttributeError) as error:
         # The text of a parse error quotes the line it failed on, which may be the token. The library trips over YAML that
         # is no mapping, as a file is that is still empty.
         raise KubeconfigError(f"{path or 'in-cluster configuration'} cannot be used ({type(error).__name__})") from None

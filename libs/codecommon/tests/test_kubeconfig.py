@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import yaml
 
@@ -70,6 +73,34 @@ async def test_a_rotated_file_is_loaded_anew(path: Path, access: KubeAccess) -> 
     assert not first.session.closed
     await access.__aexit__()
     assert first.session.closed
+
+
+async def test_a_token_file_that_is_rotated_is_read_anew(path: Path, access: KubeAccess) -> None:
+    write(path.parent / "token", "first\n")
+    by_file = content()
+    by_file["users"] = [{"name": "u", "user": {"tokenFile": "token"}}]
+    write(path, by_file)
+    await access.current()
+    write(path.parent / "token", "second\n")
+    await asyncio.sleep(0.02)
+    assert await (await access.current()).headers() == {"Authorization": "Bearer second"}
+
+
+async def test_what_the_file_holds_inline_is_not_left_on_disk(
+    path: Path, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = path.parent / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with_authority = content()
+    authority = base64.b64encode(Path(certifi.where()).read_bytes()).decode()
+    with_authority["clusters"][0]["cluster"]["certificate-authority-data"] = authority
+    for token in ("first", "second"):
+        with_authority["users"] = [{"name": "u", "user": {"token": token}}]
+        write(path, with_authority)
+        await asyncio.sleep(0.02)
+        assert await (await access.current()).headers() == {"Authorization": f"Bearer {token}"}
+        assert list(folder.iterdir()) == []
 
 
 async def test_a_request_under_way_outlives_a_rotation_for_others(path: Path, access: KubeAccess) -> None:

@@ -69,7 +69,8 @@ class HubHeartbeat:
                 return f"the hub answers {response.status}"
         except TimeoutError:
             return f"no answer within {_TIMEOUT.total:g} s"
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:
+            # A host name that cannot be encoded is a ValueError.
             return f"{type(error).__name__}: {error}"
 
     def _report(self, problem: str) -> None:
