@@ -503,6 +503,12 @@ async def test_a_narrower_role_right_after_a_change_is_a_list_that_lags_behind_a
             assert isinstance(result, Retryable)
             assert result.reason == "HostNotYetVisible"
             assert "WiderAccess" not in conditions(stored(world))
+        told = stored(world)["status"]["conditions"]
+        long_ago = [condition | {"lastTransitionTime": "2026-01-01T00:00:00Z"} for condition in told]
+        world.kcp.edit("collaborators", "alice", {"status": {"conditions": long_ago}})
+        given_up = await world.settle(users, "alice")
+        assert isinstance(given_up, Terminal)
+        assert given_up.reason == "PermissionUnsupported"
     assert isinstance(await world.settle(users, "alice"), Ready)
     assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
 

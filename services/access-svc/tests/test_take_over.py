@@ -133,6 +133,18 @@ async def test_a_generated_pair_outlives_an_edit_to_a_given_key_that_was_never_s
     assert kept["data"] == secret["data"]
 
 
+async def test_a_key_that_is_left_as_found_and_opens_nothing_is_not_ready(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    key = host.add_key(site.id, "key", material.generate().public)
+    host.repositories[site.id].keys_disabled = True
+    world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN))
+    refused = await world.settle(keys, "key")
+    assert isinstance(refused, Terminal)
+    assert refused.reason == "DeployKeysDisabled"
+    assert stored(world, "deploykeys", "key")["status"]["keyID"] == key.id
+
+
 async def test_a_given_key_outlives_an_edit_to_a_generated_one_that_was_never_sent(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:

@@ -73,7 +73,13 @@ async def _clean_up(run: Pass[Repository], sessions: Sessions, plan: Release) ->
         if await session.host.get_repository(repo_id) is not None:
             await session.host.update_repository(repo_id, RepositoryChanges(archived=True))
     else:
-        await session.host.delete_repository(repo_id, public=spec.visibility == "public")
+        await session.host.delete_repository(repo_id, public=_is_public(run.object))
+
+
+def _is_public(repo: Repository) -> bool:
+    """Whether everybody can see it: spec says so, and nothing says that the host's setting was left as it was."""
+    differs = repo.status.condition("SettingsDiffer")
+    return repo.spec.visibility == "public" and not (differs is not None and "visibility" in differs.message)
 
 
 async def _is_anothers(run: Pass[Repository], seen: HostRepository) -> bool:

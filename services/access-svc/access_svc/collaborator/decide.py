@@ -55,14 +55,20 @@ def decide(
     return Wait(invitation, origin_of(obj, invitation), change)
 
 
-def once_set(obj: Collaborator, shown: Grant, origin: Origin) -> Keep:
+def once_set(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> Keep:
     """What to say of the grant that shows once its role was set.
 
-    Raises ``Retryable`` (``HostNotYetVisible``) for a narrower one.
+    Raises ``Retryable`` (``HostNotYetVisible``) for a narrower one, ``Terminal`` (``PermissionUnsupported``) once it has been
+    narrower for too long to be a list that lags behind.
     """
     wanted = obj.spec.permission
     wider = _is_wider(shown.role, wanted)
     if shown.role != wanted and not wider:
+        if _lags_too_long(obj, now):
+            raise Terminal(
+                "PermissionUnsupported",
+                f"the host takes {wanted} for {shown.username} and shows {shown.role}; choose a permission that it gives here",
+            )
         raise Retryable("HostNotYetVisible", f"{shown.username} was given {wanted}; the host still shows {shown.role}")
     return Keep(shown, origin, wider=wider)
 
@@ -177,6 +183,13 @@ def _is_wider(role: str, wanted: str) -> bool:
     if role in STANDARD_ROLES and wanted in STANDARD_ROLES:
         return STANDARD_ROLES.index(role) > STANDARD_ROLES.index(wanted)
     return role != wanted
+
+
+def _lags_too_long(obj: Collaborator, now: datetime) -> bool:
+    told = obj.status.condition("Reconciling")
+    if told is None or told.reason != "HostNotYetVisible" or told.observed_generation != obj.metadata.generation:
+        return False
+    return now - datetime.fromisoformat(told.last_transition_time) >= CLAIM_WINDOW
 
 
 def _was_wider(obj: Collaborator, grant: Grant) -> bool:

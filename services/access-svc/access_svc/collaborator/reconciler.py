@@ -68,7 +68,7 @@ class CollaboratorReconciler:
             raise report.pending(run.object, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
         shown = (await require_seen(target, run.object)).grant or change.grant
-        return report.in_force(run.object, target, decide.once_set(run.object, shown, change.origin))
+        return report.in_force(run.object, target, decide.once_set(run.object, shown, change.origin, datetime.now(UTC)))
 
     async def _wait(self, run: Pass[Collaborator], target: Target, wait: Wait) -> Ready:
         await run.hold()

@@ -5,6 +5,7 @@ New in, then old out. What is still to go is in ``previousKeyID`` before the id 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,7 +74,7 @@ class Exchange:
             if old is not None and not overlapping(status, every, now):
                 await self._remove(old)
                 status["previousKeyID"] = None
-            _require_enabled(seen)
+            require_enabled(seen, status)
         except Interruption as interruption:
             interruption.status = {**status, **interruption.status}
             raise
@@ -104,8 +105,8 @@ class Exchange:
             await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
 
 
-def _require_enabled(seen: HostKey) -> None:
+def require_enabled(seen: HostKey, status: Mapping[str, Any]) -> None:
+    """Raises ``Terminal`` (``DeployKeysDisabled``) with the ``status`` that is known of the key."""
     if not seen.enabled:
-        raise Terminal(
-            "DeployKeysDisabled", "the organisation has disabled deploy keys: the key is kept and opens nothing"
-        )
+        message = "the organisation has disabled deploy keys: the key is kept and opens nothing"
+        raise Terminal("DeployKeysDisabled", message, status=status)

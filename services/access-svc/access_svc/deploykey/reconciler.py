@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from access_svc.deploykey import end, material
 from access_svc.deploykey.decide import decide, decide_left, status_of, taking_over
-from access_svc.deploykey.exchange import Exchange, Material
+from access_svc.deploykey.exchange import Exchange, Material, require_enabled
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.rotation import due, rotation
 from access_svc.target import open_target, repository_missing, with_repository
@@ -51,7 +51,9 @@ class DeployKeyReconciler:
         if left is not None:
             assert left.keep is not None
             await run.hold()
-            return Ready(status_of(run.object, left.keep, left.origin, target.host.host), left.conditions)
+            status = status_of(run.object, left.keep, left.origin, target.host.host)
+            require_enabled(left.keep, status)
+            return Ready(status, left.conditions)
         now = datetime.now(UTC)
         wanted = Material(given, None) if given is not None else await self._generated(run, every, listed, now)
         plan = decide(run.object, wanted.public, listed.items, generated=wanted.pair is not None)

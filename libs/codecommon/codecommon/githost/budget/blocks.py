@@ -44,9 +44,12 @@ class Block:
     strikes: int = 0
 
 
-def blocked_by(known: Block, started: float, now: float, after: float | None) -> Block:
-    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time to come."""
-    again = known.until <= started < known.until + _AGAIN_SECONDS
+def blocked_by(known: Block, started: float, now: float, after: float | None, *, worked: bool = False) -> Block:
+    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time to come.
+
+    ``worked``: the host has carried out others since the last block was over, so the time that it named was long enough.
+    """
+    again = not worked and known.until <= started < known.until + _AGAIN_SECONDS
     if after is not None and not again:
         until = now + min(after, _LONGEST_SECONDS)
         return Block(now, until, known.strikes) if until > known.until + _SAME_SECONDS else known
@@ -60,9 +63,10 @@ def blocked_by(known: Block, started: float, now: float, after: float | None) ->
 
 @dataclass(slots=True)
 class _Known:
-    """``looked`` None: not yet."""
+    """``looked`` None: not yet. ``worked``: as of ``blocked_by``."""
 
     block: Block = field(default_factory=Block)
+    worked: bool = False
     looked: float | None = None
     first_look: Looks = field(default_factory=Looks)
 
@@ -100,15 +104,21 @@ class Blocks:
 
     async def refused(self, key: str, started: float, after: float | None) -> Block:
         """Note a refusal and tell the others. Returns the block that holds now."""
-        known = self._entry(key).block
-        block = blocked_by(known, started, self._clock(), after)
-        if block != known:
-            self._entry(key).block = block
+        known = self._entry(key)
+        block = blocked_by(known.block, started, self._clock(), after, worked=known.worked)
+        if block != known.block:
+            known.block, known.worked = block, False
             try:
                 await self._bucket.put(f"block.{key}", json.dumps(asdict(block)).encode())
             except (NatsError, TimeoutError) as error:
                 _log.warning("other processes could not be told that a host wants a pause: %s", type(error).__name__)
         return block
+
+    def answered(self, key: str, started: float) -> None:
+        """Note that a request which was ``started`` then was not refused."""
+        known = self._entry(key)
+        if started >= known.block.until:
+            known.worked = True
 
     async def aclose(self) -> None:
         for task in self._looking:
@@ -140,7 +150,7 @@ class Blocks:
             return
         known = self._entry(key)
         if told.until > known.block.until:
-            known.block = told
+            known.block, known.worked = told, False
 
     def _entry(self, key: str) -> _Known:
         known = self._known.get(key)

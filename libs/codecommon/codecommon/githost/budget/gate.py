@@ -159,16 +159,19 @@ class Budgets:
         if quota is not None and not account.app:
             account.quota = quota
             account.measures.quota(account.key, quota, self._clock())
-        if response.status_code in _LIMITED:
-            await self._refused(granted, response)
+        if response.status_code not in _LIMITED or not await self._refused(granted, response):
+            self._blocks.answered(account.key, granted.started)
         await self._principals.learn(session_of(request), request, response)
 
-    async def _refused(self, granted: _Pass, response: httpx.Response) -> None:
+    async def _refused(self, granted: _Pass, response: httpx.Response) -> bool:
+        """Whether the answer is a refusal for a limit."""
         await response.aread()
         limit = limit_of(Answer(granted.account.host, response.status_code, response.headers, response.content))
-        if limit is not None:
-            after = limit.named.total_seconds() if limit.named is not None else None
-            await self._blocks.refused(granted.account.key, granted.started, after)
+        if limit is None:
+            return False
+        after = limit.named.total_seconds() if limit.named is not None else None
+        await self._blocks.refused(granted.account.key, granted.started, after)
+        return True
 
     def settle(self, granted: _Pass, *, free: bool) -> None:
         """The request is over, with or without an answer. ``free``: it cost nothing of the quota."""

@@ -131,7 +131,7 @@ class GithubAccess(ABC):
         if refused is not None and await self._has_access(repo_id, username):
             raise refused
 
-    async def _remove(self, repo_id: str, tail: str, doing: str) -> Terminal | None:
+    async def _remove(self, repo_id: str, tail: str, doing: str) -> Retryable | None:
         """Returns the refusal that a 404 is if the thing is still there: GitHub says the same of what is gone."""
         attempt = Attempt(_of(repo_id, doing), write=True)
         answer = await self._client.send(attempt, self._client.by_id("DELETE", repo_id, tail), also=_NOT_FOUND)
@@ -139,7 +139,9 @@ class GithubAccess(ABC):
             return None
         if lacks_scope(answer, attempt):
             raise classify(answer, attempt, self._client.scrub)
-        return withheld(answer, attempt)
+        refused = withheld(answer, attempt)
+        # Not final: what shows the thing may lag behind a removal of a moment ago.
+        return Retryable(refused.reason, refused.message)
 
     async def _has_access(self, repo_id: str, username: str) -> bool:
         """Whether the user can reach the repository, by a grant or otherwise."""

@@ -37,6 +37,14 @@ def test_requests_that_were_under_way_together_are_refused_once(after: float | N
     assert blocked_by(known, NOW, NOW + 0.2, after) == known
 
 
+def test_a_host_that_works_between_its_pauses_is_believed_each_time() -> None:
+    known, now = Block(), NOW
+    for _ in range(9):
+        known = blocked_by(known, now, now + 0.1, 38, worked=True)
+        assert known.until == pytest.approx(now + 38.1)
+        now = known.until + 20
+
+
 def test_a_host_is_believed_when_it_refuses_again_after_it_has_worked_for_a_while() -> None:
     known = blocked_by(Block(NOW - 3600, NOW - 61), NOW, NOW + 0.1, 5)
     assert (known.until, known.strikes) == (NOW + 5.1, 0)

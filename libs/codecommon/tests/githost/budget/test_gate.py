@@ -284,6 +284,20 @@ async def test_a_host_that_goes_on_refusing_is_asked_ever_more_rarely_whatever_t
             clock.advance(seconds)
 
 
+async def test_a_host_that_works_between_its_pauses_is_believed_each_time(bus: Bus, scripted: Any) -> None:
+    clock = Clock(datetime.now(UTC))
+    async with process(bus, scripted, None, clock=lambda: clock.now().timestamp()) as client, asyncio.timeout(5):
+        for _ in range(4):
+            scripted.answer(200, {})
+            await client().get("/meta")
+            scripted.answer(403, {"message": "slow down"}, Retry_After="38")
+            await client().get("/meta")
+            with pytest.raises(Retryable) as refused:
+                await client().get("/meta")
+            assert refused.value.after == timedelta(seconds=38)
+            clock.advance(38)
+
+
 async def test_an_exhausted_quota_is_not_asked_of_again_before_its_reset(bus: Bus, scripted: Any) -> None:
     async with process(bus, scripted, None) as client:
         reset = str(int(time.time()) + 900)
