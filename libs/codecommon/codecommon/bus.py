@@ -92,6 +92,16 @@ class Bus:
         """Connect, waiting for the server for as long as it takes; says once what it waits for."""
         nc = Client()
 
+        async def failed(error: Exception) -> None:
+            # Two a second while the server is away: what was said is not said again.
+            level = logging.DEBUG if type(error) in said else logging.WARNING
+            said.add(type(error))
+            _log.log(level, "NATS: %s", type(error).__name__)
+
+        async def reconnected() -> None:
+            said.clear()
+            _log.info("reconnected to NATS")
+
         async def disconnected() -> None:
             if not nc.is_closed and not closing:
                 _log.warning("disconnected from NATS")
@@ -100,6 +110,7 @@ class Bus:
             if not closing:
                 given_up.set()
 
+        said: set[type[Exception]] = set()
         closing = False
         given_up = asyncio.Event()
         options: dict[str, Any] = {
@@ -108,9 +119,9 @@ class Bus:
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.5,
             "allow_reconnect": True,
-            "error_cb": _report,
+            "error_cb": failed,
             "disconnected_cb": disconnected,
-            "reconnected_cb": _reconnected,
+            "reconnected_cb": reconnected,
             "closed_cb": closed,
         }
         if settings.creds is not None:
@@ -270,11 +281,3 @@ async def _flush_and_close(nc: Client) -> None:
     # A connection that broke a moment ago says so once more.
     with suppress(OSError):
         await nc.close()
-
-
-async def _report(error: Exception) -> None:
-    _log.warning("NATS: %s", type(error).__name__)
-
-
-async def _reconnected() -> None:
-    _log.info("reconnected to NATS")

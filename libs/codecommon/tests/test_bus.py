@@ -184,3 +184,18 @@ async def test_an_end_in_good_order_is_no_connection_given_up(nats_settings: Nat
         await bus.ping()
     assert not keeping.done()
     keeping.cancel()
+
+
+async def test_a_server_that_is_away_is_spoken_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
+        with caplog.at_level("DEBUG", "codecommon.bus"):
+            await server.stop()
+            async with asyncio.timeout(20):
+                while sum("ConnectionRefused" in record.message for record in caplog.records) < 3:
+                    await asyncio.sleep(0.05)
+            await server.start()
+            async with asyncio.timeout(20):
+                while not bus.nc.is_connected:
+                    await asyncio.sleep(0.05)
+    refused = [record.levelname for record in caplog.records if "ConnectionRefused" in record.message]
+    assert refused[:3] == ["WARNING", "DEBUG", "DEBUG"]
