@@ -297,10 +297,12 @@ async def test_a_slice_that_names_another_path_is_made_anew(provider_workspace: 
     assert found["spec"]["export"] == {"name": EXPORT, "path": provider_workspace.path}
 
 
-async def test_a_refused_write_is_one_line_that_names_the_object(provider_workspace: ProviderWorkspace) -> None:
+async def test_an_api_that_is_not_served_is_one_line_that_names_the_object(
+    provider_workspace: ProviderWorkspace,
+) -> None:
     code, lines = await provider_workspace.try_init(KEDGE_CATALOGENTRY_FILE=str(ROOT / "manifest.yaml"))
     assert code == 1
-    assert lines[-1].startswith("init: cannot create catalogentries/code: 404")
+    assert lines[-1].startswith("init: cannot read catalogentries/code: 404, nothing serves that API there")
     assert len(lines) == 1
 
 

@@ -121,6 +121,12 @@ async def _answered(request: Awaitable[JsonObject], action: str) -> JsonObject:
     except Forbidden as error:
         raise NotPermitted(f"cannot {action}: {error}") from error
     except KcpError as error:
+        if error.status == 404:
+            # Not that there is no such object, which is ``NotFound``: nobody knows the path.
+            raise InitError(
+                f"cannot {action}: 404, nothing serves that API there; does the kubeconfig name the provider's workspace, as the "
+                "hub has made it?"
+            ) from error
         raise InitError(f"cannot {action}: {error}") from error
     except TimeoutError as error:
         raise InitError(f"cannot {action}: no answer in time") from error
