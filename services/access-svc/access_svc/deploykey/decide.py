@@ -39,13 +39,11 @@ class Plan:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        if not self.differing:
-            return ()
-        return (
-            condition(
-                "SettingsDiffer", "True", "LeftAsFound", "left as found on the host: " + ", ".join(self.differing)
-            ),
-        )
+        return (left_as_found(*self.differing),) if self.differing else ()
+
+
+def left_as_found(*settings: str) -> Condition:
+    return condition("SettingsDiffer", "True", "LeftAsFound", "left as found on the host: " + ", ".join(settings))
 
 
 REPLACING: Final = condition(
@@ -70,8 +68,8 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
     return Plan(None, wanted, "Created", first=same, superseded=superseded)
 
 
-def decide_left(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> Plan | None:
-    """The key as today's provider left it, where spec wants other material by an edit that was accepted and never sent.
+def never_exchanged(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The key that today's provider left, where spec wants other material by an edit that was accepted and never sent.
 
     ``given``: the key in spec. None: there is no such edit, and ``decide`` decides.
     """
@@ -81,7 +79,7 @@ def decide_left(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) ->
     if given is None and key.status.secret_ref is not None:
         # Generated then and now.
         return None
-    return Plan(bound, _wanted(key, bound), origin_of(key, bound, generated=False), differing=("publicKey",))
+    return bound
 
 
 def _bound(key: DeployKey, keys: tuple[HostKey, ...]) -> HostKey | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import decide, decide_left, status_of, taking_over
+from access_svc.deploykey.decide import decide, left_as_found, never_exchanged, origin_of, status_of, taking_over
 from access_svc.deploykey.exchange import Exchange, Material, require_enabled
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.rotation import due, rotation
@@ -47,13 +47,12 @@ class DeployKeyReconciler:
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
-        left = decide_left(run.object, given, listed.items)
+        left = never_exchanged(run.object, given, listed.items)
         if left is not None:
-            assert left.keep is not None
             await run.hold()
-            status = status_of(run.object, left.keep, left.origin, target.host.host)
-            require_enabled(left.keep, status)
-            return Ready(status, left.conditions)
+            status = status_of(run.object, left, origin_of(run.object, left, generated=False), target.host.host)
+            require_enabled(left, status)
+            return Ready(status, (left_as_found("publicKey"),))
         now = datetime.now(UTC)
         wanted = Material(given, None) if given is not None else await self._generated(run, every, listed, now)
         plan = decide(run.object, wanted.public, listed.items, generated=wanted.pair is not None)

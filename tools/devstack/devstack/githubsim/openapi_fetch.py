@@ -24,6 +24,10 @@ SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXb
 _NPM_TIMEOUT = 300
 
 
+class NpmMissing(Exception):
+    """There is no npm, without which the description cannot be had."""
+
+
 class DescriptionUnavailable(Exception):
     """npm could not get the package, or what it got is not what was expected."""
 
@@ -34,7 +38,7 @@ def description_path() -> Path:
 
 
 def ensure_description() -> Path:
-    """The description's path, after fetching it if it is not there. Raises DescriptionUnavailable."""
+    """The description's path, after fetching it if it is not there. Raises NpmMissing, DescriptionUnavailable."""
     path = description_path()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +55,8 @@ def _fetch(folder: Path) -> bytes:
     command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(folder)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=_NPM_TIMEOUT, cwd=folder)
+    except FileNotFoundError:
+        raise NpmMissing("there is no npm") from None
     except (OSError, subprocess.SubprocessError) as error:
         raise DescriptionUnavailable(f"npm pack {PACKAGE}@{VERSION}: {error}") from error
     tarball = next(folder.glob("*.tgz"))
@@ -67,5 +73,5 @@ def _fetch(folder: Path) -> bytes:
 if __name__ == "__main__":
     try:
         print(ensure_description())
-    except DescriptionUnavailable as problem:
+    except NpmMissing as problem:
         print(f"the simulator will not be compared with GitHub's description: {problem}", file=sys.stderr)

@@ -17,7 +17,7 @@ import pytest
 from devstack.githubsim import GithubSim, SimControl
 from devstack.githubsim.calls import API_VERSIONS, DEFAULT_API_VERSION
 from devstack.githubsim.openapi import Contract
-from devstack.githubsim.openapi_fetch import DescriptionUnavailable, ensure_description
+from devstack.githubsim.openapi_fetch import NpmMissing, ensure_description
 
 
 class ManualClock:
@@ -88,10 +88,10 @@ class Api:
 
 @pytest.fixture(scope="session")
 def described() -> dict[str, Contract]:
-    """GitHub's description in each version of the API; empty where it cannot be fetched."""
+    """GitHub's description in each version of the API; empty where there is no npm to fetch it with."""
     try:
         description = ensure_description()
-    except DescriptionUnavailable:
+    except NpmMissing:
         return {}
     return {version: Contract(description, version=version) for version in API_VERSIONS}
 
@@ -99,7 +99,7 @@ def described() -> dict[str, Contract]:
 @pytest.fixture(scope="session")
 def contracts(described: dict[str, Contract]) -> dict[str, Contract]:
     if not described:
-        pytest.skip("GitHub's description cannot be fetched without npm")
+        pytest.skip("there is no npm to fetch GitHub's description with")
     return described
 
 

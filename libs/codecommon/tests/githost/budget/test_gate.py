@@ -184,17 +184,25 @@ async def test_a_process_that_starts_later_knows_of_the_pause(bus: Bus, scripted
             await two().get("/meta")
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["the account is known", "only the credential is known"])
-async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_many_ask_at_once(
-    bus: Bus, scripted: Any, named: bool
-) -> None:
+async def blocked_by_another_process(bus: Bus, scripted: Any, *, named: bool = True) -> int:
+    """Have the host refuse another process for ten minutes; ``named``: after it has said whose the credential is.
+
+    Returns how many requests the host has seen by then.
+    """
     async with process(bus, scripted, None) as one:
         if named:
             scripted.answer(200, {"id": 7, "login": "alice"})
             await one().get("/user")
         scripted.answer(429, {"message": "slow down"}, Retry_After="600")
         await one().get("/meta")
-    sent = len(scripted.seen)
+    return len(scripted.seen)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["the account is known", "only the credential is known"])
+async def test_a_process_that_starts_sends_nothing_to_a_blocked_account_however_many_ask_at_once(
+    bus: Bus, scripted: Any, named: bool
+) -> None:
+    sent = await blocked_by_another_process(bus, scripted, named=named)
     scripted.send(*[b""] * 20)
     async with process(bus, scripted, None) as two:
         outcomes = await asyncio.gather(*(two().get("/meta") for _ in range(20)), return_exceptions=True)
@@ -222,12 +230,7 @@ def unanswered_looks(monkeypatch: pytest.MonkeyPatch, bucket: str) -> list[int]:
 async def test_a_process_that_starts_sends_nothing_until_it_has_looked_whether_the_account_is_blocked(
     bus: Bus, scripted: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with process(bus, scripted, None) as one:
-        scripted.answer(200, {"id": 7, "login": "alice"})
-        await one().get("/user")
-        scripted.answer(429, {"message": "slow down"}, Retry_After="600")
-        await one().get("/meta")
-    sent = len(scripted.seen)
+    sent = await blocked_by_another_process(bus, scripted)
     scripted.send(*[b""] * 2)
     looks = unanswered_looks(monkeypatch, bucket)
     async with process(bus, scripted, None) as two:
