@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryRequest
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.githost.stub import StubBackend
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, RepositoryRequest
+from codecommon.process.secrets import SecretValue
+from codecommon.testing.git_host import StubBackend
 from devstack.githubsim import GithubSim, SimControl
 
 ME, OTHER, MEMBER, ORG = "octocat", "hubot", "monalisa", "acme"

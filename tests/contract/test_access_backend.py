@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from git_hosts import ME, MEMBER, ORG, OTHER, Host, Simulator, needs, public_key
 
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import Grant, HostRepository, Invitation
+from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.protocol import Grant, HostRepository, Invitation
 
 
 async def grants(host: Host, repository: HostRepository) -> set[Grant]:

@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 from git_hosts import public_key
 
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import GitBackend, HostRepository, HostTarget, RepositoryChanges
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.conditional import Conditional
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, RepositoryChanges
+from codecommon.process.secrets import SecretValue
 from codecommon.testing.clock import Clock
 from devstack.githubsim import GithubSim, SimControl
 

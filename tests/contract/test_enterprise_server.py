@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from codecommon.errors import Retryable
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import HostTarget
+from codecommon.api.results import Retryable
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import HostTarget
+from codecommon.process.secrets import SecretValue
 from devstack.enterprise import enterprise_sim
 from devstack.githubsim import SimControl
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from git_hosts import ME, ORG, Host, Simulator, needs
 
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import Absent, AlreadyExists, Redirected, RepositoryChanges
+from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.protocol import Absent, AlreadyExists, Redirected, RepositoryChanges
 
 
 async def test_the_credential_names_its_account(host: Host) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from git_hosts import public_key
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, Listed, RepositoryRequest
+from codecommon.api.results import Terminal
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Listed, RepositoryRequest
+from codecommon.process.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
 
 KEY_ON_SECP112R1 = """-----BEGIN EC PRIVATE KEY-----

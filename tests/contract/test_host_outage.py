@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from codecommon.bus import Bus
-from codecommon.errors import Retryable
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import HostTarget
+from codecommon.api.results import Retryable
 from codecommon.githost.budget.limits import Limits, Window
-from codecommon.githost.hosts import open_registry
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
-from codecommon.settings import NatsSettings
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.protocol import HostTarget
+from codecommon.githost.registry import open_registry
+from codecommon.messaging.bus import Bus
+from codecommon.process.secrets import SecretValue
+from codecommon.process.settings import NatsSettings
 from devstack.githubsim import GithubSim, SimControl
 from devstack.nats import NatsServer
 

@@ -7,8 +7,8 @@ import time
 from functools import partial
 
 from code_provider.__main__ import main
-from codecommon.githost import hosts
-from codecommon.githost.github.conditional import Conditional
+from codecommon.githost import registry as hosts
+from codecommon.githost.http.conditional import Conditional
 
 MOST_BYTES = 64 * 1024
 HOUR_SECONDS = 8.0

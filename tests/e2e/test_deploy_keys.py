@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from codecommon.times import rfc3339
+from codecommon.api.times import rfc3339
 from devstack.githubsim.control_answers import SimKey
 from devstack.gitserver import GitServer, why_not
 from devstack.processes import Process

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from codecommon.durations import parse_duration
+from codecommon.api.durations import parse_duration
 from devstack.githubsim.journal import Entry
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_ready
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(OUTAGE_SECONDS + 275)]
 
 
 @dataclass(frozen=True)
-class Kind:
+class KindSpec:
     action: Any
     fields: dict[str, Any]
 
@@ -50,9 +50,9 @@ UNAVAILABLE = has("Reconciling", "True", "HostUnavailable")
 INVITED = has("InvitationPending", "True", "AwaitingAcceptance")
 
 KINDS = {
-    "down": Kind("reset", {}),
-    "slow": Kind("slow", {"seconds": 30.0}),
-    "half-answering": Kind("html_502", {}),
+    "down": KindSpec("reset", {}),
+    "slow": KindSpec("slow", {"seconds": 30.0}),
+    "half-answering": KindSpec("html_502", {}),
 }
 
 
@@ -123,7 +123,7 @@ async def test_writes_whose_answers_break_off_are_not_made_twice(
     )
 
 
-async def _outage(scenario: Scenario, tenant: Tenant, kind: Kind) -> None:
+async def _outage(scenario: Scenario, tenant: Tenant, kind: KindSpec) -> None:
     account = await scenario.account()
     await scenario.connect(tenant, account)
     names = [f"site-{number}" for number in range(COUNT)]

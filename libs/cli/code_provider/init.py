@@ -18,8 +18,8 @@ from code_provider.catalogentry import ensure_catalog_entry, read_catalog_entry
 from code_provider.errors import InitError
 from code_provider.init_settings import InitSettings
 from code_provider.provider_workspace import KcpWorkspace
-from codecommon.kcp import Kcp
-from codecommon.kubeconfig import KubeAccess, KubeconfigError
+from codecommon.kcp.client import Kcp
+from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError
 
 
 async def bootstrap(settings: InitSettings) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from codecommon.kubeconfig import kubeconfig_path
+from codecommon.process.settings import kubeconfig_path
 
 DEFAULT_WORKSPACE_PATH: Final = "root:kedge:providers:code"
 DEFAULT_SCHEMAS_DIR: Final = Path("/etc/kedge/schemas")

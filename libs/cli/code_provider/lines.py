@@ -9,10 +9,10 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from codecommon.redact import redact
+from codecommon.process.redact import redact
 
 if TYPE_CHECKING:
-    from codecommon.settings import LogFormat
+    from codecommon.process.settings import LogFormat
 
 _log = logging.getLogger("output")
 

@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 
 from code_provider.errors import InitError, NotPermitted
-from codecommon.kcp import Conflict, Forbidden, Kcp, KcpError, NotFound
-from codecommon.kcp import JsonObject as JsonObject
+from codecommon.kcp.client import Conflict, Forbidden, Kcp, KcpError, NotFound
+from codecommon.kcp.client import JsonObject as JsonObject
 
 ATTEMPTS: Final = 5
 """How often to read and decide again because somebody else wrote in between: kcp's controllers, or a second init."""

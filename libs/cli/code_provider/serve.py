@@ -15,9 +15,9 @@ from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
 from code_provider.lines import service_log
 from code_provider.serve_settings import ServeSettings
 from code_provider.supervisor import Supervisor
-from codecommon import logs
-from codecommon.service import EXIT_FAILED, EXIT_SETTINGS
-from codecommon.settings import LogFormat, SettingsError
+from codecommon.process import logs
+from codecommon.process.service import EXIT_FAILED, EXIT_SETTINGS
+from codecommon.process.settings import LogFormat, SettingsError
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from codecommon.settings import ServiceSettings
+from codecommon.controller.settings import ReconcilerSettings
 
 
-class ServeSettings(ServiceSettings):
+class ServeSettings(ReconcilerSettings):
     """What the supervisor understands besides what every process does."""
 
     data_dir: Path | None = Field(default=None, validation_alias="CODE_DATA_DIR")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from code_provider.lines import Lines, nats_log, service_log
-from codecommon import logs
+from codecommon.process import logs
 
 TOKEN = "ghp_" + "a1B2" * 9
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from codecommon import bus as bus_module
-from codecommon.bus import Bus
-from codecommon.settings import NatsSettings
+from codecommon.messaging import bus as bus_module
+from codecommon.messaging.bus import Bus
+from codecommon.process.settings import NatsSettings
 from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 

@@ -1,12 +1,12 @@
 """Entry point of access-svc."""
 
 from access_svc import app
-from codecommon.service import run
-from codecommon.settings import ServiceSettings
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import run
 
 
 def main() -> None:
-    run("access-svc", ServiceSettings, app.main)
+    run("access-svc", ReconcilerSettings, app.main)
 
 
 if __name__ == "__main__":

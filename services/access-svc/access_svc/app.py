@@ -8,18 +8,18 @@ from access_svc.deploykey import decide as deploykey
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
 from access_svc.deploykey.rotation import step_due
-from codecommon import controllers
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
-from codecommon.controller import Controller
-from codecommon.service import Service
-from codecommon.settings import ServiceSettings
+from codecommon.controller import composition as controllers
+from codecommon.controller.reconciler import Controller
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import Service
 
 
-async def main(service: Service[ServiceSettings]) -> None:
+async def main(service: Service[ReconcilerSettings]) -> None:
     async with controllers.host_clients(service) as clients:
-        keys = DeployKeyReconciler(clients.sessions, Pairs(service.settings.credentials_namespace))
-        users = CollaboratorReconciler(clients.sessions)
+        keys = DeployKeyReconciler(clients.connections, Pairs(service.settings.credentials_namespace))
+        users = CollaboratorReconciler(clients.connections)
         await clients.run(
             Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS, due=step_due),
             Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS, due=collaborator.due),

@@ -8,33 +8,32 @@ from collections.abc import Awaitable, Callable
 from access_svc.release import leaves_host_alone
 from access_svc.target import AccessT, Target, find_repository, open_target
 from codecommon.api.repository import Repository
-from codecommon.errors import Terminal
-from codecommon.letting_go import carried_out
-from codecommon.outcome import Released
-from codecommon.passes import Pass
-from codecommon.sessions import Sessions
+from codecommon.api.results import Released, Terminal
+from codecommon.controller.cleanup import carried_out
+from codecommon.controller.connections import Connections
+from codecommon.controller.context import ReconcileContext
 
 _log = logging.getLogger(__name__)
 
 
 async def clean_up(
-    run: Pass[AccessT], sessions: Sessions, remove: Callable[[Target], Awaitable[None]], thing: str
+    ctx: ReconcileContext[AccessT], connections: Connections, remove: Callable[[Target], Awaitable[None]], thing: str
 ) -> bool:
     """Remove what the object made on the host, as the policies say; ``remove`` does it, ``thing`` is what people call it.
 
     Returns whether it stays on the host. Raises while the object must stay, with what a person can do about it.
     """
-    leaving = await run.leaving()
-    repository = await find_repository(run, live=True)
-    if leaves_host_alone(run.object, repository, leaving=leaving) or repository is None:
+    leaving = await ctx.leaving()
+    repository = await find_repository(ctx, live=True)
+    if leaves_host_alone(ctx.object, repository, leaving=leaving) or repository is None:
         if leaving:
             _log.info("the workspace gives up the API: released, %s stays on the host", thing)
-        return leaving or run.object.spec.deletion_policy == "Orphan" or run.object.status.origin == "Adopted"
+        return leaving or ctx.object.spec.deletion_policy == "Orphan" or ctx.object.status.origin == "Adopted"
     if repository.status.repo_id is None:
         return False
-    removal = _removal(run, sessions, remove)
-    work = sessions.with_fresh_credential(run.objects, repository.spec.connection_ref, removal)
-    return not await carried_out(run.object, work, thing, leaving=leaving)
+    removal = _removal(ctx, connections, remove)
+    work = connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, removal)
+    return not await carried_out(ctx.object, work, thing, leaving=leaving)
 
 
 def require_given_up(repository: Repository) -> None:
@@ -52,13 +51,13 @@ def require_given_up(repository: Repository) -> None:
 
 
 def _removal(
-    run: Pass[AccessT], sessions: Sessions, remove: Callable[[Target], Awaitable[None]]
+    ctx: ReconcileContext[AccessT], connections: Connections, remove: Callable[[Target], Awaitable[None]]
 ) -> Callable[[], Awaitable[Released]]:
     async def work() -> Released:
-        repository = await find_repository(run, live=True)
+        repository = await find_repository(ctx, live=True)
         if repository is not None:
-            target = await open_target(run, sessions, repository, live=True)
-            await run.confirm_deleting()
+            target = await open_target(ctx, connections, repository, live=True)
+            await ctx.confirm_deleting()
             await remove(target)
         return Released()
 

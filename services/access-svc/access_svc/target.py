@@ -10,13 +10,12 @@ from typing import TypeVar
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.errors import NotReady, Terminal
-from codecommon.events import Versions
-from codecommon.githost.backend import GitBackend
-from codecommon.kcp import NotFound
-from codecommon.outcome import Outcome
-from codecommon.passes import Pass
-from codecommon.sessions import Session, Sessions, require_validated
+from codecommon.api.results import NotReady, Outcome, Terminal
+from codecommon.controller.connections import Connections, OpenConnection, require_validated
+from codecommon.controller.context import ReconcileContext
+from codecommon.githost.protocol import GitBackend
+from codecommon.kcp.client import NotFound
+from codecommon.messaging.events import Versions
 
 AccessT = TypeVar("AccessT", DeployKey, Collaborator)
 
@@ -27,29 +26,31 @@ class Target:
 
     repository: Repository
     repo_id: str
-    session: Session
+    opened: OpenConnection
 
     @property
     def host(self) -> GitBackend:
-        return self.session.host
+        return self.opened.host
 
     @property
     def owner(self) -> str:
         """Of the repository, as it was recorded when it was made or found."""
-        return self.repository.status.owner or self.repository.spec.owner or self.session.connection.spec.owner
+        return self.repository.status.owner or self.repository.spec.owner or self.opened.connection.spec.owner
 
 
-async def find_repository(run: Pass[AccessT], *, live: bool = False) -> Repository | None:
+async def find_repository(ctx: ReconcileContext[AccessT], *, live: bool = False) -> Repository | None:
     """The Repository object that the object refers to; None: there is none."""
-    not_older = "" if live else run.versions.repository or ""
+    not_older = "" if live else ctx.versions.repository or ""
     try:
-        raw = await run.objects.get(REPOSITORIES.resource, run.object.spec.repository_ref, not_older=not_older)
+        raw = await ctx.objects.get(REPOSITORIES.resource, ctx.object.spec.repository_ref, not_older=not_older)
     except NotFound:
         return None
-    return Repository.parse(raw, run.objects.workspace)
+    return Repository.parse(raw, ctx.objects.workspace)
 
 
-async def open_target(run: Pass[AccessT], sessions: Sessions, repository: Repository, *, live: bool = False) -> Target:
+async def open_target(
+    ctx: ReconcileContext[AccessT], connections: Connections, repository: Repository, *, live: bool = False
+) -> Target:
     """Open the host of ``repository``; ``live`` as in ``Sessions.for_object``.
 
     Raises ``NotReady`` (``RepositoryNotReady``) while the repository has not been made, ``Terminal`` (``IdentityConflict``).
@@ -57,28 +58,30 @@ async def open_target(run: Pass[AccessT], sessions: Sessions, repository: Reposi
     repo_id = repository.status.repo_id
     if repo_id is None:
         raise NotReady("RepositoryNotReady", f"Repository {repository.name!r} is not on the host yet")
-    versions = Versions() if live else run.versions
+    versions = Versions() if live else ctx.versions
     spec = repository.spec
-    session = await sessions.for_object(run.objects, spec.connection_ref, versions, owner=spec.owner or "", live=live)
+    opened = await connections.for_object(ctx.objects, spec.connection_ref, versions, owner=spec.owner or "", live=live)
     if not live:
-        require_validated(session.connection)
-    for pinned in (repository.pinned_host, run.object.status.host):
-        if pinned is not None and pinned.lower() != session.host.host.lower():
+        require_validated(opened.connection)
+    for pinned in (repository.pinned_host, ctx.object.status.host):
+        if pinned is not None and pinned.lower() != opened.host.host.lower():
             raise Terminal(
                 "IdentityConflict",
                 f"this object is about a repository on {pinned}, the Connection of Repository {repository.name!r} points to "
-                f"{session.host.host}; point it back, or make new objects for the other host",
+                f"{opened.host.host}; point it back, or make new objects for the other host",
             )
-    return Target(repository, repo_id, session)
+    return Target(repository, repo_id, opened)
 
 
 async def with_repository(
-    run: Pass[AccessT], sessions: Sessions, work: Callable[[Pass[AccessT], Repository], Awaitable[Outcome]]
+    ctx: ReconcileContext[AccessT],
+    connections: Connections,
+    work: Callable[[ReconcileContext[AccessT], Repository], Awaitable[Outcome]],
 ) -> Outcome:
     """Do ``work`` on the Repository object that the object refers to; see ``Sessions.with_fresh_credential``."""
-    repository = require_repository(await find_repository(run), run.object.spec.repository_ref)
-    return await sessions.with_fresh_credential(
-        run.objects, repository.spec.connection_ref, partial(work, run, repository)
+    repository = require_repository(await find_repository(ctx), ctx.object.spec.repository_ref)
+    return await connections.with_fresh_credential(
+        ctx.objects, repository.spec.connection_ref, partial(work, ctx, repository)
     )
 
 

@@ -12,10 +12,10 @@ from access_svc.deploykey.reconciler import DeployKeyReconciler
 from access_svc.deploykey.rotation import step_due
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
-from codecommon.controller import Controller
-from codecommon.githost.backend import HostRepository
-from codecommon.githost.stub import StubBackend
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostRepository
 from codecommon.testing.builders import api_binding, made_repository, secret_object, validated_connection
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World
 
 
@@ -40,12 +40,16 @@ def world(host: StubBackend, site: HostRepository) -> World:
 @pytest.fixture
 def keys(world: World) -> Controller[DeployKey]:
     return Controller(
-        DEPLOY_KEYS, DeployKey, DeployKeyReconciler(world.sessions, Pairs(NAMESPACE)), deploykey.CONDITIONS, step_due
+        DEPLOY_KEYS, DeployKey, DeployKeyReconciler(world.connections, Pairs(NAMESPACE)), deploykey.CONDITIONS, step_due
     )
 
 
 @pytest.fixture
 def users(world: World) -> Controller[Collaborator]:
     return Controller(
-        COLLABORATORS, Collaborator, CollaboratorReconciler(world.sessions), collaborator.CONDITIONS, collaborator.due
+        COLLABORATORS,
+        Collaborator,
+        CollaboratorReconciler(world.connections),
+        collaborator.CONDITIONS,
+        collaborator.due,
     )

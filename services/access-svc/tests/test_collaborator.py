@@ -11,13 +11,12 @@ import pytest
 
 from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import Grant, HostRepository, Invitation, Listed
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Ready
+from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import Grant, HostRepository, Invitation, Listed
+from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import collaborator_object, condition, made_repository
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
 
 

@@ -10,13 +10,12 @@ import pytest
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, CREATE_CLAIM
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Ready, Released
+from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostRepository
+from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import DELETED, api_binding, collaborator_object, condition, deploy_key_object
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, message
 
 GIVEN = material.generate().public

@@ -16,13 +16,12 @@ from access_svc.deploykey.pair import secret_name
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CREATE_CLAIM, DEPLOY_KEYS
 from codecommon.api.meta import Workspace
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostKey, HostRepository, Listed
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import Conflict, JsonObject
-from codecommon.outcome import Ready
+from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostKey, HostRepository, Listed
+from codecommon.kcp.client import Conflict, JsonObject
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions
 from codecommon.testing.objects import Request
 

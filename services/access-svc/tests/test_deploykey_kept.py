@@ -8,13 +8,12 @@ import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import DeployKey
-from codecommon.controller import Controller
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import HostKey, HostRepository, Listed
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import Forbidden, Invalid, JsonObject, NotFound
-from codecommon.outcome import Ready, Released
+from codecommon.api.results import Ready, Released, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostKey, HostRepository, Listed
+from codecommon.kcp.client import Forbidden, Invalid, JsonObject, NotFound
 from codecommon.testing.builders import deploy_key_object
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions
 
 GIVEN = material.generate().public

@@ -10,13 +10,12 @@ import pytest
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
-from codecommon.controller import Controller
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import HostRepository
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import Conflict, JsonObject
-from codecommon.outcome import Ready
+from codecommon.api.results import Ready, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostRepository
+from codecommon.kcp.client import Conflict, JsonObject
 from codecommon.testing.builders import collaborator_object, condition, deploy_key_object, secret_object
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions, message
 
 GIVEN = material.generate().public

@@ -10,13 +10,12 @@ import pytest
 
 from codecommon.api.access import Collaborator
 from codecommon.api.kinds import COLLABORATORS, RECONCILE_REQUESTED_AT
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository
-from codecommon.githost.stub import StubBackend, StubRepository
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Ready, Released
+from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostRepository
+from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import collaborator_object, condition
+from codecommon.testing.git_host import StubBackend, StubRepository
 from codecommon.testing.harness import World, conditions, message
 
 PAST = "2026-01-01T00:00:00Z"

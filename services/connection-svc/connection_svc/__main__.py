@@ -1,12 +1,12 @@
 """Entry point of connection-svc."""
 
-from codecommon.service import run
-from codecommon.settings import ServiceSettings
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import run
 from connection_svc import app
 
 
 def main() -> None:
-    run("connection-svc", ServiceSettings, app.main)
+    run("connection-svc", ReconcilerSettings, app.main)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from codecommon import controllers
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import CONNECTIONS
-from codecommon.controller import Controller
-from codecommon.service import Service
-from codecommon.settings import ServiceSettings
+from codecommon.controller import composition as controllers
+from codecommon.controller.reconciler import Controller
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import Service
 from connection_svc.decide import VALIDATED
 from connection_svc.reconciler import ConnectionReconciler
 
 
-async def main(service: Service[ServiceSettings]) -> None:
+async def main(service: Service[ReconcilerSettings]) -> None:
     async with controllers.host_clients(service) as clients:
-        reconciler = ConnectionReconciler(clients.sessions)
+        reconciler = ConnectionReconciler(clients.connections)
         await clients.run(Controller(CONNECTIONS, Connection, reconciler, owned=frozenset({VALIDATED})))

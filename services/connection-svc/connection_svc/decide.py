@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from codecommon.api.connection import ConnectionStatus
 from codecommon.api.meta import Condition
-from codecommon.conditions import condition
-from codecommon.errors import Interruption, Terminal
-from codecommon.githost.backend import Account, Capability, OwnerKind
-from codecommon.times import rfc3339
+from codecommon.api.results import Interruption, Terminal
+from codecommon.api.times import rfc3339
+from codecommon.controller.conditions import condition
+from codecommon.githost.protocol import Account, Capability, OwnerKind
 
 VALIDATED: Final = "Validated"
 

@@ -6,39 +6,38 @@ from typing import Any
 
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import children_of
-from codecommon.conditions import condition
-from codecommon.errors import Interruption, Retryable
-from codecommon.outcome import Outcome, Ready, Released
-from codecommon.passes import Pass
-from codecommon.sessions import Sessions
+from codecommon.api.results import Interruption, Outcome, Ready, Released, Retryable
+from codecommon.controller.conditions import condition
+from codecommon.controller.connections import Connections
+from codecommon.controller.context import ReconcileContext
 from connection_svc import decide
 
 
 class ConnectionReconciler:
     """Validate one Connection against its git host."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
-    async def reconcile(self, run: Pass[Connection]) -> Outcome:
-        if run.object.deleting:
-            return await self._release(run)
-        await run.hold()
+    async def reconcile(self, ctx: ReconcileContext[Connection]) -> Outcome:
+        if ctx.object.deleting:
+            return await self._release(ctx)
+        await ctx.hold()
         try:
-            return await self._validate(run)
+            return await self._validate(ctx)
         except Retryable:
             raise
         except Interruption as refused:
             refused.conditions = (*refused.conditions, decide.not_validated(refused))
-            refused.status = decide.refused_status(run.object.status, refused.status)
+            refused.status = decide.refused_status(ctx.object.status, refused.status)
             raise
 
-    async def _validate(self, run: Pass[Connection]) -> Ready:
-        connection = run.object
-        found = await self._sessions.credential(run.objects, connection, not_older=run.versions.secret or "")
+    async def _validate(self, ctx: ReconcileContext[Connection]) -> Ready:
+        connection = ctx.object
+        found = await self._connections.credential(ctx.objects, connection, not_older=ctx.versions.secret or "")
         learned: dict[str, Any] = {"observedSecretVersion": found.version}
         try:
-            host = self._sessions.open(connection, found)
+            host = self._connections.open(connection, found)
             account = await host.validate_connection()
             learned |= {**decide.account_status(account), "host": host.host}
             owner_kind = await host.get_owner_kind(connection.spec.owner)
@@ -53,7 +52,7 @@ class ConnectionReconciler:
             raise
         return Ready(learned, (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),))
 
-    async def _release(self, run: Pass[Connection]) -> Released:
+    async def _release(self, ctx: ReconcileContext[Connection]) -> Released:
         """The Connection outlives what needs its credential for its own clean-up."""
-        await run.require_no_referrers(children_of(run.kind.resource))
+        await ctx.require_no_referrers(children_of(ctx.kind.resource))
         return Released()

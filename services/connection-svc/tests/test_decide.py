@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from codecommon.errors import Interruption, NotReady, Terminal
+from codecommon.api.results import Interruption, NotReady, Terminal
 from connection_svc import decide
 
 VALIDATED = {

@@ -8,12 +8,10 @@ import pytest
 
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import API_VERSION, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.events import Versions
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Ready, Released
+from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.kcp.client import JsonObject
+from codecommon.messaging.events import Versions
 from codecommon.testing.builders import (
     api_binding,
     connection_object,
@@ -22,6 +20,7 @@ from codecommon.testing.builders import (
     secret_object,
     validated_connection,
 )
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
 from connection_svc.decide import VALIDATED
 from connection_svc.reconciler import ConnectionReconciler
@@ -34,7 +33,7 @@ def world() -> World:
 
 @pytest.fixture
 def controller(world: World) -> Controller[Connection]:
-    return Controller(CONNECTIONS, Connection, ConnectionReconciler(world.sessions), frozenset({VALIDATED}))
+    return Controller(CONNECTIONS, Connection, ConnectionReconciler(world.connections), frozenset({VALIDATED}))
 
 
 def stored(world: World) -> JsonObject:

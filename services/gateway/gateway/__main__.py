@@ -1,6 +1,6 @@
 """Entry point of gateway."""
 
-from codecommon.service import run
+from codecommon.process.service import run
 from gateway import app
 from gateway.settings import GatewaySettings
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from codecommon.service import Service, cannot_listen
+from codecommon.process.service import Service, cannot_listen
 from gateway.heartbeat import HubHeartbeat
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings

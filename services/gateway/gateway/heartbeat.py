@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from codecommon.secrets import SecretValue
+from codecommon.process.secrets import SecretValue
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
-from codecommon.health import Readiness
+from codecommon.process.health import Readiness
 
 
 def build_app(readiness: Readiness) -> FastAPI:

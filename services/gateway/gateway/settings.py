@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from codecommon.settings import Exactly, Port, Secret, ServiceSettings
-from codecommon.urls import is_url
+from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings
+from codecommon.process.urls import is_url
 
 
 def _http_url(value: object) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from codecommon.secrets import SecretValue
+from codecommon.process.secrets import SecretValue
 from gateway.heartbeat import HubHeartbeat
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from codecommon.secrets import SecretValue
-from codecommon.settings import SettingsError
+from codecommon.process.secrets import SecretValue
+from codecommon.process.settings import SettingsError
 from gateway.settings import GatewaySettings
 
 

@@ -1,7 +1,7 @@
 """Entry point of package-crawler."""
 
-from codecommon.service import run
-from codecommon.settings import ServiceSettings
+from codecommon.process.service import run
+from codecommon.process.settings import ServiceSettings
 from package_crawler import app
 
 

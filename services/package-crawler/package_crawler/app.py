@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from codecommon.service import Service
-from codecommon.settings import ServiceSettings
+from codecommon.process.service import Service
+from codecommon.process.settings import ServiceSettings
 
 _log = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
 """Entry point of repository-svc."""
 
-from codecommon.service import run
-from codecommon.settings import ServiceSettings
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import run
 from repository_svc import app
 
 
 def main() -> None:
-    run("repository-svc", ServiceSettings, app.main)
+    run("repository-svc", ReconcilerSettings, app.main)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from codecommon import controllers
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.controller import Controller
-from codecommon.service import Service
-from codecommon.settings import ServiceSettings
+from codecommon.controller import composition as controllers
+from codecommon.controller.reconciler import Controller
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.service import Service
 from repository_svc.decide import CONDITIONS
 from repository_svc.reconciler import RepositoryReconciler
 
 
-async def main(service: Service[ServiceSettings]) -> None:
+async def main(service: Service[ReconcilerSettings]) -> None:
     async with controllers.host_clients(service) as clients:
-        reconciler = RepositoryReconciler(clients.sessions)
+        reconciler = RepositoryReconciler(clients.connections)
         await clients.run(Controller(REPOSITORIES, Repository, reconciler, owned=CONDITIONS))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from codecommon.api.repository import Origin, Repository
-from codecommon.claims import claimed
-from codecommon.githost.backend import HostRepository
+from codecommon.controller.create_claim import claimed
+from codecommon.githost.protocol import HostRepository
 
 
 def origin_of(repo: Repository, seen: HostRepository) -> Origin:

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.repository import Origin, Repository
-from codecommon.claims import claim_for, stored_claim
-from codecommon.conditions import condition
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import Absent, HostRepository, OwnerKind, Redirected, RepositoryRequest
+from codecommon.api.results import Retryable, Terminal
+from codecommon.controller.conditions import condition
+from codecommon.controller.create_claim import claim_for, stored_claim
+from codecommon.githost.protocol import Absent, HostRepository, OwnerKind, Redirected, RepositoryRequest
 from repository_svc.claim import origin_of
 
 YOUNG: Final = timedelta(minutes=10)

@@ -7,8 +7,8 @@ from typing import Final
 
 from codecommon.api.meta import Condition
 from codecommon.api.repository import Origin, Repository, Visibility
-from codecommon.conditions import condition
-from codecommon.githost.backend import HostRepository, RepositoryChanges
+from codecommon.controller.conditions import condition
+from codecommon.githost.protocol import HostRepository, RepositoryChanges
 
 _WIDTH: Final[dict[Visibility, int]] = {"private": 0, "internal": 1, "public": 2}
 

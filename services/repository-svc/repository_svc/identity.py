@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import HostRepository
+from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.protocol import HostRepository
 
 
 def pinned_owner(repo: Repository) -> str | None:

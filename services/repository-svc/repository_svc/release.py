@@ -7,9 +7,9 @@ from enum import Enum
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.claims import CLAIM_WINDOW, stored_claim
-from codecommon.errors import Retryable
-from codecommon.githost.backend import HostRepository
+from codecommon.api.results import Retryable
+from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim
+from codecommon.githost.protocol import HostRepository
 from repository_svc.claim import origin_of
 from repository_svc.decide import Found
 

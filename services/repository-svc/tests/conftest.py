@@ -6,9 +6,9 @@ import pytest
 
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.controller import Controller
-from codecommon.githost.stub import StubBackend
+from codecommon.controller.reconciler import Controller
 from codecommon.testing.builders import secret_object, validated_connection
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World
 from repository_svc.decide import CONDITIONS
 from repository_svc.reconciler import RepositoryReconciler
@@ -23,4 +23,4 @@ def world() -> World:
 
 @pytest.fixture
 def controller(world: World) -> Controller[Repository]:
-    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.sessions), CONDITIONS)
+    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.connections), CONDITIONS)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.controller import Controller
-from codecommon.errors import Retryable, Terminal
+from codecommon.api.results import Retryable, Terminal
+from codecommon.controller.reconciler import Controller
 from codecommon.testing.builders import (
     repository_object,
 )

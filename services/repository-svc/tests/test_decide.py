@@ -10,8 +10,8 @@ import pytest
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import Absent, HostRepository, Redirected
+from codecommon.api.results import Interruption, Retryable, Terminal
+from codecommon.githost.protocol import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
 from repository_svc import decide, identity

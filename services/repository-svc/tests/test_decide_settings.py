@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codecommon.api.repository import Repository
-from codecommon.githost.backend import HostRepository, RepositoryChanges
+from codecommon.githost.protocol import HostRepository, RepositoryChanges
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
 from repository_svc import claim, drift

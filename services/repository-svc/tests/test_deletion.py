@@ -9,11 +9,10 @@ import pytest
 
 from codecommon.api.kinds import API_VERSION, CREATE_CLAIM, DEPLOY_KEYS
 from codecommon.api.repository import Repository
-from codecommon.controller import Controller
-from codecommon.errors import NotReady, Retryable, Terminal
-from codecommon.githost.backend import HostRepository
-from codecommon.kcp import JsonObject, KcpError
-from codecommon.outcome import Released
+from codecommon.api.results import NotReady, Released, Retryable, Terminal
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostRepository
+from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
 from codecommon.testing.repositories import stored
@@ -173,11 +172,11 @@ async def test_an_object_that_was_made_anew_meanwhile_loses_nothing(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(), going(site))
-    run = world.start(controller, "site")
+    ctx = world.start(controller, "site")
     world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
     world.add(repository_object())
 
-    assert await world.settle(controller, "site", run) is None
+    assert await world.settle(controller, "site", ctx) is None
     assert site.id in world.host.repositories
 
 

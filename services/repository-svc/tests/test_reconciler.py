@@ -8,12 +8,11 @@ import pytest
 
 from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.controller import Controller
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import AlreadyExists
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Ready
-from codecommon.passes import Superseded
+from codecommon.api.results import Interruption, Ready, Retryable, Terminal
+from codecommon.controller.context import Superseded
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import AlreadyExists
+from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import (
     api_binding,
     connection_object,
@@ -159,10 +158,10 @@ async def test_a_stale_read_does_not_bring_a_deleted_repository_back(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object())
-    run = world.start(controller, "site")
+    ctx = world.start(controller, "site")
     world.kcp.remove("repositories", "site")
 
-    assert await world.settle(controller, "site", run) is None
+    assert await world.settle(controller, "site", ctx) is None
     assert made(world) == []
 
 
@@ -170,11 +169,11 @@ async def test_an_object_made_anew_under_the_same_name_is_not_this_one(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object())
-    run = world.start(controller, "site")
+    ctx = world.start(controller, "site")
     world.kcp.remove("repositories", "site")
     world.add(repository_object())
 
-    assert await world.settle(controller, "site", run) is None
+    assert await world.settle(controller, "site", ctx) is None
     assert made(world) == []
 
 
@@ -344,7 +343,7 @@ async def test_news_from_before_the_workspace_gave_up_the_api_makes_nothing(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(api_binding(terminating=True), repository_object())
-    run = world.start(controller, "site", told=datetime.now(UTC) - timedelta(seconds=60))
+    ctx = world.start(controller, "site", event_time=datetime.now(UTC) - timedelta(seconds=60))
     with pytest.raises(Superseded):
-        await controller.reconciler.reconcile(run)
+        await controller.reconciler.reconcile(ctx)
     assert made(world) == []

@@ -10,9 +10,9 @@ import pytest
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.errors import Interruption, NotReady, Retryable, Terminal
-from codecommon.githost.backend import Absent, HostRepository, Redirected
-from codecommon.letting_go import may_give_up
+from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
+from codecommon.controller.cleanup import may_give_up
+from codecommon.githost.protocol import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
 from repository_svc.decide import Found

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from codecommon.kcp import Kcp
-from codecommon.kubeconfig import KubeAccess
+from codecommon.kcp.client import Kcp
+from codecommon.kcp.kubeconfig import KubeAccess
 from devstack.nats import NatsServer
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

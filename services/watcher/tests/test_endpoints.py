@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import pytest
 from aiohttp import web
 
-from codecommon.endpoints import EXPORT_NAME
-from codecommon.kcp import Kcp
-from codecommon.kubeconfig import KubeAccess
+from codecommon.kcp.client import Kcp
+from codecommon.kcp.endpoints import EXPORT_NAME
+from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.endpoints import Endpoints
 
 

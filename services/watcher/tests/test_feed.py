@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from codecommon.api.kinds import KINDS
-from codecommon.events import ObjectEvent, Versions
+from codecommon.messaging.events import ObjectEvent, Versions
 from watcher.events import CausedEvent
 from watcher.feed import BINDINGS, SECRETS, Feed
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
@@ -26,7 +26,7 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "generation": 1,
         "observed_generation": 1,
         "deleting": False,
-        "held": True,
+        "has_finalizer": True,
         "ready_condition": True,
         "marks": 0,
         "identity": 0,

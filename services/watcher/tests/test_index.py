@@ -16,7 +16,7 @@ from codecommon.api.kinds import (
     RECONCILE_REQUESTED_AT,
     REPOSITORIES,
 )
-from codecommon.events import Versions
+from codecommon.messaging.events import Versions
 from watcher import decode
 from watcher.decode import UndecodableObject, object_decoder
 from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretKey
@@ -177,7 +177,7 @@ def test_an_object_is_reduced_to_what_decisions_need() -> None:
     )
     assert entry.ready
     assert entry.deleting
-    assert entry.held
+    assert entry.has_finalizer
     assert entry.parent_key == ObjectKey("connections", "conn")
 
 

@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from codecommon.bus import EVENTS_STREAM, Bus, BusUnavailable
-from codecommon.events import ObjectEvent
-from codecommon.settings import NatsSettings
+from codecommon.messaging.bus import EVENTS_STREAM, Bus, BusUnavailable
+from codecommon.messaging.events import ObjectEvent
+from codecommon.process.settings import NatsSettings
 from devstack.nats import NatsServer
 from watcher.publisher import Publisher
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from codecommon.backoff import Backoff
-from codecommon.kcp import Kcp
+from codecommon.kcp.client import Kcp
+from codecommon.process.backoff import Backoff
 from watcher import decode
 from watcher.index import SecretEntry
 from watcher.stream import METADATA_ONLY, Source, Stream
@@ -354,8 +354,8 @@ async def test_an_object_without_a_cluster_is_left_out_and_the_stream_goes_on(kc
 async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
     kcp: Kcp, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codecommon.kubeconfig._CHECK_INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr("codecommon.kubeconfig._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("codecommon.kcp.kubeconfig._CHECK_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("codecommon.kcp.kubeconfig._GRACE_SECONDS", 0.0)
     file = tmp_path / "kubeconfig"
     async with streaming(kcp, scripted, sends(*LISTED), refuses(200, "{}"), sends(line("MODIFIED", "z", 20))) as sink:
         await sink.has("ended")

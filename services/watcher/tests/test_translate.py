@@ -9,7 +9,7 @@ import pytest
 
 from watcher.index import Binding, Cluster, Entry, ObjectKey, SecretKey
 from watcher.translate import (
-    Wake,
+    Requeue,
     binding_changed,
     concerns_itself,
     object_changed,
@@ -26,7 +26,7 @@ SETTLED: dict[str, Any] = {
     "generation": 1,
     "observed_generation": 1,
     "deleting": False,
-    "held": True,
+    "has_finalizer": True,
     "ready_condition": True,
     "marks": 0,
     "identity": 0,
@@ -66,11 +66,11 @@ def cluster(*entries: Entry, secret: str | None = "5") -> Cluster:
     return made
 
 
-def names(wakes: list[Wake], reason: str) -> set[str]:
-    return {wake.entry.key.name for wake in wakes if wake.reason == reason}
+def names(requeues: list[Requeue], reason: str) -> set[str]:
+    return {requeue.entry.key.name for requeue in requeues if requeue.reason == reason}
 
 
-def change(before: Entry | None, after: Entry, *others: Entry) -> list[Wake]:
+def change(before: Entry | None, after: Entry, *others: Entry) -> list[Requeue]:
     made = cluster(*others)
     if before is not None:
         made.put(before)
@@ -84,20 +84,24 @@ def change(before: Entry | None, after: Entry, *others: Entry) -> list[Wake]:
         pytest.param({}, {"generation": 2}, id="spec"),
         pytest.param({}, {"deleting": True}, id="deletionTimestamp"),
         pytest.param({}, {"marks": 1}, id="label or annotation that we act on"),
-        pytest.param({"held": True}, {"held": False}, id="our finalizer dropped from a living object"),
+        pytest.param(
+            {"has_finalizer": True}, {"has_finalizer": False}, id="our finalizer dropped from a living object"
+        ),
     ],
 )
 def test_a_change_that_concerns_the_object_itself_is_told(before: dict[str, Any], after: dict[str, Any]) -> None:
     old = replace(OTHER, **before)
-    assert change(old, replace(old, version="11", **after)) == [Wake(replace(old, version="11", **after), "changed")]
+    assert change(old, replace(old, version="11", **after)) == [Requeue(replace(old, version="11", **after), "changed")]
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         pytest.param({}, {}, id="nothing but the resourceVersion"),
-        pytest.param({"held": False}, {"held": True}, id="our finalizer added"),
-        pytest.param({"deleting": True}, {"deleting": True, "held": False}, id="our finalizer gone while deleting"),
+        pytest.param({"has_finalizer": False}, {"has_finalizer": True}, id="our finalizer added"),
+        pytest.param(
+            {"deleting": True}, {"deleting": True, "has_finalizer": False}, id="our finalizer gone while deleting"
+        ),
         pytest.param({"observed_generation": None}, {"observed_generation": 1}, id="status.observedGeneration"),
         pytest.param({}, {"ready_condition": False}, id="not Ready any more"),
         pytest.param({"requested": True}, {"requested": False}, id="lastHandledReconcileAt"),
@@ -131,8 +135,8 @@ def test_what_happens_to_a_connection_wakes_dependants(
     before: dict[str, Any], after: dict[str, Any], expected: set[str]
 ) -> None:
     old = replace(CONNECTION, **before)
-    wakes = change(old, replace(old, **{"ready_condition": True, "observed_generation": 1, **after}), *EVERYTHING)
-    assert names(wakes, "dependency") == expected
+    requeues = change(old, replace(old, **{"ready_condition": True, "observed_generation": 1, **after}), *EVERYTHING)
+    assert names(requeues, "dependency") == expected
 
 
 def test_a_dependency_that_appears_ready_wakes_its_dependants() -> None:
@@ -148,15 +152,15 @@ def test_a_dependency_that_is_gone_wakes_its_dependants() -> None:
 
 def test_a_dependency_made_anew_under_its_old_name_is_a_change_of_both() -> None:
     anew = replace(CONNECTION, uid="another", ready_condition=False)
-    wakes = change(CONNECTION, anew, *EVERYTHING)
-    assert names(wakes, "changed") == {"conn"}
-    assert names(wakes, "dependency") == OF_CONNECTION
+    requeues = change(CONNECTION, anew, *EVERYTHING)
+    assert names(requeues, "changed") == {"conn"}
+    assert names(requeues, "dependency") == OF_CONNECTION
 
 
 def test_a_dependant_that_is_gone_wakes_the_dependencies_that_wait_for_it() -> None:
     leaving, staying = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
     made = cluster(leaving, staying)
-    assert object_gone(made, KEY, "12") == [Wake(staying, "dependency", "12"), Wake(leaving, "dependency", "12")]
+    assert object_gone(made, KEY, "12") == [Requeue(staying, "dependency", "12"), Requeue(leaving, "dependency", "12")]
 
 
 def test_a_dependant_that_is_gone_wakes_no_dependency_that_stays() -> None:
@@ -166,14 +170,14 @@ def test_a_dependant_that_is_gone_wakes_no_dependency_that_stays() -> None:
 @pytest.mark.parametrize(
     "after",
     [
-        pytest.param({"deleting": True, "held": False}, id="released, kept by a finalizer of others"),
+        pytest.param({"deleting": True, "has_finalizer": False}, id="released, kept by a finalizer of others"),
         pytest.param({"parent": "another"}, id="refers to another object"),
     ],
 )
 def test_a_dependant_that_lets_go_wakes_the_dependency_that_waits_for_it(after: dict[str, Any]) -> None:
     staying = replace(REPOSITORY, deleting=True)
-    before = replace(KEY, deleting="held" in after)
-    assert Wake(staying, "dependency", "12") in change(before, replace(KEY, version="12", **after), staying)
+    before = replace(KEY, deleting="has_finalizer" in after)
+    assert Requeue(staying, "dependency", "12") in change(before, replace(KEY, version="12", **after), staying)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_a_dependant_that_lets_go_wakes_the_dependency_that_waits_for_it(after: 
         pytest.param({"ready_condition": False}, {}, True, id="becomes ready"),
         pytest.param({}, {"identity": 7}, True, id="is another one on the host"),
         pytest.param({}, {"deleting": True}, True, id="is being deleted"),
-        pytest.param({"deleting": True}, {"deleting": True, "held": False}, False, id="is released"),
+        pytest.param({"deleting": True}, {"deleting": True, "has_finalizer": False}, False, id="is released"),
         pytest.param({}, {"generation": 2}, False, id="has another spec, not handled yet"),
         pytest.param({}, {"ready_condition": False}, False, id="is not ready any more"),
     ],
@@ -192,34 +196,34 @@ def test_what_happens_to_a_repository_wakes_its_keys_and_collaborators_and_no_ot
 ) -> None:
     old = replace(REPOSITORY, **before)
     elsewhere = entry("collaborators", "elsewhere", parent="other")
-    wakes = change(old, replace(old, **{"ready_condition": True, **after}), CONNECTION, KEY, GRANT, elsewhere)
-    assert names(wakes, "dependency") == ({"key", "grant"} if woken else set())
+    requeues = change(old, replace(old, **{"ready_condition": True, **after}), CONNECTION, KEY, GRANT, elsewhere)
+    assert names(requeues, "dependency") == ({"key", "grant"} if woken else set())
 
 
 def test_a_repository_that_is_gone_wakes_its_keys_and_collaborators() -> None:
-    wakes = object_gone(cluster(CONNECTION, KEY, GRANT), REPOSITORY, "12")
-    assert names(wakes, "dependency") == {"key", "grant"}
+    requeues = object_gone(cluster(CONNECTION, KEY, GRANT), REPOSITORY, "12")
+    assert names(requeues, "dependency") == {"key", "grant"}
 
 
 @pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
 def test_a_child_whose_finalizer_is_removed_wakes_the_repository_and_connection_that_wait_for_it(child: Entry) -> None:
     connection, repository = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
     going = replace(child, deleting=True)
-    released = replace(going, held=False, version="12")
-    woken = [Wake(repository, "dependency", "12"), Wake(connection, "dependency", "12")]
+    released = replace(going, has_finalizer=False, version="12")
+    woken = [Requeue(repository, "dependency", "12"), Requeue(connection, "dependency", "12")]
     assert change(going, released, connection, repository) == woken
     assert change(going, released, CONNECTION, REPOSITORY) == []
 
 
 @pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
 def test_a_child_that_loses_its_finalizer_while_it_lives_is_told_to_take_it_again(child: Entry) -> None:
-    stripped = replace(child, held=False, version="12")
-    assert change(child, stripped, CONNECTION, REPOSITORY) == [Wake(stripped, "changed")]
+    stripped = replace(child, has_finalizer=False, version="12")
+    assert change(child, stripped, CONNECTION, REPOSITORY) == [Requeue(stripped, "changed")]
 
 
 def test_what_happens_to_a_child_wakes_no_sibling() -> None:
     edited = replace(KEY, generation=2, version="12")
-    assert change(KEY, edited, CONNECTION, REPOSITORY, GRANT) == [Wake(edited, "changed")]
+    assert change(KEY, edited, CONNECTION, REPOSITORY, GRANT) == [Requeue(edited, "changed")]
     assert object_gone(cluster(CONNECTION, REPOSITORY, GRANT), KEY, "12") == []
 
 
@@ -246,7 +250,7 @@ GOING = BOUND._replace(version="21", terminating=True)
 
 
 @pytest.mark.parametrize(
-    ("others", "before", "after", "was_leaving", "wakes"),
+    ("others", "before", "after", "was_leaving", "requeues"),
     [
         pytest.param((), BOUND, GOING, False, True, id="starts terminating"),
         pytest.param((), None, GOING, False, True, id="appears terminating"),
@@ -257,14 +261,14 @@ GOING = BOUND._replace(version="21", terminating=True)
     ],
 )
 def test_a_binding_that_starts_terminating_wakes_what_is_being_deleted(
-    others: tuple[Binding, ...], before: Binding | None, after: Binding | None, was_leaving: bool, wakes: bool
+    others: tuple[Binding, ...], before: Binding | None, after: Binding | None, was_leaving: bool, requeues: bool
 ) -> None:
     made = cluster(*EVERYTHING)
     made.bindings.update({each.name: each for each in others})
     if after is not None:
         made.bindings[after.name] = after
     woken = binding_changed(made, before, after, was_leaving=was_leaving, version="21")
-    assert woken == ([Wake(LEAVING_REPOSITORY, "dependency", "21")] if wakes else [])
+    assert woken == ([Requeue(LEAVING_REPOSITORY, "dependency", "21")] if requeues else [])
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def test_a_binding_that_starts_terminating_wakes_what_is_being_deleted(
         pytest.param({}, "5", False, id="settled"),
         pytest.param({"generation": 2}, "5", True, id="generation not observed"),
         pytest.param({"observed_generation": None}, "5", True, id="never observed"),
-        pytest.param({"held": False}, "5", True, id="finalizer missing"),
+        pytest.param({"has_finalizer": False}, "5", True, id="finalizer missing"),
         pytest.param({"deleting": True}, "5", True, id="deleting"),
         pytest.param({"ready_condition": False}, "5", True, id="not Ready"),
         pytest.param({"unrecorded": True}, "5", True, id="left by today's provider, no origin on record"),
@@ -296,9 +300,9 @@ def test_an_object_that_stands_for_something_else_now_frees_it_for_another() -> 
     elder = entry("deploykeys", "elder", parent="repo", twin=1)
     younger = entry("deploykeys", "younger", parent="repo", twin=1, ready_condition=False)
     unconcerned = entry("deploykeys", "unconcerned", parent="repo", twin=3, ready_condition=False)
-    wakes = change(elder, replace(elder, version="11", generation=2, twin=2), younger, unconcerned)
-    assert names(wakes, "changed") == {"elder"}
-    assert names(wakes, "dependency") == {"younger"}
+    requeues = change(elder, replace(elder, version="11", generation=2, twin=2), younger, unconcerned)
+    assert names(requeues, "changed") == {"elder"}
+    assert names(requeues, "dependency") == {"younger"}
     assert names(change(elder, replace(elder, version="11", generation=2), younger), "dependency") == set()
 
 

@@ -9,13 +9,13 @@ import uuid
 
 from nats.js.kv import KeyValue
 
-from codecommon.bus import LEASES, Bus
-from codecommon.kcp import Kcp
-from codecommon.kubeconfig import KubeAccess
-from codecommon.lease import Lease
-from codecommon.service import Service
-from codecommon.settings import ServiceSettings
-from watcher import session
+from codecommon.kcp.client import Kcp
+from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.messaging.bus import LEASES, Bus
+from codecommon.messaging.lease import Lease
+from codecommon.process.service import Service
+from codecommon.process.settings import ServiceSettings
+from watcher import endpoint_watch
 from watcher.endpoints import Endpoints
 
 
@@ -36,14 +36,14 @@ async def main(service: Service[ServiceSettings]) -> None:
             await bus.declare()
             return await bus.bucket(LEASES)
 
-        deps = session.Dependencies(
+        deps = endpoint_watch.Dependencies(
             kcp=kcp,
             bus=bus,
             lease=lambda url: Lease(open_leases, url, holder),
             resync_interval=settings.resync_interval,
             credentials_namespace=settings.credentials_namespace,
         )
-        endpoints = Endpoints(lambda url: session.keep(url, deps))
+        endpoints = Endpoints(lambda url: endpoint_watch.keep(url, deps))
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(endpoints.run(kcp, access), name="endpoints")
             service.ready()

@@ -17,10 +17,10 @@ from codecommon.api.kinds import (
     CONNECTIONS,
     DEPLOY_KEYS,
     REPOSITORIES,
-    Kind,
+    KindSpec,
     requested_at,
 )
-from codecommon.kcp import JsonObject
+from codecommon.kcp.client import JsonObject
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def guarded(decode: Callable[[JsonObject], T]) -> Callable[[JsonObject], T]:
     return guard
 
 
-def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObject], Entry]:
+def object_decoder(kind: KindSpec, credentials_namespace: str) -> Callable[[JsonObject], Entry]:
     """The decoder of one kind of ours. ``credentials_namespace`` is where a secretRef without a namespace points."""
     resource, finalizer = intern(kind.resource), kind.finalizer
     reference = kind.reference
@@ -103,7 +103,7 @@ def object_decoder(kind: Kind, credentials_namespace: str) -> Callable[[JsonObje
             generation=int(metadata.get("generation", 0)),
             observed_generation=status.get("observedGeneration"),
             deleting="deletionTimestamp" in metadata,
-            held=finalizer in metadata.get("finalizers", ()),
+            has_finalizer=finalizer in metadata.get("finalizers", ()),
             ready_condition=any(
                 condition["type"] == "Ready" and condition["status"] == "True"
                 for condition in status.get("conditions", ())

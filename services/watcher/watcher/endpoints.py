@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn
 
-from codecommon.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
-from codecommon.kubeconfig import KubeAccess
+from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
+from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.decode import guarded
 from watcher.stream import Kcp, Source, Stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codecommon.events import ObjectEvent
+from codecommon.messaging.events import ObjectEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from codecommon.api.kinds import CONNECTIONS, KINDS
-from codecommon.events import ObjectEvent
+from codecommon.messaging.events import ObjectEvent
 from watcher import translate
 from watcher.events import CausedEvent
 from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry
 from watcher.resync import ResyncSchedule
 from watcher.sinks import ListedSink, Sink
-from watcher.translate import Wake
+from watcher.translate import Requeue
 
 SECRETS: Final = "secrets"
 BINDINGS: Final = "apibindings"
@@ -73,7 +73,7 @@ class Feed:
         cluster = self.index.cluster(cluster_id)
         entry = cluster.objects.get(key)
         if self.live and cluster.engaged and entry is not None and _to_be_told(cluster, entry):
-            self._publish(self._event(cluster, Wake(entry, "resync")))
+            self._publish(self._event(cluster, Requeue(entry, "resync")))
 
     # ---- objects
 
@@ -143,7 +143,7 @@ class Feed:
         self._tell(
             cluster,
             [
-                Wake(entry, "changed" if entry.key in kept else "unsettled")
+                Requeue(entry, "changed" if entry.key in kept else "unsettled")
                 for entry in cluster.objects.values()
                 if entry.key in kept or translate.unsettled(cluster, entry)
             ],
@@ -166,22 +166,22 @@ class Feed:
                 self._tell(
                     cluster,
                     [
-                        Wake(entry, "unsettled")
+                        Requeue(entry, "unsettled")
                         for entry in cluster.objects.values()
                         if among(entry) and translate.unsettled(cluster, entry)
                     ],
                 )
 
-    def _tell(self, cluster: Cluster, wakes: Iterable[Wake]) -> None:
+    def _tell(self, cluster: Cluster, requeues: Iterable[Requeue]) -> None:
         if not cluster.engaged:
-            cluster.kept.update(wake.entry.key for wake in wakes)
+            cluster.kept.update(requeue.entry.key for requeue in requeues)
             return
-        for wake in wakes:
-            if _served(wake.entry) and _to_be_told(cluster, wake.entry):
-                self._publish(self._event(cluster, wake))
+        for requeue in requeues:
+            if _served(requeue.entry) and _to_be_told(cluster, requeue.entry):
+                self._publish(self._event(cluster, requeue))
 
-    def _event(self, cluster: Cluster, wake: Wake) -> ObjectEvent:
-        entry = wake.entry
+    def _event(self, cluster: Cluster, requeue: Requeue) -> ObjectEvent:
+        entry = requeue.entry
         return CausedEvent(
             resource=entry.key.resource,
             cluster=entry.cluster,
@@ -190,11 +190,11 @@ class Feed:
             generation=entry.generation,
             resource_version=entry.version,
             deleting=entry.deleting,
-            reason=wake.reason,
+            reason=requeue.reason,
             endpoint=self._endpoint,
             versions=cluster.versions(entry),
-            twins=bool(cluster.twins(entry)),
-            cause=wake.cause,
+            possible_duplicates=bool(cluster.possible_duplicates(entry)),
+            cause=requeue.cause,
         )
 
 

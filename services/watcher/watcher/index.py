@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from codecommon.api.kinds import CONNECTIONS, KINDS
-from codecommon.events import Versions
+from codecommon.messaging.events import Versions
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -34,7 +34,7 @@ class SecretKey(NamedTuple):
 class Entry:
     """What is known of one object.
 
-    ``held``: it carries our finalizer. ``ready_condition``: its Ready condition is True, for whatever generation.
+    ``has_finalizer``: it carries our finalizer. ``ready_condition``: its Ready condition is True, for whatever generation.
     ``marks`` and ``identity`` are hashes that are only compared with others of this process: of the labels and annotations that
     we act on, and of what dependants rely on (who the object is on the host).
     ``unrecorded``: today's provider bound it to something on the host and left no record of who made that.
@@ -50,7 +50,7 @@ class Entry:
     generation: int
     observed_generation: int | None
     deleting: bool
-    held: bool
+    has_finalizer: bool
     ready_condition: bool
     marks: int
     identity: int
@@ -159,7 +159,7 @@ class Cluster:
         """The Connections whose credential is in ``secret``."""
         return [self.objects[key] for key in self._users.get(secret, ())]
 
-    def twins(self, entry: Entry) -> list[Entry]:
+    def possible_duplicates(self, entry: Entry) -> list[Entry]:
         """Other objects of the kind that may stand for the same thing on the host."""
         if entry.twin is None:
             return []

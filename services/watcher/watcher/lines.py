@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from codecommon.kcp import JsonObject
+from codecommon.kcp.client import JsonObject
 
 MAX_LINE_BYTES: Final = 32 << 20
 """etcd takes 1.5 MB by default and 8 MB when pressed; a longer line is no object."""

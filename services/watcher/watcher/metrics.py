@@ -1,4 +1,4 @@
-"""What the watcher counts. Served by ``codecommon.health``."""
+"""What the watcher counts. Served by ``codecommon.process.health``."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from typing import Final, NoReturn, Protocol
 
 from opentelemetry import trace
 
-from codecommon.backoff import Backoff
-from codecommon.bus import BusUnavailable
-from codecommon.cancellation import raise_if_cancelled
-from codecommon.events import ObjectEvent
+from codecommon.messaging.bus import BusUnavailable
+from codecommon.messaging.events import ObjectEvent
+from codecommon.process.backoff import Backoff
+from codecommon.process.cancellation import raise_if_cancelled
 from watcher.metrics import PENDING, PUBLISH_RETRIES, PUBLISHED
 
 _log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import Final, Generic, NoReturn, Protocol, TypeVar
 
 import aiohttp
 
-from codecommon.backoff import Backoff
-from codecommon.kcp import JsonObject, KcpError
-from codecommon.kubeconfig import KubeconfigError
+from codecommon.kcp.client import JsonObject, KcpError
+from codecommon.kcp.kubeconfig import KubeconfigError
+from codecommon.process.backoff import Backoff
 from watcher.decode import UndecodableObject
 from watcher.lines import LineSplitter, MalformedLine, parse_object
 from watcher.metrics import LISTS, STREAM_FAILURES, STREAMS, UNDECODABLE

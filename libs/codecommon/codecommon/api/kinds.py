@@ -31,7 +31,7 @@ def requested_at(annotations: Mapping[str, str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindSpec:
     """One kind of our API.
 
     ``service`` names the process that reconciles it and the prefix of its durables; None: served and left alone.
@@ -49,14 +49,16 @@ class Kind:
         return f"{self.resource}.{GROUP}/finalizer"
 
 
-CONNECTIONS: Final = Kind("connections", "Connection", "connection-svc")
-REPOSITORIES: Final = Kind("repositories", "Repository", "repository-svc", "connectionRef", "connections")
-DEPLOY_KEYS: Final = Kind("deploykeys", "DeployKey", "access-svc", "repositoryRef", "repositories")
-COLLABORATORS: Final = Kind("collaborators", "Collaborator", "access-svc", "repositoryRef", "repositories")
-PACKAGES: Final = Kind("packages", "Package", None, "repositoryRef", "repositories")
-REPOSITORY_COMMITS: Final = Kind("repositorycommits", "RepositoryCommit", None, "repositoryRef", "repositories")
-REPOSITORY_CHECKOUTS: Final = Kind("repositorycheckouts", "RepositoryCheckout", None, "repositoryRef", "repositories")
-REPOSITORY_BUILD_STATUSES: Final = Kind(
+CONNECTIONS: Final = KindSpec("connections", "Connection", "connection-svc")
+REPOSITORIES: Final = KindSpec("repositories", "Repository", "repository-svc", "connectionRef", "connections")
+DEPLOY_KEYS: Final = KindSpec("deploykeys", "DeployKey", "access-svc", "repositoryRef", "repositories")
+COLLABORATORS: Final = KindSpec("collaborators", "Collaborator", "access-svc", "repositoryRef", "repositories")
+PACKAGES: Final = KindSpec("packages", "Package", None, "repositoryRef", "repositories")
+REPOSITORY_COMMITS: Final = KindSpec("repositorycommits", "RepositoryCommit", None, "repositoryRef", "repositories")
+REPOSITORY_CHECKOUTS: Final = KindSpec(
+    "repositorycheckouts", "RepositoryCheckout", None, "repositoryRef", "repositories"
+)
+REPOSITORY_BUILD_STATUSES: Final = KindSpec(
     "repositorybuildstatuses", "RepositoryBuildStatus", None, "repositoryRef", "repositories"
 )
 
@@ -75,6 +77,6 @@ KINDS: Final = {
 }
 
 
-def children_of(resource: str) -> tuple[Kind, ...]:
+def children_of(resource: str) -> tuple[KindSpec, ...]:
     """Kinds whose objects refer to an object of ``resource``."""
     return tuple(kind for kind in KINDS.values() if kind.parent == resource)

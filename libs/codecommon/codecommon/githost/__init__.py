@@ -1,1 +1,6 @@
-"""Git hosts: the backend protocol, its registry, and the GitHub implementation."""
+"""Git hosts: the neutral protocol that reconcilers speak, the HTTP stack and the budget that all hosts share.
+
+``protocol`` is the seam: no name of one host's API passes it. ``http`` is the stack of transports, ``budget`` the
+limits. Each host is a package of its own; ``github`` is the one we have. It imports ``api``, ``process`` and
+``messaging``.
+"""

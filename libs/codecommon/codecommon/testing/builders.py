@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from codecommon.api.connection import Connection
-from codecommon.api.kinds import API_VERSION, COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, Kind
+from codecommon.api.kinds import API_VERSION, COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
 from codecommon.api.meta import Workspace
 from codecommon.api.repository import Repository
-from codecommon.endpoints import EXPORT_NAME
-from codecommon.events import ObjectEvent, Reason, Versions
-from codecommon.kcp import JsonObject
+from codecommon.kcp.client import JsonObject
+from codecommon.kcp.endpoints import EXPORT_NAME
+from codecommon.messaging.events import ObjectEvent, Reason, Versions
 
 ENDPOINT: Final = "https://kcp.example/services/apiexport/p1/code"
 CREATED: Final = "2026-01-01T00:00:00Z"
@@ -128,7 +128,7 @@ def condition(type_: str, status: str, reason: str, message: str = "", generatio
     }
 
 
-def deleting(raw: JsonObject, kind: Kind = REPOSITORIES) -> JsonObject:
+def deleting(raw: JsonObject, kind: KindSpec = REPOSITORIES) -> JsonObject:
     """The object as it is once somebody deleted it while our finalizer was on it."""
     metadata = {**raw["metadata"], "deletionTimestamp": DELETED, "finalizers": [kind.finalizer]}
     return {**raw, "metadata": metadata}
@@ -172,7 +172,7 @@ def _stored(raw: JsonObject) -> JsonObject:
 
 
 def _object(
-    kind: Kind, name: str, metadata: Mapping[str, Any] | None, spec: JsonObject, status: Mapping[str, Any] | None
+    kind: KindSpec, name: str, metadata: Mapping[str, Any] | None, spec: JsonObject, status: Mapping[str, Any] | None
 ) -> JsonObject:
     raw: JsonObject = {
         "apiVersion": API_VERSION,

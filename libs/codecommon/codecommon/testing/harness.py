@@ -7,17 +7,16 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 
 from codecommon.api.meta import Resource
-from codecommon.bus import Bus
-from codecommon.controller import Controller
-from codecommon.errors import Interruption
-from codecommon.events import ObjectEvent, Versions
-from codecommon.githost.backend import HostTarget, Registry
-from codecommon.githost.stub import StubBackend
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Outcome, Released
-from codecommon.passes import Gone, Pass, Superseded
-from codecommon.sessions import Sessions
+from codecommon.api.results import Interruption, Outcome, Released
+from codecommon.controller.connections import Connections
+from codecommon.controller.context import Gone, ReconcileContext, Superseded
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostTarget, Registry
+from codecommon.kcp.client import JsonObject
+from codecommon.messaging.bus import Bus
+from codecommon.messaging.events import ObjectEvent, Versions
 from codecommon.testing.clock import Clock
+from codecommon.testing.git_host import StubBackend
 from codecommon.testing.objects import InMemoryKcp, workspace
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -46,7 +45,7 @@ class World:
         self.bus = RecordedEvents()
         self.clock = Clock()
         self.objects = self.kcp.objects(workspace())
-        self.sessions = Sessions(
+        self.connections = Connections(
             Registry({"github": self._open}),
             kcp=self.kcp,
             bus=cast(Bus, self.bus),
@@ -66,46 +65,46 @@ class World:
         return stored
 
     def start(
-        self, controller: Controller[T], name: str, versions: Versions | None = None, told: datetime | None = None
-    ) -> Pass[T]:
+        self, controller: Controller[T], name: str, versions: Versions | None = None, event_time: datetime | None = None
+    ) -> ReconcileContext[T]:
         """A pass that has read the object as it is now."""
         raw = self.kcp.stored(controller.kind.resource, name)
         assert raw is not None, f"there is no {controller.kind.resource}/{name}"
-        return Pass(
+        return ReconcileContext(
             controller.kind,
             controller.parse,
             controller.owned,
             self.objects,
             raw,
             versions or Versions(),
-            told=told or datetime.now(UTC),
+            event_time=event_time or datetime.now(UTC),
         )
 
     async def settle(
-        self, controller: Controller[T], name: str, run: Pass[T] | None = None
+        self, controller: Controller[T], name: str, ctx: ReconcileContext[T] | None = None
     ) -> Outcome | Interruption | None:
         """One pass with its commit, decided again after a conflict as the runtime does. None: the object is gone."""
-        run = run or self.start(controller, name)
+        ctx = ctx or self.start(controller, name)
         try:
             for _ in range(_MOST_DECISIONS):
                 try:
-                    return await self._decide(controller, run)
+                    return await self._decide(controller, ctx)
                 except Superseded:
-                    await run.reload()
+                    await ctx.reload()
         except Gone:
             return None
         raise AssertionError(f"no decision about {name} in {_MOST_DECISIONS} attempts")
 
-    async def _decide(self, controller: Controller[T], run: Pass[T]) -> Outcome | Interruption:
+    async def _decide(self, controller: Controller[T], ctx: ReconcileContext[T]) -> Outcome | Interruption:
         result: Outcome | Interruption
         try:
-            result = await controller.reconciler.reconcile(run)
+            result = await controller.reconciler.reconcile(ctx)
         except Interruption as interruption:
             result = interruption
         if isinstance(result, Released):
-            await run.release()
+            await ctx.release()
         else:
-            await run.commit(result, datetime.now(UTC))
+            await ctx.commit(result, datetime.now(UTC))
         return result
 
 

@@ -1,4 +1,4 @@
-"""kcp in memory: the part of its API that ``codecommon.kcp.Objects`` uses.
+"""kcp in memory: the part of its API that ``codecommon.kcp.client.Objects`` uses.
 
 It answers at the seam where requests leave the process, so the paths, parameters and error classes of the real ``Objects`` are
 under test with it. tests/contract/test_kcp_objects.py holds it and the real kcp to the same cases.
@@ -18,10 +18,10 @@ import aiohttp
 
 from codecommon.api.kinds import CLUSTER_ANNOTATION, CONNECTIONS, KINDS, REPOSITORIES
 from codecommon.api.meta import Workspace
-from codecommon.endpoints import SLICE_PATH
-from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
+from codecommon.api.times import rfc3339
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.endpoints import SLICE_PATH
 from codecommon.testing.builders import ENDPOINT
-from codecommon.times import rfc3339
 
 _SELECTABLE: Final[Mapping[str, frozenset[str]]] = {
     CONNECTIONS.resource: frozenset({"spec.secretRef.name"}),

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
-from codecommon.githost.backend import HostRepository
-from codecommon.kcp import JsonObject
+from codecommon.api.times import rfc3339
+from codecommon.githost.protocol import HostRepository
+from codecommon.kcp.client import JsonObject
 from codecommon.testing.harness import World
-from codecommon.times import rfc3339
 
 NOW: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 SEEN: Final = HostRepository(

@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from codecommon import bus as bus_module
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
-from codecommon.backoff import Backoff
-from codecommon.bus import Bus
-from codecommon.controller import Controller, Timing
-from codecommon.kcp import JsonObject
-from codecommon.outcome import Outcome, Ready
-from codecommon.passes import Pass
-from codecommon.runtime import Runtime
+from codecommon.api.results import Outcome, Ready
+from codecommon.controller.context import ReconcileContext
+from codecommon.controller.reconciler import Controller, Timing
+from codecommon.controller.runtime import Runtime
+from codecommon.kcp.client import JsonObject
+from codecommon.messaging import bus as bus_module
+from codecommon.messaging.bus import Bus
+from codecommon.process.backoff import Backoff
 from codecommon.testing.builders import repository_object
 from codecommon.testing.objects import InMemoryKcp
 
@@ -27,7 +27,7 @@ SERVICE: Final = "repository-svc"
 QUICK: Final = Timing(fetch=0.1, renew=0.1)
 BOUND_SECONDS: Final = 60.0
 
-Handler = Callable[[Pass[Repository]], Awaitable[Outcome]]
+Handler = Callable[[ReconcileContext[Repository]], Awaitable[Outcome]]
 
 
 @dataclass
@@ -40,14 +40,14 @@ class Calls:
     running: dict[str, int] = field(default_factory=dict)
     most_at_once: dict[str, int] = field(default_factory=dict)
 
-    async def reconcile(self, run: Pass[Repository]) -> Outcome:
-        key = f"{run.object.workspace.cluster}/{run.object.name}"
+    async def reconcile(self, ctx: ReconcileContext[Repository]) -> Outcome:
+        key = f"{ctx.object.workspace.cluster}/{ctx.object.name}"
         self.names.append(key)
         self.times.append(time.monotonic())
         self.running[key] = self.running.get(key, 0) + 1
         self.most_at_once[key] = max(self.most_at_once.get(key, 0), self.running[key])
         try:
-            return await self.handler(run)
+            return await self.handler(ctx)
         finally:
             self.running[key] -= 1
 
@@ -56,7 +56,7 @@ class Calls:
         return sum(self.running.values())
 
 
-async def is_fine(run: Pass[Repository]) -> Outcome:
+async def is_fine(ctx: ReconcileContext[Repository]) -> Outcome:
     return Ready({"repoID": "7"})
 
 
@@ -64,10 +64,10 @@ def raising(*errors: Exception) -> Handler:
     """Raises ``errors``, one per pass, and is fine after that."""
     left = list(errors)
 
-    async def handler(run: Pass[Repository]) -> Outcome:
+    async def handler(ctx: ReconcileContext[Repository]) -> Outcome:
         if left:
             raise left.pop(0)
-        return await is_fine(run)
+        return await is_fine(ctx)
 
     return handler
 
@@ -79,10 +79,10 @@ class Gate:
     entered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, run: Pass[Repository]) -> Outcome:
+    async def __call__(self, ctx: ReconcileContext[Repository]) -> Outcome:
         self.entered.release()
         await self.opened.wait()
-        return await is_fine(run)
+        return await is_fine(ctx)
 
 
 def make_runtime(bus: Bus, kcp: InMemoryKcp, calls: Calls, *, always_due: bool = False, **options: Any) -> Runtime:

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import AllowedHosts, HostEndpoint
+from codecommon.api.results import Terminal
+from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
 
 GITHUB = HostEndpoint("https://api.github.com", "github.com", public=True, operator_named=False)
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from codecommon.githost.backend import Capability
 from codecommon.githost.github import capabilities
 from codecommon.githost.github.expiry import token_expiry
+from codecommon.githost.protocol import Capability
 
 NAMES = ("createRepository", "deleteRepository", "deployKeys", "collaborators", "packages")
 

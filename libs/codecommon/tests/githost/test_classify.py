@@ -7,8 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import AlreadyExists
+from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import (
     OF_INVITATIONS,
@@ -19,7 +18,8 @@ from codecommon.githost.github.classify import (
     unreachable,
     withheld,
 )
-from codecommon.redact import Redactor, redact
+from codecommon.githost.protocol import AlreadyExists
+from codecommon.process.redact import Redactor, redact
 
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
 NOON_EPOCH = 1795435200

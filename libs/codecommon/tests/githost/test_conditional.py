@@ -11,9 +11,9 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.github.conditional import Conditional
-from codecommon.githost.github.session import Session, attach
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
 ENDPOINT = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")
@@ -69,7 +69,7 @@ class Bed:
         accept: str = "json",
     ) -> httpx.Response:
         request = httpx.Request(method, ENDPOINT.api_base + path, headers={"Accept": accept})
-        attach(request, Session(ENDPOINT, as_, TLS))
+        attach(request, Sender(ENDPOINT, as_, TLS))
         response = await self.layer.handle_async_request(request)
         await response.aread()
         return response

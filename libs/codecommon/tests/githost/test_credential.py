@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.credential import judge
-from codecommon.secrets import SecretValue
+from codecommon.api.results import Terminal
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.token import judge
+from codecommon.process.secrets import SecretValue
 
 GITHUB = AllowedHosts().endpoint("")
 OWN = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")

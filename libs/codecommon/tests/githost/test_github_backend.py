@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import Absent, GitBackend, HostTarget, Redirected, RepositoryChanges, RepositoryRequest
+from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import Absent, GitBackend, HostTarget, Redirected, RepositoryChanges, RepositoryRequest
+from codecommon.process.secrets import SecretValue
 
 TOKEN = "a-token-of-no-known-shape"
 REQUEST = RepositoryRequest("acme", "Organization", "web", "private", "", auto_init=False)

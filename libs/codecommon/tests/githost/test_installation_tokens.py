@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import AppSecret
 from codecommon.githost.github.app import InstallationTokens
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.protocol import AppSecret
+from codecommon.process.secrets import SecretValue
 from codecommon.testing.clock import Clock
 
 # The host says what its own clock shows; the one of this process has another date.

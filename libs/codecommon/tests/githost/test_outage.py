@@ -9,10 +9,10 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from codecommon.errors import Retryable
-from codecommon.githost.allow import AllowedHosts, HostEndpoint
-from codecommon.githost.github.outage import Guarded
-from codecommon.githost.github.session import Session, attach
+from codecommon.api.results import Retryable
+from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.http.outage import Guarded
+from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
 HOSTS = AllowedHosts(["ghe.example", "other.example"])
@@ -57,7 +57,7 @@ class Bed:
 
     async def ask(self, endpoint: HostEndpoint = ENDPOINT) -> httpx.Response:
         request = httpx.Request("GET", endpoint.api_base + "/user")
-        attach(request, Session(endpoint, ("cluster", "uid", "1"), TLS))
+        attach(request, Sender(endpoint, ("cluster", "uid", "1"), TLS))
         return await self.layer.handle_async_request(request)
 
     async def fail(self, times: int) -> list[BaseException | httpx.Response]:
@@ -205,7 +205,7 @@ async def test_the_message_is_the_same_in_every_process_for_the_whole_outage_and
 
 
 async def test_the_log_has_when_an_outage_began_and_when_it_ended(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "codecommon.githost.github.outage")
+    caplog.set_level("INFO", "codecommon.githost.http.outage")
     await bed.fail(OPENED_AFTER)
     for _ in range(10):
         bed.clock.advance(25)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from codecommon.githost.proxy import ProxyRules
+from codecommon.githost.http.proxy import ProxyRules
 
 RULES = ProxyRules(
     "http://plain.proxy:1", "http://tls.proxy:2", ("ghe.example", ".corp", "10.0.0.0/8", "a.b:8443", "[fd00::1]", "*.z")

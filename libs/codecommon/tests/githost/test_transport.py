@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import AllowedHosts, HostEndpoint
-from codecommon.githost.github import observe
-from codecommon.githost.github.network import AnswerTooLong
-from codecommon.githost.github.observe import host_label, url_template
-from codecommon.githost.github.session import session_of
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
+from codecommon.api.results import Terminal
+from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.http import observe
+from codecommon.githost.http.network import AnswerTooLong
+from codecommon.githost.http.observe import host_label, url_template
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.sender import sender_of
+from codecommon.githost.http.transport import HostTransport
 
 PRINCIPAL = ("cluster", "uid", "1")
 
@@ -134,7 +134,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
             self.below = below
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            order.append((self.name, session_of(request).endpoint.host))
+            order.append((self.name, sender_of(request).endpoint.host))
             return await self.below.handle_async_request(request)
 
         async def aclose(self) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from access_svc.collaborator.identity import find_grant, find_invitation, is_taken
 from access_svc.target import Target, repository_missing
 from codecommon.api.access import Collaborator
-from codecommon.githost.backend import Grant, Invitation
+from codecommon.githost.protocol import Grant, Invitation
 
 
 @dataclass(frozen=True, slots=True)

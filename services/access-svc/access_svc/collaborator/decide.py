@@ -9,10 +9,10 @@ from access_svc.collaborator.decisions import ChangeRole, Decision, Invite, Keep
 from access_svc.collaborator.origin import baseline_after, origin_of, taken_over
 from codecommon.api.access import Collaborator
 from codecommon.api.repository import Origin
-from codecommon.claims import CLAIM_WINDOW
-from codecommon.conditions import condition
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import Grant, Invitation, OwnerKind
+from codecommon.api.results import Retryable, Terminal
+from codecommon.controller.conditions import condition
+from codecommon.controller.create_claim import CLAIM_WINDOW
+from codecommon.githost.protocol import Grant, Invitation, OwnerKind
 
 CONDITIONS: Final = frozenset({"InvitationPending", "SettingsDiffer", "AccessEnded", "WiderAccess"})
 STANDARD_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from codecommon.api.repository import Origin
-from codecommon.githost.backend import Grant, Invitation
+from codecommon.githost.protocol import Grant, Invitation
 
 
 @dataclass(frozen=True, slots=True)

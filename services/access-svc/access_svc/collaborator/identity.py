@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from access_svc.collaborator.decide import NOT_PENDING
 from codecommon.api.access import Collaborator
-from codecommon.errors import Terminal
-from codecommon.githost.backend import Grant, Invitation, Listed
+from codecommon.api.results import Terminal
+from codecommon.githost.protocol import Grant, Invitation, Listed
 
 SeenT = TypeVar("SeenT", Grant, Invitation)
 

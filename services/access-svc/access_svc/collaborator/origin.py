@@ -7,8 +7,8 @@ from typing import Any
 from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Origin
-from codecommon.claims import claimed
-from codecommon.githost.backend import Invitation
+from codecommon.controller.create_claim import claimed
+from codecommon.githost.protocol import Invitation
 
 
 def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:

@@ -9,11 +9,10 @@ from access_svc.collaborator import decide
 from access_svc.collaborator.decisions import Keep, Nothing, Withdraw
 from access_svc.target import Target
 from codecommon.api.access import Collaborator
-from codecommon.conditions import condition
-from codecommon.errors import NotReady
-from codecommon.githost.backend import Invitation
-from codecommon.outcome import Ready
-from codecommon.times import rfc3339
+from codecommon.api.results import NotReady, Ready
+from codecommon.api.times import rfc3339
+from codecommon.controller.conditions import condition
+from codecommon.githost.protocol import Invitation
 
 
 def in_force(obj: Collaborator, target: Target, keep: Keep) -> Ready:

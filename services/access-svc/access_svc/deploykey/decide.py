@@ -9,9 +9,9 @@ from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.repository import Origin
-from codecommon.claims import claimed
-from codecommon.conditions import condition
-from codecommon.githost.backend import HostKey
+from codecommon.controller.conditions import condition
+from codecommon.controller.create_claim import claimed
+from codecommon.githost.protocol import HostKey
 
 CONDITIONS: Final = frozenset({"KeyReplacing", "SettingsDiffer"})
 

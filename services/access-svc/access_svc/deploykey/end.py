@@ -11,34 +11,33 @@ from access_svc.deploykey.others import others_keys
 from access_svc.deploykey.pair import Pairs
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
-from codecommon.claims import CLAIM_WINDOW, stored_claim
-from codecommon.errors import Retryable
-from codecommon.githost.backend import HostKey, Listed
-from codecommon.outcome import Released
-from codecommon.passes import Pass
-from codecommon.sessions import Sessions
+from codecommon.api.results import Released, Retryable
+from codecommon.controller.connections import Connections
+from codecommon.controller.context import ReconcileContext
+from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim
+from codecommon.githost.protocol import HostKey, Listed
 
 
-async def release(run: Pass[DeployKey], sessions: Sessions, pairs: Pairs) -> Released:
+async def release(ctx: ReconcileContext[DeployKey], connections: Connections, pairs: Pairs) -> Released:
     """Clean up as the policies say. Raises while the object must stay, with what a person can do about it."""
-    stays = await clean_up(run, sessions, partial(_remove, run, pairs), "the deploy key")
+    stays = await clean_up(ctx, connections, partial(_remove, ctx, pairs), "the deploy key")
     if stays:
-        await pairs.let_go(run.objects, run.object)
+        await pairs.let_go(ctx.objects, ctx.object)
     else:
-        await pairs.delete(run.objects, run.object)
+        await pairs.delete(ctx.objects, ctx.object)
     return Released()
 
 
-async def _remove(run: Pass[DeployKey], pairs: Pairs, target: Target) -> None:
+async def _remove(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: Target) -> None:
     listed = await target.host.list_deploy_keys(target.repo_id)
     if listed is None:
         require_given_up(target.repository)
         return
-    key = run.object
-    public = await pairs.public(run.objects, key)
+    key = ctx.object
+    public = await pairs.public(ctx.objects, key)
     going: dict[str, HostKey | None] = {seen.id: seen for seen in listed.items if _goes(key, seen, public)}
     going |= dict.fromkeys(_unlisted(key, listed))
-    others = await others_keys(run)
+    others = await others_keys(ctx)
     for key_id, seen in going.items():
         if not others.have(key_id, seen):
             await target.host.delete_deploy_key(target.repo_id, key_id)

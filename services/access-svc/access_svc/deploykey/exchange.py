@@ -17,11 +17,10 @@ from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, overlapping
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import HostKey, Listed
-from codecommon.outcome import Ready
-from codecommon.passes import Pass, Superseded
-from codecommon.times import rfc3339
+from codecommon.api.results import Interruption, Ready, Retryable, Terminal
+from codecommon.api.times import rfc3339
+from codecommon.controller.context import ReconcileContext, Superseded
+from codecommon.githost.protocol import HostKey, Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Material:
 class Exchange:
     """``listed``: the keys on the host as of ``now``."""
 
-    run: Pass[DeployKey]
+    ctx: ReconcileContext[DeployKey]
     pairs: Pairs
     target: Target
     listed: Listed[HostKey]
@@ -44,32 +43,32 @@ class Exchange:
 
     async def carry_out(self, plan: Plan, wanted: Material, every: timedelta | None) -> Ready:
         """Returns what status says of it; ``every``: how often the pair is rotated."""
-        run, target, listed, now = self.run, self.target, self.listed, self.now
+        ctx, target, listed, now = self.ctx, self.target, self.listed, self.now
         status: dict[str, Any] = {}
-        before = run.object.status.previous_key_id
+        before = ctx.object.status.previous_key_id
         if plan.keep is not None and plan.keep.id == before:
             # Wanted again before it was removed.
             before = None
         try:
-            lost = unrecorded(run.object, wanted.public, listed.items)
+            lost = unrecorded(ctx.object, wanted.public, listed.items)
             if lost is not None:
                 await self._remove(lost.id)
             if before is not None and plan.superseded is not None:
                 # Status has room for one.
                 await self._remove(before)
                 status["previousKeyID"] = before = None
-            seen = plan.keep or await register(run, target, listed, wanted.public, plan)
-            await run.hold()
+            seen = plan.keep or await register(ctx, target, listed, wanted.public, plan)
+            await ctx.hold()
             old = plan.superseded or before
-            status |= {**status_of(run.object, seen, plan.origin, target.host.host), "previousKeyID": old}
+            status |= {**status_of(ctx.object, seen, plan.origin, target.host.host), "previousKeyID": old}
             pending = wanted.pair is not None and wanted.pair.pending
             replaced = pending or plan.superseded is not None
-            since = now if replaced else run.object.status.rotated_at or seen.created_at
+            since = now if replaced else ctx.object.status.rotated_at or seen.created_at
             if pending:
                 status["rotatedAt"] = rfc3339(since)
             if plan.superseded is not None:
                 # After a crash and an edit nothing else would tell that the new key is ours.
-                await run.record(status)
+                await ctx.record(status)
             status |= await self._put_in_force(wanted, since)
             if old is not None and not overlapping(status, every, now):
                 await self._remove(old)
@@ -86,22 +85,22 @@ class Exchange:
 
     async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
-        run = self.run
+        ctx = self.ctx
         if wanted.pair is None:
-            if run.object.status.secret_ref is not None:
-                await self.pairs.delete(run.objects, run.object)
+            if ctx.object.status.secret_ref is not None:
+                await self.pairs.delete(ctx.objects, ctx.object)
             return {"secretRef": None, "rotatedAt": None}
         if wanted.pair.pending:
-            await self.pairs.promote(run.objects, run.object, wanted.pair)
+            await self.pairs.promote(ctx.objects, ctx.object, wanted.pair)
         else:
-            await self.pairs.mend(run.objects, run.object, wanted.pair)
-        return {"secretRef": self.pairs.reference(run.object), "rotatedAt": rfc3339(since)}
+            await self.pairs.mend(ctx.objects, ctx.object, wanted.pair)
+        return {"secretRef": self.pairs.reference(ctx.object), "rotatedAt": rfc3339(since)}
 
     async def _remove(self, key_id: str) -> None:
         """Remove a key of this object that is no longer its key, listed or not: a new one may not be shown yet."""
         seen = next((key for key in self.listed.items if key.id == key_id), None)
-        if not (await others_keys(self.run)).have(key_id, seen):
-            await self.run.confirm_wanted()
+        if not (await others_keys(self.ctx)).have(key_id, seen):
+            await self.ctx.confirm_wanted()
             await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
 
 

@@ -10,8 +10,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from codecommon.errors import Terminal
-from codecommon.secrets import SecretValue
+from codecommon.api.results import Terminal
+from codecommon.process.secrets import SecretValue
 
 _ALGORITHMS: Final = frozenset(
     {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from access_svc.deploykey import material
-from access_svc.twins import find_staying
+from access_svc.duplicates import find_staying
 from codecommon.api.access import DeployKey
-from codecommon.githost.backend import HostKey
-from codecommon.passes import Pass
+from codecommon.controller.context import ReconcileContext
+from codecommon.githost.protocol import HostKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class OthersKeys:
         return key_id in self.ids or (seen is not None and seen.key in self.materials)
 
 
-async def others_keys(run: Pass[DeployKey]) -> OthersKeys:
+async def others_keys(ctx: ReconcileContext[DeployKey]) -> OthersKeys:
     """Those of the objects that came as far as the host and stay. Live."""
-    staying = await find_staying(run)
+    staying = await find_staying(ctx)
     return OthersKeys(
         frozenset(other.status.key_id for other in staying),
         frozenset(material.given_by(other.spec.public_key) for other in staying) - {None},

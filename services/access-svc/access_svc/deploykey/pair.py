@@ -17,8 +17,8 @@ from typing import Any, Final
 from access_svc.deploykey import material
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.kcp import Conflict, Forbidden, Invalid, JsonObject, NotFound, Objects
+from codecommon.api.results import Interruption, Retryable, Terminal
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, NotFound, Objects
 
 PRIVATE: Final = "ssh-privatekey"
 PUBLIC: Final = "ssh-publickey"

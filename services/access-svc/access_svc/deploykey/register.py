@@ -6,30 +6,31 @@ from access_svc.deploykey.decide import REPLACING, Plan, announced
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
-from codecommon.claiming import claiming
-from codecommon.claims import claim_for
-from codecommon.errors import Interruption, Retryable
-from codecommon.githost.backend import HostKey, Listed
-from codecommon.passes import Pass
+from codecommon.api.results import Interruption, Retryable
+from codecommon.controller.context import ReconcileContext
+from codecommon.controller.create_claim import claim_for, claiming
+from codecommon.githost.protocol import HostKey, Listed
 
 
-async def register(run: Pass[DeployKey], target: Target, listed: Listed[HostKey], public: str, plan: Plan) -> HostKey:
+async def register(
+    ctx: ReconcileContext[DeployKey], target: Target, listed: Listed[HostKey], public: str, plan: Plan
+) -> HostKey:
     """Register ``public`` as ``plan`` wants it; ``listed`` shows it missing or different.
 
     What must go first goes first, and from then on the object says ``KeyReplacing`` until the key is there again. Raises
     ``Retryable`` (``HostNotYetVisible``) for a key that this object registered a moment ago and the list does not show yet.
     """
     require_writable(target.repository)
-    replacing = plan.first is not None or run.object.status.condition("KeyReplacing") is not None
-    unseen = plan.first is None and announced(run.object) == public
+    replacing = plan.first is not None or ctx.object.status.condition("KeyReplacing") is not None
+    unseen = plan.first is None and announced(ctx.object) == public
     # That of the registration that is not seen yet stays, so that it grows old.
-    claim = claim_for(run.object, listed.at, bound=run.object.status.key_id is not None and not unseen)
-    young = unseen and claim == run.object.metadata.annotations.get(CREATE_CLAIM)
+    claim = claim_for(ctx.object, listed.at, bound=ctx.object.status.key_id is not None and not unseen)
+    young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM)
     # The claim alone does not say which key it announced.
-    async with claiming(run, target.host, claim, noted={CLAIMED_KEY: public}):
+    async with claiming(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
         try:
             if plan.first is not None:
-                await _make_way(run, target, plan.first)
+                await _make_way(ctx, target, plan.first)
             wanted = plan.wanted
             return await target.host.create_deploy_key(target.repo_id, wanted.title, public, wanted.read_only)
         except Interruption as interruption:
@@ -41,9 +42,9 @@ async def register(run: Pass[DeployKey], target: Target, listed: Listed[HostKey]
             raise refused from None
 
 
-async def _make_way(run: Pass[DeployKey], target: Target, key: HostKey) -> None:
-    status = run.object.status
+async def _make_way(ctx: ReconcileContext[DeployKey], target: Target, key: HostKey) -> None:
+    status = ctx.object.status
     if (status.title, status.read_only) != (key.title, key.read_only):
         # What spec leaves out stays as it was, and once the key is gone only status tells how it was.
-        await run.record({"title": key.title, "readOnly": key.read_only})
+        await ctx.record({"title": key.title, "readOnly": key.read_only})
     await target.host.delete_deploy_key(target.repo_id, key.id)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from codecommon import durations
+from codecommon.api import durations
 from codecommon.api.access import DeployKey
-from codecommon.errors import Terminal
+from codecommon.api.results import Terminal
 
 _SHORTEST: Final = timedelta(minutes=1)
 _OVERLAP: Final = timedelta(minutes=10)

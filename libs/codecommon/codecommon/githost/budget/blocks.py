@@ -19,9 +19,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
-from codecommon.bus import BUDGETS, Bus
 from codecommon.githost.budget.look import Looks
 from codecommon.githost.budget.shared import BudgetUnavailable
+from codecommon.messaging.bus import BUDGETS, Bus
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,8 @@ from typing import Final
 
 import httpx
 
-from codecommon import bus as bus_module
-from codecommon.bus import Bus
-from codecommon.errors import Retryable
-from codecommon.githost.allow import HostEndpoint
+from codecommon.api.results import Retryable
+from codecommon.api.times import rfc3339
 from codecommon.githost.budget.blocks import Blocks
 from codecommon.githost.budget.ledger import Ask, Granted, Wait, points_of
 from codecommon.githost.budget.limits import GITHUB, Limits
@@ -31,10 +29,12 @@ from codecommon.githost.budget.quota import Quota, Spending, quota_allows_at, qu
 from codecommon.githost.budget.shared import BudgetUnavailable, SharedLedger
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import limit_of
-from codecommon.githost.github.observe import host_label
-from codecommon.githost.github.session import REVALIDATED, Session, session_of
-from codecommon.job import Job, Urgency, current_job
-from codecommon.times import rfc3339
+from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.http.observe import host_label
+from codecommon.githost.http.sender import REVALIDATED, Sender, sender_of
+from codecommon.githost.work import Job, Urgency, current_job
+from codecommon.messaging import bus as bus_module
+from codecommon.messaging.bus import Bus
 
 _MOST_ACCOUNTS: Final = 4096
 # A handler holds a slot and a lock while it sleeps.
@@ -74,26 +74,26 @@ class Budgets:
 
     # ---- before a request
 
-    async def await_turn(self, session: Session) -> None:
+    async def await_turn(self, sender: Sender) -> None:
         """``GitBackend.await_turn``: as ``admit`` would, for a request that follows soon."""
-        await self._admit(session, "POST", later=True)
+        await self._admit(sender, "POST", later=True)
 
     async def admit(self, request: httpx.Request) -> _Pass:
         """Let a request pass, after a second at most, or raise ``Retryable`` (``RateLimited``)."""
-        granted = await self._admit(session_of(request), request.method, as_app=asked_as_app(request))
+        granted = await self._admit(sender_of(request), request.method, as_app=asked_as_app(request))
         if not granted.account.app:
             granted.account.measures.passed(granted.urgency, points_of(request.method))
         return granted
 
-    async def _admit(self, session: Session, method: str, *, later: bool = False, as_app: bool = False) -> _Pass:
+    async def _admit(self, sender: Sender, method: str, *, later: bool = False, as_app: bool = False) -> _Pass:
         try:
-            account = self._app(session) if as_app else await self._account_of(session)
+            account = self._app(sender) if as_app else await self._account_of(sender)
             return await self._granted(account, method, later)
         except BudgetUnavailable:
             again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
             raise Retryable(
                 "RateLimited",
-                f"the budget of {session.endpoint.host} cannot be asked; waiting until {rfc3339(again)}",
+                f"the budget of {sender.endpoint.host} cannot be asked; waiting until {rfc3339(again)}",
                 after=_ASK_AGAIN,
             ) from None
 
@@ -161,7 +161,7 @@ class Budgets:
             account.measures.quota(account.key, quota, self._clock())
         if response.status_code not in _LIMITED or not await self._refused(granted, response):
             self._blocks.answered(account.key, granted.started)
-        await self._principals.learn(session_of(request), request, response)
+        await self._principals.learn(sender_of(request), request, response)
 
     async def _refused(self, granted: _Pass, response: httpx.Response) -> bool:
         """Whether the answer is a refusal for a limit."""
@@ -183,13 +183,13 @@ class Budgets:
 
     # ---- accounts
 
-    def _app(self, session: Session) -> _Account:
+    def _app(self, sender: Sender) -> _Account:
         """The App itself. It is not paced: without its answers nothing can be asked for any account."""
-        endpoint = session.endpoint
-        return _Account(budget_of_app(session), endpoint.host, self._measures(endpoint), None, app=True)
+        endpoint = sender.endpoint
+        return _Account(budget_of_app(sender), endpoint.host, self._measures(endpoint), None, app=True)
 
-    async def _account_of(self, session: Session) -> _Account:
-        endpoint, key = session.endpoint, await self._principals.budget_of(session)
+    async def _account_of(self, sender: Sender) -> _Account:
+        endpoint, key = sender.endpoint, await self._principals.budget_of(sender)
         account = self._accounts.get(key)
         if account is None:
             limits = self._limits.get(endpoint.host, GITHUB if endpoint.public else None)

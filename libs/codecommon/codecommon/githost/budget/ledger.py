@@ -18,7 +18,7 @@ import orjson
 
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.quota import Quota, Spending, newest, quota_allows_at
-from codecommon.job import Job, Urgency
+from codecommon.githost.work import Job, Urgency
 
 LEASE_SECONDS: Final = 30.0
 """Longer than the deadline of a request."""

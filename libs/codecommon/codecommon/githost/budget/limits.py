@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from codecommon.durations import parse_duration
-from codecommon.githost.names import host_entry
+from codecommon.api.durations import parse_duration
+from codecommon.githost.host_names import host_entry
 
 _KNOWN: Final = "creates:N/DURATION, points:N/DURATION, interval:DURATION, concurrent:N"
 

@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from codecommon.githost.budget.quota import Quota
-from codecommon.job import Urgency
+from codecommon.githost.work import Urgency
 
 REQUESTS: Final = Counter(
     "code_host_budget_requests", "Requests that the budget let pass, by urgency.", ("host", "urgency")

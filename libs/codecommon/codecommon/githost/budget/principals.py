@@ -21,7 +21,7 @@ from nats.js.kv import KeyValue
 
 from codecommon.githost.budget.look import Looks
 from codecommon.githost.budget.shared import BudgetUnavailable
-from codecommon.githost.github.session import Session, session_of
+from codecommon.githost.http.sender import Sender, sender_of
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ class Principals:
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def budget_of(self, session: Session) -> str:
+    async def budget_of(self, sender: Sender) -> str:
         """The key of the budget; until the account is known, one that only this credential has.
 
         Raises ``BudgetUnavailable`` as long as there was no answer to any look.
         """
-        credential = _credential(session)
+        credential = _credential(sender)
         known = self._entry(credential)
         if known.account is None:
             # Who comes while somebody looks waits too: with a budget of its own it would ask a host that wants a pause.
@@ -64,14 +64,14 @@ class Principals:
                 if known.account is None and (looked is None or self._clock() - looked > _LOOK_EVERY_SECONDS):
                     found = await self._look(credential, first=looked is None)
                     known.account, known.looked = known.account or found, self._clock()
-        return _key(session, known.account or f"credential:{credential}")
+        return _key(sender, known.account or f"credential:{credential}")
 
-    async def learn(self, session: Session, request: httpx.Request, response: httpx.Response) -> None:
+    async def learn(self, sender: Sender, request: httpx.Request, response: httpx.Response) -> None:
         """Take the account out of the answers that name it."""
         account = await _account(request, response)
         if account is None:
             return
-        credential, now = _credential(session), self._clock()
+        credential, now = _credential(sender), self._clock()
         known = self._entry(credential)
         if known.account == account and now - known.stored < _STORE_EVERY_SECONDS:
             return
@@ -103,9 +103,9 @@ class Principals:
         return known
 
 
-def budget_of_app(session: Session) -> str:
+def budget_of_app(sender: Sender) -> str:
     """The key for what an App asks as itself."""
-    return _key(session, f"app:{session.app or _credential(session)}")
+    return _key(sender, f"app:{sender.app or _credential(sender)}")
 
 
 def asked_as_app(request: httpx.Request) -> bool:
@@ -114,7 +114,7 @@ def asked_as_app(request: httpx.Request) -> bool:
 
 
 def _path(request: httpx.Request) -> str:
-    return request.url.path.removeprefix(urlsplit(session_of(request).endpoint.api_base).path)
+    return request.url.path.removeprefix(urlsplit(sender_of(request).endpoint.api_base).path)
 
 
 async def _account(request: httpx.Request, response: httpx.Response) -> str | None:
@@ -132,12 +132,12 @@ async def _account(request: httpx.Request, response: httpx.Response) -> str | No
     return None
 
 
-def _credential(session: Session) -> str:
-    return _digest(session.endpoint.api_base, *session.principal)
+def _credential(sender: Sender) -> str:
+    return _digest(sender.endpoint.api_base, *sender.principal)
 
 
-def _key(session: Session, account: str) -> str:
-    parts = urlsplit(session.endpoint.api_base)
+def _key(sender: Sender, account: str) -> str:
+    parts = urlsplit(sender.endpoint.api_base)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     return _digest(parts.scheme, parts.hostname or "", str(port), account)
 

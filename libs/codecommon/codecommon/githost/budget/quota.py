@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from codecommon.job import Urgency
+from codecommon.githost.work import Urgency
 
 # What is left to those who are more urgent, and what one kind may spend within a window of the quota.
 _LEFT_ALONE: Final[Mapping[Urgency, float]] = {"interactive": 0.0, "desired": 0.05, "drift": 0.2, "crawl": 0.3}

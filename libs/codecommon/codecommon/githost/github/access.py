@@ -12,8 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from codecommon.errors import Retryable, Terminal
-from codecommon.githost.backend import Grant, HostKey, HostRepository, Invitation, Listed, OwnerKind
+from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.github.answer import (
     Answer,
     CollaboratorAnswer,
@@ -30,7 +29,8 @@ from codecommon.githost.github.classify import (
     withheld,
 )
 from codecommon.githost.github.client import Client
-from codecommon.githost.policy import check_owner
+from codecommon.githost.github.names import check_owner
+from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation, Listed, OwnerKind
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -43,7 +43,7 @@ _CREATED: Final = 201
 
 
 class GithubAccess(ABC):
-    """The methods of ``AccessHost``; ``codecommon.githost.backend`` says what they do."""
+    """The methods of ``AccessHost``; ``codecommon.githost.protocol`` says what they do."""
 
     _client: Client
 

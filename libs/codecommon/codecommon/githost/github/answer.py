@@ -17,8 +17,8 @@ import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from codecommon.api.repository import Visibility
-from codecommon.errors import Retryable
-from codecommon.githost.backend import Grant, HostKey, HostRepository, Invitation
+from codecommon.api.results import Retryable
+from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation
 
 # spec says what the API takes for a grant; what it shows of one, and all it says of invitations, has the older words.
 _SPEC_WORDS: Final = {"read": "pull", "write": "push"}

@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from githubkit import Response
 from pydantic import BaseModel, Field
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import HostEndpoint
-from codecommon.githost.backend import AppSecret, OwnerKind
+from codecommon.api.results import Terminal
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.policy import check_owner
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.github.names import check_owner
+from codecommon.githost.protocol import AppSecret, OwnerKind
+from codecommon.process.secrets import SecretValue
 
 # GitHub takes ten minutes at most, by its own clock; iat in the past allows for a clock of ours that is a little ahead.
 _JWT_BACKDATED_SECONDS: Final = 60

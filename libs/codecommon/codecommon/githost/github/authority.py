@@ -7,10 +7,10 @@ from typing import Protocol
 
 import httpx
 
-from codecommon.githost.credential import Credential
 from codecommon.githost.github.answer import date_in
-from codecommon.redact import Redactor
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.token import Credential
+from codecommon.process.redact import Redactor
+from codecommon.process.secrets import SecretValue
 
 
 class Authority(Protocol):

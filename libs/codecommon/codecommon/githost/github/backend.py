@@ -8,9 +8,17 @@ from urllib.parse import quote
 
 from githubkit import Response
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import AllowedHosts, HostEndpoint
-from codecommon.githost.backend import (
+from codecommon.api.results import Terminal
+from codecommon.githost.github.access import GithubAccess
+from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
+from codecommon.githost.github.classify import Attempt, classify, lacks_scope, require_whole, withheld
+from codecommon.githost.github.client import HEADERS, Client
+from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
+from codecommon.githost.github.names import check_owner, check_repository_name, is_branch_name
+from codecommon.githost.github.token import judge
+from codecommon.githost.http.transport import Borrowed, HostTransport
+from codecommon.githost.protocol import (
     Absent,
     Account,
     AppSecret,
@@ -23,14 +31,6 @@ from codecommon.githost.backend import (
     RepositoryChanges,
     RepositoryRequest,
 )
-from codecommon.githost.credential import judge
-from codecommon.githost.github.access import GithubAccess
-from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
-from codecommon.githost.github.classify import Attempt, classify, lacks_scope, require_whole, withheld
-from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
-from codecommon.githost.github.transport import Borrowed, HostTransport
-from codecommon.githost.policy import check_owner, check_repository_name, is_branch_name
 
 _MOVED: Final = frozenset({301, 302, 307, 308})
 _NOT_FOUND: Final = frozenset({404})
@@ -61,7 +61,7 @@ def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
 
 
 class GithubBackend(GithubAccess):
-    """One credential at one GitHub host; ``codecommon.githost.backend`` says what the methods do."""
+    """One credential at one GitHub host; ``codecommon.githost.protocol`` says what the methods do."""
 
     def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: Borrowed) -> None:
         self._transport = transport

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from codecommon.githost.backend import Capability, CapabilityName, OwnerKind
-from codecommon.githost.credential import TokenKind
 from codecommon.githost.github.scopes import with_contained
+from codecommon.githost.github.token import TokenKind
+from codecommon.githost.protocol import Capability, CapabilityName, OwnerKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 
 import httpx
 
-from codecommon.errors import Interruption, Retryable, Terminal
-from codecommon.githost.backend import AlreadyExists
+from codecommon.api.results import Interruption, Retryable, Terminal
+from codecommon.api.times import rfc3339
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.scopes import granted_scopes, missing_rights
-from codecommon.times import rfc3339
+from codecommon.githost.protocol import AlreadyExists
 
 _LONGEST_QUOTE: Final = 1024
 # GitHub asks for a minute at least where it names no time; its own windows are an hour long.

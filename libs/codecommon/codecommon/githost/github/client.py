@@ -9,12 +9,12 @@ import httpx
 from githubkit import GitHub, Response, UnauthAuthStrategy
 from githubkit.exception import RequestError
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import HostEndpoint
+from codecommon.api.results import Terminal
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.authority import Authority, Authorized
 from codecommon.githost.github.classify import Attempt, classify, unreachable
-from codecommon.redact import Redactor
+from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.process.redact import Redactor
 
 # The version that every Enterprise Server in support knows; githubkit's own default is newer than some of them.
 HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}

@@ -7,18 +7,18 @@ from typing import Final, Protocol
 
 import httpx
 
-from codecommon.errors import Terminal
-from codecommon.githost.allow import HostEndpoint
-from codecommon.githost.backend import Account, AppSecret, HostTarget, OwnerKind
-from codecommon.githost.credential import Credential, TokenKind
+from codecommon.api.results import Terminal
 from codecommon.githost.github import capabilities
 from codecommon.githost.github.answer import AccountAnswer
 from codecommon.githost.github.app import InstallationTokens
 from codecommon.githost.github.authority import Authority, FixedToken
 from codecommon.githost.github.classify import Attempt
 from codecommon.githost.github.client import HEADERS, Client
+from codecommon.githost.github.endpoint import HostEndpoint
 from codecommon.githost.github.expiry import token_expiry
 from codecommon.githost.github.scopes import granted_scopes
+from codecommon.githost.github.token import Credential, TokenKind
+from codecommon.githost.protocol import Account, AppSecret, HostTarget, OwnerKind
 
 _MOST_APPS: Final = 2048
 

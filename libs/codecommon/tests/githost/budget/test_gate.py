@@ -15,18 +15,18 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js.kv import KeyValue
 from prometheus_client import REGISTRY
 
-from codecommon.bus import BUDGETS, PRINCIPALS, Bus
-from codecommon.errors import Retryable
-from codecommon.githost.allow import AllowedHosts
+from codecommon.api.results import Retryable
 from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
 from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.shared import SharedLedger
-from codecommon.githost.github.conditional import Conditional
-from codecommon.githost.github.transport import HostTransport, Layer
-from codecommon.githost.proxy import ProxyRules
-from codecommon.job import Job, working_on
-from codecommon.settings import NatsSettings
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport, Layer
+from codecommon.githost.work import Job, working_on
+from codecommon.messaging.bus import BUDGETS, PRINCIPALS, Bus
+from codecommon.process.settings import NatsSettings
 from codecommon.testing.clock import Clock
 
 pytestmark = pytest.mark.nats

@@ -12,15 +12,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from codecommon.bus import Bus
-from codecommon.errors import Retryable
-from codecommon.githost.allow import AllowedHosts
-from codecommon.githost.backend import AppSecret, GitBackend, HostTarget, OpenBackend
+from codecommon.api.results import Retryable
 from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.transport import HostTransport
-from codecommon.githost.proxy import ProxyRules
-from codecommon.secrets import SecretValue
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, OpenBackend
+from codecommon.messaging.bus import Bus
+from codecommon.process.secrets import SecretValue
 
 pytestmark = pytest.mark.nats
 
@@ -54,9 +54,9 @@ def connection(host: Any, app: AppSecret, uid: str = "uid") -> HostTarget:
     return HostTarget(host.url, app, None, ("cluster", uid, "1"))
 
 
-async def refused(session: GitBackend) -> Retryable:
+async def refused(sender: GitBackend) -> Retryable:
     with pytest.raises(Retryable) as caught:
-        await session.get_user_id("alice")
+        await sender.get_user_id("alice")
     assert caught.value.reason == "RateLimited"
     return caught.value
 
@@ -69,7 +69,7 @@ async def test_however_many_objects_want_a_token_of_an_app_that_is_refused_one_t
     scripted.send(*[b""] * 50)
     async with process(bus, scripted) as open_session:
         sessions = [open_session(connection(scripted, app)) for _ in range(50)]
-        outcomes = await asyncio.gather(*(refused(session) for session in sessions))
+        outcomes = await asyncio.gather(*(refused(sender) for sender in sessions))
     assert [seen.method for seen in scripted.seen] == ["GET", "POST"]
     assert all(outcome.after is not None and outcome.after.total_seconds() > 590 for outcome in outcomes)
 
@@ -96,8 +96,8 @@ async def test_a_token_that_is_there_and_other_credentials_are_used_on_and_who_h
         scripted.answer(200, INSTALLATION)
         scripted.answer(201, {"token": "ghs_one", "expires_at": "2026-11-23T13:00:00Z"})
         scripted.answer(200, {"id": 5, "login": "alice", "type": "User"})
-        session = open_session(connection(scripted, app))
-        assert await session.get_user_id("alice") == "5"
+        sender = open_session(connection(scripted, app))
+        assert await sender.get_user_id("alice") == "5"
 
         stranger = AppSecret(app.app_id, None, "acme", private_key())
         scripted.answer(403, SLOW_DOWN, Retry_After="600")
@@ -107,7 +107,7 @@ async def test_a_token_that_is_there_and_other_credentials_are_used_on_and_who_h
         assert len(scripted.seen) == 5
 
         scripted.answer(200, {"id": 5, "login": "alice", "type": "User"})
-        assert await session.get_user_id("alice") == "5"
+        assert await sender.get_user_id("alice") == "5"
         scripted.answer(200, {"id": 5, "login": "alice", "type": "User"})
         token = HostTarget(scripted.url, SecretValue("ghp_token"), None, ("cluster", "token", "1"))
         assert await open_session(token).get_user_id("alice") == "5"

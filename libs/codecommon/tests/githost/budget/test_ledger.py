@@ -12,7 +12,7 @@ import pytest
 from codecommon.githost.budget.ledger import LEASE_SECONDS, Ask, Granted, Ledger, Wait
 from codecommon.githost.budget.limits import GITHUB, Limits, Window
 from codecommon.githost.budget.quota import Quota
-from codecommon.job import Job, Urgency
+from codecommon.githost.work import Job, Urgency
 
 NOW = 1_000_000.0
 _leases = itertools.count()

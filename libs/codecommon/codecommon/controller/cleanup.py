@@ -1,0 +1,59 @@
+"""What is said and done when the clean-up of a deleted object is not possible."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from codecommon.api.meta import Resource
+from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
+
+_log = logging.getLogger(__name__)
+
+_LEAVING_PATIENCE: Final = timedelta(minutes=5)
+
+
+async def carried_out(obj: Resource[Any, Any], work: Awaitable[object], thing: str, *, leaving: bool) -> bool:
+    """Await the clean-up ``work``; False: it was not possible, and a workspace that gives up the API (``leaving``) does not wait.
+
+    Raises while the object must stay, with what a person can do about it; ``thing`` as in ``kept``.
+    """
+    try:
+        await work
+    except Interruption as interruption:
+        if leaving and may_give_up(obj, interruption, datetime.now(UTC)):
+            _log.warning(
+                "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
+            )
+            return False
+        raise kept(interruption, thing) from None
+    return True
+
+
+def may_give_up(obj: Resource[Any, Any], interruption: Interruption, now: datetime) -> bool:
+    """Whether a workspace that gives up the API stops waiting for clean-up that was asked for explicitly.
+
+    It never waits for a credential that is gone, and not for long for a host that is down.
+    """
+    since = obj.metadata.deletion_timestamp
+    return not isinstance(interruption, Retryable) or since is None or now - since > _LEAVING_PATIENCE
+
+
+def kept(interruption: Interruption, thing: str) -> Interruption:
+    """What to say of an object whose clean-up is not possible: it stays, and a person can let go of it.
+
+    ``thing``: what would be removed on the host, as in "the repository".
+    """
+    message = (
+        f"{interruption.message}; restore the credential so that {thing} can be deleted on the host, "
+        f"or set spec.deletionPolicy to Orphan to let go of this object and leave {thing}"
+    )
+    match interruption:
+        case NotReady():
+            return NotReady("CredentialUnavailable", message)
+        case Terminal():
+            return Terminal(interruption.reason, message)
+        case _:
+            return interruption

@@ -1,0 +1,69 @@
+"""What the composition roots of the reconciling services have in common: clients in, a running runtime out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from codecommon.controller.connections import Connections
+from codecommon.controller.reconciler import Controller
+from codecommon.controller.runtime import Runtime
+from codecommon.controller.settings import ReconcilerSettings
+from codecommon.githost import registry as hosts
+from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.kcp.client import Kcp
+from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.messaging.bus import Bus
+from codecommon.process.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class HostClients:
+    """What a service needs to reconcile objects against a git host."""
+
+    service: Service[ReconcilerSettings]
+    kcp: Kcp
+    bus: Bus
+    connections: Connections
+
+    async def run(self, *controllers: Controller[Any]) -> None:
+        """Reconcile until the service is told to stop."""
+        settings = self.service.settings
+        runtime = Runtime(
+            self.service.name,
+            controllers,
+            bus=self.bus,
+            kcp=self.kcp,
+            max_in_flight=settings.max_in_flight,
+            max_per_workspace=settings.max_in_flight_per_workspace,
+            resync=settings.resync_interval,
+        )
+        self.service.ready()
+        await runtime.run(self.service.stopping)
+
+
+@asynccontextmanager
+async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[HostClients]:
+    """Connect to NATS and kcp and open the git hosts; waits for what is not there yet."""
+    settings = service.settings
+    async with (
+        KubeAccess(settings.kubeconfig) as access,
+        Bus.connect(settings.nats, service.name) as bus,
+    ):
+        service.ping("nats", bus.ping)
+        service.spawn(bus.keep_open(), "nats")
+        service.ping("kcp", access.ping)
+        await access.wait()
+        await bus.declare()
+        kcp = Kcp(access)
+        allowed = AllowedHosts(settings.allowed_git_hosts)
+        async with hosts.open_registry(allowed, bus, settings.git_host_limits, settings.proxies) as registry:
+            connections = Connections(
+                registry,
+                kcp=kcp,
+                bus=bus,
+                credentials_namespace=settings.credentials_namespace,
+            )
+            yield HostClients(service, kcp, bus, connections)

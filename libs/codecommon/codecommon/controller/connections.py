@@ -1,0 +1,238 @@
+"""From a Connection to a session with its git host.
+
+A session is kept per Connection uid, Secret version and owner, so no two tenants share one, and is used only where it was read at
+or after the versions that the event names. What is newer is read anew; nothing here polls.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+from codecommon.api.connection import Connection
+from codecommon.api.meta import Workspace
+from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
+from codecommon.githost.github.secret import CREDENTIAL_UNAVAILABLE, installed_on, read_credential, wanted_keys
+from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Registry
+from codecommon.kcp.client import Forbidden, Kcp, NotFound, Objects
+from codecommon.messaging.bus import Bus, BusUnavailable
+from codecommon.messaging.events import ObjectEvent, Versions
+from codecommon.process.secrets import SecretValue
+
+_log = logging.getLogger(__name__)
+
+CREDENTIAL_REJECTED: Final = "CredentialRejected"
+# What a host answers once it no longer takes a credential; the App's uninstallation is one of them.
+_REJECTIONS: Final = frozenset({CREDENTIAL_REJECTED, "AppNotInstalled"})
+
+_MOST_SESSIONS: Final = 2048
+_REVALIDATE_EVERY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a Connection's Secret holds; ``version`` is the Secret's resourceVersion."""
+
+    value: SecretValue | AppSecret
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConnection:
+    """A Connection as it was read, and the host opened with its credential; ``owner`` as given to ``Sessions.open``."""
+
+    connection: Connection
+    owner: str
+    secret_version: str
+    host: GitBackend
+
+
+# The session that the running pass took last: by the time it is rejected, the cache may hold the one of another pass.
+_used: Final[ContextVar[OpenConnection | None]] = ContextVar("used session", default=None)
+
+
+class Connections:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        kcp: Kcp,
+        bus: Bus,
+        credentials_namespace: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._kcp = kcp
+        self._bus = bus
+        self._namespace = credentials_namespace
+        self._clock = clock
+        self._cache: OrderedDict[tuple[str, str, str, str], OpenConnection] = OrderedDict()
+        self._revalidated: OrderedDict[str, float] = OrderedDict()
+
+    async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
+        """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
+
+        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on its way
+        out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets, ``CredentialInvalid``,
+        ``OwnerMismatch``.
+        """
+        ref = connection.spec.secret_ref
+        namespace = ref.namespace or self._namespace
+        try:
+            secret = await objects.get("secrets", ref.name, namespace=namespace, not_older=not_older)
+        except NotFound:
+            raise NotReady(
+                CREDENTIAL_UNAVAILABLE,
+                f"Secret {namespace}/{ref.name} does not exist; create it with {wanted_keys(connection.spec)}",
+            ) from None
+        except Forbidden:
+            raise Terminal(
+                "SecretsClaimNotAccepted",
+                "this workspace has not accepted the provider's claim on secrets; accept it in the APIBinding "
+                "(disable the provider and enable it again with the claim ticked)",
+            ) from None
+        version = str(secret["metadata"]["resourceVersion"])
+        if secret["metadata"].get("deletionTimestamp"):
+            raise NotReady(CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again")
+        try:
+            value = read_credential(connection.spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
+        except Interruption as refused:
+            refused.status = {**refused.status, "observedSecretVersion": version}
+            raise
+        return Credential(value, version)
+
+    def open(self, connection: Connection, found: Credential, owner: str = "") -> GitBackend:
+        """Open the host of a Connection with a credential. No request is made.
+
+        ``owner``: whose repositories it is for, the Connection's own account if empty. A token is the same for all; an App acts
+        by its installation on that account.
+        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``,
+        ``OwnerMismatch``.
+        """
+        spec = connection.spec
+        # A Secret may hold the credentials of several accounts.
+        value, whose = found.value, f"{connection.metadata.uid}/{spec.type}/{spec.secret_ref.key or ''}"
+        if isinstance(value, AppSecret) and owner and owner.lower() != value.owner.lower():
+            value, whose = installed_on(value, owner), f"{whose}/{owner.lower()}"
+        principal = (connection.workspace.cluster, whose, found.version)
+        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
+
+    async def for_object(
+        self, objects: Objects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
+    ) -> OpenConnection:
+        """The session that an object uses through ``connection_ref`` for repositories of ``owner``, as in ``open``.
+
+        ``live`` reads Connection and Secret uncached, as the design asks before anything is deleted on the host.
+        Raises ``NotReady`` while the Connection is missing, not validated, or without its credential.
+        """
+        key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
+        cached = self._cache.get(key)
+        if cached is not None and not live and _covers(cached, versions):
+            self._cache.move_to_end(key)
+            _used.set(cached)
+            return cached
+        self._cache.pop(key, None)
+        connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
+        found = await self.credential(objects, connection, not_older="" if live else versions.secret or "")
+        if cached is not None and _same_credential(cached, connection, found):
+            opened = OpenConnection(connection, owner, found.version, cached.host)
+        else:
+            opened = OpenConnection(connection, owner, found.version, self.open(connection, found, owner))
+        self._cache[key] = opened
+        if len(self._cache) > _MOST_SESSIONS:
+            self._cache.popitem(last=False)
+        _used.set(opened)
+        return opened
+
+    async def with_fresh_credential(
+        self, objects: Objects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
+    ) -> Outcome:
+        """Run ``work``; when the host rejects its credential, once more with what is stored now if that is another one.
+
+        If it is the same, the Connection is asked to validate itself, at most once a minute.
+        """
+        _used.set(None)
+        try:
+            return await work()
+        except Terminal as rejected:
+            used = _used.get()
+            if rejected.reason not in _REJECTIONS or used is None:
+                raise
+            key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, used.owner.lower())
+            if self._cache.get(key) is used:
+                del self._cache[key]
+            now = await self.for_object(objects, connection_ref, Versions(), live=True)
+            if now.secret_version != used.secret_version or now.connection.spec != used.connection.spec:
+                return await work()
+            await self._revalidate(objects.workspace, now.connection)
+            raise
+
+    async def _connection(self, objects: Objects, name: str, not_older: str) -> Connection:
+        try:
+            raw = await objects.get("connections", name, not_older=not_older)
+        except NotFound:
+            raise NotReady(
+                "ConnectionNotFound", f"Connection {name!r} does not exist; create it or change spec.connectionRef"
+            ) from None
+        return Connection.parse(raw, objects.workspace)
+
+    async def _revalidate(self, workspace: Workspace, connection: Connection) -> None:
+        uid = connection.metadata.uid
+        now = self._clock()
+        if now - self._revalidated.get(uid, float("-inf")) < _REVALIDATE_EVERY_SECONDS:
+            return
+        self._revalidated[uid] = now
+        if len(self._revalidated) > _MOST_SESSIONS:
+            self._revalidated.popitem(last=False)
+        event = ObjectEvent(
+            resource="connections",
+            cluster=workspace.cluster,
+            name=connection.name,
+            uid=uid,
+            generation=connection.metadata.generation,
+            resource_version=connection.metadata.resource_version,
+            deleting=connection.deleting,
+            reason="revalidate",
+            endpoint=workspace.endpoint,
+        )
+        try:
+            await self._bus.publish(event)
+        except BusUnavailable:
+            _log.warning("could not ask for the Connection to be validated again; its resync will")
+
+
+def require_validated(connection: Connection) -> None:
+    """Raises ``NotReady`` unless the Connection was validated in its current form and is here to stay."""
+    validated = connection.status.condition("Validated")
+    if connection.deleting:
+        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is being deleted")
+    if validated is None or connection.status.observed_generation != connection.metadata.generation:
+        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is not validated yet")
+    if validated.status != "True":
+        ready = connection.status.condition("Ready") or validated
+        raise NotReady(
+            "ConnectionNotReady", f"Connection {connection.name!r} is not ready: {ready.reason}: {ready.message}"
+        )
+
+
+def _covers(opened: OpenConnection, versions: Versions) -> bool:
+    """Whether the session was read at or after ``versions``; unknown versions are covered by nothing."""
+    if versions.connection is None or versions.secret is None:
+        return False
+    return int(opened.connection.metadata.resource_version) >= int(versions.connection) and int(
+        opened.secret_version
+    ) >= int(versions.secret)
+
+
+def _same_credential(opened: OpenConnection, connection: Connection, found: Credential) -> bool:
+    old = opened.connection
+    return (
+        old.metadata.uid == connection.metadata.uid
+        and old.spec == connection.spec
+        and opened.secret_version == found.version
+    )

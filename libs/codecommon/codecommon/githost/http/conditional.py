@@ -1,0 +1,208 @@
+"""Reads that cost nothing where nothing has changed: ETag and body are kept, and the host is asked whether they still hold.
+
+GitHub does not count a 304 against the quota. The host is asked for every read, so whoever reads compares with the host's state
+as it is now, and our own writes invalidate nothing. GitHub computes ETags over the Authorization header, so this stands below
+the authorisation, and what is kept belongs to one credential: docs/adr/0007-conditional-requests.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import orjson
+
+from codecommon.githost.http.metrics import CONDITIONAL_REQUESTS
+from codecommon.githost.http.observe import host_label
+from codecommon.githost.http.sender import REVALIDATED, sender_of
+
+# A repository's answer is 7 KiB, so this is the state of some 4,000 of them; the process's goal is 140 MiB.
+_MOST_BYTES: Final = 32 * 1024 * 1024
+# A page of a hundred repositories fits; what is longer would push out hundreds of others.
+_LONGEST_BODY: Final = 1024 * 1024
+# What Python takes for an entry besides its body: key, URL and header strings.
+_OVERHEAD_BYTES: Final = 4096
+_FEWEST_JUDGED: Final = 50
+_LEAST_SHARE: Final = 0.1
+# GitHub's quota is renewed hourly, and so are installation tokens, with which all ETags change.
+_PERIOD_SECONDS: Final = 3600.0
+# As many as there are sessions (codecommon.controller.connections).
+_MOST_PRINCIPALS: Final = 2048
+
+# Headers that say something about the moment, or about the bytes of one answer; never told from memory.
+_MOMENTARY: Final = frozenset({"age", "date", "retry-after", "x-github-request-id", "x-github-sso"})
+_FRAMING: Final = frozenset({"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"})
+
+_Principal = tuple[str, str, str]
+_Key = tuple[_Principal, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A 200: its ETag, the headers that stay true as long as the body does, and the body as encoded by the host."""
+
+    etag: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + _OVERHEAD_BYTES
+
+
+class Conditional(httpx.AsyncBaseTransport):
+    """Sends GETs with the ETag that was seen last, and answers a 304 as the 200 that it stands for.
+
+    Such a 200 has the body of then and the headers of now (Date, quota). Nothing is shared between principals. For a principal
+    with few 304s in an hour the layer switches itself off for an hour. ``clock``: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        below: httpx.AsyncBaseTransport,
+        *,
+        most_bytes: int = _MOST_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._below = below
+        self._memory = _Memory(most_bytes)
+        self._worth = _Worth(clock)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "GET":
+            return await self._below.handle_async_request(request)
+        sender = sender_of(request)
+        label = host_label(sender.endpoint)
+        if not self._worth.while_for(sender.principal):
+            CONDITIONAL_REQUESTS.labels("off", label).inc()
+            return await self._below.handle_async_request(request)
+        key = (sender.principal, str(request.url), request.headers.get("accept", ""))
+        kept = self._memory.get(key)
+        if kept is not None:
+            request.headers["If-None-Match"] = kept.etag
+        response = await self._below.handle_async_request(request)
+        if kept is None:
+            CONDITIONAL_REQUESTS.labels("cold", label).inc()
+        elif response.status_code in (200, 304):
+            hit = response.status_code == 304
+            CONDITIONAL_REQUESTS.labels("hit" if hit else "miss", label).inc()
+            if not self._worth.counted(sender.principal, hit):
+                self._memory.forget(sender.principal)
+        if kept is not None and response.status_code == 304:
+            await response.aclose()
+            return _revived(kept, response)
+        return await self._remember(key, response)
+
+    async def _remember(self, key: _Key, response: httpx.Response) -> httpx.Response:
+        """The response, kept if it may be; what was kept for the key before is out of date in any case, unless it is an error
+        that says nothing about it."""
+        etag = response.headers.get("etag")
+        if response.status_code != 200 or not etag or "json" not in response.headers.get("content-type", ""):
+            if response.status_code in (200, 404, 410):
+                self._memory.drop(key)
+            return response
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        body = b"".join([chunk async for chunk in response.stream])
+        await response.aclose()
+        headers = tuple(
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name not in _MOMENTARY and not name.startswith("x-ratelimit-")
+        )
+        if len(body) <= _LONGEST_BODY and self._worth.while_for(key[0]) and _is_whole(body, response.headers):
+            self._memory.put(key, _Kept(etag, headers, body))
+        else:
+            self._memory.drop(key)
+        return httpx.Response(
+            200, headers=response.headers, stream=httpx.ByteStream(body), extensions=response.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+
+def _is_whole(body: bytes, headers: httpx.Headers) -> bool:
+    """Whether the body decodes to JSON. The host would confirm the ETag of one that broke off with its connection for ever."""
+    try:
+        orjson.loads(httpx.Response(200, headers=headers, content=body).content)
+    except (httpx.DecodingError, orjson.JSONDecodeError):
+        return False
+    return True
+
+
+def _revived(kept: _Kept, now: httpx.Response) -> httpx.Response:
+    headers = httpx.Headers(kept.headers)
+    headers.update([(name, value) for name, value in now.headers.multi_items() if name not in _FRAMING])
+    extensions = {**now.extensions, REVALIDATED: True}
+    return httpx.Response(200, headers=headers, stream=httpx.ByteStream(kept.body), extensions=extensions)
+
+
+class _Memory:
+    """What was used last, up to ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+
+    def get(self, key: _Key) -> _Kept | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def put(self, key: _Key, kept: _Kept) -> None:
+        self.drop(key)
+        self._kept[key] = kept
+        self._size += kept.size
+        while self._size > self._most:
+            self._size -= self._kept.popitem(last=False)[1].size
+
+    def drop(self, key: _Key) -> None:
+        if (old := self._kept.pop(key, None)) is not None:
+            self._size -= old.size
+
+    def forget(self, principal: _Principal) -> None:
+        for key in [key for key in self._kept if key[0] == principal]:
+            self.drop(key)
+
+
+@dataclass(slots=True)
+class _Share:
+    """``since``: when counting begins; until then the principal is off."""
+
+    since: float
+    asked: int = 0
+    hits: int = 0
+
+
+class _Worth:
+    """Whether asking conditionally pays, per principal: a body that is kept for nothing takes the place of one that saves."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._shares: OrderedDict[_Principal, _Share] = OrderedDict()
+
+    def while_for(self, principal: _Principal) -> bool:
+        share = self._shares.get(principal)
+        return share is None or self._clock() >= share.since
+
+    def counted(self, principal: _Principal, hit: bool) -> bool:
+        """Count a conditional request; False: it was the one too many, and the principal is off from now on."""
+        now = self._clock()
+        share = self._shares.setdefault(principal, _Share(now))
+        self._shares.move_to_end(principal)
+        if len(self._shares) > _MOST_PRINCIPALS:
+            self._shares.popitem(last=False)
+        share.asked += 1
+        share.hits += hit
+        # Right after its renewal a token sees nothing but misses, so it is judged by what it does until the next one.
+        if share.asked < _FEWEST_JUDGED or now < share.since + _PERIOD_SECONDS:
+            return True
+        worth = share.hits >= share.asked * _LEAST_SHARE
+        # Judged by the latest only: a good past must not hide that every token is new by now.
+        self._shares[principal] = _Share(now if worth else now + _PERIOD_SECONDS)
+        return worth

@@ -1,0 +1,122 @@
+"""The one way out to git hosts: a stack of httpx transports that all sessions of a process share.
+
+From the outside in: the ``layers`` that the process adds (a breaker, a budget gate, a conditional cache), then observation, then
+the network. A session borrows the stack; what a layer must know of the session travels in the request's extensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import httpx
+
+from codecommon.api.results import Terminal
+from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.http.network import Network
+from codecommon.githost.http.observe import Observed
+from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.sender import Sender, attach
+
+Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+Turns = Callable[[Sender], Awaitable[None]]
+
+# GitHub cuts a request after 10 s; a handler must not hang on a host that sends a byte now and then.
+_DEADLINE_SECONDS: Final = 20.0
+# Tenants name authorities, so what is kept for each is bounded.
+_MOST_BUNDLES: Final = 64
+
+
+class HostTransport:
+    """The process's transport stack. Build one, and close it at the end.
+
+    ``layers`` are applied in order, the first one outermost. ``turns``: what ``Borrowed.await_turn`` asks. ``proxies`` None: no
+    proxy. ``deadline``: seconds for one request, from the wait for a connection to the answer's end.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[Layer] = (),
+        turns: Turns | None = None,
+        proxies: ProxyRules | None = None,
+        deadline: float = _DEADLINE_SECONDS,
+    ) -> None:
+        self._tls = _TlsContexts()
+        self._turns = turns
+        network = Network(proxies or ProxyRules(), deadline)
+        stack: httpx.AsyncBaseTransport = Observed(network)
+        for layer in reversed(layers):
+            stack = layer(stack)
+        self._stack = stack
+
+    def borrow(
+        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None, app: str | None = None
+    ) -> Borrowed:
+        """A transport for one session; closing it closes nothing. ``app``: as of ``Session``.
+
+        Raises ``Terminal`` (``CABundleInvalid``).
+        """
+        return Borrowed(self._stack, Sender(endpoint, principal, self._tls.trusting(ca_bundle), app), self._turns)
+
+    async def aclose(self) -> None:
+        await self._stack.aclose()
+
+
+class Borrowed(httpx.AsyncBaseTransport):
+    """The shared stack in one session's hands.
+
+    githubkit makes an httpx client for each call and closes it with its transport; that must not reach the stack.
+    """
+
+    def __init__(self, stack: httpx.AsyncBaseTransport, sender: Sender, turns: Turns | None) -> None:
+        self._stack = stack
+        self._session = sender
+        self._turns = turns
+
+    async def await_turn(self) -> None:
+        """``GitBackend.await_turn``, for this session."""
+        if self._turns is not None:
+            await self._turns(self._session)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        attach(request, self._session)
+        return await self._stack.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _TlsContexts:
+    """One TLS context for all who trust the well-known authorities, and one per caBundle: each costs 20 ms and 0.7 MB."""
+
+    def __init__(self) -> None:
+        self._well_known: ssl.SSLContext | None = None
+        self._bundles: OrderedDict[bytes, ssl.SSLContext] = OrderedDict()
+
+    def trusting(self, ca_bundle: str | None) -> ssl.SSLContext:
+        if not ca_bundle:
+            # httpx's own: certifi's authorities, or those of SSL_CERT_FILE or SSL_CERT_DIR.
+            self._well_known = self._well_known or httpx.create_ssl_context()
+            return self._well_known
+        key = hashlib.sha256(ca_bundle.encode()).digest()
+        if key not in self._bundles:
+            self._bundles[key] = _extended_context(ca_bundle)
+            if len(self._bundles) > _MOST_BUNDLES:
+                self._bundles.popitem(last=False)
+        self._bundles.move_to_end(key)
+        return self._bundles[key]
+
+
+def _extended_context(ca_bundle: str) -> ssl.SSLContext:
+    context = httpx.create_ssl_context()
+    # PEM is ASCII; what else there is stands in comments or is a byte order mark, and ssl takes none of it.
+    pem = ca_bundle.encode("ascii", "ignore").decode()
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise Terminal("CABundleInvalid", "spec.caBundle holds no certificate in PEM form that can be read") from None
+    return context

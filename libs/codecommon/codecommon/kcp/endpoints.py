@@ -1,0 +1,38 @@
+"""The virtual-workspace URLs of our APIExport, as its APIExportEndpointSlice lists them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from codecommon.kcp.client import JsonObject, Kcp
+
+EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
+SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
+
+
+def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
+    """The URLs of one APIExportEndpointSlice; empty until kcp has published them."""
+    endpoints = (endpoint_slice.get("status") or {}).get("endpoints") or []
+    return frozenset(str(endpoint["url"]).rstrip("/") for endpoint in endpoints)
+
+
+class UnknownEndpoint(Exception):
+    """A URL that is not in the APIExportEndpointSlice."""
+
+
+class KnownEndpoints:
+    """Judges the endpoint that an event names.
+
+    An event comes from the message bus; our kubeconfig's token is sent only to a URL that kcp itself lists.
+    """
+
+    def __init__(self, kcp: Kcp) -> None:
+        self._kcp = kcp
+        self._urls: frozenset[str] = frozenset()
+
+    async def require(self, url: str) -> None:
+        """Raises ``UnknownEndpoint`` unless ``url`` is listed; asks kcp only for one that was not listed before."""
+        if url not in self._urls:
+            self._urls = endpoint_urls(await self._kcp.request("GET", SLICE_PATH))
+        if url not in self._urls:
+            raise UnknownEndpoint

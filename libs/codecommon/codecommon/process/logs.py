@@ -1,0 +1,142 @@
+"""Structured logging on the standard library's: one line per record, as JSON or text, on stderr.
+
+Whatever a record holds (message, bound context, exception trace) passes ``codecommon.process.redact`` here, so that no caller has
+to remember to.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+import orjson
+
+from codecommon.process import telemetry
+from codecommon.process.redact import redact
+from codecommon.process.settings import LogFormat, LogLevel
+
+_log = logging.getLogger(__name__)
+
+# These log per request, reconnect or message; at debug level some of them log request headers, so the level is fixed.
+_NOISY: Final = (
+    "aiohttp.access",
+    "httpcore",
+    "httpx",
+    "httpx2",
+    "kubernetes_asyncio",
+    "mcp",
+    "nats",
+    "opentelemetry",
+    "urllib3",
+    "uvicorn",
+)
+
+_bound: ContextVar[dict[str, str | int]] = ContextVar("codecommon.process.logs.bound", default={})  # noqa: B039 - never mutated
+
+
+@contextmanager
+def bind(**fields: str | int) -> Iterator[None]:
+    """Add ``fields`` (kind, cluster, name, generation, …) to every record of this task and of those it starts."""
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: TextIO | None = None) -> LogFormat:
+    """Make this the logging of the process, instead of any that there was. Returns the format that was chosen.
+
+    Uncaught exceptions and warnings are logged too. ``log_format`` None: text on a terminal, JSON elsewhere.
+    """
+    target: TextIO = stream or sys.stderr
+    chosen: LogFormat = log_format or ("text" if target.isatty() else "json")
+    handler = _Handler(target)
+    handler.setFormatter(JsonFormatter(service) if chosen == "json" else TextFormatter(service))
+    root = logging.getLogger()
+    for previous in list(root.handlers):
+        root.removeHandler(previous)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    return chosen
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say which call cannot be logged; the standard handler would print its arguments, which are not redacted."""
+        with suppress(OSError, ValueError):  # nobody reads the stream any more, or it is closed
+            self.stream.write(f"a log record of {record.name}, line {record.lineno}, cannot be written\n")
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.critical("uncaught exception", exc_info=(kind, error, trace))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record. A record's own ``service`` attribute names another process that the line comes from."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "timestamp": _timestamp(record),
+            "severity": record.levelname,
+            "message": redact(record.getMessage()),
+            "logger": record.name,
+            "service": getattr(record, "service", self._service),
+            **_context(),
+        }
+        trace = _trace(self, record)
+        if trace:
+            line["exception"] = trace
+        return orjson.dumps(line).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """``time LEVEL service logger: message key=value …``, for people; an exception's trace follows on lines of its own."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        # A tenant's text must not be able to look like a line of ours.
+        message = redact(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
+        service = getattr(record, "service", self._service)
+        head = f"{_timestamp(record)} {record.levelname:<8} {service} {record.name}: {message}"
+        line = " ".join((head, *(f"{key}={value}" for key, value in _context().items())))
+        trace = _trace(self, record)
+        return f"{line}\n{trace}" if trace else line
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _context() -> dict[str, str | int]:
+    fields = {key: redact(value) if isinstance(value, str) else value for key, value in _bound.get().items()}
+    trace_id = telemetry.trace_id()
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
+    return fields
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    parts: list[str] = []
+    if record.exc_info and record.exc_info[0] is not None:
+        parts.append(formatter.formatException(record.exc_info))
+    if record.stack_info:
+        parts.append(formatter.formatStack(record.stack_info))
+    return redact("\n".join(parts))

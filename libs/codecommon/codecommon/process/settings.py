@@ -1,0 +1,231 @@
+"""Settings of a process: from the environment only, read once, frozen.
+
+A service adds its own variables in a subclass. ``validation_alias`` is the variable, ``description`` ends the sentence
+"accepted: …" of the error line, and validators may quote a value only where it can never hold a secret:
+
+    class CrawlerSettings(ServiceSettings):
+        crawl_interval: Interval = Field(
+            default=timedelta(minutes=2), validation_alias="CODE_PACKAGE_CRAWL_INTERVAL", description=INTERVAL
+        )
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from codecommon.api.durations import parse_duration
+from codecommon.process.redact import redact
+from codecommon.process.secrets import SecretValue
+from codecommon.process.urls import is_url
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "text"]
+
+DURATION: Final = "a Go duration such as 90s, 2m or 1h30m"
+INTERVAL: Final = f"{DURATION}, longer than zero"
+_PROBLEMS: Final = {"int_parsing": "not a whole number", "int_from_float": "not a whole number"}
+_NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+
+
+KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
+
+
+class SettingsError(Exception):
+    """A variable cannot be used. The text is one line for the operator; it never holds the value of a secret."""
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _interval(value: object) -> object:
+    duration = _duration(value)
+    if isinstance(duration, timedelta) and duration <= timedelta():
+        raise ValueError("not longer than zero")
+    return duration
+
+
+def _secret(value: object) -> object:
+    # A file that a Secret was made from ends with a line feed more often than not.
+    return SecretValue(value.rstrip("\r\n")) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _existing_file(value: object) -> object:
+    if isinstance(value, str) and not Path(value).is_file():
+        raise ValueError(f"there is no file {value}")
+    return value
+
+
+def _nats_urls(value: object) -> object:
+    """The list; its items may hold a password, so no message quotes them."""
+    if not isinstance(value, str):
+        return value
+    urls = tuple(item.strip() for item in value.split(",") if item.strip())
+    if not urls:
+        raise ValueError("names no server")
+    if not all(is_url(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls):
+        raise ValueError("one of its servers is not a NATS URL")
+    return urls
+
+
+Interval = Annotated[timedelta, BeforeValidator(_interval)]
+Secret = Annotated[SecretValue, BeforeValidator(_secret)]
+ExistingFile = Annotated[Path, BeforeValidator(_existing_file)]
+Exactly = Annotated[bool, BeforeValidator(lambda value: value == "true" if isinstance(value, str) else value)]
+"""A switch that is on for the value ``true`` and nothing else."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+class NatsSettings(_Settings):
+    """How to reach NATS."""
+
+    url: Annotated[tuple[str, ...], BeforeValidator(_nats_urls)] = Field(
+        default=("nats://127.0.0.1:4222",),
+        validation_alias="NATS_URL",
+        description="servers such as nats://nats.example:4222, separated by commas",
+    )
+    creds: ExistingFile | None = Field(
+        default=None, validation_alias="NATS_CREDS", description="the path of a .creds file"
+    )
+    user: str | None = Field(default=None, validation_alias="NATS_USER")
+    password: Secret | None = Field(default=None, validation_alias="NATS_PASSWORD")
+    ca: ExistingFile | None = Field(
+        default=None, validation_alias="NATS_CA", description="the path of a PEM file with the authorities to trust"
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=5,
+        validation_alias="CODE_NATS_REPLICAS",
+        description="how many servers keep a message, 1 to 5",
+    )
+
+    @model_validator(mode="after")
+    def _user_and_password(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            missing = "NATS_USER" if self.user is None else "NATS_PASSWORD"
+            raise ValueError(f"{missing}: not set; accepted: NATS_USER and NATS_PASSWORD together, or neither")
+        return self
+
+
+class TelemetrySettings(_Settings):
+    """What decides whether there is tracing at all; everything else of ``OTEL_*`` is read by the OpenTelemetry SDK."""
+
+    endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    exporter: str = Field(default="otlp", validation_alias="OTEL_TRACES_EXPORTER")
+    disabled: Annotated[Exactly, BeforeValidator(_lower)] = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
+
+    @property
+    def enabled(self) -> bool:
+        return self.endpoint is not None and self.exporter == "otlp" and not self.disabled
+
+
+class ServiceSettings(_Settings):
+    """What every process of the provider understands."""
+
+    nats: NatsSettings = NatsSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    kubeconfig: Path | None = None
+    """None: the service account of the pod."""
+    workspace_path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*(:[a-z0-9][a-z0-9-]*)*$")] = Field(
+        default="root:kedge:providers:code",
+        validation_alias="CODE_WORKSPACE_PATH",
+        description="a workspace path such as root:kedge:providers:code",
+    )
+    credentials_namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
+        default="default", validation_alias="KEDGE_TENANT_CREDENTIALS_NAMESPACE", description="the name of a namespace"
+    )
+    resync_interval: Interval = Field(
+        default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
+    )
+    health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
+    """Empty: all interfaces for a fixed port, loopback for a free one."""
+    health_port: Port = Field(
+        default=0, validation_alias="CODE_HEALTH_PORT", description="a port, 1 to 65535, or 0 for any free one"
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", validation_alias="CODE_LOG_LEVEL", description="debug, info, warning or error"
+    )
+    log_format: Annotated[LogFormat, BeforeValidator(_lower)] | None = Field(
+        default=None, validation_alias="CODE_LOG_FORMAT", description="json or text"
+    )
+    """None: text on a terminal, JSON elsewhere."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read ``environ`` (None: this process's own). An empty variable counts as unset. Raises ``SettingsError``."""
+        variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
+        source: dict[str, Any] = {
+            **variables,
+            "nats": variables,
+            "telemetry": variables,
+            "proxies": variables,
+            "kubeconfig": kubeconfig_path(variables),
+        }
+        try:
+            return cls.model_validate(source, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise SettingsError(redact(_line(cls, error))) from None
+
+
+def kubeconfig_path(environ: Mapping[str, str]) -> Path | None:
+    """The first of the kubeconfig variables that is set wins; None: in-cluster."""
+    return next((Path(environ[name]) for name in KUBECONFIG_VARIABLES if environ.get(name)), None)
+
+
+def _line(settings: type[BaseModel], error: ValidationError) -> str:
+    """The first problem, as ``VARIABLE: what is wrong; accepted: what would be right``."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    own = first["type"] == "value_error"
+    problem = (
+        first["msg"].removeprefix("Value error, ") if own else _PROBLEMS.get(first["type"], "not an accepted value")
+    )
+    variable = next((part for part in reversed(first["loc"]) if isinstance(part, str) and part.isupper()), None)
+    if variable is None:
+        return problem
+    accepted = _accepted(settings, variable)
+    return f"{variable}: {problem}" + (f"; accepted: {accepted}" if accepted else "")
+
+
+def _accepted(settings: type[BaseModel], variable: str) -> str | None:
+    for field in settings.model_fields.values():
+        if field.validation_alias == variable:
+            return field.description
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found = _accepted(field.annotation, variable)
+            if found:
+                return found
+    return None

@@ -1,0 +1,388 @@
+"""A git host in memory, for tests of what stands on ``GitBackend``.
+
+It is held to the same contract tests as the real backend (tests/contract/test_git_backend.py), so a service that is right with
+it is right with the protocol. What a person or another program does to the host is done to its ``repositories`` directly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.github.names import check_owner, check_repository_name
+from codecommon.githost.protocol import (
+    Absent,
+    Account,
+    AlreadyExists,
+    Capability,
+    Grant,
+    HostKey,
+    HostRepository,
+    HostTarget,
+    Invitation,
+    Listed,
+    OwnerKind,
+    Redirected,
+    RepositoryChanges,
+    RepositoryRequest,
+)
+
+_DEFAULT_BRANCH: Final = "main"
+_ROLES: Final = frozenset({"pull", "triage", "push", "maintain", "admin"})
+_ROLES_OF_USERS: Final = frozenset({"pull", "push", "admin"})
+_PUBLIC_KEY: Final = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/=]+")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class StubRepository:
+    """One repository and what belongs to it. ``keys`` by id; ``granted`` and ``invited`` by login in lower case."""
+
+    seen: HostRepository
+    branches: set[str] = field(default_factory=set[str])
+    keys: dict[str, HostKey] = field(default_factory=dict[str, HostKey])
+    keys_disabled: bool = False
+    granted: dict[str, str] = field(default_factory=dict[str, str])
+    invited: dict[str, Invitation] = field(default_factory=dict[str, Invitation])
+
+
+class StubBackend:
+    """A session of ``login`` at a host with the given organisations and other users.
+
+    ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
+    ``users`` are those that can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the
+    owner, else by invitation; ``invites`` False gives it to all at once.
+    """
+
+    def __init__(
+        self,
+        login: str = "octocat",
+        *,
+        organizations: Iterable[str] = (),
+        users: Iterable[str] = (),
+        host: str = "git.example",
+        scopes: tuple[str, ...] | None = ("repo", "delete_repo"),
+    ) -> None:
+        self.repositories: dict[str, StubRepository] = {}
+        self.redirects: dict[tuple[str, str], str] = {}
+        self.writes: list[tuple[str, tuple[Any, ...]]] = []
+        self.invites = True
+        self.members: dict[str, set[str]] = {}
+        self.custom_roles: set[str] = set()
+        self.outsiders_admitted = True
+        self._account = Account(
+            login=login,
+            id="1",
+            scopes=scopes,
+            token_type="classic",  # noqa: S106
+            capabilities=(Capability("createRepository", "Yes"), Capability("packages", "No", "the scope is missing")),
+        )
+        self._host = host
+        self._owners: dict[str, OwnerKind] = {name.lower(): "Organization" for name in organizations}
+        self._owners |= {name.lower(): "User" for name in (login, *users)}
+        everybody = dict.fromkeys((login.lower(), *self._owners))
+        self._account_ids = {name: str(number) for number, name in enumerate(everybody, start=1)}
+        self._errors: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self._last_id = 1000
+
+    @property
+    def name(self) -> str:
+        return "github"
+
+    @property
+    def host(self) -> str:
+        return self._host
+
+    def open(self, target: HostTarget) -> StubBackend:
+        """``OpenBackend``: this same session, whatever the target."""
+        return self
+
+    def raise_next(self, method: str, *errors: Exception) -> None:
+        """The next calls of ``method`` raise ``errors``, one each, before anything is done."""
+        self._errors[method].extend(errors)
+
+    def add_repository(self, owner: str, name: str, *, branches: Iterable[str] = (), **fields: Any) -> HostRepository:
+        """A repository made by somebody else; ``fields`` are those of ``HostRepository``."""
+        repository_id = self._next_id()
+        defaults: dict[str, Any] = {
+            "id": repository_id,
+            "owner": owner,
+            "name": name,
+            "visibility": "private",
+            "description": "",
+            "default_branch": _DEFAULT_BRANCH,
+            "archived": False,
+            "created_at": _now(),
+            "html_url": f"https://{self._host}/{owner}/{name}",
+            "clone_url": f"https://{self._host}/{owner}/{name}.git",
+            "ssh_url": f"git@{self._host}:{owner}/{name}.git",
+        }
+        seen = HostRepository(**(defaults | fields))
+        self.repositories[seen.id] = StubRepository(seen, set(branches))
+        self.redirects.pop((owner.lower(), name.lower()), None)
+        return seen
+
+    def rename(self, repo_id: str, name: str, *, owner: str | None = None) -> None:
+        """Rename or transfer, as a person would; the old name redirects until it is used again."""
+        repository = self.repositories[repo_id]
+        old = repository.seen
+        repository.seen = replace(old, name=name, owner=owner or old.owner)
+        self.redirects[old.owner.lower(), old.name.lower()] = f"https://{self._host}/repositories/{repo_id}"
+
+    def add_key(self, repo_id: str, title: str, key: str, read_only: bool = True) -> HostKey:
+        """A deploy key, as a person would register it."""
+        made = HostKey(self._next_id(), title, key, read_only, _now())
+        self.repositories[repo_id].keys[made.id] = made
+        return made
+
+    def accept(self, repo_id: str, username: str) -> None:
+        """The user takes the invitation."""
+        repository = self.repositories[repo_id]
+        repository.granted[username.lower()] = repository.invited.pop(username.lower()).role
+
+    def decline(self, repo_id: str, username: str) -> None:
+        del self.repositories[repo_id].invited[username.lower()]
+
+    def expire(self, repo_id: str, username: str) -> None:
+        """Seven days pass for the invitation."""
+        invited, user = self.repositories[repo_id].invited, username.lower()
+        invited[user] = replace(invited[user], expired=True)
+
+    def add_user(self, login: str) -> None:
+        """Somebody makes an account, whose login may once have been another's."""
+        self._owners[login.lower()] = "User"
+        self._account_ids[login.lower()] = self._next_id()
+
+    def rename_user(self, login: str, new: str) -> None:
+        """The user takes another login and keeps id, grants and invitations; the old login is free."""
+        old, now = login.lower(), new.lower()
+        self._owners[now] = self._owners.pop(old)
+        self._account_ids[now] = self._account_ids.pop(old)
+        for repository in self.repositories.values():
+            if old in repository.granted:
+                repository.granted[now] = repository.granted.pop(old)
+            if old in repository.invited:
+                repository.invited[now] = replace(repository.invited.pop(old), username=now)
+
+    async def await_turn(self) -> None:
+        self._fail("await_turn")
+
+    async def validate_connection(self) -> Account:
+        self._fail("validate_connection")
+        return self._account
+
+    async def require_admission(self, organization: str) -> None:
+        self._fail("require_admission")
+
+    async def get_owner_kind(self, owner: str) -> OwnerKind | None:
+        self._fail("get_owner_kind")
+        check_owner(owner)
+        return self._owners.get(owner.lower())
+
+    async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
+        self._fail("find_repository")
+        check_owner(owner)
+        check_repository_name(name)
+        if (found := self._named(owner, name)) is not None:
+            return found
+        if (location := self.redirects.get((owner.lower(), name.lower()))) is not None:
+            return Redirected(location)
+        return Absent(_now())
+
+    async def get_repository(self, repo_id: str) -> HostRepository | None:
+        self._fail("get_repository")
+        found = self.repositories.get(repo_id)
+        return None if found is None else found.seen
+
+    async def has_branch(self, repo: HostRepository, branch: str) -> bool:
+        self._fail("has_branch")
+        return repo.id in self.repositories and branch in self.repositories[repo.id].branches
+
+    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
+        self._fail("ensure_repository")
+        check_owner(request.owner)
+        check_repository_name(request.name)
+        if request.owner_kind == "User" and request.owner.lower() != self._account.login.lower():
+            raise Terminal("OwnerMismatch", f"the credential is that of {self._account.login}, not of {request.owner}")
+        if request.owner_kind == "User" and request.visibility == "internal":
+            raise Terminal("ValidationFailed", "visibility internal is for organisations")
+        if self._owners.get(request.owner.lower()) != request.owner_kind:
+            raise Terminal("NotFoundOrNoAccess", f"{self._host} knows no {request.owner_kind} {request.owner}")
+        if self._named(request.owner, request.name) is not None:
+            raise AlreadyExists(f"{request.owner}/{request.name}")
+        self.writes.append(("ensure_repository", (request,)))
+        return self.add_repository(
+            request.owner,
+            request.name,
+            branches={_DEFAULT_BRANCH} if request.auto_init else (),
+            visibility=request.visibility,
+            description=request.description,
+        )
+
+    async def update_repository(self, repo_id: str, changes: RepositoryChanges) -> HostRepository:
+        self._fail("update_repository")
+        repository = self._existing(repo_id)
+        wanted = {
+            name: value
+            for name in ("visibility", "description", "default_branch", "archived")
+            if (value := getattr(changes, name)) is not None
+        }
+        if repository.seen.archived and wanted and changes.archived is None:
+            raise Terminal("RepositoryArchived", f"{repository.seen.name} is archived and read-only")
+        if changes.default_branch is not None and changes.default_branch not in {
+            *repository.branches,
+            repository.seen.default_branch,
+        }:
+            raise Terminal("ValidationFailed", f"the branch {changes.default_branch} was not found")
+        repository.seen = replace(repository.seen, **wanted)
+        self.writes.append(("update_repository", (repo_id, changes)))
+        return repository.seen
+
+    async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
+        self._fail("delete_repository")
+        if self.repositories.pop(repo_id, None) is not None:
+            self.redirects = {
+                name: location for name, location in self.redirects.items() if not location.endswith(f"/{repo_id}")
+            }
+            self.writes.append(("delete_repository", (repo_id,)))
+
+    async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
+        self._fail("list_deploy_keys")
+        repository = self.repositories.get(repo_id)
+        if repository is None:
+            return None
+        return _listed(replace(key, enabled=not repository.keys_disabled) for key in repository.keys.values())
+
+    async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        self._fail("create_deploy_key")
+        repository, material = self._existing(repo_id), " ".join(public_key.split()[:2])
+        if repository.keys_disabled:
+            raise Terminal("DeployKeysDisabled", "deploy keys are disabled for this repository")
+        if not _PUBLIC_KEY.fullmatch(material):
+            raise Terminal("InvalidPublicKey", "the key is invalid")
+        if any(material == key.key for other in self.repositories.values() for key in other.keys.values()):
+            raise Terminal("KeyInUse", "the key is already registered; a key serves one repository")
+        self.writes.append(("create_deploy_key", (repo_id, title, public_key, read_only)))
+        return self.add_key(repo_id, title, material, read_only)
+
+    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
+        self._fail("delete_deploy_key")
+        repository = self.repositories.get(repo_id)
+        if repository is not None and repository.keys.pop(key_id, None) is not None:
+            self.writes.append(("delete_deploy_key", (repo_id, key_id)))
+
+    async def get_user_id(self, login: str) -> str | None:
+        self._fail("get_user_id")
+        check_owner(login)
+        return self._account_ids.get(login.lower())
+
+    async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
+        self._fail("list_collaborators")
+        repository = self.repositories.get(repo_id)
+        if repository is None:
+            return None
+        owner = repository.seen.owner
+        own = {owner.lower(): "admin"} if self._owners.get(owner.lower()) == "User" else {}
+        return _listed(
+            Grant(user, role, self._account_ids.get(user)) for user, role in (own | repository.granted).items()
+        )
+
+    async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
+        self._fail("list_invitations")
+        repository = self.repositories.get(repo_id)
+        return None if repository is None else _listed(repository.invited.values())
+
+    async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
+        self._fail("set_collaborator")
+        check_owner(username)
+        repository, user = self._existing(repo_id), username.lower()
+        owner = repository.seen.owner.lower()
+        if self._owners.get(user) != "User":
+            raise Terminal("UserNotFound", f"{self._host} has no user {username}")
+        self._check_role(owner, user, role)
+        if user in repository.granted or user in self.members.get(owner, ()) or not self.invites:
+            if repository.granted.get(user) != role:
+                repository.granted[user] = role
+                self.writes.append(("set_collaborator", (repo_id, username, role)))
+            repository.invited.pop(user, None)
+            return None
+        if not self.outsiders_admitted:
+            raise Terminal("InvitationRefused", "the organisation does not admit outside collaborators")
+        invitation = repository.invited.get(user)
+        if invitation is None:
+            user_id = self._account_ids[user]
+            invitation = Invitation(self._next_id(), user, user_id, role, expired=False, created_at=_now())
+        if invitation.role != role or user not in repository.invited:
+            self.writes.append(("set_collaborator", (repo_id, username, role)))
+        repository.invited[user] = replace(invitation, role=role)
+        return repository.invited[user]
+
+    async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
+        self._fail("update_invitation")
+        invited = self._existing(repo_id).invited
+        for user, invitation in invited.items():
+            if invitation.id == invitation_id:
+                invited[user] = replace(invitation, role=role)
+                self.writes.append(("update_invitation", (repo_id, invitation_id, role)))
+                return
+        raise Retryable("HostConflict", f"{self._host} has no invitation with the id {invitation_id} any more")
+
+    async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
+        self._fail("cancel_invitation")
+        repository = self.repositories.get(repo_id)
+        invited = {} if repository is None else repository.invited
+        for user in [user for user, invitation in invited.items() if invitation.id == invitation_id]:
+            del invited[user]
+            self.writes.append(("cancel_invitation", (repo_id, invitation_id)))
+
+    async def remove_collaborator(self, repo_id: str, username: str) -> None:
+        self._fail("remove_collaborator")
+        repository = self.repositories.get(repo_id)
+        if repository is not None and repository.granted.pop(username.lower(), None) is not None:
+            self.writes.append(("remove_collaborator", (repo_id, username)))
+
+    def _check_role(self, owner: str, user: str, role: str) -> None:
+        if self._owners.get(owner) != "User":
+            if role not in _ROLES and role not in self.custom_roles:
+                raise Terminal("PermissionUnsupported", f"the organisation has no role {role}")
+        elif user == owner or role not in _ROLES_OF_USERS:
+            raise Terminal("PermissionUnsupported", f"{user} cannot be given {role} on the repository of a user")
+
+    def _named(self, owner: str, name: str) -> HostRepository | None:
+        return next(
+            (
+                repository.seen
+                for repository in self.repositories.values()
+                if (repository.seen.owner.lower(), repository.seen.name.lower()) == (owner.lower(), name.lower())
+            ),
+            None,
+        )
+
+    def _existing(self, repo_id: str) -> StubRepository:
+        try:
+            return self.repositories[repo_id]
+        except KeyError:
+            raise Terminal("NotFoundOrNoAccess", f"{self._host} has no repository with the id {repo_id}") from None
+
+    def _next_id(self) -> str:
+        self._last_id += 1
+        return str(self._last_id)
+
+    def _fail(self, method: str) -> None:
+        if self._errors[method]:
+            raise self._errors[method].popleft()
+
+
+def _now() -> datetime:
+    """The host's clock, which tells whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _listed(items: Iterable[T]) -> Listed[T]:
+    return Listed(tuple(items), _now())

@@ -1,0 +1,357 @@
+"""One pass over one object: guarded writes, and what is left in status."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from codecommon.api.kinds import (
+    API_VERSION,
+    CREATE_CLAIM,
+    DEPLOY_KEYS,
+    RECONCILE_REQUESTED_AT,
+    REPOSITORIES,
+    children_of,
+)
+from codecommon.api.repository import Repository
+from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.controller.conditions import condition
+from codecommon.controller.context import Gone, ReconcileContext, Superseded
+from codecommon.kcp.client import Invalid, JsonObject
+from codecommon.messaging.events import Versions
+from codecommon.testing.builders import api_binding, deleting, repository_object
+from codecommon.testing.builders import condition as stored_condition
+from codecommon.testing.harness import conditions, message
+from codecommon.testing.objects import InMemoryKcp, Request, workspace
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+FINALIZER = REPOSITORIES.finalizer
+
+
+@pytest.fixture
+def kcp() -> InMemoryKcp:
+    return InMemoryKcp()
+
+
+def start(
+    kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"})
+) -> ReconcileContext[Repository]:
+    return ReconcileContext(REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions())
+
+
+def site(kcp: InMemoryKcp) -> JsonObject:
+    raw = kcp.stored("repositories", "site")
+    assert raw is not None
+    return raw
+
+
+def somebody_edits(kcp: InMemoryKcp, before: Any = lambda request: request.writes) -> None:
+    kcp.once(before, lambda: kcp.edit("repositories", "site", {"spec": {"description": "theirs"}}))
+
+
+# ---- every write is guarded
+
+
+async def test_every_write_carries_uid_and_version_of_what_was_read_last(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object())
+    ctx = start(kcp, raw)
+    await ctx.hold()
+    after_hold = site(kcp)["metadata"]["resourceVersion"]
+    await ctx.commit(Ready({"repoID": "7"}), NOW)
+
+    guards = [(r.body["metadata"]["uid"], r.body["metadata"]["resourceVersion"]) for r in kcp.writes("repositories")]
+    assert guards == [("uid-1", raw["metadata"]["resourceVersion"]), ("uid-1", after_hold)]
+    assert [sorted(r.body) for r in kcp.writes("repositories")] == [["metadata"], ["metadata", "status"]]
+
+
+async def test_an_object_that_was_edited_meanwhile_is_decided_about_again(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+    somebody_edits(kcp)
+    with pytest.raises(Superseded):
+        await ctx.hold()
+
+
+async def test_an_object_that_is_gone_is_gone(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+    kcp.remove("repositories", "site")
+    with pytest.raises(Gone):
+        await ctx.hold()
+    with pytest.raises(Gone):
+        await ctx.commit(Ready(), NOW)
+    with pytest.raises(Gone):
+        await ctx.reload()
+
+
+async def test_another_object_of_the_same_name_is_not_this_one(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+    kcp.remove("repositories", "site")
+    kcp.add(repository_object())
+    with pytest.raises(Superseded):
+        await ctx.hold()
+    with pytest.raises(Gone):
+        await ctx.reload()
+
+
+# ---- hold and release
+
+
+async def test_finalizer_and_annotations_go_in_one_write_beside_those_of_others(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x"], "annotations": {"theirs": "1"}}))
+    await start(kcp, raw).hold({CREATE_CLAIM: "now"})
+    assert len(kcp.writes("repositories")) == 1
+    metadata = site(kcp)["metadata"]
+    assert metadata["finalizers"] == ["theirs/x", FINALIZER]
+    assert (metadata["annotations"]["theirs"], metadata["annotations"][CREATE_CLAIM]) == ("1", "now")
+
+
+async def test_what_is_held_already_is_not_written(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
+    await start(kcp, raw).hold({CREATE_CLAIM: "now"})
+    await start(kcp, raw).hold({"absent": None})
+    assert kcp.writes("repositories") == []
+
+
+async def test_an_annotation_can_be_withdrawn(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
+    await start(kcp, raw).hold({CREATE_CLAIM: None})
+    assert CREATE_CLAIM not in site(kcp)["metadata"]["annotations"]
+
+
+async def test_a_finalizer_that_comes_too_late_means_that_the_object_is_being_deleted(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x"]}))
+    ctx = start(kcp, raw)
+
+    def refuse() -> None:
+        raise Invalid(422, "Invalid", "no new finalizers can be added if the object is being deleted")
+
+    kcp.once(lambda request: request.writes, refuse)
+    with pytest.raises(Superseded):
+        await ctx.hold()
+
+
+async def test_only_our_finalizer_is_taken_off(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x", FINALIZER]}))
+    kcp.remove("repositories", "site")
+    await start(kcp, site(kcp)).release()
+    assert site(kcp)["metadata"]["finalizers"] == ["theirs/x"]
+    assert raw["metadata"]["uid"] == site(kcp)["metadata"]["uid"]
+
+
+async def test_an_object_that_is_gone_counts_as_released(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(deleting(repository_object())))
+    kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
+    await ctx.release()
+
+
+async def test_a_release_is_guarded_too(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(deleting(repository_object())))
+    somebody_edits(kcp)
+    with pytest.raises(Superseded):
+        await ctx.release()
+
+
+# ---- confirmation before the host is written to
+
+
+async def test_what_is_still_as_decided_is_confirmed_by_a_live_read(kcp: InMemoryKcp) -> None:
+    await start(kcp, kcp.add(deleting(repository_object()))).confirm_deleting()
+    await start(kcp, kcp.add(repository_object())).confirm_wanted()
+    assert [request.params for request in kcp.requests] == [{}, {}]
+
+
+async def test_what_changed_since_is_not_confirmed(kcp: InMemoryKcp) -> None:
+    wanted = start(kcp, kcp.add(repository_object(metadata={"finalizers": [FINALIZER]})))
+    with pytest.raises(Superseded):
+        await wanted.confirm_deleting()
+    somebody_edits(kcp, lambda request: True)
+    with pytest.raises(Superseded):
+        await wanted.confirm_wanted()
+    kcp.remove("repositories", "site")
+    with pytest.raises(Superseded):
+        await wanted.confirm_wanted()
+    wanted_no_more = start(kcp, site(kcp))
+    kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
+    with pytest.raises(Gone):
+        await wanted_no_more.confirm_deleting()
+
+
+# ---- status
+
+
+async def test_nothing_new_is_not_written(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+    result = Ready({"repoID": "7", "baselineGeneration": None}, (condition("Archived", "True", "ArchivedOnHost"),), "m")
+    await ctx.commit(result, NOW)
+    await ctx.commit(result, datetime(2027, 1, 1, tzinfo=UTC))
+    await start(kcp, site(kcp)).commit(result, datetime(2027, 1, 1, tzinfo=UTC))
+    assert len(kcp.writes("repositories")) == 1
+
+
+async def test_a_field_that_is_left_out_stays_and_none_removes_it(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(status={"repoID": "7", "htmlURL": "https://git.example/x"}))
+    await start(kcp, raw).commit(Ready({"htmlURL": None}), NOW)
+    assert site(kcp)["status"]["repoID"] == "7"
+    assert "htmlURL" not in site(kcp)["status"]
+
+
+async def test_conditions_of_others_stay_and_ours_leave(kcp: InMemoryKcp) -> None:
+    held = [stored_condition(type_, "True", "R") for type_ in ("Theirs", "Archived", "Stalled", "Reconciling")]
+    await start(kcp, kcp.add(repository_object(status={"conditions": held}))).commit(Ready(), NOW)
+    assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled"), "Theirs": ("True", "R")}
+
+
+async def test_giving_up_for_now_says_nothing_about_the_other_conditions_of_the_kind(kcp: InMemoryKcp) -> None:
+    held = [stored_condition("Archived", "True", "R"), stored_condition("Stalled", "True", "R")]
+    raw = kcp.add(repository_object(status={"conditions": held}))
+    for result in (Retryable("Busy", "m"), NotReady("Waiting", "m")):
+        await start(kcp, site(kcp)).commit(result, NOW)
+        assert conditions(site(kcp))["Archived"] == ("True", "R")
+        assert "Stalled" not in conditions(site(kcp))
+    assert raw["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "observed"),
+    [(Ready(), 2), (Terminal("R", "m"), 2), (NotReady("R", "m"), 2), (Retryable("R", "m"), 1)],
+    ids=["Ready", "Terminal", "NotReady", "Retryable"],
+)
+async def test_a_generation_is_observed_once_something_is_known_of_it(
+    kcp: InMemoryKcp, result: Any, observed: int
+) -> None:
+    metadata = {"generation": 2, "annotations": {RECONCILE_REQUESTED_AT: "t"}}
+    await start(kcp, kcp.add(repository_object(metadata=metadata, status={"observedGeneration": 1}))).commit(
+        result, NOW
+    )
+    assert site(kcp)["status"]["observedGeneration"] == observed
+    assert site(kcp)["status"].get("lastHandledReconcileAt") == ("t" if observed == 2 else None)
+
+
+async def test_a_conflict_in_status_is_answered_with_the_same_result_at_its_generation(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object(metadata={"annotations": {RECONCILE_REQUESTED_AT: "first"}})))
+
+    def edit() -> None:
+        patch: JsonObject = {
+            "spec": {"description": "theirs"},
+            "metadata": {"annotations": {RECONCILE_REQUESTED_AT: "second"}},
+        }
+        kcp.edit("repositories", "site", patch)
+
+    kcp.once(lambda request: request.writes, edit)
+    await ctx.commit(Ready({"repoID": "7"}), NOW)
+    status = site(kcp)["status"]
+    assert (status["repoID"], status["observedGeneration"]) == ("7", 1)
+    assert status["lastHandledReconcileAt"] == "first", "the second request was not seen by this pass"
+
+
+async def test_three_conflicts_in_a_row_are_handed_back(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+
+    def somebody_writes(request: Request) -> None:
+        if request.writes:
+            kcp.edit("repositories", "site", {"metadata": {"labels": {"n": str(len(kcp.requests))}}})
+
+    kcp.before.append(somebody_writes)
+    with pytest.raises(Superseded):
+        await ctx.commit(Ready({"repoID": "7"}), NOW)
+    assert len(kcp.writes("repositories")) == 3
+
+
+async def test_a_status_that_kcp_refuses_is_an_error_and_no_conflict(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+
+    def refuse() -> None:
+        raise Invalid(422, "Invalid", "status.htmlURL: Too long")
+
+    kcp.once(lambda request: request.subresource == "status", refuse)
+    with pytest.raises(Invalid):
+        await ctx.commit(Ready({"htmlURL": "x"}), NOW)
+
+
+async def test_what_is_recorded_in_between_stays_beside_the_rest_unless_the_object_was_edited(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object(status={"htmlURL": "x"})))
+    await ctx.record({"repoID": "7"})
+    assert site(kcp)["status"] == {"htmlURL": "x", "repoID": "7"}
+    assert ctx.object.status.repo_id == "7"
+    somebody_edits(kcp)
+    with pytest.raises(Superseded):
+        await ctx.record({"repoID": "8"})
+
+
+async def test_an_announcement_adds_one_condition_and_the_result_takes_it_away(kcp: InMemoryKcp) -> None:
+    held = [stored_condition("Ready", "True", "Reconciled")]
+    ctx = start(kcp, kcp.add(repository_object(status={"conditions": held})))
+    await ctx.announce("Progressing", "working on it", NOW)
+    assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled"), "Reconciling": ("True", "Progressing")}
+    await ctx.commit(Ready(), NOW)
+    assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled")}
+
+
+async def test_an_announcement_stands_for_no_other_reason_to_reconcile(kcp: InMemoryKcp) -> None:
+    held = [
+        stored_condition("Ready", "True", "Reconciled"),
+        stored_condition("Reconciling", "True", "HostUnavailable", "down"),
+    ]
+    ctx = start(kcp, kcp.add(repository_object(status={"conditions": held})))
+    await ctx.announce("Progressing", "working on it", NOW)
+    await ctx.commit(Retryable("HostUnavailable", "down"), NOW)
+    assert kcp.writes("repositories") == []
+
+
+async def test_an_announcement_about_an_object_that_changed_or_went_is_dropped(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()))
+    somebody_edits(kcp)
+    await ctx.announce("Progressing", "working on it", NOW)
+    kcp.remove("repositories", "site")
+    await ctx.announce("Progressing", "working on it", NOW)
+
+
+def test_an_id_is_news_until_it_is_stored(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object(status={"repoID": "7"})))
+    assert not ctx.learns_from(Retryable("R", "m"))
+    assert not ctx.learns_from(Retryable("R", "m", status={"repoID": "7"}))
+    assert ctx.learns_from(Retryable("R", "m", status={"repoID": "8"}))
+
+
+# ---- the workspace
+
+
+BINDINGS: dict[str, tuple[list[JsonObject], bool | None]] = {
+    "one, bound": ([api_binding()], False),
+    "one, terminating": ([api_binding(terminating=True)], True),
+    "two, one of them terminating": ([api_binding(terminating=True), api_binding("second")], False),
+    "two, both terminating": ([api_binding(terminating=True), api_binding("second", terminating=True)], True),
+    "none": ([], None),
+    "only one of another API": ([api_binding(export="tenancy.kcp.io")], None),
+}
+
+
+@pytest.mark.parametrize(("bindings", "wanted"), BINDINGS.values(), ids=BINDINGS)
+async def test_a_workspace_leaves_when_every_binding_of_ours_is_terminating(
+    kcp: InMemoryKcp, bindings: list[JsonObject], wanted: bool | None
+) -> None:
+    for binding in bindings:
+        kcp.add(binding)
+    ctx = start(kcp, kcp.add(repository_object()))
+    if wanted is None:
+        with pytest.raises(Retryable):
+            await ctx.leaving()
+    else:
+        assert await ctx.leaving() is wanted
+    read: Request = kcp.requests[-1]
+    assert (read.resource, read.params) == ("apibindings", {}), "bindings are read live"
+
+
+async def test_referrers_are_named_ten_at_most(kcp: InMemoryKcp) -> None:
+    for n in range(12):
+        metadata = {"name": f"key{n:02}", "finalizers": [DEPLOY_KEYS.finalizer]}
+        kcp.add(
+            {"apiVersion": API_VERSION, "kind": "DeployKey", "metadata": metadata, "spec": {"repositoryRef": "site"}}
+        )
+    ctx = start(kcp, kcp.add(deleting(repository_object())))
+    with pytest.raises(NotReady) as blocked:
+        await ctx.require_no_referrers(children_of("repositories"))
+    await ctx.commit(blocked.value, NOW)
+    assert "DeployKey/key09 and 2 more" in message(site(kcp))
+    assert "key10" not in message(site(kcp))

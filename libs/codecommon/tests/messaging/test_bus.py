@@ -1,0 +1,201 @@
+"""Streams, durables and buckets on a real nats-server, and what is published to them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from nats.js import api
+from nats.js.errors import KeyWrongLastSequenceError
+
+from codecommon.api.kinds import KINDS
+from codecommon.messaging import bus as bus_module
+from codecommon.messaging.bus import Bus, BusUnavailable
+from codecommon.messaging.events import ObjectEvent, Versions
+from codecommon.process.service import CannotRun
+from codecommon.process.settings import NatsSettings
+from codecommon.testing.builders import event_for, repository_object
+from codecommon.testing.objects import InMemoryKcp
+from devstack.nats import NatsServer
+
+pytestmark = pytest.mark.nats
+
+EVENT = event_for(InMemoryKcp().add(repository_object()))
+
+
+async def messages(bus: Bus) -> int:
+    return (await bus.js.stream_info(bus_module.EVENTS_STREAM)).state.messages
+
+
+async def next_event(bus: Bus, service: str = "repository-svc") -> ObjectEvent:
+    msg = await bus_module.fetch_one(await bus.subscribe(service, "events"), 2)
+    assert msg is not None
+    await msg.ack_sync()
+    return ObjectEvent.decode(msg.data)
+
+
+async def test_declaring_again_and_from_several_processes_changes_nothing(
+    bus: Bus, nats_settings: NatsSettings
+) -> None:
+    await bus.publish(EVENT)
+    async with Bus.connect(nats_settings) as second, asyncio.timeout(20):
+        await asyncio.gather(bus.declare(), second.declare(), second.declare())
+    assert await messages(bus) == 1
+
+
+async def test_the_events_stream_keeps_one_message_per_object_and_lane_until_it_is_acked(bus: Bus) -> None:
+    config = (await bus.js.stream_info(bus_module.EVENTS_STREAM)).config
+    assert config.retention == api.RetentionPolicy.WORK_QUEUE
+    assert (config.max_msgs_per_subject, config.storage) == (1, api.StorageType.FILE)
+
+
+async def test_every_service_has_a_durable_per_lane_without_bounds(bus: Bus) -> None:
+    for service in {kind.service for kind in KINDS.values() if kind.service is not None}:
+        for durable in (service, f"{service}-resync"):
+            config = (await bus.js.consumer_info(bus_module.EVENTS_STREAM, durable)).config
+            assert (config.max_ack_pending, config.max_deliver) == (-1, -1)
+            assert config.ack_policy == api.AckPolicy.EXPLICIT
+
+
+async def test_buckets_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path) as server:
+        async with Bus.connect(NatsSettings(url=(server.url,))) as bus:
+            await bus.declare()
+        await server.restart()
+        async with Bus.connect(NatsSettings(url=(server.url,))) as bus:
+            for name in (bus_module.LOCKS, bus_module.LEASES, bus_module.STRIKES):
+                bucket = await bus.bucket(name)
+                revision = await bucket.create("key", b"value")
+                with pytest.raises(KeyWrongLastSequenceError):
+                    await bucket.create("key", b"value")
+                await bucket.update("key", b"newer", last=revision)
+
+
+async def test_an_event_arrives_at_the_service_of_its_kind_as_it_was_published(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    assert await next_event(bus) == EVENT
+    assert await messages(bus) == 0
+
+
+async def test_a_newer_event_replaces_an_older_one(bus: Bus) -> None:
+    newer = replace(EVENT, resource_version="999")
+    await bus.publish(EVENT)
+    await bus.publish(newer)
+    assert await messages(bus) == 1
+    assert await next_event(bus) == newer
+
+
+async def test_the_same_news_twice_is_stored_once(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await next_event(bus)
+    await bus.publish(EVENT)
+    assert await messages(bus) == 0
+
+
+async def test_the_same_object_with_news_of_its_secret_is_stored_again(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await next_event(bus)
+    await bus.publish(replace(EVENT, versions=Versions(secret="7")))
+    assert await messages(bus) == 1
+
+
+@pytest.mark.parametrize("reason", ["resync", "revalidate"])
+async def test_turns_and_requests_are_stored_every_time(bus: Bus, reason: str) -> None:
+    event = replace(EVENT, reason=reason)
+    lane = await bus.subscribe("repository-svc", event.lane)
+    for _ in range(2):
+        await bus.publish(event)
+        msg = await bus_module.fetch_one(lane, 2)
+        assert msg is not None
+        await msg.ack_sync()
+
+
+async def test_a_resync_does_not_replace_a_change(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    await bus.publish(replace(EVENT, reason="resync"))
+    assert await messages(bus) == 2
+
+
+async def test_an_event_that_no_service_takes_is_kept(bus: Bus) -> None:
+    await bus.publish(replace(EVENT, resource="packages"))
+    assert await messages(bus) == 1
+
+
+async def test_nothing_to_fetch_is_none(bus: Bus) -> None:
+    assert await bus_module.fetch_one(await bus.subscribe("repository-svc", "events"), 0.05) is None
+
+
+async def test_events_that_nobody_has_fetched_are_known(bus: Bus) -> None:
+    assert not await bus.has_waiting_events("repository-svc")
+    await bus.publish(EVENT)
+    assert await bus.has_waiting_events("repository-svc")
+    assert not await bus.has_waiting_events("connection-svc")
+
+
+async def test_a_server_that_does_not_answer_is_reported_by_publish_and_ping(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
+        await bus.declare()
+        await bus.ping()
+        subscription = await bus.subscribe("repository-svc", "events")
+        bus.js = bus.nc.jetstream(timeout=0.1)
+        await server.stop()
+        with pytest.raises(BusUnavailable):
+            await bus.publish(EVENT)
+        assert await bus_module.fetch_one(subscription, 0.1) is None
+        assert await bus.has_waiting_events("repository-svc")
+        with pytest.raises(BusUnavailable):
+            await bus.ping()
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_a_connection_that_the_client_gives_up_ends_the_process(nats_settings: NatsSettings) -> None:
+    """The server says so when a credential has expired; then the client does not connect again."""
+    server = urlsplit(nats_settings.url[0])
+    clients: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        to_server = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pass_on(reader, to_server[1]), pass_on(to_server[0], writer))
+
+    between = await asyncio.start_server(relay, "127.0.0.1", 0)
+    port = between.sockets[0].getsockname()[1]
+    async with between, asyncio.timeout(20), Bus.connect(NatsSettings(url=(f"nats://127.0.0.1:{port}",))) as bus:
+        await bus.ping()
+        clients[0].write(b"-ERR 'User Authentication Expired'\r\n")
+        with pytest.raises(CannotRun, match="NATS has closed the connection"):
+            await bus.keep_open()
+
+
+async def test_an_end_in_good_order_is_no_connection_given_up(nats_settings: NatsSettings) -> None:
+    async with Bus.connect(nats_settings) as bus:
+        keeping = asyncio.create_task(bus.keep_open())
+        await bus.ping()
+    assert not keeping.done()
+    keeping.cancel()
+
+
+async def test_a_server_that_is_away_is_spoken_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
+        with caplog.at_level("DEBUG", "codecommon.messaging.bus"):
+            await server.stop()
+            async with asyncio.timeout(20):
+                while sum("ConnectionRefused" in record.message for record in caplog.records) < 3:
+                    await asyncio.sleep(0.05)
+            await server.start()
+            async with asyncio.timeout(20):
+                while not bus.nc.is_connected:
+                    await asyncio.sleep(0.05)
+    refused = [record.levelname for record in caplog.records if "ConnectionRefused" in record.message]
+    assert refused[:3] == ["WARNING", "DEBUG", "DEBUG"]

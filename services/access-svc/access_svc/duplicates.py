@@ -1,0 +1,44 @@
+"""Two objects of a workspace for the same thing on the host: the older one has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from access_svc.release import never_made
+from access_svc.target import AccessT
+from codecommon.api.access import Collaborator, DeployKey
+from codecommon.controller.context import ReconcileContext
+
+
+async def find_elder(
+    ctx: ReconcileContext[AccessT], same: Callable[[AccessT], bool], *, hinted: bool = True
+) -> str | None:
+    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one.
+
+    ``hinted``: the watcher tells of such objects, so that nothing is read where it told of none.
+    """
+    if hinted and not ctx.possible_duplicates:
+        return None
+    rivals = [o for o in await _others(ctx, not_older=ctx.object.metadata.resource_version) if same(o)]
+    elder = min(rivals, key=_age, default=None)
+    return elder.name if elder is not None and _age(elder) < _age(ctx.object) else None
+
+
+async def find_staying(ctx: ReconcileContext[AccessT]) -> list[AccessT]:
+    """The other objects of the same Repository that came as far as the host and are not being deleted. Live.
+
+    What one of them stands for stays on the host when its twin goes.
+    """
+    return [o for o in await _others(ctx) if not o.deleting and not never_made(o)]
+
+
+async def _others(ctx: ReconcileContext[AccessT], *, not_older: str = "") -> list[AccessT]:
+    selector = f"spec.repositoryRef={ctx.object.spec.repository_ref}"
+    found = await ctx.objects.list(ctx.kind.resource, field_selector=selector, not_older=not_older)
+    others = (type(ctx.object).parse(raw, ctx.objects.workspace) for raw in found)
+    return [other for other in others if other.metadata.uid != ctx.object.metadata.uid]
+
+
+def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:
+    return obj.metadata.creation_timestamp, obj.metadata.uid

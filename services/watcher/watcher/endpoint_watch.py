@@ -1,0 +1,128 @@
+"""One endpoint, watched while this replica holds its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, NoReturn
+
+from codecommon.api.kinds import KINDS
+from codecommon.kcp.client import resource_path
+from codecommon.messaging.events import Lane, ObjectEvent
+from codecommon.messaging.lease import Lease, LeaseLost
+from watcher import decode, resync
+from watcher.feed import BINDINGS, SECRETS, Feed
+from watcher.index import Binding
+from watcher.metrics import LEADING, OBJECTS
+from watcher.publisher import Bus, Publisher
+from watcher.stream import METADATA_ONLY, Kcp, Source, Stream
+
+_log = logging.getLogger(__name__)
+
+_CONCURRENCY: Final[dict[Lane, int]] = {"events": 256, "resync": 16}
+"""Publishes that wait for their acknowledgement at a time; drift has lines of its own and cannot hold up a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What every session needs. ``lease`` makes the lease of an endpoint."""
+
+    kcp: Kcp
+    bus: Bus
+    lease: Callable[[str], Lease]
+    resync_interval: timedelta
+    credentials_namespace: str
+
+
+class EndpointWatch:
+    """The index, the streams and the publishers of one endpoint, for as long as no other replica was active in between."""
+
+    def __init__(self, url: str, deps: Dependencies) -> None:
+        self._url = url
+        self._deps = deps
+        self._publishers = {lane: Publisher(deps.bus, limit) for lane, limit in _CONCURRENCY.items()}
+        self._schedule = resync.ResyncSchedule(deps.resync_interval)
+        self.feed = Feed(url, self._publish, self._schedule)
+
+    async def run(self) -> NoReturn:
+        """Watch and publish until cancelled; may be called again then, and continues with what it knows."""
+        async with asyncio.TaskGroup() as group:
+            for publisher in self._publishers.values():
+                group.create_task(publisher.run(), name="publisher")
+            group.create_task(self._bindings().run(), name=BINDINGS)
+            for stream in self._bound_resources():
+                group.create_task(self._once_bound(stream), name="stream")
+            group.create_task(resync.run(self._schedule, self.feed.resync), name="resync")
+        raise AssertionError("streams do not return")
+
+    def close(self) -> None:
+        """Forget what is not published."""
+        for publisher in self._publishers.values():
+            publisher.discard()
+
+    def _publish(self, event: ObjectEvent) -> None:
+        self._publishers[event.lane].offer(event)
+
+    def _bindings(self) -> Stream[Binding]:
+        return Stream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
+
+    def _bound_resources(self) -> list[Stream[Any]]:
+        """The streams of what a workspace has only once it has bound the export."""
+        kcp, namespace = self._deps.kcp, self._deps.credentials_namespace
+        return [
+            Stream(kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
+            *(
+                Stream(
+                    kcp,
+                    self._source(kind.resource, decode.object_decoder(kind, namespace)),
+                    self.feed.objects(kind.resource),
+                )
+                for kind in KINDS.values()
+            ),
+        ]
+
+    async def _once_bound(self, stream: Stream[Any]) -> NoReturn:
+        # Until then kcp takes the request and never answers it.
+        await self.feed.bound.wait()
+        await stream.run()
+
+    def _source(self, resource: str, decoder: Callable[[Any], Any], accept: str = "application/json") -> Source[Any]:
+        url = f"{self._url}/clusters/*{resource_path(resource)}"
+
+        async def locate() -> str:
+            return url
+
+        return Source(resource, locate, decoder, accept)
+
+
+async def keep(url: str, deps: Dependencies) -> NoReturn:
+    """Be active for the endpoint whenever its lease can be had."""
+    endpoint_watch: EndpointWatch | None = None
+    lease = deps.lease(url)
+    leading = LEADING.labels(url)
+    objects = OBJECTS.labels(url)
+    objects.set_function(lambda: endpoint_watch.feed.index.size if endpoint_watch is not None else 0)
+    try:
+        while True:
+            try:
+                async with lease.term() as term:
+                    if endpoint_watch is not None and term.succession:
+                        # Another replica has told what happened meanwhile; our index is of the past.
+                        endpoint_watch.close()
+                        endpoint_watch = None
+                    if endpoint_watch is None:
+                        endpoint_watch = EndpointWatch(url, deps)
+                    leading.set(1)
+                    await endpoint_watch.run()
+            except* LeaseLost as lost:
+                _log.warning("not active any more: %s", lost.exceptions[0])
+            finally:
+                leading.set(0)
+    finally:
+        if endpoint_watch is not None:
+            endpoint_watch.close()
+        LEADING.remove(url)
+        OBJECTS.remove(url)
