@@ -35,7 +35,7 @@ class Versions:
 class ObjectEvent:
     """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at.
 
-    ``twins``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
+    ``possible_duplicates``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
     younger of two is told with True; where a list brings it first, once the list has brought the other.
     ``time``: when it was published; None before.
     """
@@ -95,7 +95,7 @@ class ObjectEvent:
                     "deleting": self.deleting,
                     "reason": self.reason,
                     "versions": {"repository": v.repository, "connection": v.connection, "secret": v.secret},
-                    "twins": self.possible_duplicates,
+                    "possibleDuplicates": self.possible_duplicates,
                 },
             }
         )
@@ -121,7 +121,7 @@ class ObjectEvent:
                 reason=data["reason"],
                 endpoint=str(envelope["source"]),
                 versions=Versions(**data["versions"]),
-                possible_duplicates=bool(data.get("twins", True)),
+                possible_duplicates=bool(data.get("possibleDuplicates", True)),
                 time=datetime.fromisoformat(envelope["time"]),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:

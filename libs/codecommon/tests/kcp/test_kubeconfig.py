@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from codecommon.kcp import kubeconfig as kubeconfig_module
-from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError, kubeconfig_path
+from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError
+from codecommon.process.settings import kubeconfig_path
 
 
 def content(server: str = "https://kcp.example:6443/clusters/p1", token: str = "first") -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_an_event_is_a_cloud_event_that_says_which_object_and_nothing_of_what_it
     assert (body["source"], body["subject"], body["time"]) == (EVENT.endpoint, "2hj3k4/repositories/my.site", TIME)
     assert set(body["data"]) == {
         "kind", "resource", "cluster", "name", "uid", "generation", "resourceVersion", "deleting", "reason", "versions",
-        "possible_duplicates",
+        "possibleDuplicates",
     }  # fmt: skip
     assert body["data"]["kind"] == "Repository"
 

@@ -181,13 +181,13 @@ async def test_a_task_that_ignores_its_cancellation_does_not_keep_a_broken_proce
 
 
 async def test_a_wrong_setting_is_one_line_on_stderr_and_exit_code_2(start: Start) -> None:
-    process = await start("orderly", CODE_MAX_IN_FLIGHT="many")
+    process = await start("orderly", CODE_NATS_REPLICAS="many")
 
     code, _, err = await process.end()
 
     assert code == 2
     assert err == (
-        "sample: CODE_MAX_IN_FLIGHT: not a whole number; accepted: how many objects to work on at once, from 1\n"
+        "sample: CODE_NATS_REPLICAS: not a whole number; accepted: how many servers keep a message, 1 to 5\n"
     )
 
 
