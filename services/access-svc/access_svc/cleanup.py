@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from access_svc.release import leaves_host_alone
 from access_svc.target import AccessT, Target, find_repository, open_target
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Released, Terminal
 from codecommon.controller.cleanup import carried_out
@@ -23,7 +24,7 @@ async def clean_up(
 
     Returns whether it stays on the host. Raises while the object must stay, with what a person can do about it.
     """
-    leaving = await ctx.leaving()
+    leaving = await ctx.is_leaving()
     repository = await find_repository(ctx, live=True)
     if leaves_host_alone(ctx.object, repository, leaving=leaving) or repository is None:
         if leaving:
@@ -33,7 +34,7 @@ async def clean_up(
         return False
     removal = _removal(ctx, connections, remove)
     work = connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, removal)
-    return not await carried_out(ctx.object, work, thing, leaving=leaving)
+    return not await carried_out(ctx, work, thing, leaving=leaving)
 
 
 def require_given_up(repository: Repository) -> None:
@@ -44,7 +45,7 @@ def require_given_up(repository: Repository) -> None:
     """
     if not repository.deleting:
         raise Terminal(
-            "HostObjectMissing",
+            Reason.HOST_OBJECT_MISSING,
             f"the host does not show the repository of {repository.name!r} (id {repository.status.repo_id}): it was deleted "
             f"there, or this credential may not see it any more; if it was deleted, delete Repository {repository.name!r} too",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository
 
 
@@ -30,7 +31,7 @@ def goes_with_host(repository: Repository, *, leaving: bool) -> bool:
 
 def never_made(obj: DeployKey | Collaborator) -> bool:
     """Whether no pass ever came as far as the host; today's provider recorded no origin, but that the object was Ready."""
-    ready = obj.status.condition("Ready")
+    ready = obj.status.condition(ConditionType.READY)
     recorded = obj.status.bound or (ready is not None and ready.status == "True")
     return not recorded and not _claims(obj)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
@@ -57,7 +58,7 @@ async def open_target(
     """
     repo_id = repository.status.repo_id
     if repo_id is None:
-        raise NotReady("RepositoryNotReady", f"Repository {repository.name!r} is not on the host yet")
+        raise NotReady(Reason.REPOSITORY_NOT_READY, f"Repository {repository.name!r} is not on the host yet")
     versions = Versions() if live else ctx.versions
     spec = repository.spec
     opened = await connections.for_object(ctx.objects, spec.connection_ref, versions, owner=spec.owner or "", live=live)
@@ -66,7 +67,7 @@ async def open_target(
     for pinned in (repository.pinned_host, ctx.object.status.host):
         if pinned is not None and pinned.lower() != opened.host.host.lower():
             raise Terminal(
-                "IdentityConflict",
+                Reason.IDENTITY_CONFLICT,
                 f"this object is about a repository on {pinned}, the Connection of Repository {repository.name!r} points to "
                 f"{opened.host.host}; point it back, or make new objects for the other host",
             )
@@ -89,21 +90,23 @@ def require_repository(repository: Repository | None, name: str) -> Repository:
     """Raises ``NotReady`` for a Repository object that is missing or on its way out."""
     if repository is None:
         raise NotReady(
-            "RepositoryNotFound",
+            Reason.REPOSITORY_NOT_FOUND,
             f"Repository {name!r} does not exist; create it, or delete this object and make another",
         )
     if repository.deleting:
-        raise NotReady("RepositoryNotReady", f"Repository {name!r} is being deleted")
+        raise NotReady(Reason.REPOSITORY_NOT_READY, f"Repository {name!r} is being deleted")
     return repository
 
 
 def require_writable(repository: Repository) -> None:
     """Raises ``Terminal`` (``RepositoryArchived``) before a write that the host would refuse."""
-    archived = repository.status.condition("Archived")
+    archived = repository.status.condition(ConditionType.ARCHIVED)
     if archived is not None and archived.status == "True":
-        raise Terminal("RepositoryArchived", f"Repository {repository.name!r} is archived on the host and read-only")
+        raise Terminal(
+            Reason.REPOSITORY_ARCHIVED, f"Repository {repository.name!r} is archived on the host and read-only"
+        )
 
 
 def repository_missing(repository: Repository) -> NotReady:
     """The Repository object has an id that the host does not know, which its own service finds out and repairs."""
-    return NotReady("RepositoryNotReady", f"the host does not show the repository of {repository.name!r}")
+    return NotReady(Reason.REPOSITORY_NOT_READY, f"the host does not show the repository of {repository.name!r}")

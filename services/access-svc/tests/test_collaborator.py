@@ -382,8 +382,8 @@ async def test_access_ends_by_itself(
     world.add(collaborator_object(expiresAt=until))
     result = await world.settle(users, "alice")
     assert isinstance(result, Ready)
-    assert result.again is not None
-    assert timedelta(minutes=29) < result.again <= timedelta(minutes=30)
+    assert result.requeue_after is not None
+    assert timedelta(minutes=29) < result.requeue_after <= timedelta(minutes=30)
     assert not is_due(world, users)
 
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
@@ -409,8 +409,8 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
     world.add(collaborator_object(expiresAt=soon))
     pending = await world.settle(users, "alice")
     assert isinstance(pending, NotReady)
-    assert pending.again is not None
-    assert pending.again <= timedelta(minutes=30), "it may be accepted without anybody telling"
+    assert pending.requeue_after is not None
+    assert pending.requeue_after <= timedelta(minutes=30), "it may be accepted without anybody telling"
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": "2026-01-01T01:30:00+01:30"}})
     await world.settle(users, "alice")
     assert host.repositories[site.id].invited == {}

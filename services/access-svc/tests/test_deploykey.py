@@ -637,8 +637,8 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     world.add(deploy_key_object(rotateEvery="1h"))
     result = await world.settle(keys, "key")
     assert isinstance(result, Ready)
-    assert result.again is not None
-    assert timedelta(minutes=59) < result.again <= timedelta(hours=1)
+    assert result.requeue_after is not None
+    assert timedelta(minutes=59) < result.requeue_after <= timedelta(hours=1)
     (first,) = on_host(host, site)
     assert not is_due(world, keys)
 
@@ -646,8 +646,8 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     assert is_due(world, keys)
     result = await world.settle(keys, "key")
     assert isinstance(result, Ready)
-    assert result.again is not None
-    assert result.again <= timedelta(minutes=10)
+    assert result.requeue_after is not None
+    assert result.requeue_after <= timedelta(minutes=10)
     assert not is_due(world, keys)
     assert [key.id for key in on_host(host, site)] == [first.id, stored(world)["status"]["keyID"]]
     assert stored(world)["status"]["previousKeyID"] == first.id

@@ -6,28 +6,34 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from codecommon.api.connection import ConnectionStatus
-from codecommon.api.meta import Condition
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
 from codecommon.githost.protocol import Account, Capability, OwnerKind
 
-VALIDATED: Final = "Validated"
+VALIDATED: Final = ConditionType.VALIDATED
 
-# The portal knows three reasons of Validated; the precise one is in Ready.
-_UNAVAILABLE: Final = frozenset({"CredentialUnavailable", "SecretsClaimNotAccepted"})
+# The portal knows three reasons of Validated, of which these are two; the precise one is in Ready.
+_VALIDATED_REASONS: Final[Mapping[Reason, Reason]] = {
+    Reason.CREDENTIAL_UNAVAILABLE: Reason.CREDENTIAL_UNAVAILABLE,
+    Reason.SECRETS_CLAIM_NOT_ACCEPTED: Reason.CREDENTIAL_UNAVAILABLE,
+    Reason.PROVIDER_NOT_FOUND: Reason.PROVIDER_NOT_FOUND,
+}
 _OF_THE_ACCOUNT: Final = ("login", "scopes", "tokenType", "expiresAt", "capabilities")
 
 
-def not_validated(refused: Interruption) -> Condition:
-    """``Validated=False`` for a Connection that could not be validated."""
-    if refused.reason in _UNAVAILABLE:
-        reason = "CredentialUnavailable"
-    elif refused.reason == "ProviderNotFound":
-        reason = "ProviderNotFound"
-    else:
-        reason = "ValidationFailed"
-    return condition(VALIDATED, "False", reason, refused.message)
+def not_validated(status: ConnectionStatus, refused: Interruption) -> Interruption:
+    """``refused`` with ``Validated=False``.
+
+    If it speaks of another version of the Secret than ``status`` does, the account in ``status`` goes: it is that version's.
+    """
+    reason = _VALIDATED_REASONS.get(refused.reason, Reason.VALIDATION_FAILED)
+    version = refused.status.get("observedSecretVersion")
+    outdated = version is not None and version != status.observed_secret_version
+    return refused.learned(
+        dict.fromkeys(_OF_THE_ACCOUNT) if outdated else {}, condition(VALIDATED, "False", reason, refused.message)
+    )
 
 
 def account_status(account: Account) -> dict[str, Any]:
@@ -41,17 +47,6 @@ def account_status(account: Account) -> dict[str, Any]:
     }
 
 
-def refused_status(status: ConnectionStatus, learned: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is written of ``learned`` (wire names) by a pass that was refused.
-
-    The account that another version of the Secret speaks for leaves status, so that it is not taken for that of this one.
-    """
-    version = learned.get("observedSecretVersion")
-    if version is None or version == status.observed_secret_version:
-        return learned
-    return {**dict.fromkeys(_OF_THE_ACCOUNT), **learned}
-
-
 def _capability(capability: Capability) -> dict[str, str]:
     told = {"name": capability.name, "status": capability.status}
     return {**told, "message": capability.message} if capability.message else told
@@ -61,7 +56,7 @@ def require_owner(owner: str, kind: OwnerKind | None) -> None:
     """Raises ``Terminal`` (``OwnerNotFound``) when the host shows no such account."""
     if kind is None:
         raise Terminal(
-            "OwnerNotFound",
+            Reason.OWNER_NOT_FOUND,
             f"the host knows no user or organisation {owner!r}, or this credential may not see it; "
             "correct spec.owner (delete the Connection and create it anew) or give the credential access",
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import children_of
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Outcome, Ready, Released, Retryable
 from codecommon.controller.conditions import condition
 from codecommon.controller.connections import Connections
@@ -22,15 +23,13 @@ class ConnectionReconciler:
     async def reconcile(self, ctx: ReconcileContext[Connection]) -> Outcome:
         if ctx.object.deleting:
             return await self._release(ctx)
-        await ctx.hold()
+        await ctx.ensure_finalizer()
         try:
             return await self._validate(ctx)
         except Retryable:
             raise
         except Interruption as refused:
-            refused.conditions = (*refused.conditions, decide.not_validated(refused))
-            refused.status = decide.refused_status(ctx.object.status, refused.status)
-            raise
+            raise decide.not_validated(ctx.object.status, refused) from None
 
     async def _validate(self, ctx: ReconcileContext[Connection]) -> Ready:
         connection = ctx.object
@@ -48,9 +47,11 @@ class ConnectionReconciler:
             # There is no verdict on this credential yet: status goes on speaking of the Secret that it speaks of.
             raise
         except Interruption as refused:
-            refused.status = {**refused.status, **learned}
-            raise
-        return Ready(learned, (condition("Validated", "True", "Validated", f"authenticated as {account.login}"),))
+            raise refused.learned(learned) from None
+        return Ready(
+            learned,
+            (condition(ConditionType.VALIDATED, "True", Reason.VALIDATED, f"authenticated as {account.login}"),),
+        )
 
     async def _release(self, ctx: ReconcileContext[Connection]) -> Released:
         """The Connection outlives what needs its credential for its own clean-up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from codecommon.api.connection import ConnectionStatus
 from codecommon.api.results import Interruption, NotReady, Terminal
 from connection_svc import decide
 
@@ -20,7 +21,7 @@ VALIDATED = {
 
 @pytest.mark.parametrize(("refused", "reason"), VALIDATED.values(), ids=VALIDATED)
 def test_validated_keeps_the_three_reasons_that_the_portal_knows(refused: Interruption, reason: str) -> None:
-    condition = decide.not_validated(refused)
+    (condition,) = decide.not_validated(ConnectionStatus(), refused).conditions
     assert (condition.type, condition.status, condition.reason) == ("Validated", "False", reason)
     assert condition.message == "m"
 

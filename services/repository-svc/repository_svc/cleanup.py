@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 from codecommon.api.kinds import children_of
+from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Released, Retryable
 from codecommon.controller.cleanup import carried_out, may_give_up
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 async def release(ctx: ReconcileContext[Repository], connections: Connections) -> Released:
     """Clean up as the policies say. Raises while the object must stay, with what a person can do about it."""
-    leaving = await ctx.leaving()
+    leaving = await ctx.is_leaving()
     await _require_no_children(ctx, leaving=leaving)
     plan = decide_release(ctx.object, leaving=leaving)
     if plan is Release.LEAVE:
@@ -29,7 +29,7 @@ async def release(ctx: ReconcileContext[Repository], connections: Connections) -
         return Released()
     # Keys and collaborators whose objects were deleted with this one are in it still.
     thing = "the repository with the keys and access in it"
-    await carried_out(ctx.object, _clean_up(ctx, connections, plan), thing, leaving=leaving)
+    await carried_out(ctx, _clean_up(ctx, connections, plan), thing, leaving=leaving)
     return Released()
 
 
@@ -43,7 +43,7 @@ async def _require_no_children(ctx: ReconcileContext[Repository], *, leaving: bo
         await ctx.require_no_referrers(children, policy="Delete")
     except NotReady as blocked:
         waiting = Retryable(blocked.reason, blocked.message)
-        if not may_give_up(ctx.object, waiting, datetime.now(UTC)):
+        if not may_give_up(ctx.object, waiting, ctx.now):
             raise waiting from None
 
 
@@ -61,7 +61,7 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
             if repo_id is not None
             else await opened.host.find_repository(owner, ctx.object.spec.name)
         )
-        plan = decide_found(ctx.object, seen, datetime.now(UTC))
+        plan = decide_found(ctx.object, seen, ctx.now)
         if repo_id is None and isinstance(seen, HostRepository) and await _is_anothers(ctx, seen):
             plan = Release.LEAVE
         repo_id = seen.id if isinstance(seen, HostRepository) else None
@@ -77,7 +77,7 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
 
 def _is_public(repo: Repository) -> bool:
     """Whether everybody can see it: spec says so, and nothing says that the host's setting was left as it was."""
-    differs = repo.status.condition("SettingsDiffer")
+    differs = repo.status.condition(ConditionType.SETTINGS_DIFFER)
     return repo.spec.visibility == "public" and not (differs is not None and "visibility" in differs.message)
 
 

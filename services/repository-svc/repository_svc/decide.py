@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Origin, Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
@@ -16,8 +17,12 @@ from repository_svc.claim import origin_of
 YOUNG: Final = timedelta(minutes=10)
 """A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
 
-CONDITIONS: Final = frozenset({"SettingsDiffer", "DefaultBranchPending", "Archived"})
-ARCHIVED: Final = condition("Archived", "True", "ArchivedOnHost", "read-only on the host; settings are not sent")
+CONDITIONS: Final = frozenset(
+    {ConditionType.SETTINGS_DIFFER, ConditionType.DEFAULT_BRANCH_PENDING, ConditionType.ARCHIVED}
+)
+ARCHIVED: Final = condition(
+    ConditionType.ARCHIVED, "True", Reason.ARCHIVED_ON_HOST, "read-only on the host; settings are not sent"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +49,28 @@ def decide_unbound(repo: Repository, seen: Found) -> Create | Keep:
     match seen:
         case Redirected():
             raise Terminal(
-                "NameRedirected",
+                Reason.NAME_REDIRECTED,
                 f"{repo.spec.name!r} was renamed on the host and the old name leads to {seen.location}; "
                 "make a Repository with the new name, or choose another",
             )
         case Absent():
             if policy in ("AdoptOnly", "Observe"):
                 raise Terminal(
-                    "HostObjectMissing", f"there is no repository to adopt, and adoptionPolicy {policy} creates none"
+                    Reason.HOST_OBJECT_MISSING,
+                    f"there is no repository to adopt, and adoptionPolicy {policy} creates none",
                 )
             return Create(claim_for(repo, seen.since, bound=repo.status.repo_id is not None))
         case HostRepository():
             origin = origin_of(repo, seen)
             if origin == "Adopted" and repo.status.repo_id is not None:
                 raise Terminal(
-                    "HostObjectMissing",
+                    Reason.HOST_OBJECT_MISSING,
                     f"repository {repo.status.repo_id} no longer exists on the host, and another one has its name now; "
                     "delete this object, and make a new one if that other repository is wanted",
                 )
             if origin == "Adopted" and policy == "CreateOnly":
                 raise Terminal(
-                    "NameTaken",
+                    Reason.NAME_TAKEN,
                     "a repository of that name exists and was not made by this object; "
                     "choose another name, or set adoptionPolicy to AdoptOrCreate",
                 )
@@ -77,10 +83,10 @@ def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -
         return Keep(seen, origin_of(repo, seen))
     claim = stored_claim(repo)
     if claim is not None and now - claim < YOUNG:
-        raise Retryable("HostNotYetVisible", "the host does not show the new repository yet")
+        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new repository yet")
     if repo.status.origin != "Created" or repo.spec.adoption_policy in ("AdoptOnly", "Observe"):
         raise Terminal(
-            "HostObjectMissing",
+            Reason.HOST_OBJECT_MISSING,
             f"repository {repo.status.repo_id} no longer exists on the host, or this credential may not see it, and it "
             "was not made by this object; restore it, or delete this object",
         )
@@ -91,7 +97,7 @@ def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> Repository
     """The request that makes it; raises ``Terminal`` (``OwnerNotFound``) for an owner that the host does not show."""
     if kind is None:
         raise Terminal(
-            "OwnerNotFound",
+            Reason.OWNER_NOT_FOUND,
             f"the host knows no user or organisation {owner!r}, or this credential may not see it; correct the owner, "
             "or give the credential access to it",
         )

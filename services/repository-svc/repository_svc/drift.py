@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from codecommon.api.meta import Condition
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Origin, Repository, Visibility
 from codecommon.controller.conditions import condition
 from codecommon.githost.protocol import HostRepository, RepositoryChanges
@@ -26,7 +27,7 @@ class Settings:
         if not self.differing:
             return ()
         message = "left as found on the host: " + ", ".join(self.differing)
-        return (condition("SettingsDiffer", "True", "LeftAsFound", message),)
+        return (condition(ConditionType.SETTINGS_DIFFER, "True", Reason.LEFT_AS_FOUND, message),)
 
 
 def decide_settings(repo: Repository, seen: HostRepository, origin: Origin, baseline: int | None) -> Settings:
@@ -72,8 +73,8 @@ def baseline_after(repo: Repository, seen: HostRepository) -> int | None:
 
 def branch_pending(branch: str) -> Condition:
     return condition(
-        "DefaultBranchPending",
+        ConditionType.DEFAULT_BRANCH_PENDING,
         "True",
-        "BranchMissing",
+        Reason.BRANCH_MISSING,
         f"branch {branch!r} does not exist; it becomes the default once it does",
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.protocol import HostRepository
@@ -26,13 +27,13 @@ def require_identity(repo: Repository, host: str, owner: str) -> None:
     bound_host, bound_owner = repo.pinned_host, pinned_owner(repo)
     if bound_host is not None and bound_host.lower() != host.lower():
         raise Terminal(
-            "IdentityConflict",
+            Reason.IDENTITY_CONFLICT,
             f"this object stands for a repository on {bound_host}, its Connection points to {host}; "
             "point spec.connectionRef back, or make a new Repository for the other host",
         )
     if bound_owner is not None and bound_owner.lower() != owner.lower():
         raise Terminal(
-            "IdentityConflict",
+            Reason.IDENTITY_CONFLICT,
             f"this object stands for a repository of {bound_owner}, its owner would now be {owner}; "
             f"set spec.owner to {bound_owner}, or make a new Repository for the other owner",
         )
@@ -70,7 +71,7 @@ def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others:
             and CREATE_CLAIM in other.metadata.annotations
         ):
             raise Retryable(
-                "DuplicateRepository", f"Repository {other.name!r} in this workspace may be making the same one"
+                Reason.DUPLICATE_REPOSITORY, f"Repository {other.name!r} in this workspace may be making the same one"
             )
         if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and other.pinned_host == host:
             raise _duplicate(other)
@@ -78,6 +79,6 @@ def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others:
 
 def _duplicate(other: Repository) -> Terminal:
     return Terminal(
-        "DuplicateRepository",
+        Reason.DUPLICATE_REPOSITORY,
         f"Repository {other.name!r} in this workspace stands for the same repository; delete one of the two",
     )

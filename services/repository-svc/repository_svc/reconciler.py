@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Retryable, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
@@ -42,10 +42,11 @@ class RepositoryReconciler:
     async def _bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Keep | None:
         assert ctx.object.status.repo_id is not None
         seen = await host.get_repository(ctx.object.status.repo_id)
-        keep = decide.decide_bound(ctx.object, seen, datetime.now(UTC))
+        keep = decide.decide_bound(ctx.object, seen, ctx.now)
         if keep is None and await host.get_owner_kind(owner) is None:
             raise Terminal(
-                "HostObjectMissing", f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen"
+                Reason.HOST_OBJECT_MISSING,
+                f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen",
             )
         return keep
 
@@ -65,7 +66,7 @@ class RepositoryReconciler:
                 return decide.Keep(await host.ensure_repository(request), "Created")
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
-            raise Retryable("NameTaken", taken) from None
+            raise Retryable(Reason.NAME_TAKEN, taken) from None
 
     async def _repositories(self, ctx: ReconcileContext[Repository], field_selector: str) -> list[Repository]:
         raw = await ctx.objects.list(
@@ -77,7 +78,7 @@ class RepositoryReconciler:
         self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, keep: decide.Keep
     ) -> Ready:
         """Bring the settings in line and report what the host shows."""
-        repo = await ctx.hold()
+        repo = await ctx.ensure_finalizer()
         seen = keep.seen
         baseline = drift.baseline_after(repo, seen)
         settings = drift.decide_settings(repo, seen, keep.origin, baseline)
@@ -95,8 +96,7 @@ class RepositoryReconciler:
             known = decide.status_of(repo, seen, keep.origin, host.host, owner, baseline)
             if settings.changes.visibility is not None:
                 known["visibility"] = repo.status.visibility
-            interruption.status = {**known, **interruption.status}
-            raise
+            raise interruption.learned(known) from None
         if seen.archived:
             conditions.append(decide.ARCHIVED)
         return Ready(decide.status_of(repo, seen, keep.origin, host.host, owner, baseline), tuple(conditions))

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable
 from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim
@@ -46,7 +47,8 @@ def decide_found(repo: Repository, seen: Found | None, now: datetime) -> Release
         claim = stored_claim(repo)
         if repo.status.repo_id is None and claim is not None and now - claim < CLAIM_WINDOW:
             raise Retryable(
-                "HostNotYetVisible", "waiting to see whether the repository was made before the object was deleted"
+                Reason.HOST_NOT_YET_VISIBLE,
+                "waiting to see whether the repository was made before the object was deleted",
             )
         return Release.LEAVE
     origin = origin_of(repo, seen)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from codecommon.api.kinds import COLLABORATORS, CONNECTIONS
-from codecommon.messaging.events import Reason
+from codecommon.messaging.events import EventReason
 from watcher.index import Binding, Cluster, Entry, SecretKey
 
 
@@ -20,7 +20,7 @@ class Requeue:
     """An object that is worth a look. ``cause``: resourceVersion of the change, where the event's ``versions`` do not name it."""
 
     entry: Entry
-    reason: Reason
+    reason: EventReason
     cause: str = ""
 
 

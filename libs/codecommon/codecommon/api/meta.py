@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from codecommon.api.kinds import PAUSED, requested_at
+from codecommon.api.reasons import ConditionType
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -106,7 +107,7 @@ class Resource(Wire, Generic[SpecT, StatusT]):
     @property
     def ready(self) -> bool:
         """Ready=True for the current generation."""
-        condition = self.status.condition("Ready")
+        condition = self.status.condition(ConditionType.READY)
         return (
             condition is not None
             and condition.status == "True"

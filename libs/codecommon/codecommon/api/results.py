@@ -9,77 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, Self
 
 from codecommon.api.meta import Condition
+from codecommon.api.reasons import Reason
 
-
-class Interruption(Exception):
-    """Base of the three results a reconciler can raise.
-
-    Args:
-        reason: CamelCase condition reason, listed in docs/conditions.md.
-        message: what is wrong and what to do about it, for a person; redacted before it is written anywhere.
-        conditions: further conditions of the kind to set with it (``observed_generation`` and times are filled in).
-        status: status fields learned before giving up (wire names), such as an id from the host, that must not be lost.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        conditions: tuple[Condition, ...] = (),
-        status: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
-        self.conditions = conditions
-        self.status: Mapping[str, Any] = status or {}
-
-
-class Terminal(Interruption):
-    """The user must act. A change of spec or of a dependency wakes the object; the resync tries again."""
-
-
-class NotReady(Interruption):
-    """Waits for another object, whose event wakes this one, or for somebody to act on the host. ``again``: as of ``Ready``."""
-
-    def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        again: timedelta | None = None,
-        conditions: tuple[Condition, ...] = (),
-        status: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(reason, message, conditions=conditions, status=status)
-        self.again = again
-
-
-class Retryable(Interruption):
-    """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the runtime's growing back-off).
-
-    ``exact``: the time is reserved for this object, so it is kept to the moment, and waiting for it is no failure.
-    ``half_done``: a comparison by the clock began to change something, so what is left is not put off to the next one.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        after: timedelta | None = None,
-        exact: bool = False,
-        conditions: tuple[Condition, ...] = (),
-        status: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(reason, message, conditions=conditions, status=status)
-        self.after = after
-        self.exact = exact
-        self.half_done = False
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +24,14 @@ class Ready:
 
     ``status``: the kind's own status fields by wire name; a field left out keeps its value, None removes it.
     ``conditions``: further conditions that hold now; those the kind owns and that are not named here are removed.
-    ``again``: when there is something to do although nothing will change until then; what is further off than an hour and than
-    the next resync is left to that.
+    ``requeue_after``: when there is something to do although nothing will change until then. A time that is further off than an
+    hour and than the resync interval is left to the resync.
     """
 
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])
     conditions: tuple[Condition, ...] = ()
     message: str = ""
-    again: timedelta | None = None
+    requeue_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +40,111 @@ class Released:
 
 
 Outcome = Ready | Released
+
+
+class Interruption(Exception):
+    """Base of the three results that a reconciler raises. It cannot be changed; ``learned`` makes a new one that says more.
+
+    Args:
+        reason: of the conditions that follow from it.
+        message: what is wrong and what to do about it, for a person; redacted before it is written anywhere.
+        conditions: further conditions of the kind to set with it (``observed_generation`` and times are filled in).
+        status: status fields learned before giving up (wire names), such as an id from the host, that must not be lost.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        super().__init__(f"{reason}: {message}")
+        self._reason = reason
+        self._message = message
+        self._conditions = conditions
+        self._status = MappingProxyType(dict(status))
+
+    @property
+    def reason(self) -> Reason:
+        return self._reason
+
+    @property
+    def message(self) -> str:
+        return self._message
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return self._conditions
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        return self._status
+
+    def learned(self, status: Mapping[str, Any] = _NOTHING, *conditions: Condition) -> Self:
+        """The same result with more to record: ``status`` fields (wire names) and ``conditions``.
+
+        Where both name a field, what this result says is kept: it was found out later.
+        """
+        more = type(self).__new__(type(self), *self.args)
+        more.__dict__.update(self.__dict__)
+        more._status = MappingProxyType({**status, **self._status})
+        more._conditions = (*self._conditions, *conditions)
+        return more
+
+
+class Terminal(Interruption):
+    """The user must act. A change of spec or of a dependency wakes the object; the resync tries again."""
+
+
+class NotReady(Interruption):
+    """Waits for another object, whose event wakes this one, or for somebody to act on the host.
+
+    ``requeue_after``: as of ``Ready``.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        requeue_after: timedelta | None = None,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        super().__init__(reason, message, conditions=conditions, status=status)
+        self._requeue_after = requeue_after
+
+    @property
+    def requeue_after(self) -> timedelta | None:
+        return self._requeue_after
+
+
+class Retryable(Interruption):
+    """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the engine's growing back-off).
+
+    ``exact``: the time is reserved for this object, so it is kept to the moment, and waiting for it is no failure.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        after: timedelta | None = None,
+        exact: bool = False,
+        conditions: tuple[Condition, ...] = (),
+        status: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        super().__init__(reason, message, conditions=conditions, status=status)
+        self._after = after
+        self._exact = exact
+
+    @property
+    def after(self) -> timedelta | None:
+        return self._after
+
+    @property
+    def exact(self) -> bool:
+        return self._exact

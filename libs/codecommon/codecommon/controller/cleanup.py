@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api.meta import Resource
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
+from codecommon.controller.context import ReconcileContext
 
 _log = logging.getLogger(__name__)
 
 _LEAVING_PATIENCE: Final = timedelta(minutes=5)
 
 
-async def carried_out(obj: Resource[Any, Any], work: Awaitable[object], thing: str, *, leaving: bool) -> bool:
+async def carried_out(ctx: ReconcileContext[Any], work: Awaitable[object], thing: str, *, leaving: bool) -> bool:
     """Await the clean-up ``work``; False: it was not possible, and a workspace that gives up the API (``leaving``) does not wait.
 
     Raises while the object must stay, with what a person can do about it; ``thing`` as in ``kept``.
@@ -23,7 +25,7 @@ async def carried_out(obj: Resource[Any, Any], work: Awaitable[object], thing: s
     try:
         await work
     except Interruption as interruption:
-        if leaving and may_give_up(obj, interruption, datetime.now(UTC)):
+        if leaving and may_give_up(ctx.object, interruption, ctx.now):
             _log.warning(
                 "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
             )
@@ -52,7 +54,7 @@ def kept(interruption: Interruption, thing: str) -> Interruption:
     )
     match interruption:
         case NotReady():
-            return NotReady("CredentialUnavailable", message)
+            return NotReady(Reason.CREDENTIAL_UNAVAILABLE, message)
         case Terminal():
             return Terminal(interruption.reason, message)
         case _:

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from codecommon.api.meta import BaseStatus, Condition, ConditionStatus
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Ready, Retryable, Terminal
 from codecommon.process.redact import redact
 
-READY: Final = "Ready"
-RECONCILING: Final = "Reconciling"
-STALLED: Final = "Stalled"
+READY: Final = ConditionType.READY
+RECONCILING: Final = ConditionType.RECONCILING
+STALLED: Final = ConditionType.STALLED
 
 _MESSAGE_LIMIT: Final = 2048
 """Characters; the schema allows 32,768, but a status is read by people and copied by every watch."""
@@ -29,7 +30,7 @@ def condition(type_: str, status: ConditionStatus, reason: str, message: str = "
 def from_result(status: BaseStatus, result: Ready | Interruption, generation: int) -> list[Condition]:
     """The conditions that hold after ``result``, the summary ones first, then those the reconciler named."""
     if isinstance(result, Ready):
-        return [condition(READY, "True", "Reconciled", result.message), *result.conditions]
+        return [condition(READY, "True", Reason.RECONCILED, result.message), *result.conditions]
     reason, message = result.reason, result.message
     stated = list(result.conditions)
     match result:
@@ -75,7 +76,7 @@ def merge(
                 else now,
             }
         )
-    return tuple(sorted(merged.values(), key=lambda c: (c.type != READY, c.type)))
+    return tuple(sorted(merged.values(), key=lambda c: (c.type != READY.value, c.type)))
 
 
 def _while_retrying(status: BaseStatus, result: Retryable, generation: int) -> Condition:

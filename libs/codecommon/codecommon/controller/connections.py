@@ -16,6 +16,7 @@ from typing import Final
 
 from codecommon.api.connection import Connection
 from codecommon.api.meta import Workspace
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
 from codecommon.githost.github.secret import CREDENTIAL_UNAVAILABLE, installed_on, read_credential, wanted_keys
 from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Registry
@@ -92,7 +93,7 @@ class Connections:
             ) from None
         except Forbidden:
             raise Terminal(
-                "SecretsClaimNotAccepted",
+                Reason.SECRETS_CLAIM_NOT_ACCEPTED,
                 "this workspace has not accepted the provider's claim on secrets; accept it in the APIBinding "
                 "(disable the provider and enable it again with the claim ticked)",
             ) from None
@@ -102,8 +103,7 @@ class Connections:
         try:
             value = read_credential(connection.spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
         except Interruption as refused:
-            refused.status = {**refused.status, "observedSecretVersion": version}
-            raise
+            raise refused.learned({"observedSecretVersion": version}) from None
         return Credential(value, version)
 
     def open(self, connection: Connection, found: Credential, owner: str = "") -> GitBackend:
@@ -177,7 +177,8 @@ class Connections:
             raw = await objects.get("connections", name, not_older=not_older)
         except NotFound:
             raise NotReady(
-                "ConnectionNotFound", f"Connection {name!r} does not exist; create it or change spec.connectionRef"
+                Reason.CONNECTION_NOT_FOUND,
+                f"Connection {name!r} does not exist; create it or change spec.connectionRef",
             ) from None
         return Connection.parse(raw, objects.workspace)
 
@@ -208,15 +209,15 @@ class Connections:
 
 def require_validated(connection: Connection) -> None:
     """Raises ``NotReady`` unless the Connection was validated in its current form and is here to stay."""
-    validated = connection.status.condition("Validated")
+    validated = connection.status.condition(ConditionType.VALIDATED)
     if connection.deleting:
-        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is being deleted")
+        raise NotReady(Reason.CONNECTION_NOT_READY, f"Connection {connection.name!r} is being deleted")
     if validated is None or connection.status.observed_generation != connection.metadata.generation:
-        raise NotReady("ConnectionNotReady", f"Connection {connection.name!r} is not validated yet")
+        raise NotReady(Reason.CONNECTION_NOT_READY, f"Connection {connection.name!r} is not validated yet")
     if validated.status != "True":
-        ready = connection.status.condition("Ready") or validated
+        ready = connection.status.condition(ConditionType.READY) or validated
         raise NotReady(
-            "ConnectionNotReady", f"Connection {connection.name!r} is not ready: {ready.reason}: {ready.message}"
+            Reason.CONNECTION_NOT_READY, f"Connection {connection.name!r} is not ready: {ready.reason}: {ready.message}"
         )
 
 

@@ -6,12 +6,13 @@ Every write carries the uid and resourceVersion that this pass has seen last. Me
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from codecommon.api.kinds import KindSpec, children_of
 from codecommon.api.meta import BaseStatus, Resource, Wire
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Ready, Retryable
 from codecommon.api.times import rfc3339
 from codecommon.controller import conditions
@@ -53,18 +54,26 @@ class ReconcileContext(Generic[T]):
         possible_duplicates: bool = True,
         event_time: datetime | None = None,
         staying: Staying | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.kind = kind
         self.objects = objects
         self.versions = versions
         self.possible_duplicates = possible_duplicates
-        self._told = event_time
+        self._event_time = event_time
+        self._clock = clock
         self._staying = staying or Staying()
         self._parse = parse
         self._owned = owned | _KEPT_WITHOUT_SUMMARY
         self._raw = raw
         self._writing = asyncio.Lock()
+        self.half_done = False
         self.object: T = parse.parse(raw, objects.workspace)
+
+    @property
+    def now(self) -> datetime:
+        """The time of day, UTC. Reconcilers ask here and nowhere else, so that a test can set it."""
+        return self._clock()
 
     # ---- metadata
 
@@ -72,7 +81,7 @@ class ReconcileContext(Generic[T]):
     def has_finalizer(self) -> bool:
         return self.kind.finalizer in self.object.metadata.finalizers
 
-    async def hold(self, annotations: Mapping[str, str | None] | None = None) -> T:
+    async def ensure_finalizer(self, annotations: Mapping[str, str | None] | None = None) -> T:
         """Make sure that our finalizer (and ``annotations``; None removes one) is on the object; one write at most.
 
         Raises ``Superseded`` when the object was changed or is being deleted by now, ``Gone`` when it is gone.
@@ -89,8 +98,8 @@ class ReconcileContext(Generic[T]):
             await self._write({"metadata": metadata})
         return self.object
 
-    async def release(self) -> None:
-        """Take our finalizer off; raises as ``hold``. An object that is gone already counts as released."""
+    async def remove_finalizer(self) -> None:
+        """Take our finalizer off; raises as ``ensure_finalizer``. An object that is gone already counts as released."""
         if not self.has_finalizer:
             return
         rest = [f for f in self.object.metadata.finalizers if f != self.kind.finalizer]
@@ -99,18 +108,18 @@ class ReconcileContext(Generic[T]):
         except Gone:
             return
 
-    async def confirm_staying(self, now: datetime) -> None:
+    async def confirm_not_leaving(self) -> None:
         """The guard against creating for a workspace that is giving up the API, whose objects are only released.
 
         The watcher tells nothing else of such a workspace, so only what was told long ago is looked at again. Raises
         ``Superseded``: the object is being deleted by now, or will be in a moment.
         """
-        if self._told is not None and now - self._told <= _FRESH:
+        if self._event_time is not None and self.now - self._event_time <= _FRESH:
             return
-        if not await self._staying.confirm(self.objects.workspace, self.leaving):
+        if not await self._staying.confirm(self.objects.workspace, self.is_leaving):
             raise Superseded
 
-    async def confirm_wanted(self) -> None:
+    async def confirm_not_deleting(self) -> None:
         """The guard before a create on the host that no write of this pass guards; raises as ``confirm_deleting``."""
         await self._confirm(deleting=False)
 
@@ -137,7 +146,7 @@ class ReconcileContext(Generic[T]):
 
     # ---- the workspace
 
-    async def leaving(self) -> bool:
+    async def is_leaving(self) -> bool:
         """Whether the workspace is giving up our export: all its bindings of it are being deleted. Live, uncached."""
         bindings = [
             binding
@@ -146,7 +155,9 @@ class ReconcileContext(Generic[T]):
         ]
         if not bindings:
             # kcp removes a binding only after our finalizers have left, so an empty answer is not yet the truth.
-            raise Retryable("BindingNotVisible", "kcp shows no APIBinding of this API in the workspace; looking again")
+            raise Retryable(
+                Reason.BINDING_NOT_VISIBLE, "kcp shows no APIBinding of this API in the workspace; looking again"
+            )
         return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
 
     async def require_no_referrers(self, children: tuple[KindSpec, ...], *, policy: str | None = None) -> None:
@@ -159,7 +170,7 @@ class ReconcileContext(Generic[T]):
         if found:
             more = f" and {len(found) - _SHOWN_REFERRERS} more" if len(found) > _SHOWN_REFERRERS else ""
             shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
-            raise NotReady("DeletionBlocked", f"kept until these are deleted: {shown}{more}")
+            raise NotReady(Reason.DELETION_BLOCKED, f"kept until these are deleted: {shown}{more}")
 
     async def _referrers(self, kinds: tuple[KindSpec, ...], name: str, policy: str | None) -> list[str]:
         found: list[str] = []
@@ -182,7 +193,7 @@ class ReconcileContext(Generic[T]):
             (c.type, c.status, c.reason) not in shown for c in result.conditions
         )
 
-    async def commit(self, result: Ready | Interruption, now: datetime) -> None:
+    async def commit(self, result: Ready | Interruption) -> None:
         """Write what ``result`` says into status, if that changes anything.
 
         A conflict is answered by reading again and writing the same result: what the host told us is never dropped.
@@ -190,7 +201,7 @@ class ReconcileContext(Generic[T]):
         """
         generation, requested = self.object.metadata.generation, self.object.reconcile_requested_at
         for attempt in range(1, _STATUS_ATTEMPTS + 1):
-            patch = self._status_patch(result, generation, requested, now)
+            patch = self._status_patch(result, generation, requested)
             if not patch:
                 return
             try:
@@ -202,14 +213,14 @@ class ReconcileContext(Generic[T]):
             else:
                 return
 
-    async def record(self, status: Mapping[str, Any]) -> None:
+    async def record_status(self, status: Mapping[str, Any]) -> None:
         """Write status fields now, by wire name: what a pass with more to do must not lose to a crash.
 
         Raises ``Superseded`` when the object was changed by now, ``Gone`` when it is gone.
         """
         await self._write({"status": dict(status)}, subresource="status")
 
-    async def announce(self, reason: str, message: str, now: datetime) -> None:
+    async def announce(self, reason: Reason, message: str) -> None:
         """Say that a long pass is under way (``Reconciling=True``), unless status names a reason; the pass goes on meanwhile."""
         status: BaseStatus = self.object.status
         said = status.condition(conditions.RECONCILING)
@@ -222,7 +233,7 @@ class ReconcileContext(Generic[T]):
             [wanted],
             owned=frozenset(),
             generation=self.object.metadata.generation,
-            now=rfc3339(now),
+            now=rfc3339(self.now),
         )
         try:
             await self._write({"status": {"conditions": _dump(merged)}}, subresource="status")
@@ -230,9 +241,7 @@ class ReconcileContext(Generic[T]):
             # The pass itself will meet the same and deal with it.
             return
 
-    def _status_patch(
-        self, result: Ready | Interruption, generation: int, requested: str | None, now: datetime
-    ) -> JsonObject:
+    def _status_patch(self, result: Ready | Interruption, generation: int, requested: str | None) -> JsonObject:
         status: BaseStatus = self.object.status
         wanted: JsonObject = dict(result.status)
         if not isinstance(result, Retryable):
@@ -247,7 +256,7 @@ class ReconcileContext(Generic[T]):
                 conditions.from_result(status, result, generation),
                 owned=owned,
                 generation=generation,
-                now=rfc3339(now),
+                now=rfc3339(self.now),
             )
         )
         stored: JsonObject = self._raw.get("status") or {}

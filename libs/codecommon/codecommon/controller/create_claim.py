@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.meta import Resource
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext
@@ -67,17 +68,17 @@ async def claiming(
     since the host does not tell when it was made; then a no to a second attempt withdraws the claim of the first one too.
     """
     await host.await_turn()
-    await ctx.confirm_staying(datetime.now(UTC))
+    await ctx.confirm_not_leaving()
     claimed_before = ctx.object.metadata.annotations.get(CREATE_CLAIM) == claim
     if claimed_before:
         # Then no write guards what follows, and a live read must.
-        await ctx.confirm_wanted()
-    await ctx.hold({CREATE_CLAIM: claim, **(noted or {})})
+        await ctx.confirm_not_deleting()
+    await ctx.ensure_finalizer({CREATE_CLAIM: claim, **(noted or {})})
     try:
         yield
     except (Interruption, AlreadyExists) as refused:
         if (timeless or not claimed_before) and _is_clear(refused):
-            await ctx.hold({CREATE_CLAIM: None})
+            await ctx.ensure_finalizer({CREATE_CLAIM: None})
         raise
 
 
@@ -85,4 +86,4 @@ def _is_clear(refused: Interruption | AlreadyExists) -> bool:
     """Whether nothing was made: no id came back, and an answer did."""
     if isinstance(refused, AlreadyExists):
         return True
-    return refused.reason != "HostUnavailable" and "repoID" not in refused.status
+    return refused.reason != Reason.HOST_UNAVAILABLE and "repoID" not in refused.status

@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiohttp
 
 from codecommon.api.meta import Workspace
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Ready, Released, Retryable, Terminal
 from codecommon.controller.bindings import Staying
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
@@ -94,7 +95,7 @@ class Handler:
             with logs.bind(generation=ctx.object.metadata.generation), working_on(job):
                 outcome = await self._decide(lane, controller, ctx)
                 result = type(outcome).__name__ if outcome is not None else "Gone"
-                return self._delay(lane, event, outcome)
+                return self._delay(lane, event, outcome, half_done=ctx.half_done)
         except UnknownEndpoint:
             # A shard that is gone: whoever watches the object now tells of it with an endpoint that is there.
             _log.warning("the event names an endpoint that is not in the endpoint slice; it is dropped")
@@ -125,6 +126,7 @@ class Handler:
             event.possible_duplicates,
             event.time,
             self._staying,
+            self._now,
         )
 
     def _is_young(self, event: ObjectEvent) -> bool:
@@ -152,23 +154,23 @@ class Handler:
                 try:
                     if ctx.object.status.bound and not ctx.object.deleting:
                         # A finalizer that others took off (the portal replaces whole objects) comes back first of all.
-                        await ctx.hold()
+                        await ctx.ensure_finalizer()
                     result = await self._reconcile(lane, controller, ctx)
                     if isinstance(result, Released):
-                        await ctx.release()
+                        await ctx.remove_finalizer()
                     elif lane == "events" or not isinstance(result, Retryable):
-                        await ctx.commit(result, self._now())
+                        await ctx.commit(result)
                     elif ctx.learns_from(result):
                         # Any other drift pass that cannot be done now is nobody's concern until its next turn.
-                        await ctx.commit(result, self._now())
-                        result.half_done = True
+                        await ctx.commit(result)
+                        ctx.half_done = True
                 except Superseded:
                     await ctx.reload()
                 else:
                     return result
         except Gone:
             return None
-        return Retryable("Conflict", "the object is being written by others; trying again")
+        return Retryable(Reason.CONFLICT, "the object is being written by others; trying again")
 
     async def _reconcile(
         self, lane: Lane, controller: Controller[Any], ctx: ReconcileContext[Any]
@@ -187,7 +189,7 @@ class Handler:
         except Exception as error:  # noqa: BLE001 - the top-level handler of a pass: what we do not understand is retryable
             _log.exception("reconciling failed")
             return Retryable(
-                "InternalError",
+                Reason.INTERNAL_ERROR,
                 f"{type(error).__name__}; the log of {self._service} says more",
                 after=_UNFORESEEN_AFTER,
             )
@@ -202,10 +204,12 @@ class Handler:
                 await over.wait()
         except TimeoutError:
             if lane == "events":
-                await ctx.announce("Progressing", "working on it", self._now())
+                await ctx.announce(Reason.PROGRESSING, "working on it")
 
-    def _delay(self, lane: Lane, event: ObjectEvent, outcome: Outcome | Interruption | None) -> float | None:
-        put_off = isinstance(outcome, Retryable) and not outcome.half_done
+    def _delay(
+        self, lane: Lane, event: ObjectEvent, outcome: Outcome | Interruption | None, *, half_done: bool
+    ) -> float | None:
+        put_off = isinstance(outcome, Retryable) and not half_done
         if lane == "resync":
             RESYNC_PASSES.labels("put_off" if put_off else "done").inc()
         if isinstance(outcome, Retryable):
@@ -221,8 +225,12 @@ class Handler:
             _log.info("%s, %s: %s", kind, outcome.reason, outcome.message)
         elif outcome is not None:
             _log.debug("reconciled")
-        if isinstance(outcome, Ready | NotReady) and outcome.again is not None and outcome.again <= self._resync:
-            return Appointment(max(outcome.again.total_seconds(), 1.0))
+        if (
+            isinstance(outcome, Ready | NotReady)
+            and outcome.requeue_after is not None
+            and outcome.requeue_after <= self._resync
+        ):
+            return Appointment(max(outcome.requeue_after.total_seconds(), 1.0))
         return None
 
     def _retry_in(self, uid: str, outcome: Retryable) -> float:

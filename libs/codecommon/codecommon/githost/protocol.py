@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, Protocol, TypeVar
 
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Visibility
 from codecommon.api.results import Terminal
 from codecommon.process.secrets import SecretValue
@@ -325,6 +326,6 @@ class Registry:
         except KeyError:
             known = ", ".join(sorted(self._backends))
             raise Terminal(
-                "ProviderNotFound", f"provider {provider!r} is not known here; use one of: {known}"
+                Reason.PROVIDER_NOT_FOUND, f"provider {provider!r} is not known here; use one of: {known}"
             ) from None
         return opener(target)

@@ -11,7 +11,7 @@ import orjson
 
 from codecommon.api.kinds import GROUP, KINDS
 
-Reason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
+EventReason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
 Lane = Literal["events", "resync"]
 
 EVENT_TYPE: Final = f"{GROUP}.object.changed"
@@ -35,9 +35,9 @@ class Versions:
 class ObjectEvent:
     """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at.
 
-    ``possible_duplicates``: another object of the workspace may stand for the same thing on the host (True also where nobody knows). The
-    younger of two is told with True; where a list brings it first, once the list has brought the other.
-    ``time``: when it was published; None before.
+    ``possible_duplicates``: another object of the workspace may stand for the same thing on the host. True also where nobody
+    knows. Of two such objects the younger one always gets True. Where a list brings the younger one first, its event is
+    published again once the list has brought the other. ``time``: when it was published; None before.
     """
 
     resource: str
@@ -47,7 +47,7 @@ class ObjectEvent:
     generation: int
     resource_version: str
     deleting: bool
-    reason: Reason
+    reason: EventReason
     endpoint: str
     versions: Versions = Versions()
     possible_duplicates: bool = True
@@ -108,7 +108,7 @@ class ObjectEvent:
             if envelope["specversion"] != "1.0" or envelope["type"] != EVENT_TYPE:
                 raise UndecodableEvent(f"not a {EVENT_TYPE} event")
             data: dict[str, Any] = envelope["data"]
-            if data["resource"] not in KINDS or data["reason"] not in get_args(Reason):
+            if data["resource"] not in KINDS or data["reason"] not in get_args(EventReason):
                 raise UndecodableEvent("unknown resource or reason")
             return cls(
                 resource=data["resource"],

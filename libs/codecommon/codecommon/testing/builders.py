@@ -9,10 +9,11 @@ from typing import Any, Final
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import API_VERSION, COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
 from codecommon.api.meta import Workspace
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository
 from codecommon.kcp.client import JsonObject
 from codecommon.kcp.endpoints import EXPORT_NAME
-from codecommon.messaging.events import ObjectEvent, Reason, Versions
+from codecommon.messaging.events import EventReason, ObjectEvent, Versions
 
 ENDPOINT: Final = "https://kcp.example/services/apiexport/p1/code"
 CREATED: Final = "2026-01-01T00:00:00Z"
@@ -37,7 +38,10 @@ def connection_object(
 
 def validated_connection(name: str = "main", /, *, generation: int = 1, **spec: Any) -> JsonObject:
     """A Connection as connection-svc leaves one that is right."""
-    conditions = [condition("Ready", "True", "Reconciled"), condition("Validated", "True", "Validated")]
+    conditions = [
+        condition(ConditionType.READY, "True", Reason.RECONCILED),
+        condition(ConditionType.VALIDATED, "True", Reason.VALIDATED),
+    ]
     return connection_object(
         name,
         metadata={"generation": generation, "finalizers": [CONNECTIONS.finalizer]},
@@ -66,7 +70,7 @@ def made_repository(name: str = "site", /, *, repo_id: str, metadata: Mapping[st
         "host": "git.example",
         "owner": "octocat",
         "origin": "Created",
-        "conditions": [condition("Ready", "True", "Reconciled")],
+        "conditions": [condition(ConditionType.READY, "True", Reason.RECONCILED)],
     }
     return repository_object(
         name, metadata={"finalizers": [REPOSITORIES.finalizer]} | dict(metadata or {}), status=status
@@ -145,7 +149,7 @@ def parse_repository(raw: JsonObject) -> Repository:
 def event_for(
     raw: JsonObject,
     *,
-    reason: Reason = "changed",
+    reason: EventReason = "changed",
     cluster: str = "c1",
     versions: Versions | None = None,
     endpoint: str = ENDPOINT,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.github.names import check_owner, check_repository_name
 from codecommon.githost.protocol import (
@@ -209,11 +210,13 @@ class StubBackend:
         check_owner(request.owner)
         check_repository_name(request.name)
         if request.owner_kind == "User" and request.owner.lower() != self._account.login.lower():
-            raise Terminal("OwnerMismatch", f"the credential is that of {self._account.login}, not of {request.owner}")
+            raise Terminal(
+                Reason.OWNER_MISMATCH, f"the credential is that of {self._account.login}, not of {request.owner}"
+            )
         if request.owner_kind == "User" and request.visibility == "internal":
-            raise Terminal("ValidationFailed", "visibility internal is for organisations")
+            raise Terminal(Reason.VALIDATION_FAILED, "visibility internal is for organisations")
         if self._owners.get(request.owner.lower()) != request.owner_kind:
-            raise Terminal("NotFoundOrNoAccess", f"{self._host} knows no {request.owner_kind} {request.owner}")
+            raise Terminal(Reason.NOT_FOUND_OR_NO_ACCESS, f"{self._host} knows no {request.owner_kind} {request.owner}")
         if self._named(request.owner, request.name) is not None:
             raise AlreadyExists(f"{request.owner}/{request.name}")
         self.writes.append(("ensure_repository", (request,)))
@@ -234,12 +237,12 @@ class StubBackend:
             if (value := getattr(changes, name)) is not None
         }
         if repository.seen.archived and wanted and changes.archived is None:
-            raise Terminal("RepositoryArchived", f"{repository.seen.name} is archived and read-only")
+            raise Terminal(Reason.REPOSITORY_ARCHIVED, f"{repository.seen.name} is archived and read-only")
         if changes.default_branch is not None and changes.default_branch not in {
             *repository.branches,
             repository.seen.default_branch,
         }:
-            raise Terminal("ValidationFailed", f"the branch {changes.default_branch} was not found")
+            raise Terminal(Reason.VALIDATION_FAILED, f"the branch {changes.default_branch} was not found")
         repository.seen = replace(repository.seen, **wanted)
         self.writes.append(("update_repository", (repo_id, changes)))
         return repository.seen
@@ -263,11 +266,11 @@ class StubBackend:
         self._fail("create_deploy_key")
         repository, material = self._existing(repo_id), " ".join(public_key.split()[:2])
         if repository.keys_disabled:
-            raise Terminal("DeployKeysDisabled", "deploy keys are disabled for this repository")
+            raise Terminal(Reason.DEPLOY_KEYS_DISABLED, "deploy keys are disabled for this repository")
         if not _PUBLIC_KEY.fullmatch(material):
-            raise Terminal("InvalidPublicKey", "the key is invalid")
+            raise Terminal(Reason.INVALID_PUBLIC_KEY, "the key is invalid")
         if any(material == key.key for other in self.repositories.values() for key in other.keys.values()):
-            raise Terminal("KeyInUse", "the key is already registered; a key serves one repository")
+            raise Terminal(Reason.KEY_IN_USE, "the key is already registered; a key serves one repository")
         self.writes.append(("create_deploy_key", (repo_id, title, public_key, read_only)))
         return self.add_key(repo_id, title, material, read_only)
 
@@ -304,7 +307,7 @@ class StubBackend:
         repository, user = self._existing(repo_id), username.lower()
         owner = repository.seen.owner.lower()
         if self._owners.get(user) != "User":
-            raise Terminal("UserNotFound", f"{self._host} has no user {username}")
+            raise Terminal(Reason.USER_NOT_FOUND, f"{self._host} has no user {username}")
         self._check_role(owner, user, role)
         if user in repository.granted or user in self.members.get(owner, ()) or not self.invites:
             if repository.granted.get(user) != role:
@@ -313,7 +316,7 @@ class StubBackend:
             repository.invited.pop(user, None)
             return None
         if not self.outsiders_admitted:
-            raise Terminal("InvitationRefused", "the organisation does not admit outside collaborators")
+            raise Terminal(Reason.INVITATION_REFUSED, "the organisation does not admit outside collaborators")
         invitation = repository.invited.get(user)
         if invitation is None:
             user_id = self._account_ids[user]
@@ -331,7 +334,7 @@ class StubBackend:
                 invited[user] = replace(invitation, role=role)
                 self.writes.append(("update_invitation", (repo_id, invitation_id, role)))
                 return
-        raise Retryable("HostConflict", f"{self._host} has no invitation with the id {invitation_id} any more")
+        raise Retryable(Reason.HOST_CONFLICT, f"{self._host} has no invitation with the id {invitation_id} any more")
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
         self._fail("cancel_invitation")
@@ -350,9 +353,9 @@ class StubBackend:
     def _check_role(self, owner: str, user: str, role: str) -> None:
         if self._owners.get(owner) != "User":
             if role not in _ROLES and role not in self.custom_roles:
-                raise Terminal("PermissionUnsupported", f"the organisation has no role {role}")
+                raise Terminal(Reason.PERMISSION_UNSUPPORTED, f"the organisation has no role {role}")
         elif user == owner or role not in _ROLES_OF_USERS:
-            raise Terminal("PermissionUnsupported", f"{user} cannot be given {role} on the repository of a user")
+            raise Terminal(Reason.PERMISSION_UNSUPPORTED, f"{user} cannot be given {role} on the repository of a user")
 
     def _named(self, owner: str, name: str) -> HostRepository | None:
         return next(
@@ -368,7 +371,9 @@ class StubBackend:
         try:
             return self.repositories[repo_id]
         except KeyError:
-            raise Terminal("NotFoundOrNoAccess", f"{self._host} has no repository with the id {repo_id}") from None
+            raise Terminal(
+                Reason.NOT_FOUND_OR_NO_ACCESS, f"{self._host} has no repository with the id {repo_id}"
+            ) from None
 
     def _next_id(self) -> str:
         self._last_id += 1

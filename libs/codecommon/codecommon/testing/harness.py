@@ -102,9 +102,9 @@ class World:
         except Interruption as interruption:
             result = interruption
         if isinstance(result, Released):
-            await ctx.release()
+            await ctx.remove_finalizer()
         else:
-            await ctx.commit(result, datetime.now(UTC))
+            await ctx.commit(result)
         return result
 
 

@@ -38,7 +38,9 @@ def kcp() -> InMemoryKcp:
 def start(
     kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"})
 ) -> ReconcileContext[Repository]:
-    return ReconcileContext(REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions())
+    return ReconcileContext(
+        REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: NOW
+    )
 
 
 def site(kcp: InMemoryKcp) -> JsonObject:
@@ -57,9 +59,9 @@ def somebody_edits(kcp: InMemoryKcp, before: Any = lambda request: request.write
 async def test_every_write_carries_uid_and_version_of_what_was_read_last(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object())
     ctx = start(kcp, raw)
-    await ctx.hold()
+    await ctx.ensure_finalizer()
     after_hold = site(kcp)["metadata"]["resourceVersion"]
-    await ctx.commit(Ready({"repoID": "7"}), NOW)
+    await ctx.commit(Ready({"repoID": "7"}))
 
     guards = [(r.body["metadata"]["uid"], r.body["metadata"]["resourceVersion"]) for r in kcp.writes("repositories")]
     assert guards == [("uid-1", raw["metadata"]["resourceVersion"]), ("uid-1", after_hold)]
@@ -70,16 +72,16 @@ async def test_an_object_that_was_edited_meanwhile_is_decided_about_again(kcp: I
     ctx = start(kcp, kcp.add(repository_object()))
     somebody_edits(kcp)
     with pytest.raises(Superseded):
-        await ctx.hold()
+        await ctx.ensure_finalizer()
 
 
 async def test_an_object_that_is_gone_is_gone(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(repository_object()))
     kcp.remove("repositories", "site")
     with pytest.raises(Gone):
-        await ctx.hold()
+        await ctx.ensure_finalizer()
     with pytest.raises(Gone):
-        await ctx.commit(Ready(), NOW)
+        await ctx.commit(Ready())
     with pytest.raises(Gone):
         await ctx.reload()
 
@@ -89,7 +91,7 @@ async def test_another_object_of_the_same_name_is_not_this_one(kcp: InMemoryKcp)
     kcp.remove("repositories", "site")
     kcp.add(repository_object())
     with pytest.raises(Superseded):
-        await ctx.hold()
+        await ctx.ensure_finalizer()
     with pytest.raises(Gone):
         await ctx.reload()
 
@@ -99,7 +101,7 @@ async def test_another_object_of_the_same_name_is_not_this_one(kcp: InMemoryKcp)
 
 async def test_finalizer_and_annotations_go_in_one_write_beside_those_of_others(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x"], "annotations": {"theirs": "1"}}))
-    await start(kcp, raw).hold({CREATE_CLAIM: "now"})
+    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: "now"})
     assert len(kcp.writes("repositories")) == 1
     metadata = site(kcp)["metadata"]
     assert metadata["finalizers"] == ["theirs/x", FINALIZER]
@@ -108,14 +110,14 @@ async def test_finalizer_and_annotations_go_in_one_write_beside_those_of_others(
 
 async def test_what_is_held_already_is_not_written(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
-    await start(kcp, raw).hold({CREATE_CLAIM: "now"})
-    await start(kcp, raw).hold({"absent": None})
+    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: "now"})
+    await start(kcp, raw).ensure_finalizer({"absent": None})
     assert kcp.writes("repositories") == []
 
 
 async def test_an_annotation_can_be_withdrawn(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
-    await start(kcp, raw).hold({CREATE_CLAIM: None})
+    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: None})
     assert CREATE_CLAIM not in site(kcp)["metadata"]["annotations"]
 
 
@@ -128,13 +130,13 @@ async def test_a_finalizer_that_comes_too_late_means_that_the_object_is_being_de
 
     kcp.once(lambda request: request.writes, refuse)
     with pytest.raises(Superseded):
-        await ctx.hold()
+        await ctx.ensure_finalizer()
 
 
 async def test_only_our_finalizer_is_taken_off(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x", FINALIZER]}))
     kcp.remove("repositories", "site")
-    await start(kcp, site(kcp)).release()
+    await start(kcp, site(kcp)).remove_finalizer()
     assert site(kcp)["metadata"]["finalizers"] == ["theirs/x"]
     assert raw["metadata"]["uid"] == site(kcp)["metadata"]["uid"]
 
@@ -142,14 +144,14 @@ async def test_only_our_finalizer_is_taken_off(kcp: InMemoryKcp) -> None:
 async def test_an_object_that_is_gone_counts_as_released(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(deleting(repository_object())))
     kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
-    await ctx.release()
+    await ctx.remove_finalizer()
 
 
 async def test_a_release_is_guarded_too(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(deleting(repository_object())))
     somebody_edits(kcp)
     with pytest.raises(Superseded):
-        await ctx.release()
+        await ctx.remove_finalizer()
 
 
 # ---- confirmation before the host is written to
@@ -157,7 +159,7 @@ async def test_a_release_is_guarded_too(kcp: InMemoryKcp) -> None:
 
 async def test_what_is_still_as_decided_is_confirmed_by_a_live_read(kcp: InMemoryKcp) -> None:
     await start(kcp, kcp.add(deleting(repository_object()))).confirm_deleting()
-    await start(kcp, kcp.add(repository_object())).confirm_wanted()
+    await start(kcp, kcp.add(repository_object())).confirm_not_deleting()
     assert [request.params for request in kcp.requests] == [{}, {}]
 
 
@@ -183,7 +185,7 @@ async def test_what_changed_since_is_not_confirmed(kcp: InMemoryKcp) -> None:
 async def test_nothing_new_is_not_written(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(repository_object()))
     result = Ready({"repoID": "7", "baselineGeneration": None}, (condition("Archived", "True", "ArchivedOnHost"),), "m")
-    await ctx.commit(result, NOW)
+    await ctx.commit(result)
     await ctx.commit(result, datetime(2027, 1, 1, tzinfo=UTC))
     await start(kcp, site(kcp)).commit(result, datetime(2027, 1, 1, tzinfo=UTC))
     assert len(kcp.writes("repositories")) == 1
@@ -191,14 +193,14 @@ async def test_nothing_new_is_not_written(kcp: InMemoryKcp) -> None:
 
 async def test_a_field_that_is_left_out_stays_and_none_removes_it(kcp: InMemoryKcp) -> None:
     raw = kcp.add(repository_object(status={"repoID": "7", "htmlURL": "https://git.example/x"}))
-    await start(kcp, raw).commit(Ready({"htmlURL": None}), NOW)
+    await start(kcp, raw).commit(Ready({"htmlURL": None}))
     assert site(kcp)["status"]["repoID"] == "7"
     assert "htmlURL" not in site(kcp)["status"]
 
 
 async def test_conditions_of_others_stay_and_ours_leave(kcp: InMemoryKcp) -> None:
     held = [stored_condition(type_, "True", "R") for type_ in ("Theirs", "Archived", "Stalled", "Reconciling")]
-    await start(kcp, kcp.add(repository_object(status={"conditions": held}))).commit(Ready(), NOW)
+    await start(kcp, kcp.add(repository_object(status={"conditions": held}))).commit(Ready())
     assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled"), "Theirs": ("True", "R")}
 
 
@@ -206,7 +208,7 @@ async def test_giving_up_for_now_says_nothing_about_the_other_conditions_of_the_
     held = [stored_condition("Archived", "True", "R"), stored_condition("Stalled", "True", "R")]
     raw = kcp.add(repository_object(status={"conditions": held}))
     for result in (Retryable("Busy", "m"), NotReady("Waiting", "m")):
-        await start(kcp, site(kcp)).commit(result, NOW)
+        await start(kcp, site(kcp)).commit(result)
         assert conditions(site(kcp))["Archived"] == ("True", "R")
         assert "Stalled" not in conditions(site(kcp))
     assert raw["metadata"]["generation"] == 1
@@ -221,9 +223,7 @@ async def test_a_generation_is_observed_once_something_is_known_of_it(
     kcp: InMemoryKcp, result: Any, observed: int
 ) -> None:
     metadata = {"generation": 2, "annotations": {RECONCILE_REQUESTED_AT: "t"}}
-    await start(kcp, kcp.add(repository_object(metadata=metadata, status={"observedGeneration": 1}))).commit(
-        result, NOW
-    )
+    await start(kcp, kcp.add(repository_object(metadata=metadata, status={"observedGeneration": 1}))).commit(result)
     assert site(kcp)["status"]["observedGeneration"] == observed
     assert site(kcp)["status"].get("lastHandledReconcileAt") == ("t" if observed == 2 else None)
 
@@ -239,7 +239,7 @@ async def test_a_conflict_in_status_is_answered_with_the_same_result_at_its_gene
         kcp.edit("repositories", "site", patch)
 
     kcp.once(lambda request: request.writes, edit)
-    await ctx.commit(Ready({"repoID": "7"}), NOW)
+    await ctx.commit(Ready({"repoID": "7"}))
     status = site(kcp)["status"]
     assert (status["repoID"], status["observedGeneration"]) == ("7", 1)
     assert status["lastHandledReconcileAt"] == "first", "the second request was not seen by this pass"
@@ -254,7 +254,7 @@ async def test_three_conflicts_in_a_row_are_handed_back(kcp: InMemoryKcp) -> Non
 
     kcp.before.append(somebody_writes)
     with pytest.raises(Superseded):
-        await ctx.commit(Ready({"repoID": "7"}), NOW)
+        await ctx.commit(Ready({"repoID": "7"}))
     assert len(kcp.writes("repositories")) == 3
 
 
@@ -266,25 +266,25 @@ async def test_a_status_that_kcp_refuses_is_an_error_and_no_conflict(kcp: InMemo
 
     kcp.once(lambda request: request.subresource == "status", refuse)
     with pytest.raises(Invalid):
-        await ctx.commit(Ready({"htmlURL": "x"}), NOW)
+        await ctx.commit(Ready({"htmlURL": "x"}))
 
 
 async def test_what_is_recorded_in_between_stays_beside_the_rest_unless_the_object_was_edited(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(repository_object(status={"htmlURL": "x"})))
-    await ctx.record({"repoID": "7"})
+    await ctx.record_status({"repoID": "7"})
     assert site(kcp)["status"] == {"htmlURL": "x", "repoID": "7"}
     assert ctx.object.status.repo_id == "7"
     somebody_edits(kcp)
     with pytest.raises(Superseded):
-        await ctx.record({"repoID": "8"})
+        await ctx.record_status({"repoID": "8"})
 
 
 async def test_an_announcement_adds_one_condition_and_the_result_takes_it_away(kcp: InMemoryKcp) -> None:
     held = [stored_condition("Ready", "True", "Reconciled")]
     ctx = start(kcp, kcp.add(repository_object(status={"conditions": held})))
-    await ctx.announce("Progressing", "working on it", NOW)
+    await ctx.announce("Progressing", "working on it")
     assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled"), "Reconciling": ("True", "Progressing")}
-    await ctx.commit(Ready(), NOW)
+    await ctx.commit(Ready())
     assert conditions(site(kcp)) == {"Ready": ("True", "Reconciled")}
 
 
@@ -294,17 +294,17 @@ async def test_an_announcement_stands_for_no_other_reason_to_reconcile(kcp: InMe
         stored_condition("Reconciling", "True", "HostUnavailable", "down"),
     ]
     ctx = start(kcp, kcp.add(repository_object(status={"conditions": held})))
-    await ctx.announce("Progressing", "working on it", NOW)
-    await ctx.commit(Retryable("HostUnavailable", "down"), NOW)
+    await ctx.announce("Progressing", "working on it")
+    await ctx.commit(Retryable("HostUnavailable", "down"))
     assert kcp.writes("repositories") == []
 
 
 async def test_an_announcement_about_an_object_that_changed_or_went_is_dropped(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(repository_object()))
     somebody_edits(kcp)
-    await ctx.announce("Progressing", "working on it", NOW)
+    await ctx.announce("Progressing", "working on it")
     kcp.remove("repositories", "site")
-    await ctx.announce("Progressing", "working on it", NOW)
+    await ctx.announce("Progressing", "working on it")
 
 
 def test_an_id_is_news_until_it_is_stored(kcp: InMemoryKcp) -> None:
@@ -336,9 +336,9 @@ async def test_a_workspace_leaves_when_every_binding_of_ours_is_terminating(
     ctx = start(kcp, kcp.add(repository_object()))
     if wanted is None:
         with pytest.raises(Retryable):
-            await ctx.leaving()
+            await ctx.is_leaving()
     else:
-        assert await ctx.leaving() is wanted
+        assert await ctx.is_leaving() is wanted
     read: Request = kcp.requests[-1]
     assert (read.resource, read.params) == ("apibindings", {}), "bindings are read live"
 
@@ -352,6 +352,6 @@ async def test_referrers_are_named_ten_at_most(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(deleting(repository_object())))
     with pytest.raises(NotReady) as blocked:
         await ctx.require_no_referrers(children_of("repositories"))
-    await ctx.commit(blocked.value, NOW)
+    await ctx.commit(blocked.value)
     assert "DeployKey/key09 and 2 more" in message(site(kcp))
     assert "key10" not in message(site(kcp))

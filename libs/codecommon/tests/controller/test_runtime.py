@@ -20,7 +20,7 @@ from codecommon.githost.work import Job, current_job
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
-from codecommon.messaging.events import Reason, Versions
+from codecommon.messaging.events import EventReason, Versions
 from codecommon.process.backoff import Backoff
 from codecommon.testing.builders import deleting, event_for, repository_object
 from codecommon.testing.harness import conditions, message
@@ -134,7 +134,7 @@ async def test_a_message_that_was_put_back_is_not_kept_alive_any_more(bus: Bus, 
 
 @pytest.mark.parametrize(("reason", "urgency"), [("revalidate", "desired"), ("resync", "drift")])
 async def test_a_reconciler_works_on_the_job_of_its_message(
-    bus: Bus, kcp: InMemoryKcp, reason: Reason, urgency: str
+    bus: Bus, kcp: InMemoryKcp, reason: EventReason, urgency: str
 ) -> None:
     seen: list[Job] = []
 
@@ -167,7 +167,7 @@ async def test_a_time_that_an_object_set_is_not_missed_though_only_the_resync_te
 
 
 async def test_who_waits_for_somebody_has_an_appointment_too(bus: Bus, kcp: InMemoryKcp) -> None:
-    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(seconds=1))))
+    calls = Calls(raising(NotReady("InvitationPending", "m", requeue_after=timedelta(seconds=1))))
     await bus.publish(event_for(put(kcp)))
     async with working(bus, kcp, calls):
         await until(lambda: acked(bus))
@@ -178,7 +178,7 @@ async def test_who_waits_for_somebody_has_an_appointment_too(bus: Bus, kcp: InMe
 async def test_what_is_due_before_the_next_resync_has_an_appointment(
     bus: Bus, kcp: InMemoryKcp, resync: timedelta, kept: bool
 ) -> None:
-    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(hours=2))))
+    calls = Calls(raising(NotReady("InvitationPending", "m", requeue_after=timedelta(hours=2))))
     await bus.publish(event_for(put(kcp)))
     async with working(bus, kcp, calls, resync=resync) as runtime:
         await until(lambda: len(calls.names) == 1 and runtime.in_flight == 0)
@@ -463,7 +463,7 @@ async def test_an_announcement_that_has_begun_is_seen_through(
     begun, answered = asyncio.Event(), asyncio.Event()
     seen_through: list[str] = []
 
-    async def announce(ctx: ReconcileContext[Repository], reason: str, text: str, now: datetime) -> None:
+    async def announce(ctx: ReconcileContext[Repository], reason: str, text: str) -> None:
         begun.set()
         await answered.wait()
         seen_through.append(reason)

@@ -223,7 +223,7 @@ async def test_an_appointment_on_the_resync_lane_is_kept_when_the_object_cannot_
     bus: Bus, kcp: InMemoryKcp
 ) -> None:
     locks = await bus.bucket(bus_module.LOCKS)
-    calls = Calls(raising(NotReady("InvitationPending", "m", again=timedelta(seconds=1))))
+    calls = Calls(raising(NotReady("InvitationPending", "m", requeue_after=timedelta(seconds=1))))
     await bus.publish(event_for(put(kcp), reason="resync"))
     async with working(bus, kcp, calls):
         await until(lambda: len(calls.names) == 1 and not calls.at_once)

@@ -8,13 +8,21 @@ from typing import Any, Final
 from access_svc.collaborator.decisions import ChangeRole, Decision, Invite, Keep, Nothing, Wait, Withdraw
 from access_svc.collaborator.origin import baseline_after, origin_of, taken_over
 from codecommon.api.access import Collaborator
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Origin
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
 from codecommon.controller.create_claim import CLAIM_WINDOW
 from codecommon.githost.protocol import Grant, Invitation, OwnerKind
 
-CONDITIONS: Final = frozenset({"InvitationPending", "SettingsDiffer", "AccessEnded", "WiderAccess"})
+CONDITIONS: Final = frozenset(
+    {
+        ConditionType.INVITATION_PENDING,
+        ConditionType.SETTINGS_DIFFER,
+        ConditionType.ACCESS_ENDED,
+        ConditionType.WIDER_ACCESS,
+    }
+)
 STANDARD_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
 """From the narrowest to the widest."""
 MOST_INVITATIONS: Final = 3
@@ -66,10 +74,12 @@ def once_set(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> 
     if shown.role != wanted and not wider:
         if _lags_too_long(obj, now):
             raise Terminal(
-                "PermissionUnsupported",
+                Reason.PERMISSION_UNSUPPORTED,
                 f"the host takes {wanted} for {shown.username} and shows {shown.role}; choose a permission that it gives here",
             )
-        raise Retryable("HostNotYetVisible", f"{shown.username} was given {wanted}; the host still shows {shown.role}")
+        raise Retryable(
+            Reason.HOST_NOT_YET_VISIBLE, f"{shown.username} was given {wanted}; the host still shows {shown.role}"
+        )
     return Keep(shown, origin, wider=wider)
 
 
@@ -85,7 +95,7 @@ def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
     """Raises ``Terminal`` (``InvitationExpired``) when enough invitations have expired."""
     if decision.sent >= MOST_INVITATIONS:
         raise Terminal(
-            "InvitationExpired",
+            Reason.INVITATION_EXPIRED,
             f"{obj.spec.username} let {decision.sent} invitations expire; ask them, then set the annotation "
             "code.kedge.faros.sh/reconcile-requested-at to a new value to invite again, or delete this object",
             conditions=(NOT_PENDING,),
@@ -98,11 +108,11 @@ def require_possible(obj: Collaborator, login: str, owner: str, kind: OwnerKind 
         return
     if login.lower() == owner.lower():
         raise Terminal(
-            "PermissionUnsupported", f"{owner} owns the repository and has every permission; delete this object"
+            Reason.PERMISSION_UNSUPPORTED, f"{owner} owns the repository and has every permission; delete this object"
         )
     if obj.spec.permission not in _OF_USERS:
         raise Terminal(
-            "PermissionUnsupported",
+            Reason.PERMISSION_UNSUPPORTED,
             f"the repository belongs to the user {owner}, where a collaborator can have pull, push or admin, not "
             f"{obj.spec.permission}; change spec.permission, or move the repository to an organisation",
         )
@@ -114,7 +124,7 @@ def ended(obj: Collaborator, now: datetime) -> bool:
 
 def due(obj: Collaborator, now: datetime) -> bool:
     """Whether the access is to end now: it is over, and status does not say yet that it was ended."""
-    told = obj.status.condition("AccessEnded")
+    told = obj.status.condition(ConditionType.ACCESS_ENDED)
     return ended(obj, now) and (told is None or told.observed_generation != obj.metadata.generation)
 
 
@@ -130,9 +140,13 @@ def pending(invitation: Invitation) -> str:
     return f"{invitation.username} has not yet accepted the invitation of {invitation.created_at:%Y-%m-%d}"
 
 
-NOT_PENDING: Final = condition("InvitationPending", "False", "NotAccepted", "no invitation is open")
-DECLINED: Final = condition("InvitationPending", "False", "Declined", "the invitation was declined or withdrawn")
-PENDING: Final = condition("InvitationPending", "True", "AwaitingAcceptance", "the user has to accept the invitation")
+NOT_PENDING: Final = condition(ConditionType.INVITATION_PENDING, "False", Reason.NOT_ACCEPTED, "no invitation is open")
+DECLINED: Final = condition(
+    ConditionType.INVITATION_PENDING, "False", Reason.DECLINED, "the invitation was declined or withdrawn"
+)
+PENDING: Final = condition(
+    ConditionType.INVITATION_PENDING, "True", Reason.AWAITING_ACCEPTANCE, "the user has to accept the invitation"
+)
 
 
 def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> Invite:
@@ -145,7 +159,7 @@ def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> 
     if invited_at is not None and made_at is not None and invited_at < made_at:
         return Invite(0)
     if invited_at is not None and now - invited_at < CLAIM_WINDOW:
-        raise Retryable("HostNotYetVisible", "the host does not show the new invitation yet")
+        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new invitation yet")
     if invited_at is not None and now - invited_at >= _INVITATION_LIFE:
         return Invite(_sent_with(obj, 1))
     raise _declined(obj)
@@ -153,7 +167,7 @@ def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> 
 
 def _declined(obj: Collaborator) -> Terminal:
     return Terminal(
-        "InvitationDeclined",
+        Reason.INVITATION_DECLINED,
         f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
         "code.kedge.faros.sh/reconcile-requested-at to a new value",
         conditions=(DECLINED,),
@@ -162,7 +176,7 @@ def _declined(obj: Collaborator) -> Terminal:
 
 def _was_declined(obj: Collaborator) -> bool:
     """As an earlier pass found. A later look cannot tell: by its age the invitation may as well have expired."""
-    told = obj.status.condition("InvitationPending")
+    told = obj.status.condition(ConditionType.INVITATION_PENDING)
     return told is not None and told.reason == DECLINED.reason
 
 
@@ -186,15 +200,19 @@ def _is_wider(role: str, wanted: str) -> bool:
 
 
 def _lags_too_long(obj: Collaborator, now: datetime) -> bool:
-    told = obj.status.condition("Reconciling")
-    if told is None or told.reason != "HostNotYetVisible" or told.observed_generation != obj.metadata.generation:
+    told = obj.status.condition(ConditionType.RECONCILING)
+    if (
+        told is None
+        or told.reason != Reason.HOST_NOT_YET_VISIBLE.value
+        or told.observed_generation != obj.metadata.generation
+    ):
         return False
     return now - datetime.fromisoformat(told.last_transition_time) >= CLAIM_WINDOW
 
 
 def _was_wider(obj: Collaborator, grant: Grant) -> bool:
     """Whether the role was set at this generation and the host showed another one all the same."""
-    told = obj.status.condition("WiderAccess")
+    told = obj.status.condition(ConditionType.WIDER_ACCESS)
     return (
         told is not None and told.observed_generation == obj.metadata.generation and f" {grant.role} " in told.message
     )

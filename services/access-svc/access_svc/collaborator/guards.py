@@ -7,6 +7,7 @@ from access_svc.collaborator.access import Seen
 from access_svc.duplicates import find_elder
 from access_svc.target import Target, repository_missing, require_writable
 from codecommon.api.access import Collaborator
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.controller.context import ReconcileContext
 from codecommon.githost.github.names import is_login
@@ -16,7 +17,7 @@ def require_login(obj: Collaborator) -> None:
     """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have."""
     if not is_login(obj.spec.username):
         raise Terminal(
-            "InvalidName",
+            Reason.INVALID_NAME,
             f"spec.username {obj.spec.username!r} is not a GitHub login; usernames cannot be changed, make a new object",
         )
 
@@ -52,4 +53,4 @@ async def _require_possible(ctx: ReconcileContext[Collaborator], target: Target,
 
 def _require_none(elder: str | None) -> None:
     if elder is not None:
-        raise Terminal("DuplicateCollaborator", f"Collaborator {elder!r} is for this user; delete one of the two")
+        raise Terminal(Reason.DUPLICATE_COLLABORATOR, f"Collaborator {elder!r} is for this user; delete one of the two")

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from access_svc.collaborator.decide import NOT_PENDING
 from codecommon.api.access import Collaborator
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.protocol import Grant, Invitation, Listed
 
@@ -50,14 +51,14 @@ def require_same_user(obj: Collaborator, found: str | None) -> None:
     conditions = (NOT_PENDING,) if obj.status.invitation_id is not None else ()
     if found is None:
         raise Terminal(
-            "UserNotFound",
+            Reason.USER_NOT_FOUND,
             f"the host has no user {login} any more; if they have another username now, delete this object and create one "
             "with it",
             conditions=conditions,
         )
     if found != known:
         raise Terminal(
-            "UserChanged",
+            Reason.USER_CHANGED,
             f"{login} is now another user on the host (id {found}) than the one that this object is for (id {known}), and is not "
             "invited; delete this object, which takes away the access that it gave, under whatever username that user has "
             "now, and create one with the username of whom you mean",

@@ -6,6 +6,7 @@ from typing import Any
 
 from codecommon.api.access import Collaborator
 from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Origin
 from codecommon.controller.create_claim import claimed
 from codecommon.githost.protocol import Invitation
@@ -25,7 +26,7 @@ def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
 
 def taken_over(obj: Collaborator) -> bool:
     """Whether today's provider reconciled it: it left a result, and no record of who gave the access or where."""
-    ready = obj.status.condition("Ready")
+    ready = obj.status.condition(ConditionType.READY)
     done = ready is not None and ready.status == "True"
     recorded = obj.status.origin is not None or obj.status.host is not None
     return not recorded and (done or obj.status.invitation_id is not None)

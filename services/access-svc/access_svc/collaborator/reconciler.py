@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from access_svc.collaborator import decide, end, report
 from access_svc.collaborator.access import Seen, require_seen, withdraw
@@ -33,8 +33,7 @@ class CollaboratorReconciler:
             require_login(ctx.object)
             return await with_repository(ctx, self._connections, self._apply)
         except Interruption as interruption:
-            interruption.status = {**taking_over(ctx.object), **interruption.status}
-            raise
+            raise interruption.learned(taking_over(ctx.object)) from None
 
     async def _apply(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
         target = await open_target(ctx, self._connections, repository)
@@ -42,13 +41,13 @@ class CollaboratorReconciler:
         seen = await require_seen(target, ctx.object)
         await require_eldest_for(ctx, seen)
         made_at = stored_claim(repository)
-        decision = decide.decide(ctx.object, seen.grant, seen.invitation, datetime.now(UTC), made_at=made_at)
+        decision = decide.decide(ctx.object, seen.grant, seen.invitation, ctx.now, made_at=made_at)
         match decision:
             case Nothing() | Withdraw():
                 return await self._end(ctx, target, decision, seen)
             case Keep():
-                await ctx.hold()
-                return report.in_force(ctx.object, target, decision)
+                await ctx.ensure_finalizer()
+                return report.in_force(ctx, target, decision)
             case ChangeRole():
                 return await self._change_role(ctx, target, decision)
             case Wait():
@@ -59,23 +58,21 @@ class CollaboratorReconciler:
     async def _change_role(self, ctx: ReconcileContext[Collaborator], target: Target, change: ChangeRole) -> Ready:
         login = change.grant.username
         await require_permitted(ctx, target, login)
-        await ctx.hold()
+        await ctx.ensure_finalizer()
         invitation = await target.host.set_collaborator(target.repo_id, login, ctx.object.spec.permission)
         if invitation is not None:
             # The grant went away since it was seen.
-            raise report.pending(ctx.object, target, invitation, "Created", 1)
+            raise report.pending(ctx, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
         shown = (await require_seen(target, ctx.object)).grant or change.grant
-        return report.in_force(ctx.object, target, decide.once_set(ctx.object, shown, change.origin, datetime.now(UTC)))
+        return report.in_force(ctx, target, decide.once_set(ctx.object, shown, change.origin, ctx.now))
 
     async def _wait(self, ctx: ReconcileContext[Collaborator], target: Target, wait: Wait) -> Ready:
-        await ctx.hold()
+        await ctx.ensure_finalizer()
         if wait.change:
             await require_permitted(ctx, target, wait.invitation.username)
             await target.host.update_invitation(target.repo_id, wait.invitation.id, ctx.object.spec.permission)
-        raise report.pending(
-            ctx.object, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1)
-        )
+        raise report.pending(ctx, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1))
 
     async def _invite(self, ctx: ReconcileContext[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
         obj, host = ctx.object, target.host
@@ -95,17 +92,17 @@ class CollaboratorReconciler:
             # The answer to a grant names nobody; until the next look at the list the user could rename unnoticed.
             user_id = obj.status.user_id or await host.get_user_id(login)
             granted = Keep(Grant(login, obj.spec.permission, user_id), "Created")
-            return report.in_force(ctx.object, target, granted)
-        raise report.pending(ctx.object, target, invitation, "Created", invite.sent + 1)
+            return report.in_force(ctx, target, granted)
+        raise report.pending(ctx, target, invitation, "Created", invite.sent + 1)
 
     async def _end(
         self, ctx: ReconcileContext[Collaborator], target: Target, decision: Nothing | Withdraw, seen: Seen
     ) -> Ready:
         """The access ends by itself, and the object stays to say so."""
         obj = ctx.object
-        await ctx.hold()
+        await ctx.ensure_finalizer()
         if isinstance(decision, Withdraw):
             require_writable(target.repository)
-            await ctx.confirm_wanted()
+            await ctx.confirm_not_deleting()
             await withdraw(target, obj, seen)
         return report.ended(obj, target, decision)

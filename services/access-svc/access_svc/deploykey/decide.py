@@ -8,12 +8,13 @@ from typing import Any, Final
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.meta import Condition
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Origin
 from codecommon.controller.conditions import condition
 from codecommon.controller.create_claim import claimed
 from codecommon.githost.protocol import HostKey
 
-CONDITIONS: Final = frozenset({"KeyReplacing", "SettingsDiffer"})
+CONDITIONS: Final = frozenset({ConditionType.KEY_REPLACING, ConditionType.SETTINGS_DIFFER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,16 @@ class Plan:
 
 
 def left_as_found(*settings: str) -> Condition:
-    return condition("SettingsDiffer", "True", "LeftAsFound", "left as found on the host: " + ", ".join(settings))
+    return condition(
+        ConditionType.SETTINGS_DIFFER, "True", Reason.LEFT_AS_FOUND, "left as found on the host: " + ", ".join(settings)
+    )
 
 
 REPLACING: Final = condition(
-    "KeyReplacing", "True", "Recreating", "the key was removed to be registered again with its new title or access"
+    ConditionType.KEY_REPLACING,
+    "True",
+    Reason.RECREATING,
+    "the key was removed to be registered again with its new title or access",
 )
 
 

@@ -11,6 +11,7 @@ from access_svc.deploykey.others import others_keys
 from access_svc.deploykey.pair import Pairs
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Released, Retryable
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
@@ -71,5 +72,5 @@ def _require_seen(key: DeployKey, listed: Listed[HostKey]) -> None:
         return
     if key.status.key_id is None or any(seen.id == key.status.key_id for seen in listed.items):
         raise Retryable(
-            "HostNotYetVisible", "waiting to see whether the key was registered before the object was deleted"
+            Reason.HOST_NOT_YET_VISIBLE, "waiting to see whether the key was registered before the object was deleted"
         )

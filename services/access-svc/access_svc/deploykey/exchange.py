@@ -17,6 +17,7 @@ from access_svc.deploykey.register import register
 from access_svc.deploykey.rotation import appointment, overlapping
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
@@ -58,7 +59,7 @@ class Exchange:
                 await self._remove(before)
                 status["previousKeyID"] = before = None
             seen = plan.keep or await register(ctx, target, listed, wanted.public, plan)
-            await ctx.hold()
+            await ctx.ensure_finalizer()
             old = plan.superseded or before
             status |= {**status_of(ctx.object, seen, plan.origin, target.host.host), "previousKeyID": old}
             pending = wanted.pair is not None and wanted.pair.pending
@@ -68,20 +69,21 @@ class Exchange:
                 status["rotatedAt"] = rfc3339(since)
             if plan.superseded is not None:
                 # After a crash and an edit nothing else would tell that the new key is ours.
-                await ctx.record(status)
+                await ctx.record_status(status)
             status |= await self._put_in_force(wanted, since)
             if old is not None and not overlapping(status, every, now):
                 await self._remove(old)
                 status["previousKeyID"] = None
             require_enabled(seen, status)
         except Interruption as interruption:
-            interruption.status = {**status, **interruption.status}
-            raise
+            raise interruption.learned(status) from None
         except Superseded:
             if not status:
                 raise
-            raise Retryable("Conflict", "the object was changed meanwhile; deciding again", status=status) from None
-        return Ready(status, plan.conditions, again=appointment(status, every, now))
+            raise Retryable(
+                Reason.CONFLICT, "the object was changed meanwhile; deciding again", status=status
+            ) from None
+        return Ready(status, plan.conditions, requeue_after=appointment(status, every, now))
 
     async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
@@ -100,7 +102,7 @@ class Exchange:
         """Remove a key of this object that is no longer its key, listed or not: a new one may not be shown yet."""
         seen = next((key for key in self.listed.items if key.id == key_id), None)
         if not (await others_keys(self.ctx)).have(key_id, seen):
-            await self.ctx.confirm_wanted()
+            await self.ctx.confirm_not_deleting()
             await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
 
 
@@ -108,4 +110,4 @@ def require_enabled(seen: HostKey, status: Mapping[str, Any]) -> None:
     """Raises ``Terminal`` (``DeployKeysDisabled``) with the ``status`` that is known of the key."""
     if not seen.enabled:
         message = "the organisation has disabled deploy keys: the key is kept and opens nothing"
-        raise Terminal("DeployKeysDisabled", message, status=status)
+        raise Terminal(Reason.DEPLOY_KEYS_DISABLED, message, status=status)

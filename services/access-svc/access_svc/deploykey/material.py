@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.process.secrets import SecretValue
 
@@ -90,4 +91,4 @@ def public_half(private: str) -> str | None:
 
 
 def _invalid(message: str) -> Terminal:
-    return Terminal("InvalidPublicKey", message)
+    return Terminal(Reason.INVALID_PUBLIC_KEY, message)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from access_svc.deploykey import material
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, NotFound, Objects
 
@@ -79,7 +80,7 @@ class Pairs:
         try:
             stored = await self.read(objects, key)
         except Interruption as interruption:
-            if interruption.reason == "SecretNameTaken":
+            if interruption.reason == Reason.SECRET_NAME_TAKEN:
                 return None
             raise
         return stored.public if stored is not None else None
@@ -152,17 +153,17 @@ class Pairs:
             return None
         except Forbidden:
             raise Terminal(
-                "SecretsClaimNotAccepted",
+                Reason.SECRETS_CLAIM_NOT_ACCEPTED,
                 "this workspace has not accepted the provider's claim on secrets, which a generated key needs; accept it in "
                 "the APIBinding, or set spec.publicKey",
             ) from None
         if raw["metadata"].get("deletionTimestamp"):
-            raise Retryable("SecretNameTaken", f"Secret {self._namespace}/{name} is still being deleted")
+            raise Retryable(Reason.SECRET_NAME_TAKEN, f"Secret {self._namespace}/{name} is still being deleted")
         owners: list[JsonObject] = raw["metadata"].get("ownerReferences") or []
         ours = any(owner.get("uid") == key.metadata.uid for owner in owners)
         if not ours and not (not owners and _recorded(key, name) and raw.get("type") == _TYPE):
             raise Terminal(
-                "SecretNameTaken",
+                Reason.SECRET_NAME_TAKEN,
                 f"Secret {self._namespace}/{name} is not this DeployKey's and is left alone; delete or rename it, "
                 "or give the DeployKey another name",
             )
@@ -173,10 +174,11 @@ class Pairs:
             with self._written(body["metadata"]["name"]):
                 return await objects.create("secrets", body, namespace=self._namespace)
         except Conflict:
-            raise Retryable("Conflict", "the Secret of the key pair was made by others a moment ago") from None
+            raise Retryable(Reason.CONFLICT, "the Secret of the key pair was made by others a moment ago") from None
         except NotFound:
             raise Retryable(
-                "CredentialUnavailable", f"the namespace {self._namespace} for credentials does not exist; create it"
+                Reason.CREDENTIAL_UNAVAILABLE,
+                f"the namespace {self._namespace} for credentials does not exist; create it",
             ) from None
 
     async def _patch(self, objects: Objects, stored: StoredPair, change: JsonObject) -> JsonObject:
@@ -187,7 +189,9 @@ class Pairs:
             with self._written(metadata["name"]):
                 return await objects.merge_patch("secrets", metadata["name"], body, namespace=self._namespace)
         except (Conflict, NotFound):
-            raise Retryable("Conflict", "the Secret of the key pair was changed by others; reading it again") from None
+            raise Retryable(
+                Reason.CONFLICT, "the Secret of the key pair was changed by others; reading it again"
+            ) from None
 
     @contextmanager
     def _written(self, name: str) -> Iterator[None]:
@@ -196,11 +200,13 @@ class Pairs:
         try:
             yield
         except Forbidden as refused:
-            raise Terminal("SecretNotWritable", f"the workspace refuses to write {secret}: {refused.message}") from None
+            raise Terminal(
+                Reason.SECRET_NOT_WRITABLE, f"the workspace refuses to write {secret}: {refused.message}"
+            ) from None
         except Invalid:
             # What kcp says of it may repeat what is in the Secret.
             raise Terminal(
-                "SecretNotWritable",
+                Reason.SECRET_NOT_WRITABLE,
                 f"the workspace takes no change of {secret}; if it is immutable, delete it, and a new pair is made",
             ) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from access_svc.deploykey import end, material
 from access_svc.deploykey.decide import decide, left_as_found, never_exchanged, origin_of, status_of, taking_over
@@ -12,6 +12,7 @@ from access_svc.deploykey.rotation import due, rotation
 from access_svc.duplicates import find_elder
 from access_svc.target import open_target, repository_missing, with_repository
 from codecommon.api.access import DeployKey
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
@@ -32,8 +33,7 @@ class DeployKeyReconciler:
         try:
             return await with_repository(ctx, self._connections, self._apply)
         except Interruption as interruption:
-            interruption.status = {**taking_over(ctx.object), **interruption.status}
-            raise
+            raise interruption.learned(taking_over(ctx.object)) from None
 
     async def _apply(self, ctx: ReconcileContext[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(ctx.object.spec.public_key) if ctx.object.spec.public_key else None
@@ -42,17 +42,17 @@ class DeployKeyReconciler:
         if given is not None:
             elder = await find_elder(ctx, lambda other: material.given_by(other.spec.public_key) == given)
             if elder is not None:
-                raise Terminal("DuplicateDeployKey", f"DeployKey {elder!r} has this key; delete one of the two")
+                raise Terminal(Reason.DUPLICATE_DEPLOY_KEY, f"DeployKey {elder!r} has this key; delete one of the two")
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
         left = never_exchanged(ctx.object, given, listed.items)
         if left is not None:
-            await ctx.hold()
+            await ctx.ensure_finalizer()
             status = status_of(ctx.object, left, origin_of(ctx.object, left, generated=False), target.host.host)
             require_enabled(left, status)
             return Ready(status, (left_as_found("publicKey"),))
-        now = datetime.now(UTC)
+        now = ctx.now
         wanted = Material(given, None) if given is not None else await self._generated(ctx, every, listed, now)
         plan = decide(ctx.object, wanted.public, listed.items, generated=wanted.pair is not None)
         return await Exchange(ctx, self._pairs, target, listed, now).carry_out(plan, wanted, every)
@@ -69,6 +69,6 @@ class DeployKeyReconciler:
             )
             if not (works and due(ctx.object, every, now)):
                 return Material(stored.public, stored)
-        await ctx.hold()
+        await ctx.ensure_finalizer()
         stored = await self._pairs.store_next(ctx.objects, ctx.object, stored)
         return Material(stored.public, stored)

@@ -6,6 +6,7 @@ from access_svc.deploykey.decide import REPLACING, Plan, announced
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Retryable
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, claiming
@@ -21,7 +22,7 @@ async def register(
     ``Retryable`` (``HostNotYetVisible``) for a key that this object registered a moment ago and the list does not show yet.
     """
     require_writable(target.repository)
-    replacing = plan.first is not None or ctx.object.status.condition("KeyReplacing") is not None
+    replacing = plan.first is not None or ctx.object.status.condition(ConditionType.KEY_REPLACING) is not None
     unseen = plan.first is None and announced(ctx.object) == public
     # That of the registration that is not seen yet stays, so that it grows old.
     claim = claim_for(ctx.object, listed.at, bound=ctx.object.status.key_id is not None and not unseen)
@@ -35,16 +36,16 @@ async def register(
             return await target.host.create_deploy_key(target.repo_id, wanted.title, public, wanted.read_only)
         except Interruption as interruption:
             refused = interruption
-            if young and refused.reason == "KeyInUse":
-                refused = Retryable("HostNotYetVisible", "the host has the new deploy key and does not list it yet")
-            if replacing:
-                refused.conditions = (*refused.conditions, REPLACING)
-            raise refused from None
+            if young and refused.reason == Reason.KEY_IN_USE:
+                refused = Retryable(
+                    Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet"
+                )
+            raise (refused.learned({}, REPLACING) if replacing else refused) from None
 
 
 async def _make_way(ctx: ReconcileContext[DeployKey], target: Target, key: HostKey) -> None:
     status = ctx.object.status
     if (status.title, status.read_only) != (key.title, key.read_only):
         # What spec leaves out stays as it was, and once the key is gone only status tells how it was.
-        await ctx.record({"title": key.title, "readOnly": key.read_only})
+        await ctx.record_status({"title": key.title, "readOnly": key.read_only})
     await target.host.delete_deploy_key(target.repo_id, key.id)

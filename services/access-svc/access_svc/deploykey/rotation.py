@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from codecommon.api import durations
 from codecommon.api.access import DeployKey
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Terminal
 
 _SHORTEST: Final = timedelta(minutes=1)
@@ -24,9 +25,9 @@ def rotation(key: DeployKey) -> timedelta | None:
     try:
         every = durations.parse_duration(key.spec.rotate_every)
     except ValueError:
-        raise Terminal("ValidationFailed", "spec.rotateEvery is not a duration such as 2160h") from None
+        raise Terminal(Reason.VALIDATION_FAILED, "spec.rotateEvery is not a duration such as 2160h") from None
     if every < _SHORTEST:
-        raise Terminal("ValidationFailed", f"spec.rotateEvery is shorter than {_SHORTEST.seconds} seconds")
+        raise Terminal(Reason.VALIDATION_FAILED, f"spec.rotateEvery is shorter than {_SHORTEST.seconds} seconds")
     return every
 
 
@@ -42,7 +43,7 @@ def step_due(key: DeployKey, now: datetime) -> bool:
 
     A key that was removed to be made again is due in any case: nothing is in its place.
     """
-    if key.status.condition("KeyReplacing") is not None:
+    if key.status.condition(ConditionType.KEY_REPLACING) is not None:
         return True
     try:
         every = rotation(key)

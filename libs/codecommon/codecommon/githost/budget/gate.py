@@ -18,6 +18,7 @@ from typing import Final
 
 import httpx
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable
 from codecommon.api.times import rfc3339
 from codecommon.githost.budget.blocks import Blocks
@@ -92,7 +93,7 @@ class Budgets:
         except BudgetUnavailable:
             again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
             raise Retryable(
-                "RateLimited",
+                Reason.RATE_LIMITED,
                 f"the budget of {sender.endpoint.host} cannot be asked; waiting until {rfc3339(again)}",
                 after=_ASK_AGAIN,
             ) from None
@@ -144,7 +145,7 @@ class Budgets:
             return
         whose, moment = "App" if account.app else "account", rfc3339(datetime.fromtimestamp(until, UTC))
         raise Retryable(
-            "RateLimited",
+            Reason.RATE_LIMITED,
             f"the budget of this {whose} at {account.host} is used up for now; waiting until {moment}",
             after=timedelta(seconds=max(until - now, 0.0)),
             exact=exact,

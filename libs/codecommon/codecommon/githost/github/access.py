@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.github.answer import (
     Answer,
@@ -116,7 +117,7 @@ class GithubAccess(ABC):
             return
         if not lacks_scope(answer, attempt) and await self.get_repository(repo_id) is not None:
             raise Retryable(
-                "HostConflict", f"{answer.host} shows no such invitation any more when asked to {attempt.doing}"
+                Reason.HOST_CONFLICT, f"{answer.host} shows no such invitation any more when asked to {attempt.doing}"
             )
         raise classify(answer, attempt, self._client.scrub)
 
@@ -174,13 +175,16 @@ class GithubAccess(ABC):
             # A 304 says that this page is as it was, not that no page has come to be behind it.
             if len(found) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
                 return Listed(tuple(items), first.required_date())
-        raise Retryable("UnexpectedAnswer", f"{self._client.host} shows no end of pages when asked to {attempt.doing}")
+        raise Retryable(
+            Reason.UNEXPECTED_ANSWER, f"{self._client.host} shows no end of pages when asked to {attempt.doing}"
+        )
 
     async def _require_user(self, repo_id: str, username: str, answer: Answer) -> None:
         """Find out whether it is the user that a 404 is about."""
         if await self.get_repository(repo_id) is not None and await self.get_owner_kind(username) != "User":
             raise Terminal(
-                "UserNotFound", f"{answer.host} has no user {username}; correct the name: make a new object with it"
+                Reason.USER_NOT_FOUND,
+                f"{answer.host} has no user {username}; correct the name: make a new object with it",
             )
 
 
@@ -195,5 +199,5 @@ def _of(repo_id: str, doing: str) -> str:
 def _number(identifier: str) -> str:
     """The id as one segment of a path that leads nowhere else."""
     if not (identifier.isascii() and identifier.isdecimal()):
-        raise Terminal("ValidationFailed", "an id in status is not a number")
+        raise Terminal(Reason.VALIDATION_FAILED, "an id in status is not a number")
     return identifier

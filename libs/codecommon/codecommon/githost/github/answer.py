@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, cast
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Visibility
 from codecommon.api.results import Retryable
 from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation
@@ -66,7 +67,7 @@ class Answer:
             raise self._not_the_api() from None
 
     def _not_the_api(self) -> Retryable:
-        return Retryable("HostUnavailable", f"{self.host} answered with something that is not its API's")
+        return Retryable(Reason.HOST_UNAVAILABLE, f"{self.host} answered with something that is not its API's")
 
     @property
     def message(self) -> str | None:
@@ -109,7 +110,7 @@ class Answer:
     def required_date(self) -> datetime:
         """The host's clock, where what comes after it counts as ours. Raises ``Retryable`` for an answer without it."""
         if self.date is None:
-            raise Retryable("HostUnavailable", f"{self.host} answered without a date")
+            raise Retryable(Reason.HOST_UNAVAILABLE, f"{self.host} answered without a date")
         return self.date
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from githubkit import Response
 from pydantic import BaseModel, Field
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
@@ -150,7 +151,7 @@ class InstallationTokens:
         found = await self._find()
         if found.account.login.lower() != self._secret.owner.lower():
             raise Terminal(
-                "OwnerMismatch",
+                Reason.OWNER_MISMATCH,
                 f"the installation {found.id} is on the account {found.account.login}, not on {self._secret.owner}; "
                 "put the id of the right installation into the Secret, or none to have it looked up",
             )
@@ -218,10 +219,10 @@ class InstallationTokens:
         try:
             return await self._client.send(attempt, call, also=also)
         except Terminal as refused:
-            if refused.reason != "CredentialRejected":
+            if refused.reason != Reason.CREDENTIAL_REJECTED:
                 raise
             raise Terminal(
-                "CredentialRejected",
+                Reason.CREDENTIAL_REJECTED,
                 f"{self._client.host} rejected the App's key: check githubAppID and githubAppPrivateKey in the Secret "
                 "(the key may have been deleted in the App's settings)",
             ) from None
@@ -232,18 +233,20 @@ class InstallationTokens:
             if self._secret.installation_id is not None
             else f"has no installation of this App on {self._secret.owner}"
         )
-        return Terminal("AppNotInstalled", f"{self._client.host} {where}; install the App on {self._secret.owner}")
+        return Terminal(
+            Reason.APP_NOT_INSTALLED, f"{self._client.host} {where}; install the App on {self._secret.owner}"
+        )
 
     def _suspended(self) -> Terminal:
         return Terminal(
-            "CredentialRejected",
+            Reason.CREDENTIAL_REJECTED,
             f"the App's installation on {self._secret.owner} is suspended; unsuspend it in the account's settings",
         )
 
 
 def _invalid_key() -> Terminal:
     return Terminal(
-        "CredentialInvalid",
+        Reason.CREDENTIAL_INVALID,
         "githubAppPrivateKey of the Secret is not an RSA private key in PEM form without a passphrase; "
         "nothing was sent to the host. Put the key in as GitHub gave it",
     )

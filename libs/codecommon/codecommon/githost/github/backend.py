@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from githubkit import Response
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github.access import GithubAccess
 from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
@@ -220,13 +221,13 @@ class GithubBackend(GithubAccess):
         """GitHub creates in the account of the credential whatever one asks for; so that account must be the one asked for."""
         if request.visibility == "internal":
             raise Terminal(
-                "ValidationFailed",
+                Reason.VALIDATION_FAILED,
                 "visibility internal is for organisations of an enterprise, not for a user's account",
             )
         login = self._login or (await self.validate_connection()).login
         if login.lower() != request.owner.lower():
             raise Terminal(
-                "OwnerMismatch",
+                Reason.OWNER_MISMATCH,
                 f"{request.owner} is another user's account: the credential is that of {login}, and a repository can be made "
                 "only in its own account or in an organisation",
             )
@@ -235,7 +236,7 @@ class GithubBackend(GithubAccess):
         if created.name == request.name and created.owner.lower() == request.owner.lower():
             return
         raise Terminal(
-            "NameAltered",
+            Reason.NAME_ALTERED,
             f"asked for {request.owner}/{request.name}, {self.host} made {created.owner}/{created.name} (id {created.id})",
             status={"repoID": created.id, "host": self.host, "origin": "Created"},
         )
@@ -256,7 +257,8 @@ class GithubBackend(GithubAccess):
         found = await self.get_repository(repo_id)
         if found is None:
             raise Terminal(
-                "NotFoundOrNoAccess", f"{self.host} has no repository with the id {repo_id} for this credential"
+                Reason.NOT_FOUND_OR_NO_ACCESS,
+                f"{self.host} has no repository with the id {repo_id} for this credential",
             )
         return found
 

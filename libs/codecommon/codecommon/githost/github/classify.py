@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 import httpx
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.githost.github.answer import Answer
@@ -52,7 +53,7 @@ class Refusal:
     """
 
     words: re.Pattern[str]
-    reason: str
+    reason: Reason
     advice: str
     after: timedelta | None = None
     statuses: frozenset[int] = frozenset({403, 422})
@@ -77,17 +78,17 @@ class Attempt:
 OF_KEYS: Final = (
     Refusal(
         re.compile(r"key is already in use", re.I),
-        "KeyInUse",
+        Reason.KEY_IN_USE,
         "A deploy key serves one repository of the whole host; use another key, or remove this one where it is",
     ),
     Refusal(
         re.compile(r"deploy keys are disabled", re.I),
-        "DeployKeysDisabled",
+        Reason.DEPLOY_KEYS_DISABLED,
         "An owner of the organisation can allow deploy keys in its settings",
     ),
     Refusal(
         re.compile(r"key is (?:invalid|too weak|not supported)|OpenSSH public key format", re.I),
-        "InvalidPublicKey",
+        Reason.INVALID_PUBLIC_KEY,
         "Give a public key in OpenSSH format, of a kind that the host takes",
     ),
 )
@@ -95,7 +96,7 @@ OF_INVITATIONS: Final = (
     # The sentence names the member, so it is looked for before words that may be part of a name.
     Refusal(
         re.compile(r"cannot assign\b.*\bpermission of\b", re.I),
-        "PermissionUnsupported",
+        Reason.PERMISSION_UNSUPPORTED,
         "A member of an organisation can be given its base permission or more; change spec.permission, or the base permission in "
         "the organisation's settings",
         statuses=frozenset({422}),
@@ -104,18 +105,18 @@ OF_INVITATIONS: Final = (
         re.compile(
             r"(?:limit|exceed|too many).*\binvitations?\b|\binvitations?\b.*(?:limit|exceed|too many)", re.I | re.S
         ),
-        "InvitationLimit",
+        Reason.INVITATION_LIMIT,
         "A repository has 50 invitations in 24 hours; tried again every hour",
         _INVITATION_WAIT,
     ),
     Refusal(
         re.compile(r"outside collaborator|\bblocked\b|\binvit(?:e|ed|ing|ations?)\b", re.I),
-        "InvitationRefused",
+        Reason.INVITATION_REFUSED,
         "The organisation or the user does not admit the invitation; an owner of the organisation can invite, or change that",
     ),
     Refusal(
         re.compile(r"\bpermissions?\b|\brole\b|owner cannot be a collaborator", re.I),
-        "PermissionUnsupported",
+        Reason.PERMISSION_UNSUPPORTED,
         "The host does not give this permission here; change spec.permission",
         # In a 403 such words are about the caller's rights.
         statuses=frozenset({422}),
@@ -153,7 +154,7 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
     match answer.status:
         case 401:
             return Terminal(
-                "CredentialRejected",
+                Reason.CREDENTIAL_REJECTED,
                 f"{answer.host} rejected the credential: it has been revoked, has expired or was mistyped. "
                 "Put a valid token into the Secret",
             )
@@ -162,18 +163,20 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
         case 404:
             return _not_found(answer, attempt)
         case 409:
-            return Retryable("HostConflict", f"{answer.host} is busy with the same thing: {text}")
+            return Retryable(Reason.HOST_CONFLICT, f"{answer.host} is busy with the same thing: {text}")
         case 410:
-            return Terminal("Gone", f"{answer.host} no longer offers this: {text}")
+            return Terminal(Reason.GONE, f"{answer.host} no longer offers this: {text}")
         case 422:
             return _unprocessable(answer, attempt, scrub)
         case 451:
-            return Terminal("UnavailableForLegalReasons", f"{answer.host} withholds this for legal reasons: {text}")
+            return Terminal(
+                Reason.UNAVAILABLE_FOR_LEGAL_REASONS, f"{answer.host} withholds this for legal reasons: {text}"
+            )
         case status if status >= 500:
             return _unavailable(answer, text)
         case status:
             return Retryable(
-                "UnexpectedAnswer", f"{answer.host} answered {status} to the attempt to {attempt.doing}: {text}"
+                Reason.UNEXPECTED_ANSWER, f"{answer.host} answered {status} to the attempt to {attempt.doing}: {text}"
             )
 
 
@@ -191,14 +194,14 @@ def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
         what = "cannot be reached"
     else:
         what = "broke off the connection"
-    return Retryable("HostUnavailable", f"{host} {what}")
+    return Retryable(Reason.HOST_UNAVAILABLE, f"{host} {what}")
 
 
 def withheld(answer: Answer, attempt: Attempt) -> Terminal:
     """The exception for a 404 about something that is known to be there."""
     missing = missing_rights(answer.headers, attempt.scope)
     hint = missing or "The account of the credential must be an administrator of the repository"
-    return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}. {hint}")
+    return Terminal(Reason.MISSING_PERMISSION, f"{answer.host} refused to {attempt.doing}. {hint}")
 
 
 def lacks_scope(answer: Answer, attempt: Attempt) -> bool:
@@ -226,7 +229,7 @@ def limit_of(answer: Answer) -> Limit | None:
 def _wait(answer: Answer, limit: Limit) -> Retryable:
     after = limit.named or _USUAL_WAIT
     until = rfc3339(limit.now + after)
-    return Retryable("RateLimited", f"{answer.host} {limit.what}; waiting until {until}", after=after)
+    return Retryable(Reason.RATE_LIMITED, f"{answer.host} {limit.what}; waiting until {until}", after=after)
 
 
 def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
@@ -271,19 +274,22 @@ def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
     if (sso := _single_sign_on(answer)) is not None:
         return sso
     if _SUSPENDED.search(text):
-        return Terminal("CredentialRejected", f"{answer.host} has suspended the account of this credential: {text}")
+        return Terminal(
+            Reason.CREDENTIAL_REJECTED, f"{answer.host} has suspended the account of this credential: {text}"
+        )
     if _INSTALLATION_SUSPENDED.search(text):
         return Terminal(
-            "CredentialRejected",
+            Reason.CREDENTIAL_REJECTED,
             f"the App's installation is suspended; unsuspend it in the account's settings ({answer.host}: {text})",
         )
     if attempt.write and _ARCHIVED.search(text):
         return Terminal(
-            "RepositoryArchived", f"{answer.host} refused to {attempt.doing}: the repository is archived and read-only"
+            Reason.REPOSITORY_ARCHIVED,
+            f"{answer.host} refused to {attempt.doing}: the repository is archived and read-only",
         )
     missing = missing_rights(answer.headers, attempt.scope)
     hint = f". {missing}" if missing else ""
-    return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}: {text}{hint}")
+    return Terminal(Reason.MISSING_PERMISSION, f"{answer.host} refused to {attempt.doing}: {text}{hint}")
 
 
 def _not_found(answer: Answer, attempt: Attempt) -> Terminal:
@@ -291,9 +297,9 @@ def _not_found(answer: Answer, attempt: Attempt) -> Terminal:
     if (sso := _single_sign_on(answer)) is not None:
         return sso
     if attempt.write and (missing := missing_rights(answer.headers, attempt.scope)):
-        return Terminal("MissingPermission", f"{answer.host} refused to {attempt.doing}. {missing}")
+        return Terminal(Reason.MISSING_PERMISSION, f"{answer.host} refused to {attempt.doing}. {missing}")
     return Terminal(
-        "NotFoundOrNoAccess",
+        Reason.NOT_FOUND_OR_NO_ACCESS,
         f"{answer.host} found nothing when asked to {attempt.doing}: it does not exist, or this credential must not see it "
         "(a missing scope, an organisation that does not admit the token)",
     )
@@ -310,7 +316,8 @@ def _single_sign_on(answer: Answer) -> Terminal | None:
 def _sso(url: str | None) -> Terminal:
     where = f"open {url}" if url else "in the settings of the token, under Configure SSO"
     return Terminal(
-        "SSORequired", f"the organisation requires single sign-on: authorise this token for it ({where}) and try again"
+        Reason.SSO_REQUIRED,
+        f"the organisation requires single sign-on: authorise this token for it ({where}) and try again",
     )
 
 
@@ -325,7 +332,7 @@ def _unprocessable(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interrupti
     if attempt.creates and any(field == "name" and _NAME_TAKEN.search(detail) for field, detail in details):
         return AlreadyExists(f"{answer.host} refused to {attempt.doing}: the name is taken")
     words = scrub(_all_words(answer))[:_LONGEST_QUOTE]
-    return Terminal("ValidationFailed", f"{answer.host} refused to {attempt.doing}: {words}")
+    return Terminal(Reason.VALIDATION_FAILED, f"{answer.host} refused to {attempt.doing}: {words}")
 
 
 def _all_words(answer: Answer) -> str:
@@ -353,19 +360,20 @@ def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _redirect(answer: Answer, scrub: Scrub) -> Retryable:
     if answer.says_moved:
         return Retryable(
-            "UnexpectedAnswer", f"{answer.host} answers with a redirect, which is not followed; check spec.baseURL"
+            Reason.UNEXPECTED_ANSWER,
+            f"{answer.host} answers with a redirect, which is not followed; check spec.baseURL",
         )
     # Of the address only the host, as it was sent: the rest is a login's, and another one each time.
     host = scrub(answer.location.raw_host.decode())[:_LONGEST_QUOTE] if answer.location is not None else ""
     where = f"to {host}" if host else "elsewhere"
     return Retryable(
-        "HostUnavailable",
+        Reason.HOST_UNAVAILABLE,
         f"something between here and {answer.host} redirects {where}, which is not followed; check the proxy, and spec.baseURL",
     )
 
 
 def _unavailable(answer: Answer, text: str) -> Retryable:
-    return Retryable("HostUnavailable", f"{answer.host} answered {answer.status}: {text}")
+    return Retryable(Reason.HOST_UNAVAILABLE, f"{answer.host} answered {answer.status}: {text}")
 
 
 def is_certificate_error(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import httpx
 from githubkit import GitHub, Response, UnauthAuthStrategy
 from githubkit.exception import RequestError
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.authority import Authority, Authorized
@@ -61,7 +62,7 @@ class Client:
         """A call to ``/repositories/{id}{tail}``: the address that a rename does not change; GitHub's own redirects lead to it,
         its documentation does not name it."""
         if not (repo_id.isascii() and repo_id.isdecimal()):
-            raise Terminal("ValidationFailed", "status.repoID is not the number of a repository")
+            raise Terminal(Reason.VALIDATION_FAILED, "status.repoID is not the number of a repository")
         return self._github.arequest(
             method, f"/repositories/{repo_id}{tail}", json=body, params=params, headers=HEADERS
         )

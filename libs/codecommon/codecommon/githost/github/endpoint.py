@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.host_names import host_entry, host_name
 
@@ -136,4 +137,4 @@ def _check_form(base_url: str, parts: SplitResult) -> None:
 
 
 def _not_allowed(message: str) -> Terminal:
-    return Terminal("HostNotAllowed", message)
+    return Terminal(Reason.HOST_NOT_ALLOWED, message)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import httpx
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github import capabilities
 from codecommon.githost.github.answer import AccountAnswer
@@ -44,7 +45,7 @@ class TokenHolder:
     async def account(self, client: Client) -> Account:
         if self._kind == "installation":
             raise Terminal(
-                "CredentialInvalid",
+                Reason.CREDENTIAL_INVALID,
                 "the Secret holds a token of an App's installation, which ends after an hour; set spec.type to github-app and "
                 "put the App's key into the Secret",
             )
@@ -85,13 +86,13 @@ class AppHolder:
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
         if owner.lower() != self._tokens.owner.lower():
             raise Terminal(
-                "OwnerMismatch",
+                Reason.OWNER_MISMATCH,
                 f"the App's installation is on {self._tokens.owner} and creates nothing for {owner}; use a Connection whose "
                 f"spec.owner is {owner}, with the App installed there",
             )
         if kind == "User":
             raise Terminal(
-                "AppCannotCreate",
+                Reason.APP_CANNOT_CREATE,
                 "GitHub lets no App create a repository in a user's account: create it there yourself and it is adopted, use a "
                 "Connection with a token, or install the App on an organisation",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 
 _REPOSITORY_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -40,4 +41,4 @@ def is_branch_name(branch: str) -> bool:
 
 
 def _invalid(message: str) -> Terminal:
-    return Terminal("InvalidName", message)
+    return Terminal(Reason.INVALID_NAME, message)

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from codecommon.api.connection import ConnectionSpec
+from codecommon.api.reasons import Reason
 from codecommon.api.results import NotReady, Terminal
 from codecommon.githost.protocol import AppSecret
 from codecommon.process.secrets import SecretValue
 
-CREDENTIAL_UNAVAILABLE: Final = "CredentialUnavailable"
+CREDENTIAL_UNAVAILABLE: Final = Reason.CREDENTIAL_UNAVAILABLE
 
 _DEFAULT_KEY: Final = "token"
 # The names that Flux uses, so that one Secret serves both.
@@ -53,7 +54,7 @@ def installed_on(secret: AppSecret, owner: str) -> AppSecret:
     """
     if secret.installation_id is not None:
         raise Terminal(
-            "OwnerMismatch",
+            Reason.OWNER_MISMATCH,
             f"the Secret names the App's installation on {secret.owner}, which does nothing for {owner}; remove "
             f"{_INSTALLATION_ID} from it to have the installation looked up for each owner, or use a Connection for {owner}",
         )
@@ -70,13 +71,13 @@ def _app(spec: ConnectionSpec, data: Mapping[str, str], where: str) -> AppSecret
     owner = _text(data, _INSTALLATION_OWNER, where).strip() or spec.owner
     if owner.lower() != spec.owner.lower():
         raise Terminal(
-            "OwnerMismatch",
+            Reason.OWNER_MISMATCH,
             f"{_INSTALLATION_OWNER} of {where} names another account than spec.owner, {spec.owner}; make them the same, or "
             "leave it out",
         )
     private_key = _text(data, _PRIVATE_KEY, where)
     if len(private_key) > _LONGEST_KEY:
-        raise Terminal("CredentialInvalid", f"{_PRIVATE_KEY} of {where} is too long to be a private key")
+        raise Terminal(Reason.CREDENTIAL_INVALID, f"{_PRIVATE_KEY} of {where} is too long to be a private key")
     return AppSecret(
         app_id=_number(data, _APP_ID, where),
         installation_id=_number(data, _INSTALLATION_ID, where) if data.get(_INSTALLATION_ID) else None,
@@ -88,7 +89,7 @@ def _app(spec: ConnectionSpec, data: Mapping[str, str], where: str) -> AppSecret
 def _number(data: Mapping[str, str], key: str, where: str) -> str:
     text = _text(data, key, where).strip()
     if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER):
-        raise Terminal("CredentialInvalid", f"{key} of {where} is not a number; copy it from the App's settings")
+        raise Terminal(Reason.CREDENTIAL_INVALID, f"{key} of {where} is not a number; copy it from the App's settings")
     return text
 
 
@@ -97,5 +98,5 @@ def _text(data: Mapping[str, str], key: str, where: str) -> str:
         return base64.b64decode(data.get(key) or "").decode()
     except (binascii.Error, UnicodeDecodeError):
         raise Terminal(
-            "CredentialInvalid", f"key {key!r} of {where} is not text; store the credential as text"
+            Reason.CREDENTIAL_INVALID, f"key {key!r} of {where} is not text; store the credential as text"
         ) from None

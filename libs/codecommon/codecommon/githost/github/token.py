@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github.endpoint import HostEndpoint
 from codecommon.process.secrets import SecretValue
@@ -66,4 +67,4 @@ def _prefix(value: str) -> str | None:
 
 
 def _invalid(message: str) -> Terminal:
-    return Terminal("CredentialInvalid", f"{message}; nothing was sent to the host. Put a token into the Secret")
+    return Terminal(Reason.CREDENTIAL_INVALID, f"{message}; nothing was sent to the host. Put a token into the Secret")

@@ -17,6 +17,7 @@ from typing import Final
 
 import httpx
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable
 from codecommon.githost.github.classify import is_certificate_error
 from codecommon.githost.github.endpoint import HostEndpoint
@@ -110,7 +111,7 @@ class Guarded(httpx.AsyncBaseTransport):
     def _refusal(self, host: _Host) -> Retryable:
         # Without a time: each process has its own, and so has each outage of a host that answers now and then.
         return Retryable(
-            "HostUnavailable",
+            Reason.HOST_UNAVAILABLE,
             f"{host.endpoint.host} does not answer as it should; it is asked every few seconds, and work goes on once it answers",
             after=timedelta(seconds=host.breaker.next_probe_in + self._rng.uniform(0.0, _SPREAD_SECONDS)),
         )

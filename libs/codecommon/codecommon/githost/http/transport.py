@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.github.endpoint import HostEndpoint
 from codecommon.githost.http.network import Network
@@ -118,5 +119,7 @@ def _extended_context(ca_bundle: str) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError):
-        raise Terminal("CABundleInvalid", "spec.caBundle holds no certificate in PEM form that can be read") from None
+        raise Terminal(
+            Reason.CA_BUNDLE_INVALID, "spec.caBundle holds no certificate in PEM form that can be read"
+        ) from None
     return context
