@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,10 +36,10 @@ def kcp() -> InMemoryKcp:
 
 
 def start(
-    kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"})
+    kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"}), now: datetime = NOW
 ) -> ReconcileContext[Repository]:
     return ReconcileContext(
-        REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: NOW
+        REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: now
     )
 
 
@@ -169,10 +169,10 @@ async def test_what_changed_since_is_not_confirmed(kcp: InMemoryKcp) -> None:
         await wanted.confirm_deleting()
     somebody_edits(kcp, lambda request: True)
     with pytest.raises(Superseded):
-        await wanted.confirm_wanted()
+        await wanted.confirm_not_deleting()
     kcp.remove("repositories", "site")
     with pytest.raises(Superseded):
-        await wanted.confirm_wanted()
+        await wanted.confirm_not_deleting()
     wanted_no_more = start(kcp, site(kcp))
     kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
     with pytest.raises(Gone):
@@ -186,8 +186,8 @@ async def test_nothing_new_is_not_written(kcp: InMemoryKcp) -> None:
     ctx = start(kcp, kcp.add(repository_object()))
     result = Ready({"repoID": "7", "baselineGeneration": None}, (condition("Archived", "True", "ArchivedOnHost"),), "m")
     await ctx.commit(result)
-    await ctx.commit(result, datetime(2027, 1, 1, tzinfo=UTC))
-    await start(kcp, site(kcp)).commit(result, datetime(2027, 1, 1, tzinfo=UTC))
+    await ctx.commit(result)
+    await start(kcp, site(kcp), now=NOW + timedelta(days=365)).commit(result)
     assert len(kcp.writes("repositories")) == 1
 
 
