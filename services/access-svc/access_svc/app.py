@@ -21,6 +21,6 @@ async def main(service: Service[ReconcilerSettings]) -> None:
         keys = DeployKeyReconciler(clients.connections, Pairs(service.settings.credentials_namespace))
         users = CollaboratorReconciler(clients.connections)
         await clients.run(
-            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS, due=step_due),
-            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS, due=collaborator.due),
+            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS, is_due=step_due),
+            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS, is_due=collaborator.due),
         )

@@ -1,7 +1,7 @@
 """What reconciling one object can end in: returned as ``Ready`` or ``Released``, raised as an ``Interruption``.
 
-Reconcilers and adapters return and raise; only ``codecommon.controller`` interprets. An exception that is none of these counts as
-``Retryable`` with reason ``InternalError``: what we do not understand is never final.
+Reconcilers and adapters return and raise; only ``codecommon.controller`` interprets. An exception that is none of these
+counts as ``Retryable`` with reason ``InternalError``: what we do not understand is never final.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Ready:
 
     ``status``: the kind's own status fields by wire name; a field left out keeps its value, None removes it.
     ``conditions``: further conditions that hold now; those the kind owns and that are not named here are removed.
-    ``requeue_after``: when there is something to do although nothing will change until then. A time that is further off than an
-    hour and than the resync interval is left to the resync.
+    ``requeue_after``: when there is something to do although nothing will change until then. A time that is further off
+    than an hour and than the resync interval is left to the resync.
     """
 
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -43,7 +43,8 @@ Outcome = Ready | Released
 
 
 class Interruption(Exception):
-    """Base of the three results that a reconciler raises. It cannot be changed; ``learned`` makes a new one that says more.
+    """Base of the three results that a reconciler raises. It cannot be changed; ``learned`` makes a new one that says
+    more.
 
     Args:
         reason: of the conditions that follow from it.

@@ -1,13 +1,12 @@
-"""What is said and done when the clean-up of a deleted object is not possible."""
+"""What happens to a deleted object whose clean-up on the host is not possible."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from codecommon.api.meta import Resource
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
@@ -18,36 +17,33 @@ _LEAVING_PATIENCE: Final = timedelta(minutes=5)
 
 
 async def carried_out(ctx: ReconcileContext[Any], work: Awaitable[object], thing: str, *, leaving: bool) -> bool:
-    """Await the clean-up ``work``; False: it was not possible, and a workspace that gives up the API (``leaving``) does not wait.
+    """Await the clean-up ``work``. Returns False if it was not possible and the object is let go all the same.
 
-    Raises while the object must stay, with what a person can do about it; ``thing`` as in ``kept``.
+    That happens only to a workspace that gives up the API (``leaving``). Otherwise the object stays: the interruption
+    that is raised says what a person can do. ``thing``: what would be removed on the host, as in "the repository".
     """
     try:
         await work
     except Interruption as interruption:
-        if leaving and may_give_up(ctx.object, interruption, ctx.now):
+        if leaving and may_give_up(ctx, interruption):
             _log.warning(
                 "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
             )
             return False
-        raise kept(interruption, thing) from None
+        raise _with_ways_out(interruption, thing) from None
     return True
 
 
-def may_give_up(obj: Resource[Any, Any], interruption: Interruption, now: datetime) -> bool:
-    """Whether a workspace that gives up the API stops waiting for clean-up that was asked for explicitly.
+def may_give_up(ctx: ReconcileContext[Any], interruption: Interruption) -> bool:
+    """Whether a workspace that gives up the API stops waiting for a clean-up that an object asked for.
 
-    It never waits for a credential that is gone, and not for long for a host that is down.
+    It never waits for a credential that is gone. For a host that is down it waits five minutes.
     """
-    since = obj.metadata.deletion_timestamp
-    return not isinstance(interruption, Retryable) or since is None or now - since > _LEAVING_PATIENCE
+    since = ctx.object.metadata.deletion_timestamp
+    return not isinstance(interruption, Retryable) or since is None or ctx.now - since > _LEAVING_PATIENCE
 
 
-def kept(interruption: Interruption, thing: str) -> Interruption:
-    """What to say of an object whose clean-up is not possible: it stays, and a person can let go of it.
-
-    ``thing``: what would be removed on the host, as in "the repository".
-    """
+def _with_ways_out(interruption: Interruption, thing: str) -> Interruption:
     message = (
         f"{interruption.message}; restore the credential so that {thing} can be deleted on the host, "
         f"or set spec.deletionPolicy to Orphan to let go of this object and leave {thing}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecommon.controller.connections import Connections
+from codecommon.controller.engine import Engine
 from codecommon.controller.reconciler import Controller
-from codecommon.controller.runtime import Runtime
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost import registry as hosts
 from codecommon.githost.github.endpoint import AllowedHosts
@@ -31,7 +31,7 @@ class HostClients:
     async def run(self, *controllers: Controller[Any]) -> None:
         """Reconcile until the service is told to stop."""
         settings = self.service.settings
-        runtime = Runtime(
+        engine = Engine(
             self.service.name,
             controllers,
             bus=self.bus,
@@ -41,7 +41,7 @@ class HostClients:
             resync=settings.resync_interval,
         )
         self.service.ready()
-        await runtime.run(self.service.stopping)
+        await engine.run(self.service.stopping)
 
 
 @asynccontextmanager

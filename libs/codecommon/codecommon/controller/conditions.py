@@ -1,7 +1,7 @@
 """Conditions: how a result becomes the list in status. Pure.
 
-``Ready`` is the summary (kstatus): True only for what is true on the host at this generation. ``Reconciling`` and ``Stalled`` are
-abnormal-true: present only while they hold. docs/conditions.md lists every type and reason.
+``Ready`` is the summary (kstatus): True only for what is true on the host at this generation. ``Reconciling`` and
+``Stalled`` are abnormal-true: present only while they hold. docs/conditions.md lists every type and reason.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a Connection to a session with its git host.
 
-A session is kept per Connection uid, Secret version and owner, so no two tenants share one, and is used only where it was read at
-or after the versions that the event names. What is newer is read anew; nothing here polls.
+A session is kept per Connection uid, Secret version and owner, so no two tenants share one, and is used only where it
+was read at or after the versions that the event names. What is newer is read anew; nothing here polls.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Connections:
     async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
         """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
 
-        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on its way
-        out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets, ``CredentialInvalid``,
-        ``OwnerMismatch``.
+        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on
+        its way out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets,
+        ``CredentialInvalid``, ``OwnerMismatch``.
         """
         ref = connection.spec.secret_ref
         namespace = ref.namespace or self._namespace
@@ -109,10 +109,9 @@ class Connections:
     def open(self, connection: Connection, found: Credential, owner: str = "") -> GitBackend:
         """Open the host of a Connection with a credential. No request is made.
 
-        ``owner``: whose repositories it is for, the Connection's own account if empty. A token is the same for all; an App acts
-        by its installation on that account.
-        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``,
-        ``OwnerMismatch``.
+        ``owner``: whose repositories it is for, the Connection's own account if empty. A token is the same for all; an
+        App acts by its installation on that account. Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``,
+        ``CredentialInvalid``, ``CABundleInvalid``, ``OwnerMismatch``.
         """
         spec = connection.spec
         # A Secret may hold the credentials of several accounts.

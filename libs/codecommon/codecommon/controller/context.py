@@ -1,12 +1,14 @@
-"""One pass over one object: its reads, its guarded writes, and what it leaves in status.
+"""What a reconciler reads and writes its object with.
 
-Every write carries the uid and resourceVersion that this pass has seen last. Metadata and status never go in one request.
+Every write names the uid and the resourceVersion that were seen last, so a write on top of somebody else's is refused.
+Metadata and status never go in one request.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,10 +17,9 @@ from codecommon.api.meta import BaseStatus, Resource, Wire
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Ready, Retryable
 from codecommon.api.times import rfc3339
-from codecommon.controller import conditions
-from codecommon.controller.bindings import FRESH_SECONDS, Staying
+from codecommon.controller import bindings, conditions
+from codecommon.controller.bindings import FRESH_SECONDS, BoundWorkspaces
 from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, Objects
-from codecommon.kcp.endpoints import EXPORT_NAME
 from codecommon.messaging.events import Versions
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -26,21 +27,39 @@ T = TypeVar("T", bound=Resource[Any, Any])
 _STATUS_ATTEMPTS: Final = 3
 _SHOWN_REFERRERS: Final = 10
 _FRESH: Final = timedelta(seconds=FRESH_SECONDS)
-_KEPT_WITHOUT_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
+_SUMMARY: Final = frozenset({conditions.READY, conditions.RECONCILING, conditions.STALLED})
 
 
 class Gone(Exception):
-    """The object is no more, or its name belongs to another uid: there is nothing left to do."""
+    """The object is no more, or its name belongs to another uid. There is nothing left to do."""
 
 
 class Superseded(Exception):
-    """Somebody wrote the object during this pass: read it again and decide anew."""
+    """Somebody else wrote the object meanwhile. It has to be read again, and what to do decided anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the event says besides which object it is about. The defaults say that nothing is known.
+
+    ``versions``: of the object's dependencies. ``possible_duplicates``: another object may stand for the same thing on
+    the host. ``event_time``: when the event was published.
+    """
+
+    versions: Versions = field(default_factory=Versions)
+    possible_duplicates: bool = True
+    event_time: datetime | None = None
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class ReconcileContext(Generic[T]):
-    """``object`` is the newest state this pass knows; ``versions``, ``twins`` and ``told`` (its time) are those of the event.
+    """One object while it is reconciled. ``object`` is its newest state that we know.
 
-    ``staying``: what all passes of a process know of their workspaces.
+    ``kind``, ``owned``: as of ``Controller``. ``raw``: the object as kcp sent it. ``bound``: what the process knows of
+    workspaces.
     """
 
     def __init__(
@@ -50,25 +69,30 @@ class ReconcileContext(Generic[T]):
         owned: frozenset[str],
         objects: Objects,
         raw: JsonObject,
-        versions: Versions,
-        possible_duplicates: bool = True,
-        event_time: datetime | None = None,
-        staying: Staying | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        hints: Hints | None = None,
+        bound: BoundWorkspaces | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.kind = kind
         self.objects = objects
-        self.versions = versions
-        self.possible_duplicates = possible_duplicates
-        self._event_time = event_time
+        self._hints = hints or Hints()
+        self._bound = bound or BoundWorkspaces()
         self._clock = clock
-        self._staying = staying or Staying()
         self._parse = parse
-        self._owned = owned | _KEPT_WITHOUT_SUMMARY
+        self._owned = owned | _SUMMARY
         self._raw = raw
         self._writing = asyncio.Lock()
-        self.half_done = False
         self.object: T = parse.parse(raw, objects.workspace)
+
+    @property
+    def versions(self) -> Versions:
+        """resourceVersions of the object's dependencies, as the watcher knew them."""
+        return self._hints.versions
+
+    @property
+    def possible_duplicates(self) -> bool:
+        """Whether another object of the workspace may stand for the same thing on the host."""
+        return self._hints.possible_duplicates
 
     @property
     def now(self) -> datetime:
@@ -82,9 +106,10 @@ class ReconcileContext(Generic[T]):
         return self.kind.finalizer in self.object.metadata.finalizers
 
     async def ensure_finalizer(self, annotations: Mapping[str, str | None] | None = None) -> T:
-        """Make sure that our finalizer (and ``annotations``; None removes one) is on the object; one write at most.
+        """Make sure that our finalizer and ``annotations`` are on the object, with one write at most. None removes an
+        annotation.
 
-        Raises ``Superseded`` when the object was changed or is being deleted by now, ``Gone`` when it is gone.
+        Raises ``Superseded`` when the object has been changed or is being deleted, ``Gone`` when it is gone.
         """
         wanted = dict(annotations or {})
         present = self.object.metadata.annotations
@@ -99,7 +124,9 @@ class ReconcileContext(Generic[T]):
         return self.object
 
     async def remove_finalizer(self) -> None:
-        """Take our finalizer off; raises as ``ensure_finalizer``. An object that is gone already counts as released."""
+        """Take our finalizer off. An object that is gone counts as done. Raises ``Superseded`` when it has been
+        changed.
+        """
         if not self.has_finalizer:
             return
         rest = [f for f in self.object.metadata.finalizers if f != self.kind.finalizer]
@@ -109,24 +136,26 @@ class ReconcileContext(Generic[T]):
             return
 
     async def confirm_not_leaving(self) -> None:
-        """The guard against creating for a workspace that is giving up the API, whose objects are only released.
+        """The guard before something is made on the host: the workspace must not be giving up the API.
 
-        The watcher tells nothing else of such a workspace, so only what was told long ago is looked at again. Raises
-        ``Superseded``: the object is being deleted by now, or will be in a moment.
+        The watcher publishes nothing but deletions of such a workspace, so an event of a moment ago is proof enough.
+        Raises ``Superseded``: the object is being deleted, or will be in a moment.
         """
-        if self._event_time is not None and self.now - self._event_time <= _FRESH:
+        published = self._hints.event_time
+        if published is not None and self.now - published <= _FRESH:
             return
-        if not await self._staying.confirm(self.objects.workspace, self.is_leaving):
+        if not await self._bound.confirm(self.objects):
             raise Superseded
 
     async def confirm_not_deleting(self) -> None:
-        """The guard before a create on the host that no write of this pass guards; raises as ``confirm_deleting``."""
+        """The guard before a create on the host that no write of ours guards. Raises as ``confirm_deleting``."""
         await self._confirm(deleting=False)
 
     async def confirm_deleting(self) -> None:
-        """A live read that shows this uid with a deletionTimestamp: the guard before anything is deleted on the host.
+        """The guard before anything is deleted on the host: a live read shows this uid with a deletionTimestamp.
 
-        Raises ``Superseded`` when that is so no more, or anybody wrote the object meanwhile, ``Gone`` when it is gone.
+        Raises ``Superseded`` when it does not, or when anybody wrote the object meanwhile, and ``Gone`` when it is
+        gone.
         """
         await self._confirm(deleting=True)
 
@@ -147,24 +176,14 @@ class ReconcileContext(Generic[T]):
     # ---- the workspace
 
     async def is_leaving(self) -> bool:
-        """Whether the workspace is giving up our export: all its bindings of it are being deleted. Live, uncached."""
-        bindings = [
-            binding
-            for binding in await self.objects.list("apibindings")
-            if binding["spec"]["reference"].get("export", {}).get("name") == EXPORT_NAME
-        ]
-        if not bindings:
-            # kcp removes a binding only after our finalizers have left, so an empty answer is not yet the truth.
-            raise Retryable(
-                Reason.BINDING_NOT_VISIBLE, "kcp shows no APIBinding of this API in the workspace; looking again"
-            )
-        return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
+        """Whether the workspace is giving up our API. Read live."""
+        return await bindings.is_leaving(self.objects)
 
     async def require_no_referrers(self, children: tuple[KindSpec, ...], *, policy: str | None = None) -> None:
         """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one.
 
-        Directly, or through one without our finalizer, which may have been taken off by others. ``policy``: only those with
-        this ``spec.deletionPolicy`` count.
+        Somebody may have taken our finalizer off an object in between, so references through such an object count too.
+        ``policy``: only objects with this ``spec.deletionPolicy`` count.
         """
         found = await self._referrers(children, self.object.name, policy)
         if found:
@@ -186,7 +205,9 @@ class ReconcileContext(Generic[T]):
     # ---- status
 
     def learns_from(self, result: Ready | Interruption) -> bool:
-        """Whether ``result`` brings what is not stored yet: a status field, such as an id from the host, or a condition."""
+        """Whether ``result`` says something that status does not: a field, such as an id from the host, or a
+        condition.
+        """
         stored: JsonObject = self._raw.get("status") or {}
         shown = {(c.type, c.status, c.reason) for c in self.object.status.conditions}
         return any(stored.get(name) != value for name, value in result.status.items()) or any(
@@ -196,8 +217,8 @@ class ReconcileContext(Generic[T]):
     async def commit(self, result: Ready | Interruption) -> None:
         """Write what ``result`` says into status, if that changes anything.
 
-        A conflict is answered by reading again and writing the same result: what the host told us is never dropped.
-        Raises ``Gone``, or the last ``Superseded`` after three attempts.
+        After a conflict the object is read again and the same result written: what the host told us is never dropped.
+        Raises ``Gone``, or ``Superseded`` after the third conflict.
         """
         generation, requested = self.object.metadata.generation, self.object.reconcile_requested_at
         for attempt in range(1, _STATUS_ATTEMPTS + 1):
@@ -214,18 +235,20 @@ class ReconcileContext(Generic[T]):
                 return
 
     async def record_status(self, status: Mapping[str, Any]) -> None:
-        """Write status fields now, by wire name: what a pass with more to do must not lose to a crash.
+        """Write status fields (wire names) now, because there is more to do and a crash must not lose them.
 
-        Raises ``Superseded`` when the object was changed by now, ``Gone`` when it is gone.
+        Raises ``Superseded`` when the object has been changed, ``Gone`` when it is gone.
         """
         await self._write({"status": dict(status)}, subresource="status")
 
     async def announce(self, reason: Reason, message: str) -> None:
-        """Say that a long pass is under way (``Reconciling=True``), unless status names a reason; the pass goes on meanwhile."""
+        """Say in status that the object is being worked on (``Reconciling=True``), unless status gives another
+        reason for it.
+        """
         status: BaseStatus = self.object.status
         said = status.condition(conditions.RECONCILING)
         if said is not None and said.status == "True":
-            # A slow pass that ends as the one before would write it back: twice for nothing.
+            # If this ends as it did before, the reason would be written back: two writes for nothing.
             return
         wanted = conditions.condition(conditions.RECONCILING, "True", reason, message)
         merged = conditions.merge(
@@ -238,7 +261,7 @@ class ReconcileContext(Generic[T]):
         try:
             await self._write({"status": {"conditions": _dump(merged)}}, subresource="status")
         except (Superseded, Gone):
-            # The pass itself will meet the same and deal with it.
+            # The reconciler will meet the same and deal with it.
             return
 
     def _status_patch(self, result: Ready | Interruption, generation: int, requested: str | None) -> JsonObject:
@@ -249,7 +272,7 @@ class ReconcileContext(Generic[T]):
             if requested is not None:
                 wanted["lastHandledReconcileAt"] = requested
         # An interruption says nothing about the kind's other conditions unless it names them.
-        owned = self._owned if isinstance(result, Ready) else _KEPT_WITHOUT_SUMMARY
+        owned = self._owned if isinstance(result, Ready) else _SUMMARY
         wanted["conditions"] = _dump(
             conditions.merge(
                 status.conditions,
@@ -276,7 +299,7 @@ class ReconcileContext(Generic[T]):
             except Conflict:
                 raise Superseded from None
             except Invalid:
-                # Among what kcp refuses as invalid is a finalizer added to an object that is being deleted.
+                # kcp refuses a finalizer on an object that is being deleted, among other things.
                 if "metadata" in body and not self.object.deleting:
                     raise Superseded from None
                 raise

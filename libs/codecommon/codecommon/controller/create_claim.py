@@ -1,7 +1,7 @@
-"""The create claim: how what was made on the host in a pass nobody finished is recognised. Pure.
+"""The create claim: how we recognise what we made when the process died before it could say so.
 
-Before a create, the Date of the answer that showed nothing there is stored on the object. What the host made within
-``CLAIM_WINDOW`` after it is ours.
+Before a create, the object gets an annotation with the Date of the host's answer that showed nothing there. What the
+host made within ``CLAIM_WINDOW`` after that time is ours.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ CLAIM_WINDOW: Final = timedelta(minutes=2)
 
 
 def claim_for(obj: Resource[Any, Any], absent_at: datetime, *, bound: bool) -> str:
-    """The claim for a create now. One that an earlier pass stored stays while what it made may still be invisible.
+    """The claim for a create now. An earlier claim stays as long as the host may not show yet what was made under it.
 
-    ``absent_at``: the host's Date of the answer that showed nothing. ``bound``: status has the id of what was made before.
+    ``absent_at``: the Date of the host's answer that showed nothing. ``bound``: status has the id of what was made
+    before.
     """
     stored = stored_claim(obj)
     if stored is not None and not bound and absent_at - stored < CLAIM_WINDOW:
@@ -37,6 +38,7 @@ def claim_for(obj: Resource[Any, Any], absent_at: datetime, *, bound: bool) -> s
 
 
 def stored_claim(obj: Resource[Any, Any]) -> datetime | None:
+    """The time in the object's claim; None: it has none, or somebody wrote something else there."""
     text = obj.metadata.annotations.get(CREATE_CLAIM)
     if not text:
         return None
@@ -48,7 +50,7 @@ def stored_claim(obj: Resource[Any, Any]) -> datetime | None:
 
 
 def claimed(obj: Resource[Any, Any], created_at: datetime) -> bool:
-    """Whether something made at ``created_at`` is what this object's claim announced."""
+    """Whether what was made at ``created_at`` was made under this object's claim."""
     claim = stored_claim(obj)
     return claim is not None and claim <= created_at <= claim + CLAIM_WINDOW
 
@@ -62,16 +64,18 @@ async def claiming(
     timeless: bool = False,
     noted: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
-    """Around a create: the claim is stored before, and withdrawn after a clear no. ``noted``: annotations stored with it.
+    """Around a create on the host: store the claim before, and withdraw it after a clear refusal.
 
-    After a clear no, what somebody makes by hand in the next two minutes must not count as ours. ``timeless``: nor ever later,
-    since the host does not tell when it was made; then a no to a second attempt withdraws the claim of the first one too.
+    After a refusal, what somebody makes by hand in the next two minutes must not count as ours. ``timeless``: the host
+    does not tell when the thing was made, so a claim would count for ever; then a refusal of a second attempt withdraws
+    the first one's claim too. ``noted``: annotations that are stored with the claim. Raises ``Retryable``
+    (``RateLimited``) when it is not our turn.
     """
     await host.await_turn()
     await ctx.confirm_not_leaving()
     claimed_before = ctx.object.metadata.annotations.get(CREATE_CLAIM) == claim
     if claimed_before:
-        # Then no write guards what follows, and a live read must.
+        # No write guards what follows, so a live read does.
         await ctx.confirm_not_deleting()
     await ctx.ensure_finalizer({CREATE_CLAIM: claim, **(noted or {})})
     try:
@@ -83,7 +87,7 @@ async def claiming(
 
 
 def _is_clear(refused: Interruption | AlreadyExists) -> bool:
-    """Whether nothing was made: no id came back, and an answer did."""
+    """Whether it is certain that nothing was made: the host answered, and named no id."""
     if isinstance(refused, AlreadyExists):
         return True
     return refused.reason != Reason.HOST_UNAVAILABLE and "repoID" not in refused.status

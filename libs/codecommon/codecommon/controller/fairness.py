@@ -1,4 +1,6 @@
-"""No workspace gets more than its share of a replica, and what is over it waits in that workspace's own line."""
+"""Shares: no workspace gets more than its part of a replica. What is over it waits in a line of that workspace's
+own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class _Line:
 
 
 class Shares:
-    """Counts what runs per workspace; tells what is over the cap when to come back."""
+    """Counts the running handlers of each workspace. ``cap``: the most of one workspace. ``clock``: seconds,
+    monotonic.
+    """
 
     def __init__(self, cap: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._cap = cap
@@ -31,7 +35,9 @@ class Shares:
         self._lines: dict[str, _Line] = {}
 
     def delay(self, workspace: str) -> float | None:
-        """None: there is room. Otherwise the seconds until this message's place in the workspace's line is due."""
+        """None: there is room. Otherwise how long, in seconds, the message waits for its place in the workspace's
+        line.
+        """
         line = self._lines.get(workspace)
         if line is None or line.running < self._cap:
             return None
@@ -44,6 +50,7 @@ class Shares:
 
     @contextmanager
     def running(self, workspace: str) -> Iterator[None]:
+        """Count a handler of the workspace while the body runs."""
         line = self._lines.setdefault(workspace, _Line())
         line.running += 1
         started = self._clock()

@@ -33,7 +33,7 @@ EVENTS_STREAM: Final = "CODE_EVENTS"
 DEAD_STREAM: Final = "CODE_DEAD"
 LOCKS: Final = "CODE_LOCKS"
 LEASES: Final = "CODE_LEASES"
-STRIKES: Final = "CODE_STRIKES"
+POISON_MESSAGES: Final = "CODE_POISON_MESSAGES"
 BUDGETS: Final = "CODE_BUDGETS"
 PRINCIPALS: Final = "CODE_PRINCIPALS"
 
@@ -50,7 +50,7 @@ _DUPLICATE_WINDOW_SECONDS: Final = 120
 _BUCKET_TTL_SECONDS: Final = {
     LOCKS: 15.0,
     LEASES: 15.0,
-    STRIKES: 3600.0,
+    POISON_MESSAGES: 3600.0,
     # Longer than any window of a limit and any pause that we keep.
     BUDGETS: 2 * 3600.0,
     # Stored anew every hour while it is in use.

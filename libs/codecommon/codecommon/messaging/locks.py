@@ -1,7 +1,7 @@
-"""One worker per object: a keyed mutex within the process, a KV entry across replicas.
+"""One worker per object: a mutex within the process, and an entry in a KV bucket across replicas.
 
-The KV lock saves work only. Correctness rests on guarded writes: a holder that lost its lock can do no harm that a conflict
-would not catch.
+The KV lock only saves work. Correctness rests on guarded writes: when a holder has lost its lock, a conflict catches
+its writes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ RENEW_SECONDS: Final = 5.0
 LOST_AFTER_SECONDS: Final = 10.0
 
 
-class Taken(Exception):
-    """Another replica is at work on the object."""
+class LockTaken(Exception):
+    """Another replica works on the object."""
+
+
+class LockLost(Exception):
+    """The lock could not be renewed in time, so another replica may have it by now."""
 
 
 class KeyedMutex:
@@ -52,18 +56,17 @@ class KeyedMutex:
 
 
 class ReplicaLock:
-    """A lock entry in ``CODE_LOCKS``. ``lost`` is true once it could not be renewed for ``lost_after`` seconds."""
+    """A lock entry in ``CODE_LOCKS``. Whoever holds it renews it; ``lost`` says that this has failed for too long."""
 
-    def __init__(
-        self, bucket: KeyValue, key: str, value: bytes, revision: int, lost_after: float = LOST_AFTER_SECONDS
-    ) -> None:
+    def __init__(self, bucket: KeyValue, key: str, value: bytes, revision: int, lost_after: float) -> None:
         self._bucket = bucket
         self._key = key
         self._value = value
         self._revision = revision
         self._lost_after = lost_after
         self._renewed = time.monotonic()
-        # A renewal under way when the handler ends would make its release miss the entry, which then stays until it expires.
+        # A renewal that is under way at the end would make the release miss the entry, which would then stay until it
+        # expires.
         self._writing = asyncio.Lock()
 
     @property
@@ -71,13 +74,13 @@ class ReplicaLock:
         return time.monotonic() - self._renewed > self._lost_after
 
     async def renew(self) -> None:
-        """Extend the entry by its TTL; a failure only shows in ``lost`` after a while."""
+        """Extend the entry by its TTL. A failure shows in ``lost`` after a while."""
         with suppress(NatsError, TimeoutError):
             async with self._writing:
                 try:
                     self._revision = await self._bucket.update(self._key, self._value, last=self._revision)
                 except KeyWrongLastSequenceError:
-                    # Either another has it by now, or a renewal took effect whose answer did not come.
+                    # Either another replica has it, or a renewal arrived whose answer did not.
                     own = await own_revision(self._bucket, self._key, self._value)
                     if own is None:
                         return
@@ -85,20 +88,21 @@ class ReplicaLock:
                 self._renewed = time.monotonic()
 
     async def release(self) -> None:
-        """Let the next one have it; one that cannot be released now expires by itself."""
+        """Let the next one have it. If that fails, the entry expires by itself."""
         with suppress(NatsError, TimeoutError):
             async with self._writing:
                 await give_up(self._bucket, self._key, self._value, self._revision)
 
 
 async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
-    """Take the lock of an object; raises ``Taken`` when another replica has it.
+    """Take the lock of an object. Raises ``LockTaken`` when another replica has it.
 
-    ``owner`` names this replica, which holds the object's mutex: an entry of its own is left of a request that was not answered.
+    ``owner`` names this replica, which holds the object's mutex already. So an entry under its own name is left over
+    from a request whose answer was lost, and is taken over.
     """
     value = owner.encode()
     try:
         revision = await take(bucket, key, value)
     except KeyWrongLastSequenceError:
-        raise Taken from None
+        raise LockTaken from None
     return ReplicaLock(bucket, key, value, revision, lost_after)

@@ -1,7 +1,8 @@
-"""Messages whose handling ends the process.
+"""Poison messages: those whose handling ends the process.
 
-The server counts deliveries, but a message that was put back on purpose is delivered again too. So a redelivery is noted
-in a bucket before it is handled and cleared with its result, whatever that is: what is left counts the deaths.
+The server counts deliveries, but it also delivers a message again that was put back on purpose. So each redelivery is
+noted in a bucket before it is handled, and the note is removed with the result, whatever that is. The notes that are
+left count the deaths.
 """
 
 from __future__ import annotations
@@ -15,39 +16,42 @@ from nats.js.kv import KeyValue
 
 from codecommon.messaging.events import ObjectEvent
 
-_OUT_AFTER: Final = 5
+_POISON_AFTER: Final = 5
 
 
 @dataclass(slots=True)
-class Suspicion:
-    """``count`` deliveries without a result so far; ``out``: not to be handled now."""
+class Attempt:
+    """One delivery. ``failures``: how many before it had no result. ``is_poison``: it must not be handled now."""
 
-    count: int
-    out: bool
+    failures: int
+    is_poison: bool
     _bucket: KeyValue | None = None
     _key: str = ""
 
-    async def clear(self) -> None:
+    async def succeeded(self) -> None:
+        """The handler came to a result: forget the failures."""
         if self._bucket is not None:
             await self._bucket.purge(self._key)
 
 
 class PoisonMessages:
+    """Counts the deliveries without a result, by object, in the bucket ``CODE_POISON_MESSAGES``."""
+
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
-    async def before(self, msg: Msg, event: ObjectEvent) -> Suspicion:
-        """Note that ``msg`` is about to be handled; first deliveries cost nothing."""
+    async def begin(self, msg: Msg, event: ObjectEvent) -> Attempt:
+        """Note that ``msg`` is about to be handled. A first delivery costs no request."""
         if msg.metadata.num_delivered <= 1:
-            return Suspicion(0, False)
-        # The first delivery was not noted, hence the one on top.
+            return Attempt(0, False)
+        # The first delivery was not noted, so it counts on top.
         key = event.uid
-        count = 1 + await self._count(key)
-        if count >= _OUT_AFTER:
+        failures = 1 + await self._count(key)
+        if failures >= _POISON_AFTER:
             await self._bucket.purge(key)
-            return Suspicion(count, True)
-        await self._bucket.put(key, str(count).encode())
-        return Suspicion(count, False, self._bucket, key)
+            return Attempt(failures, True)
+        await self._bucket.put(key, str(failures).encode())
+        return Attempt(failures, False, self._bucket, key)
 
     async def _count(self, key: str) -> int:
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 from codecommon.api.meta import Resource
-from codecommon.api.results import Interruption, Outcome, Released
+from codecommon.api.results import Interruption, Outcome
 from codecommon.controller.connections import Connections
-from codecommon.controller.context import Gone, ReconcileContext, Superseded
+from codecommon.controller.context import Hints, ReconcileContext, utc_now
+from codecommon.controller.reconcile import reconcile
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostTarget, Registry
 from codecommon.kcp.client import JsonObject
@@ -22,7 +23,6 @@ from codecommon.testing.objects import InMemoryKcp, workspace
 T = TypeVar("T", bound=Resource[Any, Any])
 
 NAMESPACE: Final = "default"
-_MOST_DECISIONS: Final = 3
 
 
 class RecordedEvents:
@@ -36,7 +36,9 @@ class RecordedEvents:
 
 
 class World:
-    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them; ``opened``: what it has opened."""
+    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them; ``opened``: what it has
+    opened.
+    """
 
     def __init__(self, host: StubBackend | None = None) -> None:
         self.kcp = InMemoryKcp()
@@ -44,6 +46,7 @@ class World:
         self.opened: list[HostTarget] = []
         self.bus = RecordedEvents()
         self.clock = Clock()
+        self.now: Callable[[], datetime] = utc_now
         self.objects = self.kcp.objects(workspace())
         self.connections = Connections(
             Registry({"github": self._open}),
@@ -64,48 +67,35 @@ class World:
             stored = self.kcp.add(raw)
         return stored
 
+    def stored(self, resource: str, name: str, namespace: str | None = None) -> JsonObject:
+        """The object as it is now. Fails when there is none."""
+        raw = self.kcp.stored(resource, name, namespace=namespace)
+        assert raw is not None, f"there is no {resource}/{name}"
+        return raw
+
     def start(
-        self, controller: Controller[T], name: str, versions: Versions | None = None, event_time: datetime | None = None
+        self,
+        controller: Controller[T],
+        name: str,
+        versions: Versions | None = None,
+        event_time: datetime | None = None,
     ) -> ReconcileContext[T]:
-        """A pass that has read the object as it is now."""
-        raw = self.kcp.stored(controller.kind.resource, name)
-        assert raw is not None, f"there is no {controller.kind.resource}/{name}"
+        """The context of an object that was read as it is now. ``event_time`` None: a moment ago."""
         return ReconcileContext(
             controller.kind,
             controller.parse,
             controller.owned,
             self.objects,
-            raw,
-            versions or Versions(),
-            event_time=event_time or datetime.now(UTC),
+            self.stored(controller.kind.resource, name),
+            Hints(versions or Versions(), event_time=event_time or self.now()),
+            clock=self.now,
         )
 
     async def settle(
         self, controller: Controller[T], name: str, ctx: ReconcileContext[T] | None = None
     ) -> Outcome | Interruption | None:
-        """One pass with its commit, decided again after a conflict as the runtime does. None: the object is gone."""
-        ctx = ctx or self.start(controller, name)
-        try:
-            for _ in range(_MOST_DECISIONS):
-                try:
-                    return await self._decide(controller, ctx)
-                except Superseded:
-                    await ctx.reload()
-        except Gone:
-            return None
-        raise AssertionError(f"no decision about {name} in {_MOST_DECISIONS} attempts")
-
-    async def _decide(self, controller: Controller[T], ctx: ReconcileContext[T]) -> Outcome | Interruption:
-        result: Outcome | Interruption
-        try:
-            result = await controller.reconciler.reconcile(ctx)
-        except Interruption as interruption:
-            result = interruption
-        if isinstance(result, Released):
-            await ctx.remove_finalizer()
-        else:
-            await ctx.commit(result)
-        return result
+        """Reconcile as the engine does after a change. None: the object is gone."""
+        return (await reconcile(controller, ctx or self.start(controller, name))).result
 
 
 def conditions(raw: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

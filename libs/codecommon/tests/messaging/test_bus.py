@@ -67,7 +67,7 @@ async def test_buckets_outlive_a_restart_of_the_server(tmp_path: Path) -> None:
             await bus.declare()
         await server.restart()
         async with Bus.connect(NatsSettings(url=(server.url,))) as bus:
-            for name in (bus_module.LOCKS, bus_module.LEASES, bus_module.STRIKES):
+            for name in (bus_module.LOCKS, bus_module.LEASES, bus_module.POISON_MESSAGES):
                 bucket = await bus.bucket(name)
                 revision = await bucket.create("key", b"value")
                 with pytest.raises(KeyWrongLastSequenceError):

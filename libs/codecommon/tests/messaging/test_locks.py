@@ -73,7 +73,7 @@ async def test_keys_that_nobody_wants_take_no_memory() -> None:
 async def test_a_lock_is_taken_once_and_free_after_its_release(bus: Bus) -> None:
     bucket = await bus.bucket(bus_module.LOCKS)
     lock = await locks.acquire(bucket, KEY, "me")
-    with pytest.raises(locks.Taken):
+    with pytest.raises(locks.LockTaken):
         await locks.acquire(bucket, KEY, "another")
     await locks.acquire(bucket, "repositories.c1.other", "me")
     await lock.release()
@@ -87,7 +87,7 @@ async def test_a_lock_that_was_granted_without_an_answer_is_not_in_its_owners_wa
     bucket = await bus.bucket(bus_module.LOCKS)
     await locks.acquire(bucket, KEY, "me")
     again = await locks.acquire(bucket, KEY, "me")
-    with pytest.raises(locks.Taken):
+    with pytest.raises(locks.LockTaken):
         await locks.acquire(bucket, KEY, "another")
     await again.release()
     await locks.acquire(bucket, KEY, "another")
@@ -120,7 +120,7 @@ async def test_a_release_does_not_take_the_lock_of_another(bus: Bus) -> None:
     mine = await locks.acquire(bucket, KEY, "me")
     await bucket.put(KEY, b"another replica, after mine expired")
     await mine.release()
-    with pytest.raises(locks.Taken):
+    with pytest.raises(locks.LockTaken):
         await locks.acquire(bucket, KEY, "me")
 
 

@@ -1,4 +1,4 @@
-"""The runtime with a real nats-server and kcp in memory: what becomes of a message, and of the object it speaks of."""
+"""The engine with a real nats-server and kcp in memory: what becomes of a message, and of the object it speaks of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from codecommon.api.kinds import PAUSED, REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.reconciler import Timing
+from codecommon.controller.engine import Timing
+from codecommon.controller.worker import WorkerTiming
 from codecommon.githost.work import Job, current_job
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging import bus as bus_module
@@ -23,16 +24,14 @@ from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import EventReason, Versions
 from codecommon.process.backoff import Backoff
 from codecommon.testing.builders import deleting, event_for, repository_object
-from codecommon.testing.harness import conditions, message
-from codecommon.testing.objects import InMemoryKcp
-from codecommon.testing.runtime import (
+from codecommon.testing.engine import (
     Calls,
     Gate,
     Handler,
     acked,
     deliver_again_after,
     is_fine,
-    make_runtime,
+    make_engine,
     parked,
     put,
     queued,
@@ -41,6 +40,8 @@ from codecommon.testing.runtime import (
     until,
     working,
 )
+from codecommon.testing.harness import conditions, message
+from codecommon.testing.objects import InMemoryKcp
 
 pytestmark = pytest.mark.nats
 
@@ -180,8 +181,8 @@ async def test_what_is_due_before_the_next_resync_has_an_appointment(
 ) -> None:
     calls = Calls(raising(NotReady("InvitationPending", "m", requeue_after=timedelta(hours=2))))
     await bus.publish(event_for(put(kcp)))
-    async with working(bus, kcp, calls, resync=resync) as runtime:
-        await until(lambda: len(calls.names) == 1 and runtime.in_flight == 0)
+    async with working(bus, kcp, calls, resync=resync) as engine:
+        await until(lambda: len(calls.names) == 1 and engine.in_flight == 0)
         assert await acked(bus) is not kept
 
 
@@ -431,7 +432,7 @@ async def test_a_message_whose_handling_ended_five_processes_is_set_aside(
     calls = Calls(gate)
     for death in range(1, 6):
         process = asyncio.create_task(
-            make_runtime(bus, kcp, calls, timing=Timing(fetch=0.1, renew=60)).run(asyncio.Event())
+            make_engine(bus, kcp, calls, timing=Timing(fetch=0.1, renew=60)).run(asyncio.Event())
         )
         await until(lambda expected=death: len(calls.names) == expected)
         process.cancel()
@@ -450,7 +451,7 @@ async def test_a_message_whose_handling_ended_five_processes_is_set_aside(
 async def test_a_long_pass_says_that_it_is_under_way(bus: Bus, kcp: InMemoryKcp) -> None:
     gate = Gate()
     await bus.publish(event_for(put(kcp)))
-    async with working(bus, kcp, Calls(gate), timing=Timing(fetch=0.1, announce_after=0.05)):
+    async with working(bus, kcp, Calls(gate), timing=Timing(fetch=0.1, worker=WorkerTiming(announce_after=0.05))):
         await until(lambda: conditions(stored(kcp)).get("Reconciling") == ("True", "Progressing"))
         gate.opened.set()
         await until(lambda: acked(bus))
@@ -475,7 +476,9 @@ async def test_an_announcement_that_has_begun_is_seen_through(
 
     monkeypatch.setattr(ReconcileContext, "announce", announce)
     await bus.publish(event_for(put(kcp)))
-    async with working(bus, kcp, Calls(over_before_the_answer), timing=Timing(fetch=0.1, announce_after=0.05)):
+    async with working(
+        bus, kcp, Calls(over_before_the_answer), timing=Timing(fetch=0.1, worker=WorkerTiming(announce_after=0.05))
+    ):
         await until(lambda: acked(bus))
     assert seen_through == ["Progressing"]
 

@@ -1,4 +1,4 @@
-"""The runtime when it is stopped, and when its NATS goes down and comes back."""
+"""The engine when it is stopped, and when its NATS goes down and comes back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 from codecommon.api.repository import Repository
 from codecommon.api.results import Outcome, Retryable
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.reconciler import Timing
+from codecommon.controller.engine import Timing
+from codecommon.controller.worker import WorkerTiming
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.builders import event_for
-from codecommon.testing.objects import InMemoryKcp
-from codecommon.testing.runtime import (
+from codecommon.testing.engine import (
     BOUND_SECONDS,
     Calls,
     Gate,
@@ -28,7 +28,7 @@ from codecommon.testing.runtime import (
     acked,
     deliver_again_after,
     is_fine,
-    make_runtime,
+    make_engine,
     only_one_is_queued,
     put,
     raising,
@@ -36,6 +36,7 @@ from codecommon.testing.runtime import (
     until,
     working,
 )
+from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 
 pytestmark = pytest.mark.nats
@@ -49,7 +50,7 @@ async def test_a_stop_finishes_what_is_in_flight(bus: Bus, kcp: InMemoryKcp) -> 
     calls = Calls(gate)
     await bus.publish(event_for(put(kcp)))
     stopping = asyncio.Event()
-    task = asyncio.create_task(make_runtime(bus, kcp, calls).run(stopping))
+    task = asyncio.create_task(make_engine(bus, kcp, calls).run(stopping))
     await gate.entered.acquire()
 
     stopping.set()
@@ -94,9 +95,11 @@ async def test_a_restart_of_nats_ends_nothing(tmp_path: Path, kcp: InMemoryKcp, 
     async with nats_of_its_own(tmp_path) as (server, bus):
         await bus.publish(event_for(put(kcp, "held")))
         await bus.publish(event_for(put(kcp, "retried")))
-        async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, lost_after=5)) as runtime:
+        async with working(
+            bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, worker=WorkerTiming(lost_after=5))
+        ) as engine:
             await gate.entered.acquire()
-            await until(lambda: runtime.in_flight == 1)
+            await until(lambda: engine.in_flight == 1)
             await (server.kill() if crash else server.stop())
             await server.start()
             await reconnected(bus)
@@ -121,12 +124,14 @@ async def test_a_handler_that_ends_while_nats_is_down_does_not_end_the_process(
     calls = Calls(held_the_second_time)
     async with nats_of_its_own(tmp_path) as (server, bus):
         await bus.publish(event_for(put(kcp)))
-        async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, lost_after=5)) as runtime:
+        async with working(
+            bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.1, worker=WorkerTiming(lost_after=5))
+        ) as engine:
             await gate.entered.acquire()
             await server.stop()
             gate.opened.set()
             await until(lambda: stored(kcp)["status"].get("repoID") == "7")
-            await until(lambda: runtime.in_flight == 0)
+            await until(lambda: engine.in_flight == 0)
             await server.start()
             await reconnected(bus)
             await bus.publish(event_for(put(kcp, "after")))
@@ -152,8 +157,12 @@ async def test_every_handler_whose_lock_is_lost_is_cancelled_in_time_while_nats_
         for n in range(48):
             await bus.publish(event_for(put(kcp, f"r{n}")))
         process = asyncio.create_task(
-            make_runtime(
-                bus, kcp, calls, max_per_workspace=64, timing=Timing(fetch=0.1, renew=0.2, lost_after=0.5)
+            make_engine(
+                bus,
+                kcp,
+                calls,
+                max_per_workspace=64,
+                timing=Timing(fetch=0.1, renew=0.2, worker=WorkerTiming(lost_after=0.5)),
             ).run(asyncio.Event())
         )
         await until(lambda: calls.at_once == 48)

@@ -1,4 +1,4 @@
-"""The runtime with a real nats-server and kcp in memory: who works on what, and how much of it at once."""
+"""The engine with a real nats-server and kcp in memory: who works on what, and how much of it at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Retryable
 from codecommon.controller.conditions import condition
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.reconciler import Timing
+from codecommon.controller.engine import Timing
+from codecommon.controller.worker import WorkerTiming
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.builders import event_for
-from codecommon.testing.objects import InMemoryKcp
-from codecommon.testing.runtime import (
+from codecommon.testing.engine import (
     Calls,
     Gate,
     acked,
@@ -33,6 +33,7 @@ from codecommon.testing.runtime import (
     until,
     working,
 )
+from codecommon.testing.objects import InMemoryKcp
 
 pytestmark = pytest.mark.nats
 
@@ -114,7 +115,7 @@ async def test_a_handler_whose_lock_is_lost_is_cancelled_and_the_message_put_bac
 
     calls = Calls(first_hangs)
     await bus.publish(event_for(put(kcp)))
-    async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.05, lost_after=0.1)):
+    async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.05, worker=WorkerTiming(lost_after=0.1))):
         await entered.wait()
         await locks.put("repositories.c1.site", b"another replica")
         await until(cancelled.is_set)
@@ -128,7 +129,7 @@ async def test_a_living_handler_keeps_its_message_and_its_lock(bus: Bus, kcp: In
     gate = Gate()
     calls = Calls(gate)
     await bus.publish(event_for(put(kcp)))
-    async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.05, lost_after=0.2)):
+    async with working(bus, kcp, calls, timing=Timing(fetch=0.1, renew=0.05, worker=WorkerTiming(lost_after=0.2))):
         await gate.entered.acquire()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):
@@ -204,7 +205,9 @@ async def test_drift_gets_idle_slots_only(bus: Bus, kcp: InMemoryKcp) -> None:
 async def test_a_replica_takes_no_more_than_it_has_slots(bus: Bus, kcp: InMemoryKcp) -> None:
     gate = Gate()
     calls = Calls(gate)
-    async with working(bus, kcp, calls, max_in_flight=4, timing=Timing(fetch=1, renew=0.1, lost_after=0.5)):
+    async with working(
+        bus, kcp, calls, max_in_flight=4, timing=Timing(fetch=1, renew=0.1, worker=WorkerTiming(lost_after=0.5))
+    ):
         await until(lambda: drift_is_asked_for(bus))
         for n in range(8):
             await bus.publish(event_for(put(kcp, f"wanted{n}")))

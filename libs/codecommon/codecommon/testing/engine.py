@@ -1,4 +1,4 @@
-"""A runtime at work on a real NATS, with a reconciler that does what the test says."""
+"""An engine at work on a real NATS, with a reconciler that does what the test says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.api.results import Outcome, Ready
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.reconciler import Controller, Timing
-from codecommon.controller.runtime import Runtime
+from codecommon.controller.engine import Engine, Timing
+from codecommon.controller.reconciler import Controller
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
@@ -85,21 +85,21 @@ class Gate:
         return await is_fine(ctx)
 
 
-def make_runtime(bus: Bus, kcp: InMemoryKcp, calls: Calls, *, always_due: bool = False, **options: Any) -> Runtime:
+def make_engine(bus: Bus, kcp: InMemoryKcp, calls: Calls, *, always_due: bool = False, **options: Any) -> Engine:
     """``always_due``: every object says that a time which it set has come."""
     defaults: dict[str, Any] = {"max_in_flight": 64, "max_per_workspace": 16, "timing": QUICK}
     defaults["backoff"] = Backoff(0.05, 1.0, random.Random(1))
-    controller = Controller(REPOSITORIES, Repository, calls, due=lambda _, __: always_due)
-    return Runtime(SERVICE, (controller,), bus=bus, kcp=kcp, **(defaults | options))
+    controller = Controller(REPOSITORIES, Repository, calls, is_due=lambda _, __: always_due)
+    return Engine(SERVICE, (controller,), bus=bus, kcp=kcp, **(defaults | options))
 
 
 @asynccontextmanager
-async def working(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> AsyncIterator[Runtime]:
-    """A runtime at work; leaving the block stops it in an orderly way."""
-    runtime, stopping = make_runtime(bus, kcp, calls, **options), asyncio.Event()
-    task = asyncio.create_task(runtime.run(stopping))
+async def working(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> AsyncIterator[Engine]:
+    """A engine at work; leaving the block stops it in an orderly way."""
+    engine, stopping = make_engine(bus, kcp, calls, **options), asyncio.Event()
+    task = asyncio.create_task(engine.run(stopping))
     try:
-        yield runtime
+        yield engine
         stopping.set()
         async with asyncio.timeout(BOUND_SECONDS):
             await task

@@ -1,0 +1,162 @@
+"""Takes messages while there are free slots, keeps them alive while they are worked on, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from codecommon.controller.delivery import Delivery
+from codecommon.controller.reconciler import Controller
+from codecommon.controller.worker import Worker, WorkerTiming
+from codecommon.kcp.client import Kcp
+from codecommon.messaging import bus as bus_module
+from codecommon.messaging.bus import Bus
+from codecommon.messaging.events import Lane
+from codecommon.messaging.locks import RENEW_SECONDS
+from codecommon.messaging.poison_messages import PoisonMessages
+from codecommon.process.backoff import Backoff
+from codecommon.process.cancellation import raise_if_cancelled
+
+_LANES: Final[tuple[Lane, ...]] = ("events", "resync")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """In seconds. ``fetch``: how long one request for a message waits. ``renew``: how often messages and locks are
+    kept alive.
+    """
+
+    fetch: float = 2.0
+    renew: float = RENEW_SECONDS
+    worker: WorkerTiming = field(default_factory=WorkerTiming)
+
+
+class Engine:
+    """Runs the controllers of one service.
+
+    ``max_in_flight``: how many messages are worked on at once, of which ``max_per_workspace`` of one workspace. Drift
+    gets a quarter of them. ``resync``: how often the resync brings each object.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        controllers: tuple[Controller[Any], ...],
+        *,
+        bus: Bus,
+        kcp: Kcp,
+        max_in_flight: int,
+        max_per_workspace: int,
+        resync: timedelta = timedelta(0),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._service = service
+        self._controllers = controllers
+        self._bus = bus
+        self._kcp = kcp
+        self._max_per_workspace = max_per_workspace
+        self._resync = resync
+        self._now = now
+        self._timing = timing or Timing()
+        self._backoff = backoff or Backoff()
+        self._limits: dict[Lane, int] = {"events": max_in_flight, "resync": max(1, max_in_flight // 4)}
+        self._in_flight: dict[Lane, set[Delivery]] = {lane: set() for lane in _LANES}
+        self._slot_freed = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are being worked on."""
+        return sum(len(deliveries) for deliveries in self._in_flight.values())
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until ``stopping`` is set, then finish what is in flight."""
+        worker = await self._make_worker()
+        async with asyncio.TaskGroup() as working:
+            heartbeat = working.create_task(self._keep_alive(), name="heartbeat")
+            async with asyncio.TaskGroup() as taking:
+                for lane in _LANES:
+                    subscription = await self._bus.subscribe(self._service, lane)
+                    taking.create_task(self._take(lane, subscription, worker, working, stopping), name=f"{lane}-lane")
+            while self.in_flight:
+                await self._until_a_slot_is_freed()
+            heartbeat.cancel()
+
+    async def _make_worker(self) -> Worker:
+        return Worker(
+            self._service,
+            self._controllers,
+            bus=self._bus,
+            kcp=self._kcp,
+            locks=await self._bus.bucket(bus_module.LOCKS),
+            poison=PoisonMessages(await self._bus.bucket(bus_module.POISON_MESSAGES)),
+            max_per_workspace=self._max_per_workspace,
+            resync=self._resync,
+            now=self._now,
+            timing=self._timing.worker,
+            backoff=self._backoff,
+        )
+
+    async def _take(
+        self,
+        lane: Lane,
+        subscription: JetStreamContext.PullSubscription,
+        worker: Worker,
+        working: asyncio.TaskGroup,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Take the messages of one lane, one by one, while there is room for them."""
+        while not stopping.is_set():
+            raise_if_cancelled()
+            if not self._has_room(lane):
+                await self._until_a_slot_is_freed()
+                continue
+            if lane == "resync" and await self._bus.has_waiting_events(self._service):
+                await asyncio.sleep(self._timing.fetch)
+                continue
+            msg = await bus_module.fetch_one(subscription, self._timing.fetch)
+            if msg is None:
+                continue
+            if stopping.is_set() or not self._has_room(lane):
+                # Nobody has looked at it, so it goes back at once.
+                with suppress(NatsError, TimeoutError):
+                    await msg.nak()
+                continue
+            self._start(Delivery(msg, lane), worker, working)
+
+    def _has_room(self, lane: Lane) -> bool:
+        """Drift gets a quarter of the slots at most, and never the one that the next event is asked for with."""
+        limit = self._limits["events"]
+        if lane == "resync":
+            return self.in_flight < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]
+        return self.in_flight < limit
+
+    def _start(self, delivery: Delivery, worker: Worker, working: asyncio.TaskGroup) -> None:
+        deliveries = self._in_flight[delivery.lane]
+        deliveries.add(delivery)
+
+        def done(_: asyncio.Task[None]) -> None:
+            deliveries.discard(delivery)
+            self._slot_freed.set()
+
+        working.create_task(worker.work(delivery)).add_done_callback(done)
+
+    async def _until_a_slot_is_freed(self) -> None:
+        self._slot_freed.clear()
+        await self._slot_freed.wait()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.renew)
+            # All at once: while NATS does not answer, none may wait for the others' timeouts to learn that its lock is
+            # lost.
+            within = self._timing.renew / 2
+            await asyncio.gather(*(d.keep_alive(within) for lane in self._in_flight.values() for d in lane))

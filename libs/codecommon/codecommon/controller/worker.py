@@ -1,0 +1,308 @@
+"""One message, from its event to its answer.
+
+    decode → share of the workspace → lock and read → reconcile (decide, act, write) → settle
+
+docs/architecture.md has the table of what a result means for status and message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from nats.errors import Error as NatsError
+from nats.js.kv import KeyValue
+
+from codecommon.api.meta import Workspace
+from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.controller.bindings import BoundWorkspaces
+from codecommon.controller.context import Hints, ReconcileContext
+from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
+from codecommon.controller.fairness import Shares
+from codecommon.controller.metrics import MESSAGES_SET_ASIDE, RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
+from codecommon.controller.reconcile import (
+    ANNOUNCE_AFTER_SECONDS,
+    KCP_UNAVAILABLE,
+    UNFORESEEN_AFTER,
+    Reconciled,
+    reconcile,
+)
+from codecommon.controller.reconciler import Controller
+from codecommon.githost.work import Job, Urgency, working_on
+from codecommon.kcp.client import JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
+from codecommon.messaging import tracing
+from codecommon.messaging.bus import Bus
+from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent, Versions
+from codecommon.messaging.locks import LOST_AFTER_SECONDS, KeyedMutex, LockLost, LockTaken
+from codecommon.messaging.poison_messages import PoisonMessages
+from codecommon.process import logs
+from codecommon.process.backoff import Backoff
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_AFTER: Final = timedelta(hours=1)
+# A time that the host named is spread, so that not all come back at once. More than this on top of it helps nobody.
+_MOST_SPREAD_SECONDS: Final = 30.0
+_SHORTEST_REQUEUE_SECONDS: Final = 1.0
+# An object that is made again under its name has an event of its own, which replaces what is left of the events before
+# it.
+_OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
+_URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTiming:
+    """In seconds. ``announce_after``: an object that takes longer says so in status. ``lost_after``: when a lock
+    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests.
+    """
+
+    announce_after: float = ANNOUNCE_AFTER_SECONDS
+    lost_after: float = LOST_AFTER_SECONDS
+    set_aside: float = 600.0
+
+
+class Worker:
+    """Works on the deliveries of one service.
+
+    ``locks``: the bucket with the objects' locks. ``resync``: how often the resync looks at each object, which is why a
+    time that is further off needs no message. ``now``: the time of day, UTC.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        controllers: tuple[Controller[Any], ...],
+        *,
+        bus: Bus,
+        kcp: Kcp,
+        locks: KeyValue,
+        poison: PoisonMessages,
+        max_per_workspace: int,
+        resync: timedelta,
+        now: Callable[[], datetime],
+        timing: WorkerTiming,
+        backoff: Backoff,
+    ) -> None:
+        self._service = service
+        self._controllers = {controller.kind.resource: controller for controller in controllers}
+        self._bus = bus
+        self._kcp = kcp
+        self._endpoints = KnownEndpoints(kcp)
+        self._bound = BoundWorkspaces()
+        self._shares = Shares(max_per_workspace)
+        self._mutex = KeyedMutex()
+        self._locks = locks
+        self._replica = uuid.uuid4().hex
+        self._poison = poison
+        self._longest_requeue = max(resync, _LONGEST_AFTER)
+        self._now = now
+        self._timing = timing
+        self._backoff = backoff
+        self._lock_backoff = Backoff(0.25, 5.0)
+
+    async def work(self, delivery: Delivery) -> None:
+        """Work on the message and settle it. A message that could not be settled is delivered again, which is safe."""
+        try:
+            event = await self._decode(delivery)
+            if event is None:
+                return
+            over_share = self._shares.delay(event.cluster)
+            if over_share is not None:
+                await delivery.settle(PutBack(over_share))
+                return
+            kind = self._controllers[event.resource].kind.kind
+            with (
+                self._shares.running(event.cluster),
+                logs.bind(kind=kind, cluster=event.cluster, name=event.name),
+                tracing.consume(delivery.msg, event),
+            ):
+                await self._attempt(delivery, event)
+        except (NatsError, TimeoutError) as error:
+            _log.warning("NATS does not answer: %s", type(error).__name__)
+
+    async def _decode(self, delivery: Delivery) -> ObjectEvent | None:
+        """The event; None: it is none of ours, and people find it in ``CODE_DEAD``."""
+        try:
+            event = ObjectEvent.decode(delivery.msg.data)
+            if event.subject != delivery.msg.subject:
+                raise UndecodableEvent("its subject is that of another object")
+        except UndecodableEvent as error:
+            await self._bus.bury(delivery.msg, str(error))
+            MESSAGES_SET_ASIDE.labels(self._service, "undecodable").inc()
+            return None
+        return event
+
+    async def _attempt(self, delivery: Delivery, event: ObjectEvent) -> None:
+        """Work on the object unless that has ended the process again and again, and settle."""
+        attempt = await self._poison.begin(delivery.msg, event)
+        if attempt.is_poison:
+            rest = self._timing.set_aside
+            _log.error(
+                "handling this object ended its process %d times; it is set aside for %d s", attempt.failures, rest
+            )
+            MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
+            await delivery.settle(PutBack(rest))
+            return
+        settlement = await self._exclusively(delivery, event)
+        try:
+            # Before the answer: the next delivery may come at once, and this one would be counted on top of it.
+            await attempt.succeeded()
+        finally:
+            # The answer goes out once NATS is back, too.
+            await delivery.settle(settlement)
+
+    async def _exclusively(self, delivery: Delivery, event: ObjectEvent) -> Settlement:
+        """Reconcile the object while nobody else does, in this process or in another replica."""
+        key = event.subject.split(".", 2)[2]
+        async with self._mutex.hold(key):
+            # Read while the lock is on its way. If that was a moment too early, a guarded write meets a conflict.
+            reading = asyncio.create_task(self._read(event))
+            try:
+                async with delivery.locked(self._locks, key, self._replica, self._timing.lost_after):
+                    self._lock_backoff.succeeded(key)
+                    return await self._reconcile(delivery.lane, event, reading)
+            except LockTaken:
+                return PutBack(self._lock_backoff.failed(key))
+            except (LockLost, NatsError, TimeoutError):
+                return PutBack(self._backoff.failed(event.uid))
+            finally:
+                await _abandon(reading)
+
+    async def _read(self, event: ObjectEvent) -> JsonObject | None:
+        """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+        await self._endpoints.require(event.endpoint)
+        objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
+        try:
+            return await objects.get(event.resource, event.name, not_older=event.resource_version)
+        except NotFound:
+            return None
+
+    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> Settlement:
+        """Reconcile what ``reading`` brings. Never raises an error: whatever goes wrong becomes a settlement."""
+        controller = self._controllers[event.resource]
+        with _measured(controller.kind.kind) as measure:
+            try:
+                raw = await reading
+                if raw is None:
+                    measure.result = "Gone"
+                    self._backoff.succeeded(event.uid)
+                    return Ack()
+                if raw["metadata"]["uid"] != event.uid:
+                    measure.result = "Replaced"
+                    if lane == "resync":
+                        return Ack()
+                    if event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN:
+                        return PutBack(_OWN_EVENT_WITHIN.total_seconds())
+                    event = _about_another(event, raw)
+                done, settlement = await self._reconcile_object(controller, lane, event, raw)
+                measure.result = done.name
+                return settlement
+            except UnknownEndpoint:
+                # The shard is gone. Whoever watches the object now publishes it with an endpoint that is there.
+                _log.warning("the event names an endpoint that is not in the endpoint slice; it is dropped")
+                measure.result = "UnknownEndpoint"
+                return Ack()
+            except KCP_UNAVAILABLE as error:
+                _log.warning("kcp cannot be reached now: %s", type(error).__name__)
+                return PutBack(self._backoff.failed(event.uid))
+            except KcpError as error:
+                _log.warning("kcp refused: %s", error)
+                return PutBack(max(self._backoff.failed(event.uid), error.retry_after or 0))
+            except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
+                _log.exception("handling failed")
+                return PutBack(self._backoff.jitter(UNFORESEEN_AFTER.total_seconds()))
+
+    async def _reconcile_object(
+        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject
+    ) -> tuple[Reconciled, Settlement]:
+        ctx = ReconcileContext(
+            controller.kind,
+            controller.parse,
+            controller.owned,
+            self._kcp.objects(Workspace(event.endpoint, event.cluster)),
+            raw,
+            Hints(event.versions, event.possible_duplicates, event.time),
+            self._bound,
+            self._now,
+        )
+        if controller.is_due(ctx.object, ctx.now):
+            # It is worked on as if it had changed, whichever lane its message is on.
+            lane = "events"
+        job = Job(_URGENCY[lane], event.uid, event.cluster)
+        with logs.bind(generation=ctx.object.metadata.generation), working_on(job):
+            done = await reconcile(
+                controller, ctx, is_drift=lane == "resync", announce_after=self._timing.announce_after
+            )
+            return done, self._settlement(lane, event.uid, done)
+
+    def _settlement(self, lane: Lane, uid: str, done: Reconciled) -> Settlement:
+        """What a result means for the message."""
+        if lane == "resync":
+            RESYNC_PASSES.labels("put_off" if done.put_off else "done").inc()
+        match done.result:
+            case Retryable() as result if done.put_off:
+                _log.info("%s: %s; again at its next turn", result.reason, result.message)
+                return Ack()
+            case Retryable() as result:
+                delay = self._retry_in(uid, result)
+                _log.info("%s: %s; again in %.1f s", result.reason, result.message, delay)
+                return PutBack(delay, keep=True)
+            case Terminal() as result:
+                _log.info("stalled, %s: %s", result.reason, result.message)
+            case NotReady() as result:
+                _log.info("waiting, %s: %s", result.reason, result.message)
+            case _:
+                _log.debug("reconciled")
+        self._backoff.succeeded(uid)
+        requeue_after = done.result.requeue_after if isinstance(done.result, Ready | NotReady) else None
+        if requeue_after is None or requeue_after > self._longest_requeue:
+            return Ack()
+        return PutBack(max(requeue_after.total_seconds(), _SHORTEST_REQUEUE_SECONDS), keep=True)
+
+    def _retry_in(self, uid: str, result: Retryable) -> float:
+        if result.after is None:
+            return self._backoff.failed(uid)
+        # To be given a time is no failure: the first hiccup after a long outage must not put the object off for
+        # minutes.
+        named = min(result.after, _LONGEST_AFTER).total_seconds()
+        return named if result.exact else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+
+
+def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:
+    """The event for the object that has the name by now, of whose dependencies nothing is known.
+
+    The versions in the event speak of the object before. With them this one could use a Connection as it was then,
+    perhaps to another account.
+    """
+    return replace(event, uid=raw["metadata"]["uid"], versions=Versions(), possible_duplicates=True, time=None)
+
+
+@dataclass(slots=True)
+class _Measure:
+    result: str = "Error"
+
+
+@contextmanager
+def _measured(kind: str) -> Iterator[_Measure]:
+    measure, started = _Measure(), time.monotonic()
+    try:
+        yield measure
+    finally:
+        RECONCILE_RESULTS.labels(kind, measure.result).inc()
+        RECONCILE_SECONDS.labels(kind).observe(time.monotonic() - started)
+
+
+async def _abandon(task: asyncio.Task[Any]) -> None:
+    """Let a task end that nobody waits for any more, whatever it ends with."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
