@@ -35,7 +35,7 @@ def done(host: StubBackend) -> list[str]:
 
 
 def is_due(world: World, users: Controller[Collaborator]) -> bool:
-    return users.due(world.start(users, "alice").object, datetime.now(UTC))
+    return users.is_due(world.start(users, "alice").object, datetime.now(UTC))
 
 
 def moment(ago: timedelta) -> str:

@@ -628,7 +628,7 @@ async def test_an_archived_repository_gets_no_key(world: World, keys: Controller
 
 
 def is_due(world: World, keys: Controller[DeployKey]) -> bool:
-    return keys.due(world.start(keys, "key").object, datetime.now(UTC))
+    return keys.is_due(world.start(keys, "key").object, datetime.now(UTC))
 
 
 async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_while_longer(

@@ -43,7 +43,7 @@ async def _require_no_children(ctx: ReconcileContext[Repository], *, leaving: bo
         await ctx.require_no_referrers(children, policy="Delete")
     except NotReady as blocked:
         waiting = Retryable(blocked.reason, blocked.message)
-        if not may_give_up(ctx, waiting):
+        if not may_give_up(ctx.object, waiting, ctx.now):
             raise waiting from None
 
 

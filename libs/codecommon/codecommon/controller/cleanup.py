@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from codecommon.api.meta import Resource
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
@@ -25,7 +26,7 @@ async def carried_out(ctx: ReconcileContext[Any], work: Awaitable[object], thing
     try:
         await work
     except Interruption as interruption:
-        if leaving and may_give_up(ctx, interruption):
+        if leaving and may_give_up(ctx.object, interruption, ctx.now):
             _log.warning(
                 "the workspace gives up the API and clean-up is not possible: released (%s)", interruption.reason
             )
@@ -34,13 +35,13 @@ async def carried_out(ctx: ReconcileContext[Any], work: Awaitable[object], thing
     return True
 
 
-def may_give_up(ctx: ReconcileContext[Any], interruption: Interruption) -> bool:
+def may_give_up(obj: Resource[Any, Any], interruption: Interruption, now: datetime) -> bool:
     """Whether a workspace that gives up the API stops waiting for a clean-up that an object asked for.
 
     It never waits for a credential that is gone. For a host that is down it waits five minutes.
     """
-    since = ctx.object.metadata.deletion_timestamp
-    return not isinstance(interruption, Retryable) or since is None or ctx.now - since > _LEAVING_PATIENCE
+    since = obj.metadata.deletion_timestamp
+    return not isinstance(interruption, Retryable) or since is None or now - since > _LEAVING_PATIENCE
 
 
 def _with_ways_out(interruption: Interruption, thing: str) -> Interruption:
