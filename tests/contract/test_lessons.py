@@ -1,4 +1,4 @@
-"""What today's provider gets wrong or leaves open, and the tests that fail where it would come back.
+"""What the Go provider gets wrong or leaves open, and the tests that fail where it would come back.
 
 Of connections, repositories, deploy keys and collaborators; a test's name says where to look (``git grep``).
 """
