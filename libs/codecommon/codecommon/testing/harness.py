@@ -64,6 +64,12 @@ class World:
             stored = self.kcp.add(raw)
         return stored
 
+    def stored(self, resource: str, name: str) -> JsonObject:
+        """An object of the workspace as it is now; it must exist."""
+        raw = self.kcp.stored(resource, name)
+        assert raw is not None, f"there is no {resource}/{name}"
+        return raw
+
     def start(
         self, controller: Controller[T], name: str, versions: Versions | None = None, event_time: datetime | None = None
     ) -> ReconcileContext[T]:
