@@ -61,24 +61,13 @@ class Exchange:
         return Ready(status, plan.conditions, requeue_after=appointment(status, every, self.now))
 
     async def _exchange(self, plan: Plan, wanted: Material, every: timedelta | None, status: dict[str, Any]) -> None:
-        """Fill ``status`` step by step, by wire name."""
+        """The steps in their order. ``status`` gets what each of them found out, by wire name."""
         ctx = self.ctx
-        previous = ctx.object.status.previous_key_id
-        if plan.registered is not None and plan.registered.id == previous:
-            # It is wanted again before it was removed.
-            previous = None
-        lost = find_unrecorded(ctx.object, wanted.public, self.listed.items)
-        if lost is not None:
-            await self._remove(lost.id)
-        if previous is not None and plan.superseded is not None:
-            # Status has room for one.
-            await self._remove(previous)
-            status["previousKeyID"] = previous = None
+        previous = await self._make_room(plan, wanted, status)
         seen = plan.registered or await self._register(wanted.public, plan)
         await ctx.ensure_finalizer()
         old = plan.superseded or previous
-        known = status_of(ctx.object, seen, plan.origin, self.target.host.host)
-        status |= known | {"previousKeyID": old}
+        status |= {**status_of(ctx.object, seen, plan.origin, self.target.host.host), "previousKeyID": old}
         pending = wanted.pair is not None and wanted.pair.pending
         replaced = pending or plan.superseded is not None
         since = self.now if replaced else ctx.object.status.rotated_at or seen.created_at
@@ -92,6 +81,24 @@ class Exchange:
             await self._remove(old)
             status["previousKeyID"] = None
         require_enabled(seen, status)
+
+    async def _make_room(self, plan: Plan, wanted: Material, status: dict[str, Any]) -> str | None:
+        """Remove the key that an unfinished pass left, and a previous key where another one is about to be superseded.
+
+        Returns the id of the previous key, if it is still to be removed later.
+        """
+        lost = find_unrecorded(self.ctx.object, wanted.public, self.listed.items)
+        if lost is not None:
+            await self._remove(lost.id)
+        previous = self.ctx.object.status.previous_key_id
+        if plan.registered is not None and plan.registered.id == previous:
+            # It is wanted again.
+            return None
+        if previous is not None and plan.superseded is not None:
+            # Status has room for one previous key.
+            await self._remove(previous)
+            status["previousKeyID"] = previous = None
+        return previous
 
     async def _register(self, public: str, plan: Plan) -> HostKey:
         """Put the public key on the host as ``plan`` wants it.
