@@ -16,7 +16,7 @@ async def find_elder(
 ) -> str | None:
     """The name of the oldest object of the same Repository that stands for the ``same`` thing. None: it is this one.
 
-    ``hinted``: the watcher tells of such objects, so nothing is read where it told of none.
+    ``hinted``: the event says whether there may be such objects, and where it says no, nothing is read.
     """
     if hinted and not ctx.possible_duplicates:
         return None

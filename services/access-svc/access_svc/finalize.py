@@ -47,7 +47,7 @@ async def clean_up(
 
 
 def require_deleted_too(repository: Repository) -> None:
-    """Where the host does not show the repository: it leaves nothing to remove if the Repository object is deleted too.
+    """Called where the host does not show the repository. Nothing is left to remove if the Repository object is deleted too.
 
     Raises ``Terminal`` (``HostObjectMissing``) otherwise. The host gives the same answer to a credential that has lost access
     to the repository, and what was made there would stay behind.

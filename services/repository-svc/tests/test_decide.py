@@ -1,4 +1,4 @@
-"""Every sentence of the design about making, adopting and keeping a repository, as a row."""
+"""Whether a repository is created, adopted or kept, what identifies it, and what status says: one row per rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sentence of the design about settings, as a row."""
+"""Which settings are sent, and which are left as found: one row per rule."""
 
 from __future__ import annotations
 

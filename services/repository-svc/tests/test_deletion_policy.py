@@ -1,4 +1,4 @@
-"""Every sentence of the design about deletion, as a row."""
+"""What happens to a repository on the host when its object is deleted: one row per rule."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from codecommon.api import go_provider
 from codecommon.api.meta import BaseStatus, Resource, Wire, Workspace
-from codecommon.api.origin import StoredOrigin
+from codecommon.api.origin import ReadOrigin
 from codecommon.api.reasons import ConditionType
 
 AccessDeletionPolicy = Literal["Delete", "Orphan"]
@@ -27,7 +27,7 @@ class AccessStatus(BaseStatus):
     """``baseline_generation``: the generation whose settings were taken as found on the host and are not applied."""
 
     host: str | None = None
-    origin: StoredOrigin = None
+    origin: ReadOrigin = None
     baseline_generation: int | None = None
 
     @property

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from codecommon.api.origin import UNRECORDED, Origin, StoredOrigin, is_recorded
+from codecommon.api.origin import UNRECORDED, Origin, ReadOrigin, is_recorded
 from codecommon.api.reasons import ConditionType
 
 _JsonObject = dict[str, Any]
@@ -34,7 +34,7 @@ def left_by_go_provider(status: Mapping[str, Any]) -> bool:
     return "origin" not in status and any(field in status for field in _IDENTIFIERS)
 
 
-def resolve_origin(origin: StoredOrigin, *, object_created_at: datetime, made_at: datetime | None) -> Origin:
+def resolve_origin(origin: ReadOrigin, *, object_created_at: datetime, made_at: datetime | None) -> Origin:
     """Who made what the object stands for: ``origin`` where it is recorded, else what the times say.
 
     What is not older than the object counts as made for it. ``made_at`` None: the host tells no time, which is so for access.

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from codecommon.api import go_provider
 from codecommon.api.meta import BaseStatus, Resource, Wire, Workspace
-from codecommon.api.origin import StoredOrigin
+from codecommon.api.origin import ReadOrigin
 from codecommon.api.reasons import ConditionType
 
 Visibility = Literal["private", "public", "internal"]
@@ -40,7 +40,7 @@ class RepositoryStatus(BaseStatus):
     html_url: str | None = Field(None, alias="htmlURL")
     clone_url: str | None = Field(None, alias="cloneURL")
     ssh_url: str | None = Field(None, alias="sshURL")
-    origin: StoredOrigin = None
+    origin: ReadOrigin = None
     host: str | None = None
     owner: str | None = None
     baseline_generation: int | None = None

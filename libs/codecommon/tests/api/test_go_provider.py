@@ -10,7 +10,7 @@ import pytest
 from codecommon.api import go_provider
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.meta import Workspace
-from codecommon.api.origin import StoredOrigin
+from codecommon.api.origin import ReadOrigin
 from codecommon.api.repository import Repository
 from codecommon.testing.builders import ENDPOINT, collaborator_object, condition, deploy_key_object, repository_object
 
@@ -104,7 +104,7 @@ def test_a_collaborator(given: dict[str, Any], origin: str | None, baseline: int
     assert (status.origin, status.baseline_generation, status.bound) == (origin, baseline, origin is not None)
 
 
-ORIGINS: dict[str, tuple[StoredOrigin, datetime | None, str]] = {
+ORIGINS: dict[str, tuple[ReadOrigin, datetime | None, str]] = {
     "on record: whatever the times say": ("Adopted", MADE, "Adopted"),
     "not older than the object": ("Unrecorded", MADE, "Created"),
     "older than the object": ("Unrecorded", MADE - timedelta(seconds=1), "Adopted"),
@@ -113,7 +113,7 @@ ORIGINS: dict[str, tuple[StoredOrigin, datetime | None, str]] = {
 
 
 @pytest.mark.parametrize(("origin", "made_at", "wanted"), ORIGINS.values(), ids=ORIGINS)
-def test_the_origin(origin: StoredOrigin, made_at: datetime | None, wanted: str) -> None:
+def test_the_origin(origin: ReadOrigin, made_at: datetime | None, wanted: str) -> None:
     assert go_provider.resolve_origin(origin, object_created_at=MADE, made_at=made_at) == wanted
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from access_svc.deploykey import material
 from access_svc.deploykey.decide import REPLACING, Plan, claimed_key, find_unrecorded, status_of
 from access_svc.deploykey.pair import Pairs, StoredPair
-from access_svc.deploykey.rotation import appointment, overlapping
+from access_svc.deploykey.rotation import overlapping, requeue_after
 from access_svc.duplicates import find_staying
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
@@ -58,7 +58,7 @@ class Exchange:
             raise Retryable(
                 Reason.CONFLICT, "the object was changed meanwhile; deciding again", status=status
             ) from None
-        return Ready(status, plan.conditions, requeue_after=appointment(status, every, self.now))
+        return Ready(status, plan.conditions, requeue_after=requeue_after(status, every, self.now))
 
     async def _exchange(self, plan: Plan, wanted: Material, every: timedelta | None, status: dict[str, Any]) -> None:
         """The steps in their order. ``status`` gets what each of them found out, by wire name."""

@@ -1,4 +1,4 @@
-"""The handling of a deleted DeployKey: its keys leave the host, its Secret the workspace."""
+"""The handling of a deleted DeployKey: its keys are removed on the host, and its Secret in the workspace."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def _remove_keys(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: T
         return
     key = ctx.object
     public = await pairs.public(ctx.objects, key)
-    going: dict[str, HostKey | None] = {seen.id: seen for seen in listed.items if _goes(key, seen, public)}
+    going: dict[str, HostKey | None] = {seen.id: seen for seen in listed.items if _is_removed_with(key, seen, public)}
     going |= dict.fromkeys(_unlisted(key, listed))
     others = await others_keys(ctx)
     for key_id, seen in going.items():
@@ -46,8 +46,8 @@ async def _remove_keys(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: T
     _require_seen(key, listed)
 
 
-def _goes(key: DeployKey, seen: HostKey, public: str | None) -> bool:
-    """Whether a key on the host goes with the object: status names it, or would name it but for a crash.
+def _is_removed_with(key: DeployKey, seen: HostKey, public: str | None) -> bool:
+    """Whether a key on the host is removed with the object: status names it, or would if no pass had crashed.
 
     ``public``: the public half of the stored pair.
     """
@@ -60,7 +60,7 @@ def _goes(key: DeployKey, seen: HostKey, public: str | None) -> bool:
 
 
 def _unlisted(key: DeployKey, listed: Listed[HostKey]) -> list[str]:
-    """Recorded keys that go and that the host does not list: they are gone, or too new to be listed."""
+    """The ids of recorded keys to be removed that the host does not list: they are gone, or too new to be listed."""
     status, shown = key.status, {seen.id for seen in listed.items}
     current = status.key_id if status.origin == "Created" or key.spec.deletion_policy == "Delete" else None
     return [key_id for key_id in (status.previous_key_id, current) if key_id is not None and key_id not in shown]

@@ -173,7 +173,7 @@ class Pairs:
             )
         owners: list[JsonObject] = raw["metadata"].get("ownerReferences") or []
         ours = any(owner.get("uid") == key.metadata.uid for owner in owners)
-        if not ours and not (not owners and _is_recorded(key, name) and raw.get("type") == _TYPE):
+        if not ours and not (not owners and _is_named_by_status(key, name) and raw.get("type") == _TYPE):
             raise SecretNameTaken(
                 Reason.SECRET_NAME_TAKEN,
                 f"Secret {self._namespace}/{name} is not this DeployKey's and is left alone; delete or rename it, "
@@ -223,7 +223,7 @@ class Pairs:
             ) from None
 
 
-def _is_recorded(key: DeployKey, name: str) -> bool:
+def _is_named_by_status(key: DeployKey, name: str) -> bool:
     """Whether a Secret without owner is this object's, because status names it."""
     ref = key.status.secret_ref
     return key.status.secret_without_owner and ref is not None and ref.name == name

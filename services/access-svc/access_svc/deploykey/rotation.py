@@ -67,7 +67,7 @@ def overlapping(status: Mapping[str, Any], every: timedelta | None, now: datetim
     return every is not None and now - _rotated_at(status) < overlap(every)
 
 
-def appointment(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
+def requeue_after(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
     """The time until the next step of a rotation, a second at least. ``status``: as in ``overlapping``."""
     if every is None:
         return None
