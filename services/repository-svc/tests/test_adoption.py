@@ -8,9 +8,7 @@ from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.testing.builders import (
-    repository_object,
-)
+from codecommon.testing.builders import repository_object
 from codecommon.testing.harness import World, conditions
 from codecommon.testing.repositories import SITE, ago, held, made
 

@@ -31,15 +31,14 @@ class RepositorySpec(Wire):
 class RepositoryStatus(BaseStatus):
     """``repo_id`` is the host's numeric id in decimal. Together with ``host`` it identifies the repository.
 
+    The URLs in the stored status are for people; nothing here reads them.
+
     ``baseline_generation``: the generation whose settings were taken as found on the host and are not applied.
     ``visibility``: the ``spec.visibility`` that was last acted on. A spec that differs from it was edited since.
     ``unmanaged_settings``: the fields of spec that differ on the host and are left as found there, by wire name.
     """
 
     repo_id: str | None = Field(None, alias="repoID")
-    html_url: str | None = Field(None, alias="htmlURL")
-    clone_url: str | None = Field(None, alias="cloneURL")
-    ssh_url: str | None = Field(None, alias="sshURL")
     origin: ReadOrigin = None
     host: str | None = None
     owner: str | None = None
