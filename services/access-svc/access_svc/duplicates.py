@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from access_svc.release import never_made
+from access_svc.deletion_policy import never_reached_host
 from access_svc.target import AccessT
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.controller.context import ReconcileContext
@@ -14,9 +14,9 @@ from codecommon.controller.context import ReconcileContext
 async def find_elder(
     ctx: ReconcileContext[AccessT], same: Callable[[AccessT], bool], *, hinted: bool = True
 ) -> str | None:
-    """The name of the oldest object of the same Repository that stands for the ``same`` thing; None: it is this one.
+    """The name of the oldest object of the same Repository that stands for the ``same`` thing. None: it is this one.
 
-    ``hinted``: the watcher tells of such objects, so that nothing is read where it told of none.
+    ``hinted``: the event says whether there may be such objects, and where it says no, nothing is read.
     """
     if hinted and not ctx.possible_duplicates:
         return None
@@ -26,11 +26,11 @@ async def find_elder(
 
 
 async def find_staying(ctx: ReconcileContext[AccessT]) -> list[AccessT]:
-    """The other objects of the same Repository that came as far as the host and are not being deleted. Live.
+    """The other objects of the same Repository that reached the host and are not being deleted. Read live.
 
-    What one of them stands for stays on the host when its twin goes.
+    What one of them stands for stays on the host when its duplicate is deleted.
     """
-    return [o for o in await _others(ctx) if not o.deleting and not never_made(o)]
+    return [o for o in await _others(ctx) if not o.deleting and not never_reached_host(o)]
 
 
 async def _others(ctx: ReconcileContext[AccessT], *, not_older: str = "") -> list[AccessT]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository
-from codecommon.api.results import NotReady, Outcome, Terminal
+from codecommon.api.results import NotReady, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
 from codecommon.githost.protocol import GitBackend
@@ -23,7 +21,7 @@ AccessT = TypeVar("AccessT", DeployKey, Collaborator)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A repository on a host, and the session that may change it."""
+    """A repository on a host, and the opened Connection that may change it. ``repo_id``: the host's id of the repository."""
 
     repository: Repository
     repo_id: str
@@ -35,12 +33,12 @@ class Target:
 
     @property
     def owner(self) -> str:
-        """Of the repository, as it was recorded when it was made or found."""
+        """The owner of the repository, as recorded when it was created or adopted."""
         return self.repository.status.owner or self.repository.spec.owner or self.opened.connection.spec.owner
 
 
 async def find_repository(ctx: ReconcileContext[AccessT], *, live: bool = False) -> Repository | None:
-    """The Repository object that the object refers to; None: there is none."""
+    """The Repository object that the object refers to. None: there is none. ``live``: read from kcp and from no cache."""
     not_older = "" if live else ctx.versions.repository or ""
     try:
         raw = await ctx.objects.get(REPOSITORIES.resource, ctx.object.spec.repository_ref, not_older=not_older)
@@ -52,9 +50,10 @@ async def find_repository(ctx: ReconcileContext[AccessT], *, live: bool = False)
 async def open_target(
     ctx: ReconcileContext[AccessT], connections: Connections, repository: Repository, *, live: bool = False
 ) -> Target:
-    """Open the host of ``repository``; ``live`` as in ``Sessions.for_object``.
+    """Open the host of ``repository``. ``live`` as in ``Connections.for_object``.
 
-    Raises ``NotReady`` (``RepositoryNotReady``) while the repository has not been made, ``Terminal`` (``IdentityConflict``).
+    Raises ``NotReady`` (``RepositoryNotReady``) while the repository is not on the host, and as ``Connections.for_object``.
+    Raises ``Terminal`` (``IdentityConflict``) when the Connection leads to another host than the one on record.
     """
     repo_id = repository.status.repo_id
     if repo_id is None:
@@ -64,8 +63,8 @@ async def open_target(
     opened = await connections.for_object(ctx.objects, spec.connection_ref, versions, owner=spec.owner or "", live=live)
     if not live:
         require_validated(opened.connection)
-    for pinned in (repository.pinned_host, ctx.object.status.host):
-        if pinned is not None and pinned.lower() != opened.host.host.lower():
+    for pinned in (repository.status.host, ctx.object.status.host):
+        if pinned and pinned.lower() != opened.host.host.lower():
             raise Terminal(
                 Reason.IDENTITY_CONFLICT,
                 f"this object is about a repository on {pinned}, the Connection of Repository {repository.name!r} points to "
@@ -74,20 +73,12 @@ async def open_target(
     return Target(repository, repo_id, opened)
 
 
-async def with_repository(
-    ctx: ReconcileContext[AccessT],
-    connections: Connections,
-    work: Callable[[ReconcileContext[AccessT], Repository], Awaitable[Outcome]],
-) -> Outcome:
-    """Do ``work`` on the Repository object that the object refers to; see ``Sessions.with_fresh_credential``."""
-    repository = require_repository(await find_repository(ctx), ctx.object.spec.repository_ref)
-    return await connections.with_fresh_credential(
-        ctx.objects, repository.spec.connection_ref, partial(work, ctx, repository)
-    )
+async def require_repository(ctx: ReconcileContext[AccessT]) -> Repository:
+    """The Repository object that the object refers to.
 
-
-def require_repository(repository: Repository | None, name: str) -> Repository:
-    """Raises ``NotReady`` for a Repository object that is missing or on its way out."""
+    Raises ``NotReady``: ``RepositoryNotFound`` when it is missing, ``RepositoryNotReady`` when it is being deleted.
+    """
+    name, repository = ctx.object.spec.repository_ref, await find_repository(ctx)
     if repository is None:
         raise NotReady(
             Reason.REPOSITORY_NOT_FOUND,
@@ -108,5 +99,5 @@ def require_writable(repository: Repository) -> None:
 
 
 def repository_missing(repository: Repository) -> NotReady:
-    """The Repository object has an id that the host does not know, which its own service finds out and repairs."""
+    """The result where the host does not know the id in the Repository's status. repository-svc finds that out and repairs it."""
     return NotReady(Reason.REPOSITORY_NOT_READY, f"the host does not show the repository of {repository.name!r}")

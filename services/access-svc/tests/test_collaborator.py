@@ -14,7 +14,6 @@ from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostRepository, Invitation, Listed
-from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import collaborator_object, condition, made_repository
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
@@ -22,12 +21,6 @@ from codecommon.testing.harness import World, conditions, message
 
 class Killed(BaseException):
     """The process dies here."""
-
-
-def stored(world: World) -> JsonObject:
-    raw = world.kcp.stored("collaborators", "alice")
-    assert raw is not None
-    return raw
 
 
 def done(host: StubBackend) -> list[str]:
@@ -69,20 +62,20 @@ async def test_a_stranger_is_invited_and_the_acceptance_is_noticed_without_a_cha
     assert isinstance(result, NotReady)
     invitation = host.repositories[site.id].invited["alice"]
     assert invitation.role == "push"
-    assert conditions(stored(world)) == {
+    assert conditions(world.stored("collaborators", "alice")) == {
         "Ready": ("False", "InvitationPending"),
         "Reconciling": ("True", "InvitationPending"),
         "InvitationPending": ("True", "AwaitingAcceptance"),
     }
-    assert stored(world)["status"]["invitationID"] == invitation.id
+    assert world.stored("collaborators", "alice")["status"]["invitationID"] == invitation.id
 
     host.writes.clear()
     await world.settle(users, "alice")
     host.accept(site.id, "alice")
     assert isinstance(await world.settle(users, "alice"), Ready)
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
-    assert "invitationID" not in stored(world)["status"]
-    assert stored(world)["status"]["origin"] == "Created"
+    assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
+    assert "invitationID" not in world.stored("collaborators", "alice")["status"]
+    assert world.stored("collaborators", "alice")["status"]["origin"] == "Created"
     assert host.writes == []
 
 
@@ -204,19 +197,19 @@ async def test_an_expired_invitation_is_sent_anew_three_times_at_most(
     world.add(collaborator_object())
     for sent in range(1, 4):
         assert isinstance(await world.settle(users, "alice"), NotReady)
-        assert stored(world)["status"]["invitations"] == sent
+        assert world.stored("collaborators", "alice")["status"]["invitations"] == sent
         host.expire(site.id, "alice")
     result = await world.settle(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationExpired"
-    assert conditions(stored(world))["InvitationPending"] == ("False", "NotAccepted")
+    assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "NotAccepted")
     assert done(host).count("set_collaborator") == 3
     assert isinstance(await world.settle(users, "alice"), Terminal)
 
     ask_again(world, "now")
     assert isinstance(await world.settle(users, "alice"), NotReady)
-    assert stored(world)["status"]["invitations"] == 1
-    assert conditions(stored(world))["InvitationPending"] == ("True", "AwaitingAcceptance")
+    assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
+    assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("True", "AwaitingAcceptance")
 
 
 async def test_an_expired_invitation_that_the_host_lists_no_more_is_sent_anew_three_times_at_most(
@@ -225,7 +218,7 @@ async def test_an_expired_invitation_that_the_host_lists_no_more_is_sent_anew_th
     world.add(collaborator_object())
     for sent in range(1, 4):
         assert isinstance(await world.settle(users, "alice"), NotReady)
-        assert stored(world)["status"]["invitations"] == sent
+        assert world.stored("collaborators", "alice")["status"]["invitations"] == sent
         pass_by(world, timedelta(days=7))
         host.decline(site.id, "alice")
     for _ in range(2):
@@ -259,14 +252,14 @@ async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
         result = await world.settle(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "InvitationDeclined"
-        assert conditions(stored(world))["InvitationPending"] == ("False", "Declined")
+        assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "Declined")
     assert done(host) == ["set_collaborator"]
 
     asking(world)
     await world.settle(users, "alice")
     assert "alice" in host.repositories[site.id].invited
-    assert stored(world)["status"]["invitations"] == 1
-    assert conditions(stored(world))["InvitationPending"] == ("True", "AwaitingAcceptance")
+    assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
+    assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("True", "AwaitingAcceptance")
 
 
 async def test_other_trouble_meanwhile_makes_no_expired_invitation_of_a_declined_one(
@@ -316,8 +309,8 @@ async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_t
     world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
     assert isinstance(await world.settle(users, "alice"), NotReady)
     invitation = host.repositories[made.id].invited["alice"]
-    assert stored(world)["status"]["invitationID"] == invitation.id
-    assert stored(world)["status"]["invitations"] == 1
+    assert world.stored("collaborators", "alice")["status"]["invitationID"] == invitation.id
+    assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
 
 
 async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
@@ -369,7 +362,7 @@ async def test_a_user_who_lost_the_grant_just_before_a_change_of_role_is_invited
 
     monkeypatch.setattr(host, "set_collaborator", lost)
     assert isinstance(await world.settle(users, "alice"), NotReady)
-    status = stored(world)["status"]
+    status = world.stored("collaborators", "alice")["status"]
     assert status["invitationID"] == host.repositories[site.id].invited["alice"].id
     assert status["origin"] == "Created"
 
@@ -391,7 +384,10 @@ async def test_access_ends_by_itself(
     await world.settle(users, "alice")
     assert not is_due(world, users)
     assert host.repositories[site.id].granted == {}
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
+    assert conditions(world.stored("collaborators", "alice")) == {
+        "Ready": ("True", "Reconciled"),
+        "AccessEnded": ("True", "Expired"),
+    }
     host.writes.clear()
     await world.settle(users, "alice")
     assert host.writes == []
@@ -399,7 +395,7 @@ async def test_access_ends_by_itself(
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": until}})
     await world.settle(users, "alice")
     assert host.repositories[site.id].granted == {"alice": "push"}
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
 
 async def test_an_open_invitation_is_withdrawn_when_access_ends(
@@ -414,8 +410,11 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": "2026-01-01T01:30:00+01:30"}})
     await world.settle(users, "alice")
     assert host.repositories[site.id].invited == {}
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "AccessEnded": ("True", "Expired")}
-    (ready,) = (c for c in stored(world)["status"]["conditions"] if c["type"] == "Ready")
+    assert conditions(world.stored("collaborators", "alice")) == {
+        "Ready": ("True", "Reconciled"),
+        "AccessEnded": ("True", "Expired"),
+    }
+    (ready,) = (c for c in world.stored("collaborators", "alice")["status"]["conditions"] if c["type"] == "Ready")
     assert ready["message"] == "the access ended at 2026-01-01T00:00:00Z"
 
 
@@ -429,8 +428,8 @@ async def test_an_object_that_is_too_late_from_the_start_takes_nothing_away_that
     for _ in range(2):
         assert isinstance(await world.settle(users, "alice"), Ready)
     assert granted == {"alice": "admin"}
-    assert "origin" not in stored(world)["status"]
-    assert conditions(stored(world))["AccessEnded"] == ("True", "Expired")
+    assert "origin" not in world.stored("collaborators", "alice")["status"]
+    assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
 
 
 async def test_access_that_was_found_and_kept_ends_too(
@@ -451,7 +450,7 @@ async def test_access_given_by_hand_before_is_adopted(
     host.repositories[site.id].granted["alice"] = "push"
     world.add(collaborator_object())
     await world.settle(users, "alice")
-    assert stored(world)["status"]["origin"] == "Adopted"
+    assert world.stored("collaborators", "alice")["status"]["origin"] == "Adopted"
     assert host.writes == []
 
 
@@ -468,8 +467,8 @@ async def test_access_through_a_team_is_not_reported_as_ours(
     world.add(collaborator_object(permission="pull"))
     for _ in range(2):
         assert isinstance(await world.settle(users, "alice"), Ready)
-        assert conditions(stored(world))["WiderAccess"] == ("True", "NotOurs")
-        assert "admin" in message(stored(world), "WiderAccess")
+        assert conditions(world.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
+        assert "admin" in message(world.stored("collaborators", "alice"), "WiderAccess")
     assert done(host) == ["set_collaborator"], "it is tried once for each spec"
 
 
@@ -501,15 +500,15 @@ async def test_a_narrower_role_right_after_a_change_is_a_list_that_lags_behind_a
             result = await world.settle(users, "alice")
             assert isinstance(result, Retryable)
             assert result.reason == "HostNotYetVisible"
-            assert "WiderAccess" not in conditions(stored(world))
-        told = stored(world)["status"]["conditions"]
+            assert "WiderAccess" not in conditions(world.stored("collaborators", "alice"))
+        told = world.stored("collaborators", "alice")["status"]["conditions"]
         long_ago = [condition | {"lastTransitionTime": "2026-01-01T00:00:00Z"} for condition in told]
         world.kcp.edit("collaborators", "alice", {"status": {"conditions": long_ago}})
         given_up = await world.settle(users, "alice")
         assert isinstance(given_up, Terminal)
         assert given_up.reason == "PermissionUnsupported"
     assert isinstance(await world.settle(users, "alice"), Ready)
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
     granted["alice"] = "pull"
     assert isinstance(await world.settle(users, "alice"), Ready)
@@ -525,7 +524,7 @@ async def test_a_narrower_role_that_was_once_reported_as_wider_is_repaired(
     world.add(collaborator_object(permission="maintain", status={"origin": "Created", "conditions": [reported]}))
     assert isinstance(await world.settle(users, "alice"), Ready)
     assert granted == {"alice": "maintain"}
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
 
 @pytest.mark.parametrize(("wanted", "shown"), [("pull", "triage"), ("maintain", "admin"), ("push", "x"), ("x", "pull")])
@@ -544,7 +543,7 @@ async def test_a_wider_role_and_one_that_cannot_be_ranked_is_reported_and_set_on
     shows(host, monkeypatch, shown)
     for _ in range(2):
         assert isinstance(await world.settle(users, "alice"), Ready)
-        assert conditions(stored(world))["WiderAccess"] == ("True", "NotOurs")
+        assert conditions(world.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
     assert done(host) == ["set_collaborator"]
 
 
@@ -561,7 +560,7 @@ async def test_a_grant_whose_answer_was_lost_is_ours(
     with pytest.raises(Killed):
         await world.settle(users, "alice")
     await world.settle(users, "alice")
-    assert stored(world)["status"]["origin"] == "Created"
+    assert world.stored("collaborators", "alice")["status"]["origin"] == "Created"
     assert done(host) == ["set_collaborator"]
 
 
@@ -572,8 +571,8 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     world.add(collaborator_object())
     host.raise_next("set_collaborator", Terminal(reason, "no"))
     await world.settle(users, "alice")
-    assert conditions(stored(world))["Stalled"] == ("True", reason)
-    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    assert conditions(world.stored("collaborators", "alice"))["Stalled"] == ("True", reason)
+    assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
 
 
 async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_claim_too(
@@ -583,12 +582,12 @@ async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_cl
     world.add(collaborator_object())
     host.raise_next("set_collaborator", Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "403"))
     await world.settle(users, "alice")
-    assert CREATE_CLAIM in stored(world)["metadata"]["annotations"]
+    assert CREATE_CLAIM in world.stored("collaborators", "alice")["metadata"]["annotations"]
     await world.settle(users, "alice")
-    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
     host.repositories[site.id].granted["alice"] = "push"
     await world.settle(users, "alice")
-    assert stored(world)["status"]["origin"] == "Adopted"
+    assert world.stored("collaborators", "alice")["status"]["origin"] == "Adopted"
 
 
 async def test_while_its_turn_has_not_come_nothing_is_claimed(
@@ -599,7 +598,7 @@ async def test_while_its_turn_has_not_come_nothing_is_claimed(
     await world.settle(users, "alice")
     assert host.writes == []
     assert [write.subresource for write in world.kcp.writes("collaborators")] == ["status"]
-    assert conditions(stored(world))["Reconciling"] == ("True", "RateLimited")
+    assert conditions(world.stored("collaborators", "alice"))["Reconciling"] == ("True", "RateLimited")
 
 
 async def test_the_daily_number_of_invitations_of_a_repository_is_waited_for(
@@ -608,7 +607,7 @@ async def test_the_daily_number_of_invitations_of_a_repository_is_waited_for(
     world.add(collaborator_object())
     host.raise_next("set_collaborator", Retryable("InvitationLimit", "50 a day"))
     await world.settle(users, "alice")
-    assert conditions(stored(world))["Reconciling"] == ("True", "InvitationLimit")
+    assert conditions(world.stored("collaborators", "alice"))["Reconciling"] == ("True", "InvitationLimit")
 
 
 async def test_two_objects_for_one_user_the_older_has_it(

@@ -36,12 +36,6 @@ class Killed(BaseException):
     """The process dies here: nothing that handles errors sees it."""
 
 
-def stored(world: World) -> JsonObject:
-    raw = world.kcp.stored("deploykeys", "key")
-    assert raw is not None
-    return raw
-
-
 def pair(world: World) -> JsonObject | None:
     return world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
 
@@ -86,7 +80,7 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
     secret = pair(world)
     assert secret is not None
     assert secret["type"] == "kubernetes.io/ssh-auth"
-    assert secret["metadata"]["ownerReferences"][0]["uid"] == stored(world)["metadata"]["uid"]
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == world.stored("deploykeys", "key")["metadata"]["uid"]
     assert set(secret["data"]) == {"ssh-privatekey", "ssh-publickey"}
     private = load_ssh_private_key(entry(world, "ssh-privatekey").encode(), None)
     public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -94,10 +88,10 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
     assert (key.title, key.read_only) == ("key", True)
     assert public.decode() == key.key
     assert entry(world, "ssh-publickey").startswith(key.key)
-    status = stored(world)["status"]
+    status = world.stored("deploykeys", "key")["status"]
     assert status["secretRef"] == {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
     assert (status["keyID"], status["origin"], status["host"]) == (key.id, "Created", "git.example")
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
 
 
 async def test_until_the_key_is_registered_consumers_find_no_private_key(
@@ -109,9 +103,9 @@ async def test_until_the_key_is_registered_consumers_find_no_private_key(
     await world.settle(keys, "key")
 
     assert entry(world, "ssh-privatekey") == "\n"
-    assert "secretRef" not in stored(world)["status"]
-    assert conditions(stored(world))["Stalled"] == ("True", "DeployKeysDisabled")
-    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    assert "secretRef" not in world.stored("deploykeys", "key")["status"]
+    assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", "DeployKeysDisabled")
+    assert CREATE_CLAIM not in world.stored("deploykeys", "key")["metadata"]["annotations"]
 
 
 async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
@@ -145,8 +139,8 @@ async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
     await world.settle(keys, "key")
 
     (key,) = on_host(host, site)
-    assert stored(world)["status"]["keyID"] == key.id
-    assert stored(world)["status"]["origin"] == "Created"
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
+    assert world.stored("deploykeys", "key")["status"]["origin"] == "Created"
     assert entry(world, "ssh-publickey").startswith(key.key)
 
 
@@ -260,8 +254,8 @@ async def test_new_material_goes_in_before_the_old_goes_out(
     assert done(host) == ["create_deploy_key", "delete_deploy_key"]
     (key,) = on_host(host, site)
     assert key.key == OTHER
-    assert stored(world)["status"]["keyID"] == key.id
-    assert "previousKeyID" not in stored(world)["status"]
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
+    assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
 
 async def test_an_old_key_whose_removal_fails_is_not_forgotten(
@@ -277,7 +271,7 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
 
     await world.settle(keys, "key")
     assert [key.key for key in on_host(host, site)] == [OTHER]
-    assert "previousKeyID" not in stored(world)["status"]
+    assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
 
 async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
@@ -291,13 +285,13 @@ async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     host.raise_next("delete_deploy_key", Retryable("RateLimited", "later"))
     await world.settle(keys, "key")
-    assert stored(world)["status"]["previousKeyID"] == first.id
+    assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == first.id
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
 
     assert isinstance(await world.settle(keys, "key"), Ready)
 
     assert [key.id for key in on_host(host, site)] == [first.id]
-    status = stored(world)["status"]
+    status = world.stored("deploykeys", "key")["status"]
     assert (status["keyID"], status["origin"]) == (first.id, "Created")
     assert "previousKeyID" not in status
 
@@ -319,7 +313,9 @@ async def test_an_edit_while_the_new_key_is_registered_loses_neither_key(
     monkeypatch.setattr(host, "create_deploy_key", edited_meanwhile)
 
     assert isinstance(await world.settle(keys, "key"), Retryable)
-    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    assert [world.stored("deploykeys", "key")["status"][name] for name in ("previousKeyID", "keyID")] == [
+        k.id for k in on_host(host, site)
+    ]
     assert isinstance(await world.settle(keys, "key"), Ready)
 
     assert [key.key for key in on_host(host, site)] == [THIRD]
@@ -395,13 +391,13 @@ async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanw
     for _ in range(2):
         host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
         assert isinstance(await world.settle(keys, "key"), Retryable)
-        assert conditions(stored(world))["KeyReplacing"] == ("True", "Recreating")
+        assert conditions(world.stored("deploykeys", "key"))["KeyReplacing"] == ("True", "Recreating")
         assert is_due(world, keys), "nothing is in its place"
         assert on_host(host, site) == []
 
     await world.settle(keys, "key")
 
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
     (key,) = on_host(host, site)
     assert (key.title, key.read_only) == ("new", False), "what spec leaves out is as it was before"
 
@@ -429,7 +425,7 @@ async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_n
         host.add_key(site.id, "key", GIVEN)
         world.kcp.add(deploy_key_object(metadata=metadata, publicKey=GIVEN))
         await world.settle(keys, "key")
-        assert stored(world)["status"]["origin"] == origin
+        assert world.stored("deploykeys", "key")["status"]["origin"] == origin
     assert host.writes == []
 
 
@@ -463,7 +459,7 @@ async def test_a_refusal_of_the_host_stalls_with_its_reason(
     world.add(deploy_key_object(publicKey=GIVEN))
     host.raise_next("create_deploy_key", Terminal(reason, "no"))
     await world.settle(keys, "key")
-    assert conditions(stored(world))["Stalled"] == ("True", reason)
+    assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", reason)
 
 
 def an_empty_list_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,15 +484,17 @@ async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
 ) -> None:
     world.add(deploy_key_object(**spec))
     assert isinstance(await world.settle(keys, "key"), Ready)
-    claim = stored(world)["metadata"]["annotations"][CREATE_CLAIM]
+    claim = world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM]
     for _ in range(2):
         an_empty_list_comes_first(host, monkeypatch)
         result = await world.settle(keys, "key")
         assert isinstance(result, Retryable)
         assert result.reason == "HostNotYetVisible"
-        assert stored(world)["metadata"]["annotations"][CREATE_CLAIM] == claim, "or it would be waited for for ever"
+        assert world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM] == claim, (
+            "or it would be waited for for ever"
+        )
     assert isinstance(await world.settle(keys, "key"), Ready)
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
     assert done(host) == ["create_deploy_key"]
 
 
@@ -528,7 +526,7 @@ async def test_a_key_that_somebody_removes_just_after_it_was_registered_comes_ba
     host.repositories[site.id].keys.clear()
     assert isinstance(await world.settle(keys, "key"), Ready)
     (key,) = on_host(host, site)
-    assert stored(world)["status"]["keyID"] == key.id
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
 
 
 async def test_keys_that_are_not_shown_are_not_taken_for_absent(
@@ -537,7 +535,7 @@ async def test_keys_that_are_not_shown_are_not_taken_for_absent(
     world.add(deploy_key_object(publicKey=GIVEN))
     host.raise_next("list_deploy_keys", Terminal("MissingPermission", "the token needs administration=read"))
     await world.settle(keys, "key")
-    assert conditions(stored(world))["Stalled"] == ("True", "MissingPermission")
+    assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", "MissingPermission")
     assert done(host) == []
 
 
@@ -576,7 +574,7 @@ async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(
     await world.settle(keys, "key")
     assert [key.key for key in on_host(host, site)] == [GIVEN]
     assert pair(world) is None
-    assert "secretRef" not in stored(world)["status"]
+    assert "secretRef" not in world.stored("deploykeys", "key")["status"]
 
 
 # ---- waiting
@@ -649,8 +647,8 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     assert result.requeue_after is not None
     assert result.requeue_after <= timedelta(minutes=10)
     assert not is_due(world, keys)
-    assert [key.id for key in on_host(host, site)] == [first.id, stored(world)["status"]["keyID"]]
-    assert stored(world)["status"]["previousKeyID"] == first.id
+    assert [key.id for key in on_host(host, site)] == [first.id, world.stored("deploykeys", "key")["status"]["keyID"]]
+    assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == first.id
     assert entry(world, "ssh-publickey").startswith(on_host(host, site)[1].key)
 
     await world.settle(keys, "key")
@@ -659,8 +657,8 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=11))}})
     assert is_due(world, keys)
     await world.settle(keys, "key")
-    assert [key.id for key in on_host(host, site)] == [stored(world)["status"]["keyID"]]
-    assert "previousKeyID" not in stored(world)["status"]
+    assert [key.id for key in on_host(host, site)] == [world.stored("deploykeys", "key")["status"]["keyID"]]
+    assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
 
 async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
@@ -695,7 +693,9 @@ async def test_a_crash_in_a_rotation_leaves_no_key_that_nobody_removes(
         await world.settle(keys, "key")
 
     await world.settle(keys, "key")
-    assert [stored(world)["status"][name] for name in ("previousKeyID", "keyID")] == [k.id for k in on_host(host, site)]
+    assert [world.stored("deploykeys", "key")["status"][name] for name in ("previousKeyID", "keyID")] == [
+        k.id for k in on_host(host, site)
+    ]
     world.kcp.remove("deploykeys", "key")
     await world.settle(keys, "key")
     assert on_host(host, site) == []
@@ -713,11 +713,11 @@ async def test_a_key_registered_again_and_not_recorded_is_not_rotated_yet(
     again = host.add_key(site.id, "key", lost.key)
 
     await world.settle(keys, "key")
-    assert stored(world)["status"]["keyID"] == again.id
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == again.id
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
     await world.settle(keys, "key")
-    assert stored(world)["status"]["previousKeyID"] == again.id
+    assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == again.id
 
 
 async def test_the_old_key_works_on_until_the_new_pair_is_where_consumers_look_and_a_while_longer(
@@ -763,7 +763,7 @@ async def test_a_lost_pair_whose_successor_is_late_leaves_no_key_when_nothing_ro
 
     (key,) = on_host(host, site)
     assert entry(world, "ssh-publickey").startswith(key.key)
-    assert "previousKeyID" not in stored(world)["status"]
+    assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
 
 async def test_a_pair_registered_again_is_no_younger_for_it(
@@ -776,11 +776,11 @@ async def test_a_pair_registered_again_is_no_younger_for_it(
 
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
     await world.settle(keys, "key")
-    assert stored(world)["status"]["rotatedAt"] == since
+    assert world.stored("deploykeys", "key")["status"]["rotatedAt"] == since
 
     host.repositories[site.id].keys.clear()
     await world.settle(keys, "key")
-    assert stored(world)["status"]["rotatedAt"] == since
+    assert world.stored("deploykeys", "key")["status"]["rotatedAt"] == since
 
 
 @pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])

@@ -11,7 +11,7 @@ from codecommon.api.access import DeployKey
 from codecommon.api.results import Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostKey, HostRepository, Listed
-from codecommon.kcp.client import Forbidden, Invalid, JsonObject, NotFound
+from codecommon.kcp.client import Forbidden, Invalid, NotFound
 from codecommon.testing.builders import deploy_key_object
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions
@@ -63,12 +63,6 @@ class Host:
 @pytest.fixture(name="shown")
 def _shown(host: StubBackend, site: HostRepository, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(host, site, monkeypatch)
-
-
-def stored(world: World, name: str = "key") -> JsonObject:
-    raw = world.kcp.stored("deploykeys", name)
-    assert raw is not None
-    return raw
 
 
 def private_key(world: World) -> str:
@@ -139,7 +133,7 @@ async def test_a_new_key_whose_answer_was_lost_is_ours_once_it_is_listed(
     assert isinstance(waiting, Retryable)
     assert waiting.reason == "HostNotYetVisible"
     assert isinstance(await world.settle(keys, "key"), Ready)
-    assert stored(world)["status"]["origin"] == "Created"
+    assert world.stored("deploykeys", "key")["status"]["origin"] == "Created"
     assert shown.keys == [OTHER]
 
 
@@ -225,7 +219,7 @@ async def test_keys_that_an_organisation_disabled_later_are_not_ready(
     await world.settle(keys, "key")
     host.repositories[site.id].keys_disabled = True
     assert isinstance(await world.settle(keys, "key"), Terminal)
-    assert conditions(stored(world))["Ready"] == ("False", "DeployKeysDisabled")
+    assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "DeployKeysDisabled")
 
 
 async def test_a_private_half_that_opens_nothing_is_replaced_with_its_key(
@@ -275,7 +269,7 @@ async def test_a_secret_that_the_workspace_refuses_is_told_of_in_status(
     world.add(deploy_key_object())
     world.kcp.once(lambda request: request.writes and request.resource == "secrets", refuse)
     assert isinstance(await world.settle(keys, "key"), Terminal)
-    assert conditions(stored(world))["Ready"] == ("False", "SecretNotWritable")
+    assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "SecretNotWritable")
     assert host.writes == []
 
 

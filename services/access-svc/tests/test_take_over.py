@@ -1,4 +1,4 @@
-"""Objects as today's provider leaves them: finalizer, id and Ready, no record of who made what."""
+"""Objects as the Go provider leaves them: finalizer, id and Ready, no record of who made what."""
 
 from __future__ import annotations
 
@@ -25,13 +25,7 @@ USER_HELD = {"finalizers": [COLLABORATORS.finalizer]}
 REFERENCE = {"name": "deploykey-key", "namespace": NAMESPACE, "key": "ssh-privatekey"}
 
 
-def stored(world: World, resource: str, name: str) -> JsonObject:
-    raw = world.kcp.stored(resource, name)
-    assert raw is not None
-    return raw
-
-
-def secret_of_today() -> tuple[JsonObject, str]:
+def secret_of_the_go_provider() -> tuple[JsonObject, str]:
     pair = material.generate()
     data = {"ssh-privatekey": pair.private.reveal(), "ssh-publickey": pair.public + " kedge\n"}
     return secret_object("deploykey-key", **data) | {"type": "kubernetes.io/ssh-auth"}, pair.public
@@ -40,7 +34,7 @@ def secret_of_today() -> tuple[JsonObject, str]:
 async def test_a_generated_key_is_taken_over_with_its_secret(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
-    secret, public = secret_of_today()
+    secret, public = secret_of_the_go_provider()
     key = host.add_key(site.id, "made by the other", public, read_only=False)
     status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, title="edited", readOnly=True))
@@ -49,7 +43,7 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     assert isinstance(await world.settle(keys, "key"), Ready)
 
     assert host.writes == []
-    taken = stored(world, "deploykeys", "key")
+    taken = world.stored("deploykeys", "key")
     assert taken["metadata"]["finalizers"] == KEY_HELD["finalizers"]
     assert (taken["status"]["keyID"], taken["status"]["origin"]) == (key.id, "Created")
     assert "title, readOnly" in message(taken, "SettingsDiffer")
@@ -62,13 +56,13 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     await world.settle(keys, "key")
     (now,) = host.repositories[site.id].keys.values()
     assert (now.title, now.read_only, now.key) == ("again", True, public)
-    assert conditions(stored(world, "deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
 
 
 async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
-    secret, public = secret_of_today()
+    secret, public = secret_of_the_go_provider()
     secret["data"]["ssh-privatekey"] = base64.b64encode(b"cut off").decode()
     key = host.add_key(site.id, "key", public)
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": REFERENCE}))
@@ -78,15 +72,15 @@ async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
 
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert kept is not None
-    assert kept["metadata"]["ownerReferences"][0]["uid"] == stored(world, "deploykeys", "key")["metadata"]["uid"]
+    assert kept["metadata"]["ownerReferences"][0]["uid"] == world.stored("deploykeys", "key")["metadata"]["uid"]
     (now,) = host.repositories[site.id].keys.values()
     assert material.public_half(base64.b64decode(kept["data"]["ssh-privatekey"]).decode()) == now.key
 
 
-async def test_a_secret_that_could_not_be_claimed_is_still_taken_over(
+async def test_a_secret_that_could_not_be_given_its_owner_is_still_taken_over(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
-    secret, public = secret_of_today()
+    secret, public = secret_of_the_go_provider()
     key = host.add_key(site.id, "key", public)
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": REFERENCE}))
 
@@ -108,7 +102,7 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
     await world.settle(keys, "key")
     await world.settle(keys, "key")
     assert host.writes == []
-    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+    assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
 
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "edited"}})
     await world.settle(keys, "key")
@@ -119,14 +113,14 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
 async def test_a_generated_pair_outlives_an_edit_to_a_given_key_that_was_never_sent(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
-    secret, public = secret_of_today()
+    secret, public = secret_of_the_go_provider()
     key = host.add_key(site.id, "key", public)
     status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, publicKey=GIVEN))
     for _ in range(2):
         assert isinstance(await world.settle(keys, "key"), Ready)
     assert host.writes == []
-    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+    assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert kept is not None
     assert kept["data"] == secret["data"]
@@ -141,7 +135,7 @@ async def test_a_key_that_is_left_as_found_and_opens_nothing_is_not_ready(
     refused = await world.settle(keys, "key")
     assert isinstance(refused, Terminal)
     assert refused.reason == "DeployKeysDisabled"
-    assert stored(world, "deploykeys", "key")["status"]["keyID"] == key.id
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
 
 
 async def test_a_given_key_outlives_an_edit_to_a_generated_one_that_was_never_sent(
@@ -152,7 +146,7 @@ async def test_a_given_key_outlives_an_edit_to_a_generated_one_that_was_never_se
     for _ in range(2):
         assert isinstance(await world.settle(keys, "key"), Ready)
     assert host.writes == []
-    assert "publicKey" in message(stored(world, "deploykeys", "key"), "SettingsDiffer")
+    assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
 
     world.kcp.edit("deploykeys", "key", {"spec": {"rotateEvery": None}})
     assert isinstance(await world.settle(keys, "key"), Ready)
@@ -165,7 +159,7 @@ async def test_an_edit_after_an_interrupted_first_pass_is_applied(
 ) -> None:
     key = host.add_key(site.id, "key", GIVEN)
     world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN, title="edited"))
-    validated = stored(world, "connections", "main")["status"]["conditions"]
+    validated = world.stored("connections", "main")["status"]["conditions"]
     world.kcp.edit("connections", "main", {"status": {"conditions": []}})
     await world.settle(keys, "key")
     world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
@@ -184,7 +178,7 @@ async def test_a_grant_with_an_edit_never_sent_is_taken_over(
     host.repositories[site.id].granted["alice"] = "pull"
     world.add(collaborator_object(metadata=USER_HELD, status=READY, permission="admin"))
     if first_pass != "as it is":
-        validated = stored(world, "connections", "main")["status"]["conditions"]
+        validated = world.stored("connections", "main")["status"]["conditions"]
         world.kcp.edit("connections", "main", {"status": {"conditions": []}})
         await world.settle(users, "alice")
         world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
@@ -193,7 +187,7 @@ async def test_a_grant_with_an_edit_never_sent_is_taken_over(
     await world.settle(users, "alice")
 
     assert host.writes == []
-    taken = stored(world, "collaborators", "alice")
+    taken = world.stored("collaborators", "alice")
     assert taken["status"]["origin"] == "Created"
     assert taken["metadata"]["finalizers"] == USER_HELD["finalizers"]
     assert "pull" in message(taken, "SettingsDiffer")
@@ -216,7 +210,7 @@ async def test_an_open_invitation_is_taken_over(
     await world.settle(users, "alice")
 
     assert host.writes == []
-    taken = stored(world, "collaborators", "alice")
+    taken = world.stored("collaborators", "alice")
     assert taken["status"]["origin"] == "Created"
     assert conditions(taken)["InvitationPending"] == ("True", "AwaitingAcceptance")
     host.accept(site.id, "alice")

@@ -13,7 +13,6 @@ from codecommon.api.kinds import COLLABORATORS, RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostRepository
-from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import collaborator_object, condition
 from codecommon.testing.git_host import StubBackend, StubRepository
 from codecommon.testing.harness import World, conditions, message
@@ -39,12 +38,6 @@ async def granted(
     return host.repositories[site.id]
 
 
-def stored(world: World, name: str = "alice") -> JsonObject:
-    raw = world.kcp.stored("collaborators", name)
-    assert raw is not None
-    return raw
-
-
 def edit(world: World, **spec: Any) -> None:
     world.kcp.edit("collaborators", "alice", {"spec": spec})
 
@@ -62,7 +55,7 @@ async def test_the_id_is_known_from_the_invitation_on(
 ) -> None:
     world.add(collaborator_object())
     await world.settle(users, "alice")
-    assert stored(world)["status"]["userID"] == await host.get_user_id("alice")
+    assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
 
 
 async def test_the_id_of_who_has_access_at_once_is_known_at_once(
@@ -71,7 +64,7 @@ async def test_the_id_of_who_has_access_at_once_is_known_at_once(
     host.invites = False
     world.add(collaborator_object())
     assert isinstance(await world.settle(users, "alice"), Ready)
-    assert stored(world)["status"]["userID"] == await host.get_user_id("alice")
+    assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
     world.kcp.requests.clear()
     await world.settle(users, "alice")
     assert [request for request in world.kcp.requests if request.writes] == []
@@ -88,7 +81,7 @@ async def test_a_grant_whose_user_could_not_be_looked_up_is_ours_and_the_id_is_l
     world.add(collaborator_object())
     assert isinstance(await world.settle(users, "alice"), Retryable)
     assert isinstance(await world.settle(users, "alice"), Ready)
-    status = stored(world)["status"]
+    status = world.stored("collaborators", "alice")["status"]
     assert (status["origin"], status["userID"]) == ("Created", await host.get_user_id("alice"))
 
 
@@ -99,7 +92,7 @@ async def test_an_object_without_the_id_learns_it_from_the_list_and_writes_nothi
     before = len(world.kcp.writes("collaborators"))
     for _ in range(2):
         assert isinstance(await world.settle(users, "alice"), Ready)
-    assert stored(world)["status"]["userID"] == await host.get_user_id("alice")
+    assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
     assert [write.subresource for write in world.kcp.writes("collaborators")[before:]] == ["status"]
     assert host.writes == []
 
@@ -124,8 +117,8 @@ async def test_access_under_a_new_login_is_the_users_own(
 ) -> None:
     host.rename_user("alice", "alicia")
     assert isinstance(await world.settle(users, "alice"), Ready)
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
-    assert "alicia" in message(stored(world))
+    assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
+    assert "alicia" in message(world.stored("collaborators", "alice"))
     assert host.writes == []
 
     host.add_user("alice")
@@ -175,7 +168,7 @@ async def test_the_access_of_who_renamed_ends(
     edit(world, expiresAt=PAST)
     assert isinstance(await world.settle(users, "alice"), Ready)
     assert granted.granted == {}
-    assert conditions(stored(world))["AccessEnded"] == ("True", "Expired")
+    assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
 
 
 @pytest.mark.parametrize("known", ["userID", "invitationID"])
@@ -237,8 +230,11 @@ async def test_who_took_the_old_login_is_not_invited(
         result = await world.settle(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "UserChanged"
-    assert conditions(stored(world)) == {"Ready": ("False", "UserChanged"), "Stalled": ("True", "UserChanged")}
-    assert "delete this object" in message(stored(world))
+    assert conditions(world.stored("collaborators", "alice")) == {
+        "Ready": ("False", "UserChanged"),
+        "Stalled": ("True", "UserChanged"),
+    }
+    assert "delete this object" in message(world.stored("collaborators", "alice"))
     assert (granted.granted, granted.invited) == ({}, {})
     assert host.writes == []
 
@@ -246,7 +242,7 @@ async def test_who_took_the_old_login_is_not_invited(
     assert isinstance(await world.settle(users, "alice"), Released)
     world.add(collaborator_object())
     assert isinstance(await world.settle(users, "alice"), NotReady)
-    assert stored(world)["status"]["userID"] == await host.get_user_id("alice")
+    assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
 
 
 async def test_an_invitation_that_is_gone_is_not_sent_to_who_took_the_login(
@@ -261,7 +257,7 @@ async def test_an_invitation_that_is_gone_is_not_sent_to_who_took_the_login(
     result = await world.settle(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "UserChanged"
-    assert conditions(stored(world))["InvitationPending"] == ("False", "NotAccepted")
+    assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "NotAccepted")
     assert shared.invited == {}
 
 
@@ -314,7 +310,7 @@ async def test_an_object_with_the_new_login_is_a_duplicate_until_the_one_with_th
     assert isinstance(await delete(world, users), Released)
     assert granted.granted == {}
     assert isinstance(await world.settle(users, "alicia"), NotReady)
-    assert stored(world, "alicia")["status"]["origin"] == "Created"
+    assert world.stored("collaborators", "alicia")["status"]["origin"] == "Created"
 
 
 async def test_an_object_with_the_old_login_that_goes_takes_nothing_from_one_that_stays_for_the_same_user(

@@ -14,7 +14,7 @@ from codecommon.githost.protocol import Account, Capability, OwnerKind
 
 VALIDATED: Final = ConditionType.VALIDATED
 
-# The portal knows three reasons of Validated, of which these are two; the precise one is in Ready.
+# The portal knows three reasons of Validated: these two and ValidationFailed. Ready has the precise reason.
 _VALIDATED_REASONS: Final[Mapping[Reason, Reason]] = {
     Reason.CREDENTIAL_UNAVAILABLE: Reason.CREDENTIAL_UNAVAILABLE,
     Reason.SECRETS_CLAIM_NOT_ACCEPTED: Reason.CREDENTIAL_UNAVAILABLE,
@@ -26,7 +26,7 @@ _OF_THE_ACCOUNT: Final = ("login", "scopes", "tokenType", "expiresAt", "capabili
 def not_validated(status: ConnectionStatus, refused: Interruption) -> Interruption:
     """``refused`` with ``Validated=False``.
 
-    If it speaks of another version of the Secret than ``status`` does, the account in ``status`` goes: it is that version's.
+    What ``status`` says of the account is true of one version of the Secret. It is removed if another version was refused.
     """
     reason = _VALIDATED_REASONS.get(refused.reason, Reason.VALIDATION_FAILED)
     version = refused.status.get("observedSecretVersion")
@@ -37,7 +37,7 @@ def not_validated(status: ConnectionStatus, refused: Interruption) -> Interrupti
 
 
 def account_status(account: Account) -> dict[str, Any]:
-    """Whom the credential speaks for and what it can be used for; None where the host does not tell."""
+    """Status fields, by wire name: whose the credential is and what it may do. None where the host does not tell."""
     return {
         "login": account.login,
         "scopes": list(account.scopes) if account.scopes is not None else None,

@@ -1,4 +1,4 @@
-"""Connection: is the credential there, is it accepted, and whose is it."""
+"""Connection: read its credential, ask the host whose it is and what it may do, report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class ConnectionReconciler:
 
     async def reconcile(self, ctx: ReconcileContext[Connection]) -> Outcome:
         if ctx.object.deleting:
-            return await self._release(ctx)
+            return await _finalize(ctx)
         await ctx.ensure_finalizer()
         try:
             return await self._validate(ctx)
         except Retryable:
+            # The host has not judged this credential yet. Status keeps what it says of the Secret's version before.
             raise
         except Interruption as refused:
             raise decide.not_validated(ctx.object.status, refused) from None
@@ -44,7 +45,7 @@ class ConnectionReconciler:
             if owner_kind == "Organization":
                 await host.require_admission(connection.spec.owner)
         except Retryable:
-            # There is no verdict on this credential yet: status goes on speaking of the Secret that it speaks of.
+            # The host has not judged this credential yet. Status keeps what it says of the Secret's version before.
             raise
         except Interruption as refused:
             raise refused.learned(learned) from None
@@ -53,7 +54,8 @@ class ConnectionReconciler:
             (condition(ConditionType.VALIDATED, "True", Reason.VALIDATED, f"authenticated as {account.login}"),),
         )
 
-    async def _release(self, ctx: ReconcileContext[Connection]) -> Released:
-        """The Connection outlives what needs its credential for its own clean-up."""
-        await ctx.require_no_referrers(children_of(ctx.kind.resource))
-        return Released()
+
+async def _finalize(ctx: ReconcileContext[Connection]) -> Released:
+    """The Connection stays until all objects are gone that need its credential to clean up on the host."""
+    await ctx.require_no_referrers(children_of(ctx.kind.resource))
+    return Released()

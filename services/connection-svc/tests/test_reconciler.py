@@ -36,12 +36,6 @@ def controller(world: World) -> Controller[Connection]:
     return Controller(CONNECTIONS, Connection, ConnectionReconciler(world.connections), frozenset({VALIDATED}))
 
 
-def stored(world: World) -> JsonObject:
-    raw = world.kcp.stored("connections", "main")
-    assert raw is not None
-    return raw
-
-
 # ---- validation
 
 
@@ -53,7 +47,7 @@ async def test_a_credential_that_works_is_reported_with_its_account(
 
     assert isinstance(await world.settle(controller, "main"), Ready)
 
-    main = stored(world)
+    main = world.stored("connections", "main")
     assert conditions(main) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
     assert {name: main["status"][name] for name in ("login", "scopes", "host", "observedGeneration")} == {
         "login": "octocat", "scopes": ["repo"], "host": "git.example", "observedGeneration": 1,
@@ -68,8 +62,8 @@ async def test_what_the_credential_is_and_can_be_used_for_is_reported(
     world.add(secret_object())
     world.add(connection_object())
     await world.settle(controller, "main")
-    assert stored(world)["status"]["tokenType"] == "classic"
-    assert stored(world)["status"]["capabilities"] == [
+    assert world.stored("connections", "main")["status"]["tokenType"] == "classic"
+    assert world.stored("connections", "main")["status"]["capabilities"] == [
         {"name": "createRepository", "status": "Yes"},
         {"name": "packages", "status": "No", "message": "the scope is missing"},
     ]
@@ -82,8 +76,8 @@ async def test_an_organisation_that_does_not_admit_the_credential_is_told(
     world.add(connection_object(owner="acme"))
     world.host.raise_next("require_admission", Terminal("SSORequired", "open https://git.example/sso"))
     assert isinstance(await world.settle(controller, "main"), Terminal)
-    assert conditions(stored(world))["Validated"] == ("False", "ValidationFailed")
-    assert "https://git.example/sso" in message(stored(world))
+    assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ValidationFailed")
+    assert "https://git.example/sso" in message(world.stored("connections", "main"))
 
 
 async def test_a_settled_connection_costs_no_write(world: World, controller: Controller[Connection]) -> None:
@@ -104,21 +98,23 @@ async def test_a_missing_secret_is_named_and_its_event_is_waited_for(
 
     assert isinstance(await world.settle(controller, "main"), NotReady)
 
-    assert conditions(stored(world)) == {
+    assert conditions(world.stored("connections", "main")) == {
         "Ready": ("False", "CredentialUnavailable"),
         "Reconciling": ("True", "CredentialUnavailable"),
         "Validated": ("False", "CredentialUnavailable"),
     }
-    assert "team/nowhere" in message(stored(world))
-    assert "'pat'" in message(stored(world))
+    assert "team/nowhere" in message(world.stored("connections", "main"))
+    assert "'pat'" in message(world.stored("connections", "main"))
 
 
 async def test_a_missing_key_is_named(world: World, controller: Controller[Connection]) -> None:
     secret = world.add(secret_object(other="x"))
     world.add(connection_object())
     await world.settle(controller, "main")
-    assert "'token'" in message(stored(world))
-    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    assert "'token'" in message(world.stored("connections", "main"))
+    assert (
+        world.stored("connections", "main")["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    )
 
 
 async def test_a_claim_that_was_not_accepted_says_what_to_do(world: World, controller: Controller[Connection]) -> None:
@@ -127,9 +123,9 @@ async def test_a_claim_that_was_not_accepted_says_what_to_do(world: World, contr
 
     assert isinstance(await world.settle(controller, "main"), Terminal)
 
-    assert conditions(stored(world))["Ready"] == ("False", "SecretsClaimNotAccepted")
-    assert conditions(stored(world))["Validated"] == ("False", "CredentialUnavailable")
-    assert "APIBinding" in message(stored(world))
+    assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "SecretsClaimNotAccepted")
+    assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "CredentialUnavailable")
+    assert "APIBinding" in message(world.stored("connections", "main"))
 
 
 REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
@@ -154,12 +150,14 @@ async def test_what_the_user_must_correct_is_in_ready_and_validated(
 
     assert isinstance(await world.settle(controller, "main"), Terminal)
 
-    assert conditions(stored(world)) == {
+    assert conditions(world.stored("connections", "main")) == {
         "Ready": ("False", reason),
         "Stalled": ("True", reason),
         "Validated": ("False", "ValidationFailed"),
     }
-    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    assert (
+        world.stored("connections", "main")["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    )
 
 
 async def test_a_provider_that_is_not_known_is_the_third_reason(
@@ -168,7 +166,7 @@ async def test_a_provider_that_is_not_known_is_the_third_reason(
     world.add(secret_object())
     world.add(connection_object(provider="gitea"))
     await world.settle(controller, "main")
-    assert conditions(stored(world))["Validated"] == ("False", "ProviderNotFound")
+    assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ProviderNotFound")
 
 
 async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
@@ -181,7 +179,7 @@ async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
 
     assert isinstance(await world.settle(controller, "main"), Retryable)
 
-    assert conditions(stored(world)) == {
+    assert conditions(world.stored("connections", "main")) == {
         "Ready": ("True", "Reconciled"),
         "Reconciling": ("True", "HostUnavailable"),
         "Validated": ("True", "Validated"),
@@ -226,8 +224,10 @@ async def test_a_new_credential_that_is_refused_is_not_shown_with_the_account_of
 
     await world.settle(controller, "main")
 
-    assert account_in(stored(world)) == {}
-    assert stored(world)["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    assert account_in(world.stored("connections", "main")) == {}
+    assert (
+        world.stored("connections", "main")["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+    )
 
 
 async def test_a_new_secret_that_holds_no_credential_is_not_shown_with_the_account_of_the_one_before(
@@ -236,7 +236,7 @@ async def test_a_new_secret_that_holds_no_credential_is_not_shown_with_the_accou
     add_validated(world, "before")
     world.add(secret_object(other="x"))
     await world.settle(controller, "main")
-    assert account_in(stored(world)) == {}
+    assert account_in(world.stored("connections", "main")) == {}
 
 
 async def test_a_credential_that_was_taken_once_is_still_shown_with_its_account_when_it_is_refused(
@@ -248,7 +248,7 @@ async def test_a_credential_that_was_taken_once_is_still_shown_with_its_account_
 
     assert isinstance(await world.settle(controller, "main"), Terminal)
 
-    assert account_in(stored(world)) == ACCOUNT
+    assert account_in(world.stored("connections", "main")) == ACCOUNT
 
 
 async def test_a_new_credential_that_works_is_shown_with_its_account_where_the_owner_does_not_admit_it(
@@ -261,9 +261,9 @@ async def test_a_new_credential_that_works_is_shown_with_its_account_where_the_o
 
     assert isinstance(await world.settle(controller, "main"), Terminal)
 
-    status = stored(world)["status"]
+    status = world.stored("connections", "main")["status"]
     assert (status["login"], status["host"]) == ("hubot", "git2.example")
-    assert account_in(stored(world)).keys() == {"login", "tokenType", "capabilities"}
+    assert account_in(world.stored("connections", "main")).keys() == {"login", "tokenType", "capabilities"}
     assert status["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
 
 
@@ -276,12 +276,12 @@ async def test_in_an_outage_status_goes_on_speaking_of_the_secret_before(
     world.host.raise_next(method, Retryable("HostUnavailable", "502"))
 
     assert isinstance(await world.settle(controller, "main"), Retryable)
-    assert account_in(stored(world)) == ACCOUNT
-    assert stored(world)["status"]["observedSecretVersion"] == "before"
+    assert account_in(world.stored("connections", "main")) == ACCOUNT
+    assert world.stored("connections", "main")["status"]["observedSecretVersion"] == "before"
 
     world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
     await world.settle(controller, "main")
-    assert account_in(stored(world)) == {}
+    assert account_in(world.stored("connections", "main")) == {}
 
 
 async def test_every_look_asks_the_host_so_that_a_revoked_token_turns_red_and_one_that_works_again_green(
@@ -292,11 +292,14 @@ async def test_every_look_asks_the_host_so_that_a_revoked_token_turns_red_and_on
     await world.settle(controller, "main")
     world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
     await world.settle(controller, "main")
-    assert conditions(stored(world))["Ready"] == ("False", "CredentialRejected")
-    assert conditions(stored(world))["Validated"] == ("False", "ValidationFailed")
+    assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "CredentialRejected")
+    assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ValidationFailed")
 
     await world.settle(controller, "main")
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
+    assert conditions(world.stored("connections", "main")) == {
+        "Ready": ("True", "Reconciled"),
+        "Validated": ("True", "Validated"),
+    }
 
 
 async def test_a_recovered_connection_shows_nothing_of_its_failure(
@@ -308,7 +311,10 @@ async def test_a_recovered_connection_shows_nothing_of_its_failure(
 
     await world.settle(controller, "main")
 
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
+    assert conditions(world.stored("connections", "main")) == {
+        "Ready": ("True", "Reconciled"),
+        "Validated": ("True", "Validated"),
+    }
 
 
 async def test_the_secret_is_read_at_the_version_of_the_event(world: World, controller: Controller[Connection]) -> None:
@@ -346,8 +352,8 @@ async def test_a_connection_stays_while_a_repository_of_ours_refers_to_it(
 
     await world.settle(controller, "main")
 
-    assert conditions(stored(world))["Ready"] == ("False", "DeletionBlocked")
-    assert "Repository/site" in message(stored(world))
+    assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "DeletionBlocked")
+    assert "Repository/site" in message(world.stored("connections", "main"))
 
 
 async def test_a_connection_stays_while_a_child_of_its_repository_needs_it(
@@ -360,7 +366,7 @@ async def test_a_connection_stays_while_a_child_of_its_repository_needs_it(
 
     await world.settle(controller, "main")
 
-    assert "DeployKey/key" in message(stored(world))
+    assert "DeployKey/key" in message(world.stored("connections", "main"))
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,28 @@
-"""What to do about one repository. Pure: observations in, a decision out."""
+"""What to do about one repository: whose it is, whether to create it, which settings to send. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from codecommon.api import go_provider
+from codecommon.api.meta import Condition
+from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.repository import Origin, Repository
+from codecommon.api.repository import Repository, Visibility
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import claim_for, stored_claim
-from codecommon.githost.protocol import Absent, HostRepository, OwnerKind, Redirected, RepositoryRequest
-from repository_svc.claim import origin_of
-
-YOUNG: Final = timedelta(minutes=10)
-"""A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
+from codecommon.controller.create_claim import claim_for, claimed, stored_claim
+from codecommon.githost.protocol import (
+    Absent,
+    HostRepository,
+    OwnerKind,
+    Redirected,
+    RepositoryChanges,
+    RepositoryRequest,
+)
 
 CONDITIONS: Final = frozenset(
     {ConditionType.SETTINGS_DIFFER, ConditionType.DEFAULT_BRANCH_PENDING, ConditionType.ARCHIVED}
@@ -24,33 +31,72 @@ ARCHIVED: Final = condition(
     ConditionType.ARCHIVED, "True", Reason.ARCHIVED_ON_HOST, "read-only on the host; settings are not sent"
 )
 
+_YOUNG: Final = timedelta(minutes=10)
+"""A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
+_WIDTH: Final[dict[Visibility, int]] = {"private": 0, "internal": 1, "public": 2}
+
+Found = HostRepository | Absent | Redirected
+"""What the host shows under a name."""
+
+
+# ---- whose it is
+
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make it. ``claim``: the value of the create claim to be stored first."""
+    """Create it. ``claim``: the value of the create claim that is stored first."""
 
     claim: str
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """It is there and belongs to this object, by way of ``origin``."""
+class Bind:
+    """It is on the host and the object stands for it."""
 
     seen: HostRepository
     origin: Origin
 
 
-Found = HostRepository | Absent | Redirected
+def origin_of(repo: Repository, seen: HostRepository) -> Origin:
+    """Who made ``seen``: what status records for its id, else what the create claim says."""
+    if repo.status.repo_id == seen.id:
+        return go_provider.resolve_origin(
+            repo.status.origin, object_created_at=repo.metadata.creation_timestamp, made_at=seen.created_at
+        )
+    return "Created" if claimed(repo, seen.created_at) else "Adopted"
 
 
-def decide_unbound(repo: Repository, seen: Found) -> Create | Keep:
-    """What to do for an object that has no repository yet."""
+def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -> Bind | None:
+    """For an object that has a repository. ``seen``: what the host shows under its id.
+
+    None: the repository is gone for good and may be created again. Raises ``Retryable`` (``HostNotYetVisible``) while it may
+    be too new to be shown, ``Terminal`` (``HostObjectMissing``) where this object may not create it.
+    """
+    if seen is not None:
+        return Bind(seen, origin_of(repo, seen))
+    claim = stored_claim(repo)
+    if claim is not None and now - claim < _YOUNG:
+        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new repository yet")
+    if repo.status.origin != "Created" or repo.spec.adoption_policy in ("AdoptOnly", "Observe"):
+        raise Terminal(
+            Reason.HOST_OBJECT_MISSING,
+            f"repository {repo.status.repo_id} no longer exists on the host, or this credential may not see it, and it "
+            "was not made by this object; restore it, or delete this object",
+        )
+    return None
+
+
+def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
+    """For an object that has no repository, or whose repository is gone. ``found``: what the host shows under the name.
+
+    Raises ``Terminal``: ``NameRedirected``, ``NameTaken``, ``HostObjectMissing``.
+    """
     policy = repo.spec.adoption_policy
-    match seen:
+    match found:
         case Redirected():
             raise Terminal(
                 Reason.NAME_REDIRECTED,
-                f"{repo.spec.name!r} was renamed on the host and the old name leads to {seen.location}; "
+                f"{repo.spec.name!r} was renamed on the host and the old name leads to {found.location}; "
                 "make a Repository with the new name, or choose another",
             )
         case Absent():
@@ -59,9 +105,9 @@ def decide_unbound(repo: Repository, seen: Found) -> Create | Keep:
                     Reason.HOST_OBJECT_MISSING,
                     f"there is no repository to adopt, and adoptionPolicy {policy} creates none",
                 )
-            return Create(claim_for(repo, seen.since, bound=repo.status.repo_id is not None))
+            return Create(claim_for(repo, found.since, bound=repo.status.repo_id is not None))
         case HostRepository():
-            origin = origin_of(repo, seen)
+            origin = origin_of(repo, found)
             if origin == "Adopted" and repo.status.repo_id is not None:
                 raise Terminal(
                     Reason.HOST_OBJECT_MISSING,
@@ -74,27 +120,11 @@ def decide_unbound(repo: Repository, seen: Found) -> Create | Keep:
                     "a repository of that name exists and was not made by this object; "
                     "choose another name, or set adoptionPolicy to AdoptOrCreate",
                 )
-            return Keep(seen, origin)
-
-
-def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -> Keep | None:
-    """What to do for an object that has a repository. None: it is gone for good and may be made again."""
-    if seen is not None:
-        return Keep(seen, origin_of(repo, seen))
-    claim = stored_claim(repo)
-    if claim is not None and now - claim < YOUNG:
-        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new repository yet")
-    if repo.status.origin != "Created" or repo.spec.adoption_policy in ("AdoptOnly", "Observe"):
-        raise Terminal(
-            Reason.HOST_OBJECT_MISSING,
-            f"repository {repo.status.repo_id} no longer exists on the host, or this credential may not see it, and it "
-            "was not made by this object; restore it, or delete this object",
-        )
-    return None
+            return Bind(found, origin)
 
 
 def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> RepositoryRequest:
-    """The request that makes it; raises ``Terminal`` (``OwnerNotFound``) for an owner that the host does not show."""
+    """The request that creates it. Raises ``Terminal`` (``OwnerNotFound``) for an owner that the host does not show."""
     if kind is None:
         raise Terminal(
             Reason.OWNER_NOT_FOUND,
@@ -111,20 +141,88 @@ def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> Repository
     )
 
 
-def status_of(
-    repo: Repository, seen: HostRepository, origin: Origin, host: str, owner: str, baseline: int | None
-) -> dict[str, Any]:
-    """Status fields by wire name. ``visibility`` stays what it was while an edit of it cannot be sent; what was wanted before
-    the repository became ours is no edit."""
+# ---- its settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``changes``: what to send. ``wants_branch``: the default branch to set if it exists.
+
+    ``unmanaged``: the fields of spec that differ on the host and are left as found, by wire name, with what to say of each.
+    """
+
+    changes: RepositoryChanges
+    wants_branch: str | None
+    unmanaged: Mapping[str, str]
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        if not self.unmanaged:
+            return ()
+        message = "left as found on the host: " + ", ".join(self.unmanaged.values())
+        return (condition(ConditionType.SETTINGS_DIFFER, "True", Reason.LEFT_AS_FOUND, message),)
+
+
+def decide_settings(repo: Repository, bound: Bind) -> Settings:
+    """Compare the fields that are present in spec with the host.
+
+    Nothing is sent at the baseline generation, to an archived repository, or with adoptionPolicy Observe.
+    """
+    spec, seen = repo.spec, bound.seen
+    frozen = baseline(repo, seen) == repo.metadata.generation or seen.archived or spec.adoption_policy == "Observe"
+    description = spec.description if spec.description is not None and spec.description != seen.description else None
+    branch = spec.default_branch if spec.default_branch and spec.default_branch != seen.default_branch else None
+    visibility = spec.visibility if spec.visibility is not None and spec.visibility != seen.visibility else None
+    unmanaged: dict[str, str] = {}
+    if frozen:
+        unmanaged |= {"description": "description"} if description is not None else {}
+        unmanaged |= {"defaultBranch": "defaultBranch"} if branch is not None else {}
+        description = branch = None
+    if visibility is not None and (frozen or not _may_set_visibility(repo, bound, visibility)):
+        unmanaged["visibility"] = f"visibility ({seen.visibility}; edit spec.visibility to change it)"
+        visibility = None
+    return Settings(RepositoryChanges(visibility=visibility, description=description), branch, unmanaged)
+
+
+def baseline(repo: Repository, seen: HostRepository) -> int | None:
+    """The generation whose settings were taken as found on ``seen``. A baseline speaks of the repository in status only."""
+    return repo.status.baseline_generation if repo.status.repo_id == seen.id else None
+
+
+def _may_set_visibility(repo: Repository, bound: Bind, wanted: Visibility) -> bool:
+    """An edit of the field always counts. Drift is repaired only towards narrower, and only where we made the repository."""
+    if repo.status.repo_id is not None and wanted != repo.status.visibility:
+        return True
+    return bound.origin == "Created" and _WIDTH[wanted] < _WIDTH[bound.seen.visibility]
+
+
+def branch_pending(branch: str) -> Condition:
+    return condition(
+        ConditionType.DEFAULT_BRANCH_PENDING,
+        "True",
+        Reason.BRANCH_MISSING,
+        f"branch {branch!r} does not exist; it becomes the default once it does",
+    )
+
+
+# ---- what status says
+
+
+def status_of(repo: Repository, bound: Bind, host: str, owner: str) -> dict[str, Any]:
+    """Status fields by wire name. ``host`` and ``owner``: where the repository is.
+
+    ``visibility`` keeps its value while the repository is archived, so that an edit made meanwhile is sent later.
+    """
+    seen = bound.seen
     unsent_edit = seen.archived and repo.status.origin is not None
     return {
         "repoID": seen.id,
         "htmlURL": seen.html_url,
         "cloneURL": seen.clone_url,
         "sshURL": seen.ssh_url,
-        "origin": origin,
+        "origin": bound.origin,
         "host": host,
         "owner": repo.status.owner or owner,
-        "baselineGeneration": baseline,
+        "baselineGeneration": baseline(repo, seen),
         "visibility": repo.status.visibility if unsent_edit else repo.spec.visibility,
     }

@@ -1,9 +1,8 @@
-"""Which repository an object stands for, and that no other object does. Pure."""
+"""Which repository an object stands for, and that no other object of the workspace stands for it. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.reasons import Reason
@@ -12,30 +11,22 @@ from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.protocol import HostRepository
 
 
-def pinned_owner(repo: Repository) -> str | None:
-    status = repo.status
-    if status.owner:
-        return status.owner
-    path = urlsplit(status.html_url).path.strip("/") if status.html_url else ""
-    return path.split("/")[0] or None
-
-
 def require_identity(repo: Repository, host: str, owner: str) -> None:
     """Raises ``Terminal`` (``IdentityConflict``) when the object would move to another host or owner."""
-    if repo.status.repo_id is None:
+    status = repo.status
+    if status.repo_id is None:
         return
-    bound_host, bound_owner = repo.pinned_host, pinned_owner(repo)
-    if bound_host is not None and bound_host.lower() != host.lower():
+    if status.host and status.host.lower() != host.lower():
         raise Terminal(
             Reason.IDENTITY_CONFLICT,
-            f"this object stands for a repository on {bound_host}, its Connection points to {host}; "
+            f"this object stands for a repository on {status.host}, its Connection points to {host}; "
             "point spec.connectionRef back, or make a new Repository for the other host",
         )
-    if bound_owner is not None and bound_owner.lower() != owner.lower():
+    if status.owner and status.owner.lower() != owner.lower():
         raise Terminal(
             Reason.IDENTITY_CONFLICT,
-            f"this object stands for a repository of {bound_owner}, its owner would now be {owner}; "
-            f"set spec.owner to {bound_owner}, or make a new Repository for the other owner",
+            f"this object stands for a repository of {status.owner}, its owner would now be {owner}; "
+            f"set spec.owner to {status.owner}, or make a new Repository for the other owner",
         )
 
 
@@ -60,9 +51,12 @@ def namesakes(repo: Repository, candidates: list[Repository], owner: str, connec
     ]
 
 
-def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
-    """Raises ``DuplicateRepository`` when another object of the workspace is bound to ``seen`` (``Terminal``), or may have
-    made it a moment ago and not said so yet (``Retryable``)."""
+def require_only_object(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
+    """Before the object is bound to ``seen`` on ``host``.
+
+    Raises ``DuplicateRepository``: ``Terminal`` when another object is bound to it, ``Retryable`` when another one may have
+    created it a moment ago and not recorded it yet.
+    """
     for other in others:
         if (
             other.metadata.uid != repo.metadata.uid
@@ -73,7 +67,7 @@ def require_unclaimed(repo: Repository, seen: HostRepository, host: str, others:
             raise Retryable(
                 Reason.DUPLICATE_REPOSITORY, f"Repository {other.name!r} in this workspace may be making the same one"
             )
-        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and other.pinned_host == host:
+        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and other.status.host == host:
             raise _duplicate(other)
 
 

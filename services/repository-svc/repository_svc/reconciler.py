@@ -1,9 +1,8 @@
-"""Repository: observe the host, claim, act, report."""
+"""Repository: observe the host, decide, create or adopt, apply settings, report."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
@@ -12,8 +11,8 @@ from codecommon.controller.connections import Connections, OpenConnection, requi
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claiming
 from codecommon.githost.protocol import AlreadyExists, GitBackend, RepositoryChanges
-from repository_svc import decide, drift, identity
-from repository_svc.cleanup import release
+from repository_svc import decide, identity
+from repository_svc.finalize import finalize
 
 
 class RepositoryReconciler:
@@ -23,47 +22,55 @@ class RepositoryReconciler:
         self._connections = connections
 
     async def reconcile(self, ctx: ReconcileContext[Repository]) -> Outcome:
-        work = partial(release, ctx, self._connections) if ctx.object.deleting else partial(self._apply, ctx)
+        async def work() -> Outcome:
+            return await (finalize(ctx, self._connections) if ctx.object.deleting else self._ensure(ctx))
+
         return await self._connections.with_fresh_credential(ctx.objects, ctx.object.spec.connection_ref, work)
 
-    async def _apply(self, ctx: ReconcileContext[Repository]) -> Outcome:
-        repo = ctx.object
+    async def _ensure(self, ctx: ReconcileContext[Repository]) -> Ready:
+        spec = ctx.object.spec
         opened = await self._connections.for_object(
-            ctx.objects, repo.spec.connection_ref, ctx.versions, owner=repo.spec.owner or ""
+            ctx.objects, spec.connection_ref, ctx.versions, owner=spec.owner or ""
         )
         require_validated(opened.connection)
-        owner = _owner(repo, opened)
-        identity.require_identity(repo, opened.host.host, owner)
-        keep = await self._bound(ctx, opened.host, owner) if repo.status.repo_id else None
-        if keep is None:
-            keep = await self._unbound(ctx, opened, owner)
-        return await self._settle(ctx, opened.host, owner, keep)
+        owner = spec.owner or opened.connection.spec.owner
+        identity.require_identity(ctx.object, opened.host.host, owner)
+        bound = await self._find_bound(ctx, opened.host, owner)
+        if bound is None:
+            bound = await self._find_or_create(ctx, opened, owner)
+        await ctx.ensure_finalizer()
+        return await self._apply_settings(ctx, opened.host, owner, bound)
 
-    async def _bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Keep | None:
-        assert ctx.object.status.repo_id is not None
-        seen = await host.get_repository(ctx.object.status.repo_id)
-        keep = decide.decide_bound(ctx.object, seen, ctx.now)
-        if keep is None and await host.get_owner_kind(owner) is None:
+    async def _find_bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Bind | None:
+        """The repository that status names. None: there is none, or it is gone for good."""
+        repo_id = ctx.object.status.repo_id
+        if not repo_id:
+            return None
+        bound = decide.decide_bound(ctx.object, await host.get_repository(repo_id), ctx.now)
+        if bound is None and await host.get_owner_kind(owner) is None:
             raise Terminal(
                 Reason.HOST_OBJECT_MISSING,
                 f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen",
             )
-        return keep
+        return bound
 
-    async def _unbound(self, ctx: ReconcileContext[Repository], opened: OpenConnection, owner: str) -> decide.Keep:
+    async def _find_or_create(
+        self, ctx: ReconcileContext[Repository], opened: OpenConnection, owner: str
+    ) -> decide.Bind:
+        """The repository of the name in spec."""
         repo, host = ctx.object, opened.host
-        seen = await host.find_repository(owner, repo.spec.name)
+        found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
             same_name = await self._repositories(ctx, f"spec.name={repo.spec.name}")
             identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, opened.connection.spec.owner))
-        decision = decide.decide_unbound(repo, seen)
-        if isinstance(decision, decide.Keep):
-            identity.require_unclaimed(repo, decision.seen, host.host, await self._repositories(ctx, ""))
+        decision = decide.decide_unbound(repo, found)
+        if isinstance(decision, decide.Bind):
+            identity.require_only_object(repo, decision.seen, host.host, await self._repositories(ctx, ""))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
             async with claiming(ctx, host, decision.claim):
-                return decide.Keep(await host.ensure_repository(request), "Created")
+                return decide.Bind(await host.ensure_repository(request), "Created")
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
             raise Retryable(Reason.NAME_TAKEN, taken) from None
@@ -74,33 +81,28 @@ class RepositoryReconciler:
         )
         return [Repository.parse(r, ctx.objects.workspace) for r in raw]
 
-    async def _settle(
-        self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, keep: decide.Keep
+    async def _apply_settings(
+        self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, bound: decide.Bind
     ) -> Ready:
-        """Bring the settings in line and report what the host shows."""
-        repo = await ctx.ensure_finalizer()
-        seen = keep.seen
-        baseline = drift.baseline_after(repo, seen)
-        settings = drift.decide_settings(repo, seen, keep.origin, baseline)
+        """Send the settings that differ and report what the host shows then."""
+        repo, seen = ctx.object, bound.seen
+        settings = decide.decide_settings(repo, bound)
         changes, conditions = settings.changes, list(settings.conditions)
         try:
             if settings.wants_branch is not None:
                 if await host.has_branch(seen, settings.wants_branch):
                     changes = replace(changes, default_branch=settings.wants_branch)
                 else:
-                    conditions.append(drift.branch_pending(settings.wants_branch))
+                    conditions.append(decide.branch_pending(settings.wants_branch))
             if changes != RepositoryChanges():
                 seen = await host.update_repository(seen.id, changes)
         except Interruption as interruption:
-            # What is known of the repository is kept; an edit of its visibility was not sent and stays one.
-            known = decide.status_of(repo, seen, keep.origin, host.host, owner, baseline)
+            # What is known of the repository is recorded. An edit of its visibility was not sent and stays an edit.
+            known = decide.status_of(repo, bound, host.host, owner)
             if settings.changes.visibility is not None:
                 known["visibility"] = repo.status.visibility
             raise interruption.learned(known) from None
         if seen.archived:
             conditions.append(decide.ARCHIVED)
-        return Ready(decide.status_of(repo, seen, keep.origin, host.host, owner, baseline), tuple(conditions))
-
-
-def _owner(repo: Repository, opened: OpenConnection) -> str:
-    return repo.spec.owner or opened.connection.spec.owner
+        status = decide.status_of(repo, replace(bound, seen=seen), host.host, owner)
+        return Ready(status | {"unmanagedSettings": list(settings.unmanaged) or None}, tuple(conditions))

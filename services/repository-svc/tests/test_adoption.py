@@ -8,11 +8,9 @@ from codecommon.api.kinds import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.testing.builders import (
-    repository_object,
-)
+from codecommon.testing.builders import repository_object
 from codecommon.testing.harness import World, conditions
-from codecommon.testing.repositories import SITE, ago, held, made, stored
+from codecommon.testing.repositories import SITE, ago, held, made
 
 # ---- adopting, keeping, losing
 
@@ -25,7 +23,7 @@ async def test_adopting_applies_what_spec_says_but_the_visibility_and_is_on_reco
 
     await world.settle(controller, "site")
 
-    site = stored(world)
+    site = world.stored("repositories", "site")
     assert made(world) == ["update_repository"]
     now = world.host.repositories[found.id].seen
     assert (now.visibility, now.description) == ("public", "declared")
@@ -48,7 +46,7 @@ async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
 ) -> None:
     world.add(repository_object())
     await world.settle(controller, "site")
-    repo_id = stored(world)["status"]["repoID"]
+    repo_id = world.stored("repositories", "site")["status"]["repoID"]
     world.host.rename(repo_id, "renamed")
     world.host.repositories[repo_id].seen = replace(
         world.host.repositories[repo_id].seen, html_url="https://git.example/octocat/renamed"
@@ -56,7 +54,7 @@ async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["htmlURL"] == "https://git.example/octocat/renamed"
+    assert world.stored("repositories", "site")["status"]["htmlURL"] == "https://git.example/octocat/renamed"
     assert made(world) == ["ensure_repository"]
 
 
@@ -66,8 +64,8 @@ async def test_ours_is_made_again_when_it_is_gone_for_good(world: World, control
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["repoID"] in world.host.repositories
-    assert stored(world)["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
+    assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
+    assert world.stored("repositories", "site")["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
 
 
 async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
@@ -105,7 +103,7 @@ async def test_another_repository_under_the_name_of_ours_is_not_taken(
     await world.settle(controller, "site")
 
     assert made(world) == []
-    site = stored(world)
+    site = world.stored("repositories", "site")
     assert (site["status"]["origin"], site["status"]["repoID"]) == ("Created", "7")
     assert conditions(site)["Ready"] == ("False", "HostObjectMissing")
 
@@ -118,7 +116,7 @@ async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_
 ) -> None:
     world.add(repository_object(defaultBranch="trunk", autoInit=True))
     await world.settle(controller, "site")
-    assert conditions(stored(world)) == {
+    assert conditions(world.stored("repositories", "site")) == {
         "Ready": ("True", "Reconciled"),
         "DefaultBranchPending": ("True", "BranchMissing"),
     }
@@ -127,7 +125,7 @@ async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_
     repository.branches.add("trunk")
     await world.settle(controller, "site")
     assert repository.seen.default_branch == "trunk"
-    assert conditions(stored(world)) == {"Ready": ("True", "Reconciled")}
+    assert conditions(world.stored("repositories", "site")) == {"Ready": ("True", "Reconciled")}
 
 
 async def test_taking_over_writes_nothing_until_the_object_is_edited(
@@ -139,7 +137,7 @@ async def test_taking_over_writes_nothing_until_the_object_is_edited(
     for _ in range(2):
         await world.settle(controller, "site")
     assert made(world) == []
-    assert conditions(stored(world))["SettingsDiffer"] == ("True", "LeftAsFound")
+    assert conditions(world.stored("repositories", "site"))["SettingsDiffer"] == ("True", "LeftAsFound")
 
     world.kcp.edit("repositories", "site", {"spec": {"description": "edited"}})
     await world.settle(controller, "site")
@@ -170,7 +168,7 @@ async def test_an_edit_of_visibility_is_not_forgotten_when_the_host_fails(
     world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
 
     await world.settle(controller, "site")
-    assert conditions(stored(world))["Ready"] == ("Unknown", "HostUnavailable")
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("Unknown", "HostUnavailable")
     await world.settle(controller, "site")
 
     assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
@@ -184,8 +182,8 @@ async def test_an_id_is_kept_when_the_settings_that_follow_fail(
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["repoID"] in world.host.repositories
-    assert stored(world)["status"]["origin"] == "Created"
+    assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
+    assert world.stored("repositories", "site")["status"]["origin"] == "Created"
 
 
 async def test_an_archived_repository_is_reported_and_not_written_to(
@@ -197,11 +195,11 @@ async def test_an_archived_repository_is_reported_and_not_written_to(
     await world.settle(controller, "site")
 
     assert made(world) == []
-    assert conditions(stored(world))["Archived"] == ("True", "ArchivedOnHost")
-    assert conditions(stored(world))["Ready"] == ("True", "Reconciled")
+    assert conditions(world.stored("repositories", "site"))["Archived"] == ("True", "ArchivedOnHost")
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("True", "Reconciled")
 
 
 async def test_a_request_to_reconcile_is_echoed(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object(metadata={"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}))
     await world.settle(controller, "site")
-    assert stored(world)["status"]["lastHandledReconcileAt"] == "now"
+    assert world.stored("repositories", "site")["status"]["lastHandledReconcileAt"] == "now"

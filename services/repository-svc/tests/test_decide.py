@@ -1,4 +1,4 @@
-"""Every sentence of the design about making, adopting and keeping a repository, as a row."""
+"""Whether a repository is created, adopted or kept, what identifies it, and what status says: one row per rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codecommon.githost.protocol import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
 from repository_svc import decide, identity
-from repository_svc.decide import Create, Found, Keep
+from repository_svc.decide import Bind, Create, Found
 
 CLAIMED = "2026-01-01T12:00:00Z"
 
@@ -50,7 +50,7 @@ def after(seconds: float) -> datetime:
 class Unbound:
     repo: Repository
     found: Found
-    wanted: Create | Keep | str
+    wanted: Create | Bind | str
     """A string: the reason of the ``Terminal`` that is raised."""
 
 
@@ -68,31 +68,31 @@ UNBOUND = {
     "Observe, nothing there: nothing is created": Unbound(
         repo(adoptionPolicy="Observe"), absent(), "HostObjectMissing"
     ),
-    "no policy, one is there: it is adopted": Unbound(repo(), seen(), Keep(seen(), "Adopted")),
+    "no policy, one is there: it is adopted": Unbound(repo(), seen(), Bind(seen(), "Adopted")),
     "AdoptOnly, one is there: it is adopted": Unbound(
-        repo(adoptionPolicy="AdoptOnly"), seen(), Keep(seen(), "Adopted")
+        repo(adoptionPolicy="AdoptOnly"), seen(), Bind(seen(), "Adopted")
     ),
     "Observe, one is there: it is reported as not ours": Unbound(
-        repo(adoptionPolicy="Observe"), seen(), Keep(seen(), "Adopted")
+        repo(adoptionPolicy="Observe"), seen(), Bind(seen(), "Adopted")
     ),
     "CreateOnly, one is there: it is not taken over": Unbound(repo(adoptionPolicy="CreateOnly"), seen(), "NameTaken"),
     "the name leads elsewhere after a rename: nothing is made of it": Unbound(
         repo(), Redirected("https://git.example/repositories/9"), "NameRedirected"
     ),
-    "made in the second of the claim: it is ours": Unbound(repo(claim=CLAIMED), seen(), Keep(seen(), "Created")),
+    "made in the second of the claim: it is ours": Unbound(repo(claim=CLAIMED), seen(), Bind(seen(), "Created")),
     "made two minutes after the claim: it is ours": Unbound(
-        repo(claim=CLAIMED), seen(created_at=after(120)), Keep(seen(created_at=after(120)), "Created")
+        repo(claim=CLAIMED), seen(created_at=after(120)), Bind(seen(created_at=after(120)), "Created")
     ),
     "made more than two minutes after the claim: it is somebody else's": Unbound(
-        repo(claim=CLAIMED), seen(created_at=after(121)), Keep(seen(created_at=after(121)), "Adopted")
+        repo(claim=CLAIMED), seen(created_at=after(121)), Bind(seen(created_at=after(121)), "Adopted")
     ),
     "made before the claim: it is somebody else's": Unbound(
-        repo(claim=CLAIMED), seen(created_at=after(-1)), Keep(seen(created_at=after(-1)), "Adopted")
+        repo(claim=CLAIMED), seen(created_at=after(-1)), Bind(seen(created_at=after(-1)), "Adopted")
     ),
     "CreateOnly after a crash: what the claim covers is ours and kept": Unbound(
-        repo(claim=CLAIMED, adoptionPolicy="CreateOnly"), seen(), Keep(seen(), "Created")
+        repo(claim=CLAIMED, adoptionPolicy="CreateOnly"), seen(), Bind(seen(), "Created")
     ),
-    "a claim that is no time covers nothing": Unbound(repo(claim="yesterday"), seen(), Keep(seen(), "Adopted")),
+    "a claim that is no time covers nothing": Unbound(repo(claim="yesterday"), seen(), Bind(seen(), "Adopted")),
     "still not to be seen within two minutes of the claim: the claim stays": Unbound(
         repo(claim=CLAIMED), absent(after(119)), Create(CLAIMED)
     ),
@@ -105,7 +105,7 @@ UNBOUND = {
     "ours is gone and was made again before a crash: the new one is ours": Unbound(
         repo(claim=CLAIMED, status={"repoID": "6", "origin": "Created"}),
         seen(created_at=after(1)),
-        Keep(seen(created_at=after(1)), "Created"),
+        Bind(seen(created_at=after(1)), "Created"),
     ),
     "ours is gone and is made again: under a claim of its own": Unbound(
         repo(claim="2026-01-01T11:59:30Z", status={"repoID": "6", "origin": "Created"}), absent(), Create(CLAIMED)
@@ -130,7 +130,7 @@ def test_unbound(case: Unbound) -> None:
 class Bound:
     repo: Repository
     seen: HostRepository | None
-    wanted: Keep | tuple[type[Interruption], str] | None
+    wanted: Bind | tuple[type[Interruption], str] | None
 
 
 OURS = {"repoID": "7", "origin": "Created"}
@@ -139,18 +139,18 @@ LEGACY = {"repoID": "7"}
 LONG_AGO = "2026-01-01T11:00:00Z"
 
 BOUND = {
-    "it is there: kept with the origin on record": Bound(repo(status=OURS), seen(), Keep(seen(), "Created")),
+    "it is there: kept with the origin on record": Bound(repo(status=OURS), seen(), Bind(seen(), "Created")),
     "it was adopted: stays so, whatever the dates say": Bound(
-        repo(status=ADOPTED, claim=CLAIMED), seen(), Keep(seen(), "Adopted")
+        repo(status=ADOPTED, claim=CLAIMED), seen(), Bind(seen(), "Adopted")
     ),
     "renamed and transferred on the host: it is the same by its id": Bound(
-        repo(status=OURS), seen(name="other", owner="acme"), Keep(seen(name="other", owner="acme"), "Created")
+        repo(status=OURS), seen(name="other", owner="acme"), Bind(seen(name="other", owner="acme"), "Created")
     ),
-    "today's provider, not older than the object: made by it": Bound(
-        repo(status=LEGACY), seen(), Keep(seen(), "Created")
+    "the Go provider, not older than the object: made by it": Bound(
+        repo(status=LEGACY), seen(), Bind(seen(), "Created")
     ),
-    "today's provider, older than the object: adopted by it": Bound(
-        repo(status=LEGACY), seen(created_at=after(-1)), Keep(seen(created_at=after(-1)), "Adopted")
+    "the Go provider, older than the object: adopted by it": Bound(
+        repo(status=LEGACY), seen(created_at=after(-1)), Bind(seen(created_at=after(-1)), "Adopted")
     ),
     "a 404 within ten minutes of our create: looked for again": Bound(
         repo(status=OURS, claim="2026-01-01T11:50:01Z"), None, (Retryable, "HostNotYetVisible")
@@ -162,7 +162,7 @@ BOUND = {
     "a 404 for one that was adopted: reported, not made": Bound(
         repo(status=ADOPTED), None, (Terminal, "HostObjectMissing")
     ),
-    "a 404 for one of today's provider: reported, not made": Bound(
+    "a 404 for one of the Go provider: reported, not made": Bound(
         repo(status=LEGACY), None, (Terminal, "HostObjectMissing")
     ),
     "a 404 for ours under AdoptOnly: reported, not made": Bound(
@@ -196,9 +196,9 @@ IDENTITY = {
     "another host": (PINNED, "ghe.example", "octocat", False),
     "another port": (PINNED, "git.example:8443", "octocat", False),
     "another owner": (PINNED, "git.example", "acme", False),
-    "today's provider left a URL: its host counts": (LEFT_A_URL, "ghe.example", "octocat", False),
-    "today's provider left a URL: its owner counts": (LEFT_A_URL, "git.example", "acme", False),
-    "today's provider left a URL that agrees": (LEFT_A_URL, "git.example", "octocat", True),
+    "the Go provider left a URL: its host counts": (LEFT_A_URL, "ghe.example", "octocat", False),
+    "the Go provider left a URL: its owner counts": (LEFT_A_URL, "git.example", "acme", False),
+    "the Go provider left a URL that agrees": (LEFT_A_URL, "git.example", "octocat", True),
 }
 
 
@@ -246,13 +246,13 @@ def test_an_owner_that_is_spelled_out_equals_the_owner_of_the_connection() -> No
 def test_a_repository_that_another_object_is_bound_to_is_not_adopted() -> None:
     bound = repo(uid="a", object_name="bound", status={**OURS, "host": "git.example"})
     with pytest.raises(Terminal) as refused:
-        identity.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+        identity.require_only_object(repo(uid="b"), seen(), "git.example", [bound])
     assert refused.value.reason == "DuplicateRepository"
 
 
 def test_the_same_id_on_another_host_is_another_repository() -> None:
     bound = repo(uid="a", status={**OURS, "host": "ghe.example"})
-    identity.require_unclaimed(repo(uid="b"), seen(), "git.example", [bound])
+    identity.require_only_object(repo(uid="b"), seen(), "git.example", [bound])
 
 
 # ---- the request and the report
@@ -273,7 +273,7 @@ def test_a_repository_is_made_where_its_owner_is_and_private_unless_told_otherwi
 
 
 def test_the_identity_is_reported_with_its_origin() -> None:
-    status = decide.status_of(repo(), SEEN, "Created", "git.example", "octocat", None)
+    status = decide.status_of(repo(), Bind(SEEN, "Created"), "git.example", "octocat")
     assert {name: status[name] for name in ("repoID", "host", "owner", "origin")} == {
         "repoID": "7",
         "host": "git.example",
@@ -284,18 +284,18 @@ def test_the_identity_is_reported_with_its_origin() -> None:
 
 def test_the_owner_that_was_pinned_first_stays_pinned() -> None:
     status = decide.status_of(
-        repo(status={**OURS, "owner": "octocat"}), seen(owner="acme"), "Created", "git.example", "OctoCat", None
+        repo(status={**OURS, "owner": "octocat"}), Bind(seen(owner="acme"), "Created"), "git.example", "OctoCat"
     )
     assert status["owner"] == "octocat"
 
 
 def test_an_edit_of_visibility_while_archived_is_still_to_be_made_once_it_is_not() -> None:
     edited = repo(visibility="public", generation=2, status=SETTLED)
-    status = decide.status_of(edited, seen(archived=True), "Created", "git.example", "octocat", None)
+    status = decide.status_of(edited, Bind(seen(archived=True), "Created"), "git.example", "octocat")
     assert status["visibility"] == "private"
 
 
 def test_taking_over_what_is_archived_leaves_no_edit_of_visibility_behind() -> None:
     taken_over = repo(visibility="public", status=LEGACY)
-    status = decide.status_of(taken_over, seen(archived=True), "Created", "git.example", "octocat", 1)
+    status = decide.status_of(taken_over, Bind(seen(archived=True), "Created"), "git.example", "octocat")
     assert status["visibility"] == "public"

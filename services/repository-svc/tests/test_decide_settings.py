@@ -1,4 +1,4 @@
-"""Every sentence of the design about settings, as a row."""
+"""Which settings are sent, and which are left as found: one row per rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codecommon.api.repository import Repository
 from codecommon.githost.protocol import HostRepository, RepositoryChanges
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
-from repository_svc import claim, drift
+from repository_svc import decide
 
 
 def repo(*, generation: int = 1, status: dict[str, Any] | None = None, **spec: Any) -> Repository:
@@ -42,7 +42,7 @@ class Settings:
     seen: HostRepository
     changes: RepositoryChanges = NO_CHANGES
     wants_branch: str | None = None
-    differing: tuple[str, ...] = ()
+    unmanaged: tuple[str, ...] = ()
     """The names of the settings that are reported as different and left alone."""
 
 
@@ -72,10 +72,10 @@ SETTINGS = {
         repo(visibility="private", status=SETTLED), seen(visibility="public"), RepositoryChanges(visibility="private")
     ),
     "ours drifted from public to private: not made public by a drift pass": Settings(
-        repo(visibility="public", status={**SETTLED, "visibility": "public"}), seen(), differing=("visibility",)
+        repo(visibility="public", status={**SETTLED, "visibility": "public"}), seen(), unmanaged=("visibility",)
     ),
     "adopted and drifted: its visibility is not changed without an edit": Settings(
-        repo(visibility="private", status={**SETTLED, **ADOPTED}), seen(visibility="public"), differing=("visibility",)
+        repo(visibility="private", status={**SETTLED, **ADOPTED}), seen(visibility="public"), unmanaged=("visibility",)
     ),
     "adopted and edited to public: made public": Settings(
         repo(visibility="public", generation=2, status={**SETTLED, **ADOPTED}),
@@ -83,7 +83,7 @@ SETTINGS = {
         RepositoryChanges(visibility="public"),
     ),
     "adoption does not change the visibility": Settings(
-        repo(visibility="public"), seen(created_at=after(-60)), differing=("visibility",)
+        repo(visibility="public"), seen(created_at=after(-60)), unmanaged=("visibility",)
     ),
     "take-over sends nothing and reports what differs": Settings(
         repo(
@@ -93,10 +93,10 @@ SETTINGS = {
             status={**LEGACY, "observedGeneration": 1},
         ),
         seen(),
-        differing=("description", "defaultBranch", "visibility"),
+        unmanaged=("description", "defaultBranch", "visibility"),
     ),
     "taken over and not edited since: nothing is sent": Settings(
-        repo(description="new", status={**SETTLED, "baselineGeneration": 1}), seen(), differing=("description",)
+        repo(description="new", status={**SETTLED, "baselineGeneration": 1}), seen(), unmanaged=("description",)
     ),
     "taken over and edited since: everything is applied": Settings(
         repo(description="new", defaultBranch="trunk", generation=2, status={**SETTLED, "baselineGeneration": 1}),
@@ -113,36 +113,35 @@ SETTINGS = {
         ),
         seen(),
         RepositoryChanges(description="new"),
-        differing=("visibility",),
+        unmanaged=("visibility",),
     ),
     "Observe: nothing is sent": Settings(
         repo(description="new", visibility="public", generation=2, adoptionPolicy="Observe", status=SETTLED),
         seen(),
-        differing=("description", "visibility"),
+        unmanaged=("description", "visibility"),
     ),
     "archived on the host: nothing is sent": Settings(
         repo(description="new", visibility="public", generation=2, status=SETTLED),
         seen(archived=True),
-        differing=("description", "visibility"),
+        unmanaged=("description", "visibility"),
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
 def test_settings(case: Settings) -> None:
-    origin = claim.origin_of(case.repo, case.seen)
-    baseline = drift.baseline_after(case.repo, case.seen)
-    decided = drift.decide_settings(case.repo, case.seen, origin, baseline)
+    bound = decide.Bind(case.seen, decide.origin_of(case.repo, case.seen))
+    decided = decide.decide_settings(case.repo, bound)
     assert decided.changes == case.changes
     assert decided.wants_branch == case.wants_branch
-    assert tuple(text.split(" ")[0] for text in decided.differing) == case.differing
-    assert [c.type for c in decided.conditions] == (["SettingsDiffer"] if case.differing else [])
+    assert tuple(decided.unmanaged) == case.unmanaged
+    assert [c.type for c in decided.conditions] == (["SettingsDiffer"] if case.unmanaged else [])
 
 
 BASELINES = {
     "created or adopted: nothing is left as found": (repo(generation=2), None),
     "taken over: this one": (repo(generation=3, status={**LEGACY, "observedGeneration": 3}), 3),
-    "taken over, edited since today's provider observed it: this one too, a take-over never writes": (
+    "taken over, edited since the Go provider observed it: this one too, a take-over never writes": (
         repo(generation=4, status={**LEGACY, "observedGeneration": 3}), 4,
     ),
     "on record: kept": (repo(generation=5, status={**OURS, "baselineGeneration": 2}), 2),
@@ -155,4 +154,4 @@ BASELINES = {
 
 @pytest.mark.parametrize(("object_", "wanted"), BASELINES.values(), ids=BASELINES)
 def test_baseline(object_: Repository, wanted: int | None) -> None:
-    assert drift.baseline_after(object_, SEEN) == wanted
+    assert decide.baseline(object_, SEEN) == wanted

@@ -15,7 +15,6 @@ from codecommon.githost.protocol import HostRepository
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
-from codecommon.testing.repositories import stored
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ async def test_the_object_stays_while_the_host_fails(
     world.host.raise_next("delete_repository", Retryable("HostUnavailable", "502"))
 
     assert isinstance(await world.settle(controller, "site"), Retryable)
-    assert conditions(stored(world))["Reconciling"] == ("True", "HostUnavailable")
+    assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "HostUnavailable")
 
     await world.settle(controller, "site")
     assert not present(world)
@@ -218,9 +217,9 @@ async def test_without_its_credential_the_object_stays_and_says_how_to_release_i
 
     assert isinstance(result, NotReady)
     assert site.id in world.host.repositories
-    assert conditions(stored(world))["Ready"] == ("False", "CredentialUnavailable")
-    assert "restore the credential" in message(stored(world))
-    assert "deletionPolicy to Orphan" in message(stored(world))
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", "CredentialUnavailable")
+    assert "restore the credential" in message(world.stored("repositories", "site"))
+    assert "deletionPolicy to Orphan" in message(world.stored("repositories", "site"))
 
 
 async def test_orphan_releases_an_object_whose_credential_is_gone(
@@ -255,8 +254,8 @@ async def test_children_with_our_finalizer_hold_their_repository(
     result = await world.settle(controller, "site")
 
     assert isinstance(result, NotReady)
-    assert conditions(stored(world))["Ready"] == ("False", "DeletionBlocked")
-    assert "DeployKey/key" in message(stored(world))
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", "DeletionBlocked")
+    assert "DeployKey/key" in message(world.stored("repositories", "site"))
     assert site.id in world.host.repositories
 
 
@@ -307,7 +306,7 @@ async def test_a_workspace_that_leaves_waits_for_the_children_that_say_delete(
     result = await world.settle(controller, "site")
 
     assert isinstance(result, Retryable)
-    assert conditions(stored(world))["Reconciling"] == ("True", "DeletionBlocked")
+    assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "DeletionBlocked")
 
     world.kcp.edit("deploykeys", "key", {"metadata": {"finalizers": ["somebody/else"]}})
     await world.settle(controller, "site")

@@ -20,7 +20,7 @@ from codecommon.testing.builders import (
     validated_connection,
 )
 from codecommon.testing.harness import World, conditions
-from codecommon.testing.repositories import SITE, ago, held, made, stored
+from codecommon.testing.repositories import SITE, ago, held, made
 
 
 def drop_connection(world: World) -> None:
@@ -52,7 +52,7 @@ async def test_a_new_object_is_claimed_then_made_then_reported(
     assert CREATE_CLAIM in claim.body["metadata"]["annotations"]
     assert status.subresource == "status"
     assert made_before == [[], ["ensure_repository"]], "the claim is stored before the host is written to"
-    site = stored(world)
+    site = world.stored("repositories", "site")
     repo_id = next(iter(world.host.repositories))
     assert {name: site["status"][name] for name in ("repoID", "host", "owner", "origin", "observedGeneration")} == {
         "repoID": repo_id, "host": "git.example", "owner": "octocat", "origin": "Created", "observedGeneration": 1,
@@ -81,7 +81,7 @@ async def test_a_repository_made_before_a_crash_is_ours_and_not_made_twice(
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["origin"] == "Created"
+    assert world.stored("repositories", "site")["status"]["origin"] == "Created"
     assert made(world) == []
 
 
@@ -93,7 +93,7 @@ async def test_an_answered_422_withdraws_the_claim(world: World, controller: Con
 
     assert isinstance(result, Retryable)
     assert result.reason == "NameTaken"
-    assert CREATE_CLAIM not in stored(world)["metadata"]["annotations"]
+    assert CREATE_CLAIM not in world.stored("repositories", "site")["metadata"]["annotations"]
 
 
 async def test_after_an_answered_422_what_shows_up_is_adopted(world: World, controller: Controller[Repository]) -> None:
@@ -104,7 +104,7 @@ async def test_after_an_answered_422_what_shows_up_is_adopted(world: World, cont
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["origin"] == "Adopted"
+    assert world.stored("repositories", "site")["status"]["origin"] == "Adopted"
 
 
 async def test_nothing_is_created_for_an_organisation_that_cannot_be_seen(
@@ -117,7 +117,7 @@ async def test_nothing_is_created_for_an_organisation_that_cannot_be_seen(
     assert isinstance(result, Terminal)
     assert result.reason == "OwnerNotFound"
     assert made(world) == []
-    assert conditions(stored(world))["Stalled"] == ("True", "OwnerNotFound")
+    assert conditions(world.stored("repositories", "site"))["Stalled"] == ("True", "OwnerNotFound")
 
 
 async def test_a_repository_of_an_organisation_is_made_there(world: World, controller: Controller[Repository]) -> None:
@@ -135,7 +135,7 @@ async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_hav
 
     await world.settle(controller, "site")
 
-    site = stored(world)
+    site = world.stored("repositories", "site")
     assert conditions(site) == {"Ready": ("Unknown", reason), "Reconciling": ("True", reason)}
     assert (CREATE_CLAIM in site["metadata"]["annotations"]) is may_have_been_made
 
@@ -148,7 +148,7 @@ async def test_while_its_turn_has_not_come_nothing_is_claimed(world: World, cont
 
     assert made(world) == []
     assert [write.subresource for write in world.kcp.writes("repositories")] == ["status"]
-    assert conditions(stored(world))["Reconciling"] == ("True", "RateLimited")
+    assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "RateLimited")
 
 
 # ---- guards: what happens between the read and the write
@@ -219,7 +219,7 @@ async def test_a_claimed_object_that_is_edited_meanwhile_is_made_as_edited(
     await world.settle(controller, "site")
 
     assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
-    assert stored(world)["status"]["observedGeneration"] == 2
+    assert world.stored("repositories", "site")["status"]["observedGeneration"] == 2
 
 
 async def test_an_id_from_the_host_survives_a_conflict_in_status(
@@ -233,7 +233,7 @@ async def test_an_id_from_the_host_survives_a_conflict_in_status(
 
     await world.settle(controller, "site")
 
-    assert stored(world)["status"]["repoID"] in world.host.repositories
+    assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
     assert made(world) == ["ensure_repository"]
 
 
@@ -262,7 +262,10 @@ async def test_a_repository_waits_for_its_connection_without_a_call(
     result = await world.settle(controller, "site")
 
     assert isinstance(result, Interruption)
-    assert conditions(stored(world)) == {"Ready": ("False", reason), "Reconciling": ("True", reason)}
+    assert conditions(world.stored("repositories", "site")) == {
+        "Ready": ("False", reason),
+        "Reconciling": ("True", reason),
+    }
 
 
 async def test_another_owner_than_the_pinned_one_is_refused_without_a_call(
@@ -286,7 +289,7 @@ async def test_the_younger_of_two_objects_for_one_repository_is_refused(
 
     assert isinstance(await world.settle(controller, "younger"), Terminal)
     assert made(world) == []
-    assert conditions(stored(world, "younger"))["Ready"] == ("False", "DuplicateRepository")
+    assert conditions(world.stored("repositories", "younger"))["Ready"] == ("False", "DuplicateRepository")
     assert isinstance(await world.settle(controller, "elder"), Ready)
 
 
@@ -332,7 +335,7 @@ async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once
     await world.settle(controller, "site")
     asked = [(event.resource, event.name, event.reason) for event in world.bus.published]
     assert asked == [("connections", "main", "revalidate")]
-    assert conditions(stored(world))["Ready"] == ("False", reason)
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", reason)
 
     world.clock.advance(60)
     await world.settle(controller, "site")

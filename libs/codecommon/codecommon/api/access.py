@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field
 
-from codecommon.api.meta import BaseStatus, Resource, Wire
-from codecommon.api.repository import Origin
+from codecommon.api import go_provider
+from codecommon.api.meta import BaseStatus, Resource, Wire, Workspace
+from codecommon.api.origin import ReadOrigin
+from codecommon.api.reasons import ConditionType
 
 AccessDeletionPolicy = Literal["Delete", "Orphan"]
 
@@ -24,7 +27,7 @@ class AccessStatus(BaseStatus):
     """``baseline_generation``: the generation whose settings were taken as found on the host and are not applied."""
 
     host: str | None = None
-    origin: Origin | None = None
+    origin: ReadOrigin = None
     baseline_generation: int | None = None
 
     @property
@@ -33,7 +36,7 @@ class AccessStatus(BaseStatus):
 
 
 class DeployKeySpec(AccessSpec):
-    """Without ``public_key`` the key pair is generated; ``rotate_every`` is a Go duration."""
+    """Without ``public_key`` the key pair is generated. ``rotate_every`` is a Go duration."""
 
     title: str | None = None
     public_key: str | None = None
@@ -47,8 +50,12 @@ class KeySecretRef(Wire):
 
 
 class DeployKeyStatus(AccessStatus):
-    """``previous_key_id``: the key that a newer one replaced and that still works. ``rotated_at``: when the present pair came
-    into force. ``title`` and ``read_only``: as last seen on the host."""
+    """``previous_key_id``: the key that a newer one replaced and that still works.
+
+    ``rotated_at``: when the present pair came into force. ``title`` and ``read_only``: as last seen on the host.
+    ``secret_without_owner``: the Secret that ``secret_ref`` names is this object's although it has no owner reference. It is
+    inferred when the object is read, and not stored.
+    """
 
     key_id: str | None = Field(None, alias="keyID")
     title: str | None = None
@@ -56,14 +63,14 @@ class DeployKeyStatus(AccessStatus):
     previous_key_id: str | None = Field(None, alias="previousKeyID")
     rotated_at: datetime | None = None
     secret_ref: KeySecretRef | None = None
-
-    @property
-    def bound(self) -> bool:
-        return self.key_id is not None or super().bound
+    secret_without_owner: bool = False
 
 
 class DeployKey(Resource[DeployKeySpec, DeployKeyStatus]):
-    pass
+    @classmethod
+    def parse(cls, raw: dict[str, Any], workspace: Workspace) -> Self:
+        """Read a DeployKey as kcp sends it; its status is complete, whoever wrote it."""
+        return super().parse(go_provider.complete_deploy_key(raw), workspace)
 
 
 class CollaboratorSpec(AccessSpec):
@@ -73,18 +80,36 @@ class CollaboratorSpec(AccessSpec):
 
 
 class CollaboratorStatus(AccessStatus):
-    """``user_id``: whose access it is, whatever they are called by now; None: not seen yet. ``invitations``: how many were sent
-    since the spec last changed or somebody accepted; ``invited_at``: the last of them."""
+    """``user_id``: whose access it is, whatever their login is now; None: the host has not shown it yet.
+
+    ``invitations``: how many were sent since the spec last changed or the user last accepted. ``invited_at``: when the last
+    was sent. ``wider_role``: the role that the host showed after the role in spec was set, where it is the wider of the two.
+    """
 
     user_id: str | None = Field(None, alias="userID")
     invitation_id: str | None = Field(None, alias="invitationID")
     invitations: int | None = None
     invited_at: datetime | None = None
-
-    @property
-    def bound(self) -> bool:
-        return self.invitation_id is not None or super().bound
+    wider_role: str | None = None
 
 
 class Collaborator(Resource[CollaboratorSpec, CollaboratorStatus]):
-    pass
+    @classmethod
+    def parse(cls, raw: dict[str, Any], workspace: Workspace) -> Self:
+        """Read a Collaborator as kcp sends it; its status is complete, whoever wrote it."""
+        return super().parse(_with_wider_role(go_provider.complete_collaborator(raw)), workspace)
+
+
+_WIDER_ROLE: Final = re.compile("the user has (.+) through a team")
+
+
+def _with_wider_role(raw: dict[str, Any]) -> dict[str, Any]:
+    """The object with ``status.widerRole``, which was once only in the message of WiderAccess."""
+    status: dict[str, Any] = raw.get("status") or {}
+    if "widerRole" in status:
+        return raw
+    for condition in status.get("conditions") or ():
+        if condition["type"] == ConditionType.WIDER_ACCESS:
+            told = _WIDER_ROLE.match(condition.get("message", ""))
+            return {**raw, "status": {**status, "widerRole": told[1]}} if told else raw
+    return raw

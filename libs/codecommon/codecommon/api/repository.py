@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from codecommon.api.meta import BaseStatus, Resource, Wire
+from codecommon.api import go_provider
+from codecommon.api.meta import BaseStatus, Resource, Wire, Workspace
+from codecommon.api.origin import ReadOrigin
+from codecommon.api.reasons import ConditionType
 
 Visibility = Literal["private", "public", "internal"]
 AdoptionPolicy = Literal["AdoptOrCreate", "CreateOnly", "AdoptOnly", "Observe"]
 DeletionPolicy = Literal["Delete", "Orphan", "Archive"]
-Origin = Literal["Created", "Adopted"]
 
 
 class RepositorySpec(Wire):
@@ -28,21 +29,22 @@ class RepositorySpec(Wire):
 
 
 class RepositoryStatus(BaseStatus):
-    """``repo_id`` is the host's numeric id in decimal; with ``host`` it is the repository's identity.
+    """``repo_id`` is the host's numeric id in decimal. Together with ``host`` it identifies the repository.
+
+    The URLs in the stored status are for people; nothing here reads them.
 
     ``baseline_generation``: the generation whose settings were taken as found on the host and are not applied.
-    ``visibility``: the visibility in spec that was last acted on, so that a later edit can be told from an old wish.
+    ``visibility``: the ``spec.visibility`` that was last acted on. A spec that differs from it was edited since.
+    ``unmanaged_settings``: the fields of spec that differ on the host and are left as found there, by wire name.
     """
 
     repo_id: str | None = Field(None, alias="repoID")
-    html_url: str | None = Field(None, alias="htmlURL")
-    clone_url: str | None = Field(None, alias="cloneURL")
-    ssh_url: str | None = Field(None, alias="sshURL")
-    origin: Origin | None = None
+    origin: ReadOrigin = None
     host: str | None = None
     owner: str | None = None
     baseline_generation: int | None = None
     visibility: Visibility | None = None
+    unmanaged_settings: tuple[str, ...] = ()
 
     @property
     def bound(self) -> bool:
@@ -50,8 +52,20 @@ class RepositoryStatus(BaseStatus):
 
 
 class Repository(Resource[RepositorySpec, RepositoryStatus]):
-    @property
-    def pinned_host(self) -> str | None:
-        """The host that the object is bound to. Today's provider left no host, but a URL."""
-        url = self.status.html_url
-        return self.status.host or (urlsplit(url).netloc if url else None) or None
+    @classmethod
+    def parse(cls, raw: dict[str, Any], workspace: Workspace) -> Self:
+        """Read a Repository as kcp sends it; its status is complete, whoever wrote it."""
+        return super().parse(_with_unmanaged_settings(go_provider.complete_repository(raw)), workspace)
+
+
+def _with_unmanaged_settings(raw: dict[str, Any]) -> dict[str, Any]:
+    """The object with ``status.unmanagedSettings``, which was once only in the message of SettingsDiffer."""
+    status: dict[str, Any] = raw.get("status") or {}
+    if "unmanagedSettings" in status:
+        return raw
+    for condition in status.get("conditions") or ():
+        if condition["type"] == ConditionType.SETTINGS_DIFFER:
+            # "left as found on the host: description, visibility (public; edit spec.visibility to change it)"
+            settings = str(condition.get("message", "")).partition(": ")[2].split(", ")
+            return {**raw, "status": {**status, "unmanagedSettings": [s.split(" ")[0] for s in settings if s]}}
+    return raw

@@ -1,4 +1,4 @@
-"""Repositories as tests of their service put them down, and what they look at afterwards."""
+"""Repositories as tests of repository-svc need them, and what those tests look at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Final
 from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
 from codecommon.api.times import rfc3339
 from codecommon.githost.protocol import HostRepository
-from codecommon.kcp.client import JsonObject
 from codecommon.testing.harness import World
 
 NOW: Final = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -40,12 +39,6 @@ def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
 
 def ago(seconds: float) -> str:
     return rfc3339(datetime.now(UTC) - timedelta(seconds=seconds))
-
-
-def stored(world: World, name: str = "site") -> JsonObject:
-    raw = world.kcp.stored("repositories", name)
-    assert raw is not None
-    return raw
 
 
 def made(world: World) -> list[str]:

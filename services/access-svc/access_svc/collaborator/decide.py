@@ -1,19 +1,24 @@
-"""What to do about one user's access. Pure: observations in, a decision out."""
+"""What to do about one user's access. Pure: what the host shows in, a decision out.
+
+A login is no identity: users rename themselves, and somebody else may take the old login. Once status has the user's id, only
+the id counts.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from access_svc.collaborator.decisions import ChangeRole, Decision, Invite, Keep, Nothing, Wait, Withdraw
-from access_svc.collaborator.origin import baseline_after, origin_of, taken_over
+from codecommon.api import go_provider
 from codecommon.api.access import Collaborator
+from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.origin import UNRECORDED, Origin
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.repository import Origin
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import CLAIM_WINDOW
-from codecommon.githost.protocol import Grant, Invitation, OwnerKind
+from codecommon.controller.create_claim import CLAIM_WINDOW, claimed
+from codecommon.githost.protocol import Grant, Invitation, Listed, OwnerKind
 
 CONDITIONS: Final = frozenset(
     {
@@ -26,48 +31,193 @@ CONDITIONS: Final = frozenset(
 STANDARD_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
 """From the narrowest to the widest."""
 MOST_INVITATIONS: Final = 3
-"""An invitation that expires is sent anew until this many were sent: then the user does not want it, or never saw it."""
+"""An expired invitation is sent anew until this many were sent. By then the user does not want it, or never saw it."""
 
 _OF_USERS: Final = frozenset({"pull", "push", "admin"})
+"""The roles that a repository of a user has."""
 _INVITATION_LIFE: Final = timedelta(days=7)
 
+_NOT_PENDING: Final = condition(ConditionType.INVITATION_PENDING, "False", Reason.NOT_ACCEPTED, "no invitation is open")
+_DECLINED: Final = condition(
+    ConditionType.INVITATION_PENDING, "False", Reason.DECLINED, "the invitation was declined or withdrawn"
+)
 
-def decide(
-    obj: Collaborator,
-    grant: Grant | None,
-    invitation: Invitation | None,
-    now: datetime,
-    *,
-    made_at: datetime | None = None,
-) -> Decision:
-    """``made_at``: when the repository was made, if we made it: an invitation from before was to one that is no more."""
-    if ended(obj, now):
+
+# ---- what the host shows of the user
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The user's grant, else their invitation. ``at``: the host's time when it was asked.
+
+    ``taken``: neither is there, and somebody else has the login that the object names.
+    """
+
+    grant: Grant | None
+    invitation: Invitation | None
+    at: datetime
+    taken: bool = False
+
+    @property
+    def user_id(self) -> str | None:
+        shown = self.grant or self.invitation
+        return shown.user_id if shown is not None else None
+
+    def login(self, obj: Collaborator) -> str:
+        """The user's login now, as far as the host shows it."""
+        shown = self.grant or self.invitation
+        return shown.username if shown is not None else obj.spec.username
+
+
+_ShownT = TypeVar("_ShownT", Grant, Invitation)
+
+
+def find_grant(obj: Collaborator, listed: Listed[Grant] | None) -> Grant | None:
+    return _of_user(obj, listed)
+
+
+def find_invitation(obj: Collaborator, listed: Listed[Invitation]) -> Invitation | None:
+    """The user's invitation. Where the user's id is not known, the invitation in status counts before the login."""
+    if obj.status.user_id is None and obj.status.invitation_id is not None:
+        sent = next((seen for seen in listed.items if seen.id == obj.status.invitation_id), None)
+        if sent is not None:
+            return sent
+    return _of_user(obj, listed)
+
+
+def is_taken(obj: Collaborator, listed: Listed[Grant] | Listed[Invitation]) -> bool:
+    """Whether the list shows somebody else under the login that the object names."""
+    known, login = obj.status.user_id, obj.spec.username.lower()
+    return known is not None and any(s.username.lower() == login and s.user_id != known for s in listed.items)
+
+
+def _of_user(obj: Collaborator, listed: Listed[_ShownT] | None) -> _ShownT | None:
+    known, login = obj.status.user_id, obj.spec.username.lower()
+    for seen in listed.items if listed is not None else ():
+        if (seen.user_id == known) if known is not None else (seen.username.lower() == login):
+            return seen
+    return None
+
+
+def is_about(obj: Collaborator, user_id: str | None, login: str) -> bool:
+    """Whether the object is about the user with this id, who has this login now."""
+    if user_id is not None and obj.status.user_id is not None:
+        return obj.status.user_id == user_id
+    return obj.spec.username.lower() == login.lower()
+
+
+# ---- who gave the access
+
+
+def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
+    """Who gave the access: what status records, else what the create claim says."""
+    origin = obj.status.origin
+    if origin is not None:
+        created = obj.metadata.creation_timestamp
+        return go_provider.resolve_origin(origin, object_created_at=created, made_at=None)
+    if invitation is not None:
+        return "Created" if claimed(obj, invitation.created_at) else "Adopted"
+    # A grant has no time. The create claim is withdrawn after a clear no, so what it stands for was sent.
+    return "Created" if CREATE_CLAIM in obj.metadata.annotations else "Adopted"
+
+
+def on_record(obj: Collaborator) -> dict[str, Any]:
+    """What an interrupted pass records, because it replaces the condition that origin and baseline were inferred from."""
+    origin = origin_of(obj, None) if obj.status.origin is not None else None
+    return {"origin": origin, "baselineGeneration": obj.status.baseline_generation}
+
+
+# ---- decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The access has ended and nothing of it is left on the host. ``origin`` None: there never was any."""
+
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The access has ended and is to be withdrawn."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The user has access. ``differs``: with another role than in spec, which is left as found.
+
+    ``wider``: with a wider role than in spec, which does not come from this object.
+    """
+
+    grant: Grant
+    origin: Origin
+    differs: bool = False
+    wider: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRole:
+    """The user has access with another role than in spec."""
+
+    grant: Grant
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The invitation is open. ``change``: it offers another role than in spec, which is to be set."""
+
+    invitation: Invitation
+    origin: Origin
+    change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Grant or invite. ``sent``: how many invitations were sent before. ``instead_of``: one to be cancelled first."""
+
+    sent: int
+    instead_of: Invitation | None = None
+
+
+Decision = Ended | Withdraw | InForce | ChangeRole | Wait | Invite
+
+
+def decide(obj: Collaborator, seen: Seen, now: datetime, *, repository_made_at: datetime | None = None) -> Decision:
+    """``repository_made_at``: when we created the repository, if we did. An older invitation was to one that is gone.
+
+    Raises ``Terminal`` (``InvitationDeclined``), ``Retryable`` (``HostNotYetVisible``).
+    """
+    grant, invitation = seen.grant, seen.invitation
+    if has_ended(obj, now):
         return _at_the_end(obj, grant, invitation)
     wanted = obj.spec.permission
-    as_found = baseline_after(obj) == obj.metadata.generation
+    as_found = obj.status.baseline_generation == obj.metadata.generation
     if grant is not None:
         origin = origin_of(obj, None)
         if grant.role == wanted:
-            return Keep(grant, origin)
+            return InForce(grant, origin)
         if as_found:
-            return Keep(grant, origin, differs=True)
-        if _is_wider(grant.role, wanted) and _was_wider(obj, grant):
-            return Keep(grant, origin, wider=True)
+            return InForce(grant, origin, differs=True)
+        if _is_wider(grant.role, wanted) and _stayed_wider(obj, grant):
+            return InForce(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:
-        return _without_any(obj, now, made_at)
+        return _without_any(obj, now, repository_made_at)
     if invitation.expired:
         return Invite(_sent_with(obj, 1), instead_of=invitation)
-    # The host names no custom role in an invitation, so only standard ones can be compared.
+    # The host names no custom role in an invitation, so only standard roles can be compared.
     change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
     return Wait(invitation, origin_of(obj, invitation), change)
 
 
-def once_set(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> Keep:
-    """What to say of the grant that shows once its role was set.
+def decide_after_change(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> InForce:
+    """What holds once the role was set and the host shows the grant ``shown``.
 
-    Raises ``Retryable`` (``HostNotYetVisible``) for a narrower one, ``Terminal`` (``PermissionUnsupported``) once it has been
-    narrower for too long to be a list that lags behind.
+    Raises for a narrower role: ``Retryable`` (``HostNotYetVisible``), or ``Terminal`` (``PermissionUnsupported``) once it has
+    been narrower for too long to be a list that lags behind.
     """
     wanted = obj.spec.permission
     wider = _is_wider(shown.role, wanted)
@@ -80,15 +230,99 @@ def once_set(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> 
         raise Retryable(
             Reason.HOST_NOT_YET_VISIBLE, f"{shown.username} was given {wanted}; the host still shows {shown.role}"
         )
-    return Keep(shown, origin, wider=wider)
+    return InForce(shown, origin, wider=wider)
 
 
-def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Nothing | Withdraw:
-    """Whoever is too late from the start has given nothing, and takes nothing away that others gave."""
+def has_ended(obj: Collaborator, now: datetime) -> bool:
+    return obj.spec.expires_at is not None and obj.spec.expires_at <= now
+
+
+def due(obj: Collaborator, now: datetime) -> bool:
+    """Whether the access is to end now: its time has come, and status does not say yet that it has ended."""
+    told = obj.status.condition(ConditionType.ACCESS_ENDED)
+    return has_ended(obj, now) and (told is None or told.observed_generation != obj.metadata.generation)
+
+
+def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Ended | Withdraw:
+    """An object whose time had come before it gave anything takes nothing away that others gave."""
     origin = origin_of(obj, invitation)
     if obj.status.origin is None and origin == "Adopted":
-        return Nothing(None)
-    return Nothing(origin) if grant is None and invitation is None else Withdraw(origin)
+        return Ended(None)
+    return Ended(origin) if grant is None and invitation is None else Withdraw(origin)
+
+
+def _without_any(obj: Collaborator, now: datetime, repository_made_at: datetime | None) -> Invite:
+    """Neither grant nor invitation: the user is invited, unless they have said no."""
+    # Where nobody recorded the origin, an edit may be older than the invitation, and asks for nothing.
+    asked = _asked_anew(obj) and obj.status.origin != UNRECORDED
+    if obj.status.invitation_id is None or asked:
+        return Invite(0)
+    if _was_declined(obj):
+        raise _declined(obj)
+    invited_at = obj.status.invited_at
+    if invited_at is not None and repository_made_at is not None and invited_at < repository_made_at:
+        return Invite(0)
+    if invited_at is not None and now - invited_at < CLAIM_WINDOW:
+        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new invitation yet")
+    if invited_at is not None and now - invited_at >= _INVITATION_LIFE:
+        return Invite(_sent_with(obj, 1))
+    raise _declined(obj)
+
+
+def _declined(obj: Collaborator) -> Terminal:
+    return Terminal(
+        Reason.INVITATION_DECLINED,
+        f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
+        "code.kedge.faros.sh/reconcile-requested-at to a new value",
+        conditions=(_DECLINED,),
+    )
+
+
+def _was_declined(obj: Collaborator) -> bool:
+    """Whether an earlier pass found that. A later one cannot tell: by its age the invitation may as well have expired."""
+    told = obj.status.condition(ConditionType.INVITATION_PENDING)
+    return told is not None and told.reason == Reason.DECLINED.value
+
+
+def _sent_with(obj: Collaborator, least: int) -> int:
+    return 0 if _asked_anew(obj) else max(obj.status.invitations or 0, least)
+
+
+def _asked_anew(obj: Collaborator) -> bool:
+    """Whether a person edited the object, or requested a reconcile, since it was last looked at."""
+    requested = obj.reconcile_requested_at
+    return obj.status.observed_generation != obj.metadata.generation or (
+        requested is not None and requested != obj.status.last_handled_reconcile_at
+    )
+
+
+def _is_wider(role: str, wanted: str) -> bool:
+    """Whether ``role`` is wider than ``wanted``, or may be: the width of a custom role is not known."""
+    if role in STANDARD_ROLES and wanted in STANDARD_ROLES:
+        return STANDARD_ROLES.index(role) > STANDARD_ROLES.index(wanted)
+    return role != wanted
+
+
+def _stayed_wider(obj: Collaborator, grant: Grant) -> bool:
+    """Whether the role in spec was set at this generation, and the host showed the grant's role all the same."""
+    told = obj.status.condition(ConditionType.WIDER_ACCESS)
+    return (
+        told is not None and told.observed_generation == obj.metadata.generation and obj.status.wider_role == grant.role
+    )
+
+
+def _lags_too_long(obj: Collaborator, now: datetime) -> bool:
+    told = obj.status.condition(ConditionType.RECONCILING)
+    if (
+        told is None
+        or told.reason != Reason.HOST_NOT_YET_VISIBLE.value
+        or told.observed_generation != obj.metadata.generation
+    ):
+        return False
+    return now - datetime.fromisoformat(told.last_transition_time) >= CLAIM_WINDOW
+
+
+# ---- what must hold before the host is written to
 
 
 def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
@@ -98,7 +332,7 @@ def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
             Reason.INVITATION_EXPIRED,
             f"{obj.spec.username} let {decision.sent} invitations expire; ask them, then set the annotation "
             "code.kedge.faros.sh/reconcile-requested-at to a new value to invite again, or delete this object",
-            conditions=(NOT_PENDING,),
+            conditions=(_NOT_PENDING,),
         )
 
 
@@ -118,101 +352,25 @@ def require_possible(obj: Collaborator, login: str, owner: str, kind: OwnerKind 
         )
 
 
-def ended(obj: Collaborator, now: datetime) -> bool:
-    return obj.spec.expires_at is not None and obj.spec.expires_at <= now
+def require_same_user(obj: Collaborator, found: str | None) -> None:
+    """Before the user whose id is known is invited again. ``found``: the id of the user who has the login now.
 
-
-def due(obj: Collaborator, now: datetime) -> bool:
-    """Whether the access is to end now: it is over, and status does not say yet that it was ended."""
-    told = obj.status.condition(ConditionType.ACCESS_ENDED)
-    return ended(obj, now) and (told is None or told.observed_generation != obj.metadata.generation)
-
-
-def status_of(obj: Collaborator, origin: Origin | None, host: str) -> dict[str, Any]:
-    return {"origin": origin, "host": host, "baselineGeneration": baseline_after(obj)}
-
-
-NO_INVITATION: Final[dict[str, Any]] = {"invitationID": None, "invitations": None, "invitedAt": None}
-"""Status fields once the access is in force, or has ended."""
-
-
-def pending(invitation: Invitation) -> str:
-    return f"{invitation.username} has not yet accepted the invitation of {invitation.created_at:%Y-%m-%d}"
-
-
-NOT_PENDING: Final = condition(ConditionType.INVITATION_PENDING, "False", Reason.NOT_ACCEPTED, "no invitation is open")
-DECLINED: Final = condition(
-    ConditionType.INVITATION_PENDING, "False", Reason.DECLINED, "the invitation was declined or withdrawn"
-)
-PENDING: Final = condition(
-    ConditionType.INVITATION_PENDING, "True", Reason.AWAITING_ACCEPTANCE, "the user has to accept the invitation"
-)
-
-
-def _without_any(obj: Collaborator, now: datetime, made_at: datetime | None) -> Invite:
-    """Neither grant nor invitation: to be invited, unless the user has said no."""
-    if obj.status.invitation_id is None or (_asked_anew(obj) and not taken_over(obj)):
-        return Invite(0)
-    if _was_declined(obj):
-        raise _declined(obj)
-    invited_at = obj.status.invited_at
-    if invited_at is not None and made_at is not None and invited_at < made_at:
-        return Invite(0)
-    if invited_at is not None and now - invited_at < CLAIM_WINDOW:
-        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new invitation yet")
-    if invited_at is not None and now - invited_at >= _INVITATION_LIFE:
-        return Invite(_sent_with(obj, 1))
-    raise _declined(obj)
-
-
-def _declined(obj: Collaborator) -> Terminal:
-    return Terminal(
-        Reason.INVITATION_DECLINED,
-        f"{obj.spec.username} declined the invitation, or somebody withdrew it on the host; to invite again, set the annotation "
-        "code.kedge.faros.sh/reconcile-requested-at to a new value",
-        conditions=(DECLINED,),
-    )
-
-
-def _was_declined(obj: Collaborator) -> bool:
-    """As an earlier pass found. A later look cannot tell: by its age the invitation may as well have expired."""
-    told = obj.status.condition(ConditionType.INVITATION_PENDING)
-    return told is not None and told.reason == DECLINED.reason
-
-
-def _sent_with(obj: Collaborator, least: int) -> int:
-    return 0 if _asked_anew(obj) else max(obj.status.invitations or 0, least)
-
-
-def _asked_anew(obj: Collaborator) -> bool:
-    """Whether a person edited the object, or asked for a reconcile, since it was last looked at."""
-    requested = obj.reconcile_requested_at
-    return obj.status.observed_generation != obj.metadata.generation or (
-        requested is not None and requested != obj.status.last_handled_reconcile_at
-    )
-
-
-def _is_wider(role: str, wanted: str) -> bool:
-    """Whether ``role`` is wider than ``wanted``, or may be: how wide a custom role is, is not known."""
-    if role in STANDARD_ROLES and wanted in STANDARD_ROLES:
-        return STANDARD_ROLES.index(role) > STANDARD_ROLES.index(wanted)
-    return role != wanted
-
-
-def _lags_too_long(obj: Collaborator, now: datetime) -> bool:
-    told = obj.status.condition(ConditionType.RECONCILING)
-    if (
-        told is None
-        or told.reason != Reason.HOST_NOT_YET_VISIBLE.value
-        or told.observed_generation != obj.metadata.generation
-    ):
-        return False
-    return now - datetime.fromisoformat(told.last_transition_time) >= CLAIM_WINDOW
-
-
-def _was_wider(obj: Collaborator, grant: Grant) -> bool:
-    """Whether the role was set at this generation and the host showed another one all the same."""
-    told = obj.status.condition(ConditionType.WIDER_ACCESS)
-    return (
-        told is not None and told.observed_generation == obj.metadata.generation and f" {grant.role} " in told.message
-    )
+    Raises ``Terminal``: ``UserChanged`` for somebody else, ``UserNotFound`` for nobody.
+    """
+    login, known = obj.spec.username, obj.status.user_id
+    conditions = (_NOT_PENDING,) if obj.status.invitation_id is not None else ()
+    if found is None:
+        raise Terminal(
+            Reason.USER_NOT_FOUND,
+            f"the host has no user {login} any more; if they have another username now, delete this object and create one "
+            "with it",
+            conditions=conditions,
+        )
+    if found != known:
+        raise Terminal(
+            Reason.USER_CHANGED,
+            f"{login} is now another user on the host (id {found}) than the one that this object is for (id {known}), and is not "
+            "invited; delete this object, which takes away the access that it gave, under whatever username that user has "
+            "now, and create one with the username of whom you mean",
+            conditions=conditions,
+        )

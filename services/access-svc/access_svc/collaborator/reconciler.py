@@ -1,22 +1,24 @@
-"""Collaborator: observe grant and invitation, act, report."""
+"""Collaborator: observe the user's access on the host, decide, act, report."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from access_svc.collaborator import decide, end, report
-from access_svc.collaborator.access import Seen, require_seen, withdraw
-from access_svc.collaborator.decisions import ChangeRole, Invite, Keep, Nothing, Wait, Withdraw
-from access_svc.collaborator.guards import require_eldest, require_eldest_for, require_login, require_permitted
-from access_svc.collaborator.identity import require_same_user
-from access_svc.collaborator.origin import taking_over
-from access_svc.target import Target, open_target, require_writable, with_repository
+from access_svc.collaborator import decide, report
+from access_svc.collaborator.access import require_seen, withdraw
+from access_svc.collaborator.decide import ChangeRole, Ended, InForce, Invite, Seen, Wait, Withdraw
+from access_svc.collaborator.finalize import finalize
+from access_svc.duplicates import find_elder
+from access_svc.target import Target, open_target, repository_missing, require_repository, require_writable
 from codecommon.api.access import Collaborator
+from codecommon.api.origin import is_recorded
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
-from codecommon.api.results import Interruption, Outcome, Ready
+from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, claiming, stored_claim
+from codecommon.githost.github.names import is_login
 from codecommon.githost.protocol import Grant
 
 
@@ -28,24 +30,26 @@ class CollaboratorReconciler:
 
     async def reconcile(self, ctx: ReconcileContext[Collaborator]) -> Outcome:
         if ctx.object.deleting:
-            return await end.release(ctx, self._connections)
+            return await finalize(ctx, self._connections)
         try:
-            require_login(ctx.object)
-            return await with_repository(ctx, self._connections, self._apply)
-        except Interruption as interruption:
-            raise interruption.learned(taking_over(ctx.object)) from None
+            _require_login(ctx.object)
+            repository = await require_repository(ctx)
 
-    async def _apply(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
+            async def work() -> Outcome:
+                return await self._ensure(ctx, repository)
+
+            return await self._connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
+        except Interruption as interruption:
+            raise interruption.learned(decide.on_record(ctx.object)) from None
+
+    async def _ensure(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
         target = await open_target(ctx, self._connections, repository)
-        await require_eldest(ctx)
+        await _require_eldest_by_login(ctx)
         seen = await require_seen(target, ctx.object)
-        await require_eldest_for(ctx, seen)
-        made_at = stored_claim(repository)
-        decision = decide.decide(ctx.object, seen.grant, seen.invitation, ctx.now, made_at=made_at)
+        await _require_eldest_by_id(ctx, seen)
+        decision = decide.decide(ctx.object, seen, ctx.now, repository_made_at=stored_claim(repository))
         match decision:
-            case Nothing() | Withdraw():
-                return await self._end(ctx, target, decision, seen)
-            case Keep():
+            case InForce():
                 await ctx.ensure_finalizer()
                 return report.in_force(ctx, target, decision)
             case ChangeRole():
@@ -54,10 +58,12 @@ class CollaboratorReconciler:
                 return await self._wait(ctx, target, decision)
             case Invite():
                 return await self._invite(ctx, target, decision, seen.at)
+            case Ended() | Withdraw():
+                return await self._end(ctx, target, decision, seen)
 
     async def _change_role(self, ctx: ReconcileContext[Collaborator], target: Target, change: ChangeRole) -> Ready:
         login = change.grant.username
-        await require_permitted(ctx, target, login)
+        await _require_permitted(ctx, target, login)
         await ctx.ensure_finalizer()
         invitation = await target.host.set_collaborator(target.repo_id, login, ctx.object.spec.permission)
         if invitation is not None:
@@ -65,44 +71,89 @@ class CollaboratorReconciler:
             raise report.pending(ctx, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
         shown = (await require_seen(target, ctx.object)).grant or change.grant
-        return report.in_force(ctx, target, decide.once_set(ctx.object, shown, change.origin, ctx.now))
+        return report.in_force(ctx, target, decide.decide_after_change(ctx.object, shown, change.origin, ctx.now))
 
     async def _wait(self, ctx: ReconcileContext[Collaborator], target: Target, wait: Wait) -> Ready:
         await ctx.ensure_finalizer()
         if wait.change:
-            await require_permitted(ctx, target, wait.invitation.username)
+            await _require_permitted(ctx, target, wait.invitation.username)
             await target.host.update_invitation(target.repo_id, wait.invitation.id, ctx.object.spec.permission)
         raise report.pending(ctx, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1))
 
     async def _invite(self, ctx: ReconcileContext[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
+        """``at``: the host's time when it showed that the user has no access."""
         obj, host = ctx.object, target.host
         decide.require_within_bounds(obj, invite)
         login = obj.spec.username
         if invite.instead_of is not None:
             login = invite.instead_of.username
         elif obj.status.user_id is not None:
-            require_same_user(obj, await host.get_user_id(login))
-        await require_permitted(ctx, target, login)
-        claim = claim_for(ctx.object, at, bound=obj.status.origin is not None)
+            decide.require_same_user(obj, await host.get_user_id(login))
+        await _require_permitted(ctx, target, login)
+        claim = claim_for(obj, at, bound=is_recorded(obj.status.origin))
         async with claiming(ctx, host, claim, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, login, obj.spec.permission)
-        if invitation is None:
-            # The answer to a grant names nobody; until the next look at the list the user could rename unnoticed.
-            user_id = obj.status.user_id or await host.get_user_id(login)
-            granted = Keep(Grant(login, obj.spec.permission, user_id), "Created")
-            return report.in_force(ctx, target, granted)
-        raise report.pending(ctx, target, invitation, "Created", invite.sent + 1)
+        if invitation is not None:
+            raise report.pending(ctx, target, invitation, "Created", invite.sent + 1)
+        # The answer to a grant names nobody. Until the next look at the list the user could rename unnoticed.
+        user_id = obj.status.user_id or await host.get_user_id(login)
+        return report.in_force(ctx, target, InForce(Grant(login, obj.spec.permission, user_id), "Created"))
 
     async def _end(
-        self, ctx: ReconcileContext[Collaborator], target: Target, decision: Nothing | Withdraw, seen: Seen
+        self, ctx: ReconcileContext[Collaborator], target: Target, decision: Ended | Withdraw, seen: Seen
     ) -> Ready:
-        """The access ends by itself, and the object stays to say so."""
-        obj = ctx.object
+        """The access ends at ``spec.expiresAt``, and the object stays to say so."""
         await ctx.ensure_finalizer()
         if isinstance(decision, Withdraw):
             require_writable(target.repository)
             await ctx.confirm_not_deleting()
-            await withdraw(target, obj, seen)
-        return report.ended(obj, target, decision)
+            await withdraw(target, ctx.object, seen)
+        return report.ended(ctx.object, target, decision)
+
+
+# ---- what must hold before the user's access is touched
+
+
+def _require_login(obj: Collaborator) -> None:
+    """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have."""
+    if not is_login(obj.spec.username):
+        raise Terminal(
+            Reason.INVALID_NAME,
+            f"spec.username {obj.spec.username!r} is not a GitHub login; usernames cannot be changed, make a new object",
+        )
+
+
+async def _require_eldest_by_login(ctx: ReconcileContext[Collaborator]) -> None:
+    """Raises ``Terminal`` (``DuplicateCollaborator``) when an older object has the same login."""
+    login = ctx.object.spec.username.lower()
+    _require_none(await find_elder(ctx, lambda other: other.spec.username.lower() == login))
+
+
+async def _require_eldest_by_id(ctx: ReconcileContext[Collaborator], seen: Seen) -> None:
+    """The same by the user's id, when the id is first seen: the watcher compares logins only."""
+    if ctx.object.status.user_id is None and seen.user_id is not None:
+        _require_none(await find_elder(ctx, lambda other: other.status.user_id == seen.user_id, hinted=False))
+
+
+def _require_none(elder: str | None) -> None:
+    if elder is not None:
+        raise Terminal(Reason.DUPLICATE_COLLABORATOR, f"Collaborator {elder!r} is for this user; delete one of the two")
+
+
+async def _require_permitted(ctx: ReconcileContext[Collaborator], target: Target, login: str) -> None:
+    """Raises ``Terminal`` (``RepositoryArchived``, ``PermissionUnsupported``) for what the host would refuse."""
+    require_writable(target.repository)
+    try:
+        await _require_possible(ctx, target, login, target.owner)
+    except Terminal:
+        # Status keeps the owner that the repository was created for. After a transfer the host takes other permissions.
+        shown = await target.host.get_repository(target.repo_id)
+        if shown is None:
+            raise repository_missing(target.repository) from None
+        await _require_possible(ctx, target, login, shown.owner)
+
+
+async def _require_possible(ctx: ReconcileContext[Collaborator], target: Target, login: str, owner: str) -> None:
+    decide.require_possible(ctx.object, login, owner, await target.host.get_owner_kind(owner))

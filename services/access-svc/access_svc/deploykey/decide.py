@@ -1,20 +1,28 @@
-"""What to do about one deploy key. Pure: observations in, a decision out."""
+"""What to do about one deploy key. Pure: what the host shows in, a plan out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
 
+from codecommon.api import go_provider
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import CLAIMED_KEY
 from codecommon.api.meta import Condition
+from codecommon.api.origin import Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.repository import Origin
 from codecommon.controller.conditions import condition
 from codecommon.controller.create_claim import claimed
 from codecommon.githost.protocol import HostKey
 
 CONDITIONS: Final = frozenset({ConditionType.KEY_REPLACING, ConditionType.SETTINGS_DIFFER})
+
+REPLACING: Final = condition(
+    ConditionType.KEY_REPLACING,
+    "True",
+    Reason.RECREATING,
+    "the key was removed to be registered again with its new title or access",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +33,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``keep``: the key on the host with the wanted material and settings; None: make one as ``wanted`` says.
+    """``registered``: the key on the host with the wanted material and settings. None: register one as ``wanted`` says.
 
-    ``first``: a key that must go before, because a host takes the same material only once. ``superseded``: the id of a key of
-    this object with other material, which goes when the new one is in. ``differing``: settings that are left as found.
+    ``in_the_way``: a key that must be removed before, because a host takes the same material only once.
+    ``superseded``: the id of this object's key of other material, which is removed once the new one is registered.
+    ``differing``: settings that are left as found.
     """
 
-    keep: HostKey | None
+    registered: HostKey | None
     wanted: Wanted
     origin: Origin
-    first: HostKey | None = None
+    in_the_way: HostKey | None = None
     superseded: str | None = None
     differing: tuple[str, ...] = ()
 
@@ -49,120 +58,61 @@ def left_as_found(*settings: str) -> Condition:
     )
 
 
-REPLACING: Final = condition(
-    ConditionType.KEY_REPLACING,
-    "True",
-    Reason.RECREATING,
-    "the key was removed to be registered again with its new title or access",
-)
-
-
 def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generated: bool) -> Plan:
-    """``material``: what is to be registered. ``generated``: nobody but this object can have it."""
+    """``material``: the public key to be registered. ``generated``: nobody but this object can have it."""
     same = next((k for k in keys if k.key == material), None)
-    bound = _bound(key, keys)
-    wanted = _wanted(key, same or bound)
-    superseded = _superseded(key, material, bound)
+    recorded = _recorded(key, keys)
+    wanted = _wanted(key, same or recorded)
+    superseded = _superseded(key, material, recorded)
     if same is None:
         return Plan(None, wanted, "Created", superseded=superseded)
     origin = origin_of(key, same, generated=generated)
     differing = _differing(wanted, same)
-    if as_found(key):
+    if _is_as_found(key):
         return Plan(same, wanted, origin, superseded=superseded, differing=differing)
-    if not differing or _settled(key, same):
+    if not differing or _is_settled(key, same):
         return Plan(same, wanted, origin, superseded=superseded)
-    return Plan(None, wanted, "Created", first=same, superseded=superseded)
+    return Plan(None, wanted, "Created", in_the_way=same, superseded=superseded)
 
 
-def never_exchanged(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> HostKey | None:
-    """The key that today's provider left, where spec wants other material by an edit that was accepted and never sent.
+def find_other_material(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The recorded key, where it has other material than spec wants and is left as found.
 
-    ``given``: the key in spec. None: there is no such edit, and ``decide`` decides.
+    ``given``: the public key in spec. None: there is no such key on the host, and ``decide`` decides.
     """
-    bound = _bound(key, keys)
-    if bound is None or not as_found(key) or any(k.key == given for k in keys):
+    recorded = _recorded(key, keys)
+    if recorded is None or not _is_as_found(key) or any(k.key == given for k in keys):
         return None
     if given is None and key.status.secret_ref is not None:
-        # Generated then and now.
+        # The recorded key is of a generated pair, and spec wants a generated pair.
         return None
-    return bound
-
-
-def _bound(key: DeployKey, keys: tuple[HostKey, ...]) -> HostKey | None:
-    return next((k for k in keys if k.id == key.status.key_id), None)
-
-
-def _superseded(key: DeployKey, material: str, bound: HostKey | None) -> str | None:
-    """The id in status if it is that of a key which we made of other material."""
-    if bound is not None:
-        ours = bound.key != material and origin_of(key, bound, generated=False) == "Created"
-    else:
-        # Removed on the host, or not shown yet. Then only what was last announced tells its material.
-        ours = key.status.origin == "Created" and announced(key) not in (None, material)
-    return key.status.key_id if ours else None
-
-
-def _settled(key: DeployKey, seen: HostKey) -> bool:
-    """Whether a difference is the host's own way of writing what was asked for: a key is never changed in its life there."""
-    status = key.status
-    return key.ready and (status.key_id, status.title, status.read_only) == (seen.id, seen.title, seen.read_only)
-
-
-def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
-    """What spec names; what it leaves out stays as it is on the host, or was when the key was last seen there."""
-    title, read_only = key.spec.title or None, key.spec.read_only
-    if title is None:
-        # An untitled key on the host is left untitled.
-        title = like.title if like is not None else key.status.title or key.name
-    if read_only is None:
-        read_only = like.read_only if like is not None else key.status.read_only
-    return Wanted(title, True if read_only is None else read_only)
+    return recorded
 
 
 def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
-    """Who made it: what status records of this id, of which only ours is ever replaced by another; else the claim. Today's
-    provider recorded nothing, and what is not older than the object counts as made by it."""
-    if key.status.key_id == seen.id:
-        if key.status.origin is not None:
-            return key.status.origin
-        return "Created" if generated or seen.created_at >= key.metadata.creation_timestamp else "Adopted"
-    ours = generated or seen.id == key.status.previous_key_id or claimed(key, seen.created_at)
+    """Who made ``seen``: what status records for its id, else what the create claim says."""
+    status = key.status
+    if status.key_id == seen.id:
+        if generated and not is_recorded(status.origin):
+            return "Created"
+        created = key.metadata.creation_timestamp
+        return go_provider.resolve_origin(status.origin, object_created_at=created, made_at=seen.created_at)
+    ours = generated or seen.id == status.previous_key_id or claimed(key, seen.created_at)
     return "Created" if ours else "Adopted"
 
 
-def as_found(key: DeployKey) -> bool:
-    """Whether spec still is what it was when an object of today's provider was first seen; then nothing is changed for it."""
-    return baseline_after(key) == key.metadata.generation
-
-
-def baseline_after(key: DeployKey) -> int | None:
-    """The generation whose settings count as found: the one at which an object of today's provider was first seen."""
-    recorded = key.status.baseline_generation
-    return key.metadata.generation if recorded is None and taken_over(key) else recorded
-
-
-def announced(key: DeployKey) -> str | None:
-    """The public key of the latest registration, answered or not."""
+def claimed_key(key: DeployKey) -> str | None:
+    """The public key that the create claim is for: the one registered last, whether or not the host answered."""
     return key.metadata.annotations.get(CLAIMED_KEY)
 
 
-def unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:
-    """The key that a pass nobody finished registered, if it is not the wanted one any more."""
-    lost = announced(key)
+def find_unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The key that an unfinished pass registered, if another one is wanted by now."""
+    lost = claimed_key(key)
     if lost is None or lost == material:
         return None
     recorded = (key.status.key_id, key.status.previous_key_id)
     return next((k for k in keys if k.key == lost and k.id not in recorded and claimed(key, k.created_at)), None)
-
-
-def taken_over(key: DeployKey) -> bool:
-    """Whether today's provider left it: an id, and no record of who made the key."""
-    return key.status.key_id is not None and key.status.origin is None
-
-
-def taking_over(key: DeployKey) -> dict[str, Any]:
-    """What an interrupted pass records of an object of today's provider, so that a later edit is not taken for found."""
-    return {"baselineGeneration": baseline_after(key)} if taken_over(key) else {}
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:
@@ -173,8 +123,45 @@ def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[
         "readOnly": seen.read_only,
         "origin": origin,
         "host": host,
-        "baselineGeneration": baseline_after(key),
+        "baselineGeneration": key.status.baseline_generation,
     }
+
+
+def _recorded(key: DeployKey, keys: tuple[HostKey, ...]) -> HostKey | None:
+    """The key whose id is in status."""
+    return next((k for k in keys if k.id == key.status.key_id), None)
+
+
+def _superseded(key: DeployKey, material: str, recorded: HostKey | None) -> str | None:
+    """The id in status, if it is that of a key which we made of other material."""
+    if recorded is not None:
+        ours = recorded.key != material and origin_of(key, recorded, generated=False) == "Created"
+    else:
+        # Removed on the host, or not shown yet. Only the create claim tells its material then.
+        ours = key.status.origin == "Created" and claimed_key(key) not in (None, material)
+    return key.status.key_id if ours else None
+
+
+def _is_as_found(key: DeployKey) -> bool:
+    """Whether spec is still at the baseline, so that nothing on the host is changed for it."""
+    return key.status.baseline_generation == key.metadata.generation
+
+
+def _is_settled(key: DeployKey, seen: HostKey) -> bool:
+    """Whether the host writes what was asked for in its own way: the settings of a key never change on the host."""
+    status = key.status
+    return key.ready and (status.key_id, status.title, status.read_only) == (seen.id, seen.title, seen.read_only)
+
+
+def _wanted(key: DeployKey, like: HostKey | None) -> Wanted:
+    """What spec names. What it leaves out stays as it is on the host, or was when the key was last seen there."""
+    title, read_only = key.spec.title or None, key.spec.read_only
+    if title is None:
+        # An untitled key on the host is left untitled.
+        title = like.title if like is not None else key.status.title or key.name
+    if read_only is None:
+        read_only = like.read_only if like is not None else key.status.read_only
+    return Wanted(title, True if read_only is None else read_only)
 
 
 def _differing(wanted: Wanted, seen: HostKey) -> tuple[str, ...]:

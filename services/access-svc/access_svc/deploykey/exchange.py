@@ -1,6 +1,7 @@
-"""The key on the host exchanged for the wanted one, and the pair put where consumers look.
+"""Exchanging the key on the host for the wanted one, and putting the pair where consumers look.
 
-New in, then old out. What is still to go is in ``previousKeyID`` before the id of the new one displaces it.
+The new key is registered before the old one is removed. The id of the old one is in ``previousKeyID`` before the id of the
+new one takes its place in ``keyID``, so that neither is lost.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from access_svc.deploykey.decide import Plan, status_of, unrecorded
-from access_svc.deploykey.others import others_keys
+from access_svc.deploykey import material
+from access_svc.deploykey.decide import REPLACING, Plan, claimed_key, find_unrecorded, status_of
 from access_svc.deploykey.pair import Pairs, StoredPair
-from access_svc.deploykey.register import register
-from access_svc.deploykey.rotation import appointment, overlapping
-from access_svc.target import Target
+from access_svc.deploykey.rotation import overlapping, requeue_after
+from access_svc.duplicates import find_staying
+from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
-from codecommon.api.reasons import Reason
+from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
+from codecommon.controller.create_claim import claim_for, claiming
 from codecommon.githost.protocol import HostKey, Listed
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is to be registered: ``pair`` None where spec gives the public key."""
+    """What is to be registered. ``pair`` None: spec gives the public key."""
 
     public: str
     pair: StoredPair | None
@@ -34,7 +37,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """``listed``: the keys on the host as of ``now``."""
+    """``listed``: the keys on the host. ``now``: when they were listed."""
 
     ctx: ReconcileContext[DeployKey]
     pairs: Pairs
@@ -43,38 +46,10 @@ class Exchange:
     now: datetime
 
     async def carry_out(self, plan: Plan, wanted: Material, every: timedelta | None) -> Ready:
-        """Returns what status says of it; ``every``: how often the pair is rotated."""
-        ctx, target, listed, now = self.ctx, self.target, self.listed, self.now
+        """``every``: how often the pair is rotated. Raises with what status must not lose of the steps that were done."""
         status: dict[str, Any] = {}
-        before = ctx.object.status.previous_key_id
-        if plan.keep is not None and plan.keep.id == before:
-            # Wanted again before it was removed.
-            before = None
         try:
-            lost = unrecorded(ctx.object, wanted.public, listed.items)
-            if lost is not None:
-                await self._remove(lost.id)
-            if before is not None and plan.superseded is not None:
-                # Status has room for one.
-                await self._remove(before)
-                status["previousKeyID"] = before = None
-            seen = plan.keep or await register(ctx, target, listed, wanted.public, plan)
-            await ctx.ensure_finalizer()
-            old = plan.superseded or before
-            status |= {**status_of(ctx.object, seen, plan.origin, target.host.host), "previousKeyID": old}
-            pending = wanted.pair is not None and wanted.pair.pending
-            replaced = pending or plan.superseded is not None
-            since = now if replaced else ctx.object.status.rotated_at or seen.created_at
-            if pending:
-                status["rotatedAt"] = rfc3339(since)
-            if plan.superseded is not None:
-                # After a crash and an edit nothing else would tell that the new key is ours.
-                await ctx.record_status(status)
-            status |= await self._put_in_force(wanted, since)
-            if old is not None and not overlapping(status, every, now):
-                await self._remove(old)
-                status["previousKeyID"] = None
-            require_enabled(seen, status)
+            await self._exchange(plan, wanted, every, status)
         except Interruption as interruption:
             raise interruption.learned(status) from None
         except Superseded:
@@ -83,7 +58,82 @@ class Exchange:
             raise Retryable(
                 Reason.CONFLICT, "the object was changed meanwhile; deciding again", status=status
             ) from None
-        return Ready(status, plan.conditions, requeue_after=appointment(status, every, now))
+        return Ready(status, plan.conditions, requeue_after=requeue_after(status, every, self.now))
+
+    async def _exchange(self, plan: Plan, wanted: Material, every: timedelta | None, status: dict[str, Any]) -> None:
+        """The steps in their order. ``status`` gets what each of them found out, by wire name."""
+        ctx = self.ctx
+        previous = await self._make_room(plan, wanted, status)
+        seen = plan.registered or await self._register(wanted.public, plan)
+        await ctx.ensure_finalizer()
+        old = plan.superseded or previous
+        status |= {**status_of(ctx.object, seen, plan.origin, self.target.host.host), "previousKeyID": old}
+        pending = wanted.pair is not None and wanted.pair.pending
+        replaced = pending or plan.superseded is not None
+        since = self.now if replaced else ctx.object.status.rotated_at or seen.created_at
+        if pending:
+            status["rotatedAt"] = rfc3339(since)
+        if plan.superseded is not None:
+            # After a crash and an edit nothing else would tell that the new key is ours.
+            await ctx.record_status(status)
+        status |= await self._put_in_force(wanted, since)
+        if old is not None and not overlapping(status, every, self.now):
+            await self._remove(old)
+            status["previousKeyID"] = None
+        require_enabled(seen, status)
+
+    async def _make_room(self, plan: Plan, wanted: Material, status: dict[str, Any]) -> str | None:
+        """Remove the key that an unfinished pass left, and a previous key where another one is about to be superseded.
+
+        Returns the id of the previous key, if it is still to be removed later.
+        """
+        lost = find_unrecorded(self.ctx.object, wanted.public, self.listed.items)
+        if lost is not None:
+            await self._remove(lost.id)
+        previous = self.ctx.object.status.previous_key_id
+        if plan.registered is not None and plan.registered.id == previous:
+            # It is wanted again.
+            return None
+        if previous is not None and plan.superseded is not None:
+            # Status has room for one previous key.
+            await self._remove(previous)
+            status["previousKeyID"] = previous = None
+        return previous
+
+    async def _register(self, public: str, plan: Plan) -> HostKey:
+        """Put the public key on the host as ``plan`` wants it.
+
+        While a key that was in the way is gone and the new one is not there, the object says ``KeyReplacing``. Raises
+        ``Retryable`` (``HostNotYetVisible``) for a key that was registered a moment ago and that the list does not show yet.
+        """
+        ctx, target = self.ctx, self.target
+        require_writable(target.repository)
+        replacing = plan.in_the_way is not None or ctx.object.status.condition(ConditionType.KEY_REPLACING) is not None
+        unseen = plan.in_the_way is None and claimed_key(ctx.object) == public
+        # The claim of a registration that the list does not show yet stays, so that it grows old.
+        claim = claim_for(ctx.object, self.listed.at, bound=ctx.object.status.key_id is not None and not unseen)
+        young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM)
+        # The claim alone does not say which key it is for.
+        async with claiming(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
+            try:
+                if plan.in_the_way is not None:
+                    await self._make_way(plan.in_the_way)
+                wanted = plan.wanted
+                return await target.host.create_deploy_key(target.repo_id, wanted.title, public, wanted.read_only)
+            except Interruption as interruption:
+                refused = interruption
+                if young and refused.reason == Reason.KEY_IN_USE:
+                    refused = Retryable(
+                        Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet"
+                    )
+                raise (refused.learned({}, REPLACING) if replacing else refused) from None
+
+    async def _make_way(self, key: HostKey) -> None:
+        status = self.ctx.object.status
+        if (status.title, status.read_only) != (key.title, key.read_only):
+            # What spec leaves out stays as it was. Once the key is removed, only status tells how it was.
+            await self.ctx.record_status({"title": key.title, "readOnly": key.read_only})
+        await self.target.host.delete_deploy_key(self.target.repo_id, key.id)
 
     async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
@@ -99,7 +149,7 @@ class Exchange:
         return {"secretRef": self.pairs.reference(ctx.object), "rotatedAt": rfc3339(since)}
 
     async def _remove(self, key_id: str) -> None:
-        """Remove a key of this object that is no longer its key, listed or not: a new one may not be shown yet."""
+        """Remove a key that this object no longer stands for. The list may not show it yet if it is new."""
         seen = next((key for key in self.listed.items if key.id == key_id), None)
         if not (await others_keys(self.ctx)).have(key_id, seen):
             await self.ctx.confirm_not_deleting()
@@ -111,3 +161,24 @@ def require_enabled(seen: HostKey, status: Mapping[str, Any]) -> None:
     if not seen.enabled:
         message = "the organisation has disabled deploy keys: the key is kept and opens nothing"
         raise Terminal(Reason.DEPLOY_KEYS_DISABLED, message, status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class OthersKeys:
+    """What other objects of the Repository stand for. ``ids``: of keys. ``materials``: public keys, as hosts compare them."""
+
+    ids: frozenset[str | None]
+    materials: frozenset[str | None]
+
+    def have(self, key_id: str, seen: HostKey | None) -> bool:
+        """Whether the key is another object's. ``seen`` None: the host does not list it."""
+        return key_id in self.ids or (seen is not None and seen.key in self.materials)
+
+
+async def others_keys(ctx: ReconcileContext[DeployKey]) -> OthersKeys:
+    """The keys that stay when this object's keys are removed. Read live."""
+    staying = await find_staying(ctx)
+    return OthersKeys(
+        frozenset(other.status.key_id for other in staying),
+        frozenset(material.given_by(other.spec.public_key) for other in staying) - {None},
+    )

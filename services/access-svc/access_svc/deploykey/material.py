@@ -1,4 +1,4 @@
-"""SSH keys: reading a public key that a person gave, and making a pair. Pure but for the random numbers."""
+"""SSH keys: to read a public key that a person gave, and to make a pair. Pure but for the random numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LENGTH_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """``private`` is a whole OpenSSH private key file; ``public`` is algorithm and base64, without comment."""
+    """``private``: a whole OpenSSH private key file. ``public``: algorithm and base64, without comment."""
 
     private: SecretValue
     public: str
@@ -48,7 +48,7 @@ def generate() -> Pair:
 def normalised(text: str) -> str:
     """``algorithm base64`` of a public key in OpenSSH format, as hosts compare keys.
 
-    Raises ``Terminal`` (``InvalidPublicKey``); the text is not repeated, since it may be a private key.
+    Raises ``Terminal`` (``InvalidPublicKey``). Its message does not repeat the text, which may be a private key.
     """
     if "PRIVATE KEY" in text:
         raise _invalid(
@@ -64,7 +64,7 @@ def normalised(text: str) -> str:
     try:
         blob = base64.b64decode(fields[1], validate=True)
     except ValueError:
-        # Of which binascii.Error is one; text that is not ASCII raises another.
+        # binascii.Error is a ValueError; text that is not ASCII raises another one.
         raise _invalid("the second word of spec.publicKey is not base64") from None
     name = fields[0].encode()
     if blob[_LENGTH_BYTES : _LENGTH_BYTES + len(name)] != name or int.from_bytes(blob[:_LENGTH_BYTES]) != len(name):
@@ -73,7 +73,7 @@ def normalised(text: str) -> str:
 
 
 def given_by(text: str | None) -> str | None:
-    """``normalised`` of what a person gave; None: nothing, or no key."""
+    """``normalised`` of what a person gave. None: they gave nothing, or no key."""
     try:
         return normalised(text) if text else None
     except Terminal:
@@ -81,7 +81,7 @@ def given_by(text: str | None) -> str | None:
 
 
 def public_half(private: str) -> str | None:
-    """``normalised`` public key of an OpenSSH private key file; None: it is not one, or one with a passphrase."""
+    """The ``normalised`` public key of an OpenSSH private key file. None: it is no such file, or has a passphrase."""
     try:
         key = serialization.load_ssh_private_key(private.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -1,7 +1,7 @@
 """The Secret of a generated key pair.
 
-A new pair waits under ``next-…`` until its public half is registered on the host, and only then takes the place from which
-consumers mount it: what they mount opens the repository, or is a bare line end before the first registration.
+A new pair waits under ``next-…`` until its public half is registered on the host. Only then it moves to the entry that
+consumers mount. So what they mount opens the repository; before the first registration it is a bare line end.
 """
 
 from __future__ import annotations
@@ -30,15 +30,26 @@ _LONGEST_NAME: Final = 253
 
 @dataclass(frozen=True, slots=True)
 class StoredPair:
-    """``public``: the half to be registered. ``pending``: its private half does not stand where consumers look yet."""
+    """``public``: the half to be registered; empty: the Secret holds no whole pair. ``raw``: the Secret.
+
+    ``pending``: the private half is not where consumers look yet.
+    """
 
     public: str
     pending: bool
     raw: JsonObject
 
 
+class SecretNameTaken(Terminal):
+    """The Secret of that name is not this object's."""
+
+
+class SecretBeingDeleted(Retryable):
+    """The Secret of that name is still being deleted."""
+
+
 def secret_name(key: DeployKey) -> str:
-    """``deploykey-<name>``; a name that would be too long ends in a hash of the whole."""
+    """``deploykey-<name>``. A name that would be too long is cut and ends in a hash of the whole name."""
     name = f"deploykey-{key.name}"
     if len(name) <= _LONGEST_NAME:
         return name
@@ -47,7 +58,7 @@ def secret_name(key: DeployKey) -> str:
 
 
 class Pairs:
-    """``namespace``: where credentials of tenants live."""
+    """``namespace``: where the Secrets of tenants are."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -56,22 +67,23 @@ class Pairs:
         return {"name": secret_name(key), "namespace": self._namespace, "key": PRIVATE}
 
     async def read(self, objects: Objects, key: DeployKey) -> StoredPair | None:
-        """The pair in the object's Secret; None: there is no Secret, or none with a whole pair.
+        """The pair in the object's Secret. None: there is no Secret.
 
-        Raises ``Terminal`` (``SecretNameTaken``) for a Secret that is not this object's.
+        Raises ``SecretNameTaken`` for a Secret that is not this object's, ``SecretBeingDeleted``, and ``Terminal``
+        (``SecretsClaimNotAccepted``).
         """
         raw = await self._own(objects, key)
         if raw is None:
             return None
         for prefix in (_NEXT, ""):
-            # The half that opens the repository decides; somebody may have changed one of the two.
+            # The private half opens the repository, so it decides: somebody may have changed one of the two.
             public = material.public_half(_decoded(raw, prefix + PRIVATE))
             if public is not None:
                 return StoredPair(public, bool(prefix), raw)
         return StoredPair("", True, raw)
 
     async def public(self, objects: Objects, key: DeployKey) -> str | None:
-        """The public half of the stored pair; None: there is no such pair, or the Secret's name is another's.
+        """The public half of the stored pair. None: there is no such pair, or the Secret of that name is another's.
 
         Raises ``Terminal`` (``SecretsClaimNotAccepted``).
         """
@@ -79,14 +91,12 @@ class Pairs:
             return None
         try:
             stored = await self.read(objects, key)
-        except Interruption as interruption:
-            if interruption.reason == Reason.SECRET_NAME_TAKEN:
-                return None
-            raise
+        except (SecretNameTaken, SecretBeingDeleted):
+            return None
         return stored.public if stored is not None else None
 
     async def store_next(self, objects: Objects, key: DeployKey, stored: StoredPair | None) -> StoredPair:
-        """Make a pair and store it as the next one, before anything is told to the host."""
+        """Make a pair and store it as the next one. That comes before the host is told anything."""
         made = material.generate()
         data = _encoded({_NEXT + PRIVATE: made.private.reveal(), _NEXT + PUBLIC: _public_line(made.public, key)})
         if stored is None:
@@ -95,7 +105,7 @@ class Pairs:
                 "kind": "Secret",
                 "metadata": {"name": secret_name(key), "ownerReferences": [_owner(key)]},
                 "type": _TYPE,
-                # The type demands an entry that is not empty; a bare line end cannot be taken for a key that opens anything.
+                # The type demands an entry that is not empty. Nobody takes a bare line end for a key that opens something.
                 "data": {**_encoded({PRIVATE: "\n"}), **data},
             }
             raw = await self._create(objects, body)
@@ -104,13 +114,13 @@ class Pairs:
         return StoredPair(made.public, True, raw)
 
     async def promote(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
-        """Put the next pair where consumers look; its public half is on the host by now."""
+        """Put the next pair where consumers look. Its public half is on the host by now."""
         data: JsonObject = stored.raw["data"]
         moved = {PRIVATE: data[_NEXT + PRIVATE], **_encoded({PUBLIC: _public_line(stored.public, key)})}
         await self._patch(objects, stored, {"data": {**moved, _NEXT + PRIVATE: None, _NEXT + PUBLIC: None}})
 
     async def mend(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
-        """Put right what others changed about the pair in force, and name the object as owner where nobody is."""
+        """Repair what others changed about the pair in force. Name the object as owner where the Secret has none."""
         change: JsonObject = {}
         if ownership := _ownership(key, stored):
             change["metadata"] = ownership
@@ -119,7 +129,7 @@ class Pairs:
         if change:
             await self._patch(objects, stored, change)
 
-    async def let_go(self, objects: Objects, key: DeployKey) -> None:
+    async def disown(self, objects: Objects, key: DeployKey) -> None:
         """Take our owner reference off, so that the pair outlives the object as its key on the host does."""
         raw = await self._own_or_none(objects, key)
         if raw is None:
@@ -128,7 +138,7 @@ class Pairs:
         await self._patch(objects, StoredPair("", False, raw), {"metadata": {"ownerReferences": rest}})
 
     async def delete(self, objects: Objects, key: DeployKey) -> None:
-        """Remove the Secret if it is this object's; one that is another's is left alone."""
+        """Remove the Secret if it is this object's. A Secret that is another's is left alone."""
         raw = await self._own_or_none(objects, key)
         if raw is None:
             return
@@ -158,11 +168,13 @@ class Pairs:
                 "the APIBinding, or set spec.publicKey",
             ) from None
         if raw["metadata"].get("deletionTimestamp"):
-            raise Retryable(Reason.SECRET_NAME_TAKEN, f"Secret {self._namespace}/{name} is still being deleted")
+            raise SecretBeingDeleted(
+                Reason.SECRET_NAME_TAKEN, f"Secret {self._namespace}/{name} is still being deleted"
+            )
         owners: list[JsonObject] = raw["metadata"].get("ownerReferences") or []
         ours = any(owner.get("uid") == key.metadata.uid for owner in owners)
-        if not ours and not (not owners and _recorded(key, name) and raw.get("type") == _TYPE):
-            raise Terminal(
+        if not ours and not (not owners and _is_named_by_status(key, name) and raw.get("type") == _TYPE):
+            raise SecretNameTaken(
                 Reason.SECRET_NAME_TAKEN,
                 f"Secret {self._namespace}/{name} is not this DeployKey's and is left alone; delete or rename it, "
                 "or give the DeployKey another name",
@@ -195,7 +207,7 @@ class Pairs:
 
     @contextmanager
     def _written(self, name: str) -> Iterator[None]:
-        """Around a write of the Secret. Raises ``Terminal`` (``SecretNotWritable``) where the workspace does not take it."""
+        """Around a write of the Secret. Raises ``Terminal`` (``SecretNotWritable``) where the workspace refuses it."""
         secret = f"Secret {self._namespace}/{name}"
         try:
             yield
@@ -211,10 +223,10 @@ class Pairs:
             ) from None
 
 
-def _recorded(key: DeployKey, name: str) -> bool:
-    """Whether today's provider left the Secret: status names it, and not yet the time that is written once it has an owner."""
-    status = key.status
-    return status.secret_ref is not None and status.secret_ref.name == name and status.rotated_at is None
+def _is_named_by_status(key: DeployKey, name: str) -> bool:
+    """Whether a Secret without owner is this object's, because status names it."""
+    ref = key.status.secret_ref
+    return key.status.secret_without_owner and ref is not None and ref.name == name
 
 
 def _ownership(key: DeployKey, stored: StoredPair) -> JsonObject:

@@ -1,16 +1,16 @@
-"""DeployKey: observe the keys of the repository, store the pair, register it, report."""
+"""DeployKey: observe the keys of the repository, decide, exchange the key, report."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from access_svc.deploykey import end, material
-from access_svc.deploykey.decide import decide, left_as_found, never_exchanged, origin_of, status_of, taking_over
+from access_svc.deploykey import decide, material
 from access_svc.deploykey.exchange import Exchange, Material, require_enabled
+from access_svc.deploykey.finalize import finalize
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.rotation import due, rotation
 from access_svc.duplicates import find_elder
-from access_svc.target import open_target, repository_missing, with_repository
+from access_svc.target import Target, open_target, repository_missing, require_repository
 from codecommon.api.access import DeployKey
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
@@ -29,41 +29,48 @@ class DeployKeyReconciler:
 
     async def reconcile(self, ctx: ReconcileContext[DeployKey]) -> Outcome:
         if ctx.object.deleting:
-            return await end.release(ctx, self._connections, self._pairs)
+            return await finalize(ctx, self._connections, self._pairs)
         try:
-            return await with_repository(ctx, self._connections, self._apply)
-        except Interruption as interruption:
-            raise interruption.learned(taking_over(ctx.object)) from None
+            repository = await require_repository(ctx)
 
-    async def _apply(self, ctx: ReconcileContext[DeployKey], repository: Repository) -> Ready:
+            async def work() -> Outcome:
+                return await self._ensure(ctx, repository)
+
+            return await self._connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
+        except Interruption as interruption:
+            # A later edit must not be taken for part of the baseline.
+            raise interruption.learned({"baselineGeneration": ctx.object.status.baseline_generation}) from None
+
+    async def _ensure(self, ctx: ReconcileContext[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(ctx.object.spec.public_key) if ctx.object.spec.public_key else None
         every = rotation(ctx.object)
         target = await open_target(ctx, self._connections, repository)
-        if given is not None:
-            elder = await find_elder(ctx, lambda other: material.given_by(other.spec.public_key) == given)
-            if elder is not None:
-                raise Terminal(Reason.DUPLICATE_DEPLOY_KEY, f"DeployKey {elder!r} has this key; delete one of the two")
+        await _require_eldest(ctx, given)
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
-        left = never_exchanged(ctx.object, given, listed.items)
-        if left is not None:
-            await ctx.ensure_finalizer()
-            status = status_of(ctx.object, left, origin_of(ctx.object, left, generated=False), target.host.host)
-            require_enabled(left, status)
-            return Ready(status, (left_as_found("publicKey"),))
+        other = decide.find_other_material(ctx.object, given, listed.items)
+        if other is not None:
+            return await self._leave_as_found(ctx, target, other)
         now = ctx.now
-        wanted = Material(given, None) if given is not None else await self._generated(ctx, every, listed, now)
-        plan = decide(ctx.object, wanted.public, listed.items, generated=wanted.pair is not None)
+        wanted = Material(given, None) if given is not None else await self._generated(ctx, listed, every, now)
+        plan = decide.decide(ctx.object, wanted.public, listed.items, generated=wanted.pair is not None)
         return await Exchange(ctx, self._pairs, target, listed, now).carry_out(plan, wanted, every)
 
+    async def _leave_as_found(self, ctx: ReconcileContext[DeployKey], target: Target, seen: HostKey) -> Ready:
+        await ctx.ensure_finalizer()
+        origin = decide.origin_of(ctx.object, seen, generated=False)
+        status = decide.status_of(ctx.object, seen, origin, target.host.host)
+        require_enabled(seen, status)
+        return Ready(status, (decide.left_as_found("publicKey"),))
+
     async def _generated(
-        self, ctx: ReconcileContext[DeployKey], every: timedelta | None, listed: Listed[HostKey], now: datetime
+        self, ctx: ReconcileContext[DeployKey], listed: Listed[HostKey], every: timedelta | None, now: datetime
     ) -> Material:
-        """The stored pair, or a new one: there is none yet, or it works and is old enough to be replaced."""
+        """The stored pair, or a new one where there is none, or where the stored one works and is due to be replaced."""
         stored = await self._pairs.read(ctx.objects, ctx.object)
         if stored is not None and stored.public:
-            # Recorded too: a rotation would displace the id in status, and with it all knowledge of this key.
+            # It must be recorded too: a rotation replaces the id in status, and with it all knowledge of the key.
             works = not stored.pending and any(
                 seen.key == stored.public and seen.id == ctx.object.status.key_id for seen in listed.items
             )
@@ -72,3 +79,12 @@ class DeployKeyReconciler:
         await ctx.ensure_finalizer()
         stored = await self._pairs.store_next(ctx.objects, ctx.object, stored)
         return Material(stored.public, stored)
+
+
+async def _require_eldest(ctx: ReconcileContext[DeployKey], given: str | None) -> None:
+    """Raises ``Terminal`` (``DuplicateDeployKey``) when an older object gives the same key."""
+    if given is None:
+        return
+    elder = await find_elder(ctx, lambda other: material.given_by(other.spec.public_key) == given)
+    if elder is not None:
+        raise Terminal(Reason.DUPLICATE_DEPLOY_KEY, f"DeployKey {elder!r} has this key; delete one of the two")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from codecommon.api import durations
 from codecommon.api.access import DeployKey
+from codecommon.api.origin import is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Terminal
 
@@ -16,7 +17,7 @@ _OVERLAP: Final = timedelta(minutes=10)
 
 
 def rotation(key: DeployKey) -> timedelta | None:
-    """``spec.rotateEvery``; None: the key is not rotated, as one that a person gave never is.
+    """``spec.rotateEvery``. None: the key is not rotated; a key that spec gives never is.
 
     Raises ``Terminal`` (``ValidationFailed``).
     """
@@ -32,16 +33,16 @@ def rotation(key: DeployKey) -> timedelta | None:
 
 
 def due(key: DeployKey, every: timedelta | None, now: datetime) -> bool:
-    """Whether the pair has reached the age at which it is replaced, and the one before it is out of the way."""
-    if every is None or key.status.origin is None or key.status.previous_key_id is not None:
+    """Whether the pair has reached the age at which it is replaced, and the key before it is gone."""
+    if every is None or not is_recorded(key.status.origin) or key.status.previous_key_id is not None:
         return False
     return now - (key.status.rotated_at or key.metadata.creation_timestamp) >= every
 
 
 def step_due(key: DeployKey, now: datetime) -> bool:
-    """Whether a step of a rotation is due: the pair is old enough, or the key before it has worked on for long enough.
+    """Whether a step of a rotation is due: the pair is old enough, or the key before it has worked for long enough.
 
-    A key that was removed to be made again is due in any case: nothing is in its place.
+    A key that was removed to be registered again is due in any case, since nothing is in its place.
     """
     if key.status.condition(ConditionType.KEY_REPLACING) is not None:
         return True
@@ -57,17 +58,17 @@ def step_due(key: DeployKey, now: datetime) -> bool:
 
 
 def overlap(every: timedelta) -> timedelta:
-    """How long the key that a rotation replaced still works: a changed Secret reaches its consumers within a minute or two."""
+    """How long the key that a rotation replaced still works. A changed Secret reaches its consumers within two minutes."""
     return min(_OVERLAP, every / 4)
 
 
 def overlapping(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> bool:
-    """Whether the key that the last rotation replaced is still to work; ``status`` as this pass leaves it, by wire name."""
+    """Whether the key that the last rotation replaced is still to work. ``status``: as this pass leaves it, by wire name."""
     return every is not None and now - _rotated_at(status) < overlap(every)
 
 
-def appointment(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
-    """The time until the next step of a rotation; ``status`` as of ``overlapping``."""
+def requeue_after(status: Mapping[str, Any], every: timedelta | None, now: datetime) -> timedelta | None:
+    """The time until the next step of a rotation, a second at least. ``status``: as in ``overlapping``."""
     if every is None:
         return None
     wait = overlap(every) if status.get("previousKeyID") else every

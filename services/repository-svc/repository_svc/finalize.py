@@ -1,0 +1,92 @@
+"""The handling of a deleted Repository object: wait for its children, clean up on the host, let the finalizer be removed."""
+
+from __future__ import annotations
+
+import logging
+
+from codecommon.api.kinds import children_of
+from codecommon.api.repository import Repository
+from codecommon.api.results import NotReady, Released, Retryable
+from codecommon.controller.cleanup import carried_out, may_give_up
+from codecommon.controller.connections import Connections
+from codecommon.controller.context import ReconcileContext
+from codecommon.githost.protocol import GitBackend, HostRepository, RepositoryChanges
+from repository_svc.deletion_policy import OnHost, decide_after_look, decide_on_host
+from repository_svc.identity import require_identity
+
+_log = logging.getLogger(__name__)
+
+
+async def finalize(ctx: ReconcileContext[Repository], connections: Connections) -> Released:
+    """Clean up on the host as the policies say. Raises while the object must stay, with what a person can do about it."""
+    leaving = await ctx.is_leaving()
+    await _require_no_children(ctx, leaving=leaving)
+    action = decide_on_host(ctx.object, leaving=leaving)
+    if action is OnHost.LEAVE:
+        if leaving:
+            _log.info("the workspace gives up the API: the finalizer is removed, the repository stays on the host")
+        return Released()
+    # Keys and collaborators whose objects were deleted with this one are in it still.
+    thing = "the repository with the keys and access in it"
+    await carried_out(ctx, _clean_up(ctx, connections, action), thing, leaving=leaving)
+    return Released()
+
+
+async def _require_no_children(ctx: ReconcileContext[Repository], *, leaving: bool) -> None:
+    """Raises while children hold the object.
+
+    While leaving, only children that say Delete hold it, and no longer than clean-up may take: no event tells when they go.
+    """
+    children = children_of(ctx.kind.resource)
+    if not leaving:
+        await ctx.require_no_referrers(children)
+        return
+    try:
+        await ctx.require_no_referrers(children, policy="Delete")
+    except NotReady as blocked:
+        waiting = Retryable(blocked.reason, blocked.message)
+        if not may_give_up(ctx.object, waiting, ctx.now):
+            raise waiting from None
+
+
+async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections, action: OnHost) -> None:
+    spec, repo_id = ctx.object.spec, ctx.object.status.repo_id
+    opened = await connections.for_object(
+        ctx.objects, spec.connection_ref, ctx.versions, owner=spec.owner or "", live=True
+    )
+    owner = spec.owner or opened.connection.spec.owner
+    require_identity(ctx.object, opened.host.host, owner)
+    if action is OnHost.LOOK:
+        action, repo_id = await _look(ctx, opened.host, owner)
+    if action is OnHost.LEAVE or repo_id is None:
+        return
+    await ctx.confirm_deleting()
+    if action is OnHost.DELETE:
+        await opened.host.delete_repository(repo_id, public=_is_public(ctx.object))
+    elif await opened.host.get_repository(repo_id) is not None:
+        await opened.host.update_repository(repo_id, RepositoryChanges(archived=True))
+
+
+async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> tuple[OnHost, str | None]:
+    """What to do about what the host shows, and the id of that."""
+    repo_id = ctx.object.status.repo_id
+    found = (
+        await host.get_repository(repo_id)
+        if repo_id is not None
+        else await host.find_repository(owner, ctx.object.spec.name)
+    )
+    action = decide_after_look(ctx.object, found, ctx.now)
+    if not isinstance(found, HostRepository) or (repo_id is None and await _is_bound_elsewhere(ctx, found)):
+        return OnHost.LEAVE, None
+    return action, found.id
+
+
+async def _is_bound_elsewhere(ctx: ReconcileContext[Repository], found: HostRepository) -> bool:
+    """Whether another object of the workspace is bound to it. Then it is not ours, however well our create claim fits."""
+    others = [Repository.parse(raw, ctx.objects.workspace) for raw in await ctx.objects.list(ctx.kind.resource)]
+    return any(o.metadata.uid != ctx.object.metadata.uid and o.status.repo_id == found.id for o in others)
+
+
+def _is_public(repo: Repository) -> bool:
+    """Whether everybody can see it: spec says so, and the host's setting was not left as found."""
+    return repo.spec.visibility == "public" and "visibility" not in repo.status.unmanaged_settings
