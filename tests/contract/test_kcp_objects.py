@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from code_provider.apiexport import EXPORT_NAME
-from codecommon.api.kinds import API_VERSION, REPOSITORIES
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Workspace
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound, Objects
 from codecommon.kcp.endpoints import SLICE_PATH, endpoint_urls

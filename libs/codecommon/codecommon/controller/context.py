@@ -45,7 +45,7 @@ class ReconcileContext(Generic[T]):
 
     def __init__(
         self,
-        kind: KindSpec,
+        kind: KindSpec[Any],
         parse: type[T],
         owned: frozenset[str],
         objects: Objects,
@@ -160,7 +160,7 @@ class ReconcileContext(Generic[T]):
             )
         return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
 
-    async def require_no_referrers(self, children: tuple[KindSpec, ...], *, policy: str | None = None) -> None:
+    async def require_no_referrers(self, children: tuple[KindSpec[Any], ...], *, policy: str | None = None) -> None:
         """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one.
 
         Directly, or through one without our finalizer, which may have been taken off by others. ``policy``: only those with
@@ -172,7 +172,7 @@ class ReconcileContext(Generic[T]):
             shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
             raise NotReady(Reason.DELETION_BLOCKED, f"kept until these are deleted: {shown}{more}")
 
-    async def _referrers(self, kinds: tuple[KindSpec, ...], name: str, policy: str | None) -> list[str]:
+    async def _referrers(self, kinds: tuple[KindSpec[Any], ...], name: str, policy: str | None) -> list[str]:
         found: list[str] = []
         for kind in kinds:
             for raw in await self.objects.list(kind.resource, field_selector=f"spec.{kind.reference}={name}"):

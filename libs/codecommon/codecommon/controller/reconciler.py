@@ -34,7 +34,7 @@ class Controller(Generic[T]):
     change, even if only the resync tells of the object: it must not be skipped for want of budget.
     """
 
-    kind: KindSpec
+    kind: KindSpec[Any]
     parse: type[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()

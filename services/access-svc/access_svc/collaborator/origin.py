@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Origin
 from codecommon.controller.create_claim import claimed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CLAIMED_KEY
+from codecommon.api.annotations import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Origin

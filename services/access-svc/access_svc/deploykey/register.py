@@ -5,7 +5,7 @@ from __future__ import annotations
 from access_svc.deploykey.decide import REPLACING, Plan, announced
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
+from codecommon.api.annotations import CLAIMED_KEY, CREATE_CLAIM
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Retryable
 from codecommon.controller.context import ReconcileContext
