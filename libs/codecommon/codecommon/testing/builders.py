@@ -103,6 +103,11 @@ def collaborator_object(
     return _object(COLLABORATORS, name, metadata, {"repositoryRef": "site", "username": "alice"} | spec, status)
 
 
+def manifest(kind: KindSpec[Any], name: str, /, **spec: Any) -> JsonObject:
+    """An object of any kind; ``spec`` by wire name."""
+    return _object(kind, name, None, spec, None)
+
+
 def secret_object(name: str = "credential", *, namespace: str = "default", **data: str) -> JsonObject:
     """A Secret. ``data`` is in clear; the default is one entry ``token``."""
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in (data or {"token": TOKEN}).items()}
