@@ -1,4 +1,4 @@
-"""One endpoint from stream to message: a real nats-server, and a kcp whose tables a test fills."""
+"""One endpoint from stream to message, with a real nats-server and a scripted kcp."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = LeaseTiming(renew=0.2, lost_after=3.0, retry=0.1, release=5.0)
 
 
 class Tables:
-    """Lists and watches of every resource; ``put`` and ``delete`` are seen by whoever watches."""
+    """Serves lists and watches of every resource. ``put`` and ``bind`` reach every open watch."""
 
     def __init__(self) -> None:
         self.version = 100
@@ -140,7 +140,7 @@ class Watcher:
 
 
 class Published:
-    """What arrives on the events lane."""
+    """The events that arrive on the lane of changes."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -176,7 +176,7 @@ async def start(kcp: Kcp, bus: Bus, scripted: Any) -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def published(bus: Bus) -> Published:
-    # A core subscription sees what is published, whatever the stream does with it.
+    # A core subscription receives every message, whatever the stream does with it.
     subscription = await bus.nc.subscribe("code.events.>")
     await bus.nc.flush()
     return Published(subscription)

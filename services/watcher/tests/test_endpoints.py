@@ -61,7 +61,7 @@ END = (
 
 
 class Slice:
-    """The slice's watch: sends what is put into ``lines``; None ends a connection."""
+    """Answers the watch of the slice with what is put into ``lines``. None ends a connection."""
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()

@@ -48,7 +48,7 @@ def repository(name: str = "repo", version: str = "10", **fields: Any) -> Entry:
 
 
 class Harness:
-    """A feed whose lists are played to it; ``published`` has the events since the last look."""
+    """A feed with scripted lists. ``published``: name and reason of the events since it was read last."""
 
     def __init__(self) -> None:
         self.events: list[ObjectEvent] = []

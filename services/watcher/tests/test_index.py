@@ -1,4 +1,4 @@
-"""References and versions in the index, and what is kept of an object."""
+"""The index: references, versions, and what is kept of an object."""
 
 from __future__ import annotations
 

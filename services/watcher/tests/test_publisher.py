@@ -1,4 +1,4 @@
-"""Publishing to a real nats-server that comes and goes."""
+"""Publishing to a real nats-server that stops and starts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def stored(bus: Bus, name: str) -> ObjectEvent:
 
 
 class Gate:
-    """A bus whose publishes wait until let through, and fail while ``down``."""
+    """A bus whose publishes wait until ``open`` is set, and fail while ``down``."""
 
     def __init__(self) -> None:
         self.sent: list[ObjectEvent] = []

@@ -1,4 +1,4 @@
-"""A watch stream against a server that does everything that servers were seen to do."""
+"""A watch stream against a server that misbehaves in every way that was observed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Recorder:
 
 
 class QuickBackoff(Backoff):
-    """Pauses that take no time; ``delays`` has what the real ones would be."""
+    """Back-off without pauses. ``delays``: how long the pauses would have been."""
 
     def __init__(self) -> None:
         super().__init__(0.1, 5.0)
@@ -285,7 +285,7 @@ async def test_a_silent_stream_is_left(kcp: Kcp, scripted: Any) -> None:
 
 
 async def test_a_list_that_does_not_begin_is_left_soon_and_then_less_soon(kcp: Kcp, scripted: Any) -> None:
-    """kcp was seen to take a streaming list of a resource that nobody has bound yet, and never to answer it."""
+    """kcp accepts a streaming list of a resource that nobody has bound yet, and never answers it."""
     async with streaming(kcp, scripted, sends(), sends(), sends(*LISTED), list_silence=0.2) as sink:
         began = time.monotonic()
         await sink.has("ended")
@@ -360,7 +360,7 @@ async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
     async with streaming(kcp, scripted, sends(*LISTED), refuses(200, "{}"), sends(line("MODIFIED", "z", 20))) as sink:
         await sink.has("ended")
         file.write_text(file.read_text().replace("of-the-provider", "rotated-since"))
-        # Whoever asks next notices, and closes every connection that was made with the old one.
+        # The next request notices the rotation, and closes every connection that was made with the old kubeconfig.
         await kcp.request("GET", "/version")
         await sink.has("put z@20")
     assert scripted.requests[2]["resourceVersion"] == "10"

@@ -1,4 +1,4 @@
-"""What a change means, and for whom."""
+"""Which objects a change requeues."""
 
 from __future__ import annotations
 
