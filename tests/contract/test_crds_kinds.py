@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from code_provider.serve import SERVICES
 from codecommon.api.kinds import KINDS, KindSpec
 from codecommon.messaging.events import Versions
 
@@ -53,6 +54,11 @@ def test_the_names_are_those_of_the_crd(kind: KindSpec[Any]) -> None:
     names = CRDS[kind.resource]["spec"]["names"]
     assert (kind.kind, kind.resource, kind.singular) == (names["kind"], names["plural"], names["singular"])
     assert kind.model.__name__ == kind.kind
+
+
+@each_kind
+def test_the_service_is_one_that_runs(kind: KindSpec[Any]) -> None:
+    assert kind.service is None or kind.service in SERVICES
 
 
 @each_kind

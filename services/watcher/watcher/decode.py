@@ -86,7 +86,7 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
 
 
 def _left_by_go_provider(status: JsonObject) -> bool:
-    """Whether the Go provider bound the object to something on the host. It recorded no origin, as we do."""
+    """Whether the Go provider bound the object to something on the host, and no service of ours has recorded an origin since."""
     return "origin" not in status and any(field in status for field in _BOUND_BY_GO_PROVIDER)
 
 

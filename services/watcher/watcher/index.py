@@ -40,9 +40,9 @@ class Entry:
         ready_condition: Its Ready condition is True, for whichever generation.
         metadata_hash: Of the labels, and of the annotations that are a reason to reconcile.
         identity_hash: Of who the object is on the host (``KindSpec.identity``), on which its dependants rely.
-        duplicate_hash: Of what the object claims on the host (``DuplicateRule.key``). None: nothing that another can claim.
+        duplicate_hash: Of what the object stands for on the host (``DuplicateRule.key``). None: there can be no duplicate.
         reconcile_requested: An annotation requests a reconcile that status does not report as handled.
-        left_by_go_provider: The Go provider bound the object to something on the host, and no service of ours has seen it.
+        left_by_go_provider: The Go provider bound the object to something on the host. No service of ours has recorded more.
         parent: The name of the object that ``KindSpec.reference`` points to.
         secret: The Secret that ``KindSpec.secret_reference`` points to.
         observed_secret: The resourceVersion of that Secret at the last reconcile.

@@ -292,7 +292,7 @@ async def _next_chunk(response: aiohttp.ClientResponse, silence: float) -> bytes
         except TimeoutError:
             if not pause.expired() or time.monotonic() >= until:
                 raise
-            # A rotated kubeconfig closes the session. That drops its timeouts, and a pending read is never woken.
+            # A rotated kubeconfig closes the session. That drops its timeouts, and a pending read never returns.
             if response.connection is None or response.connection.closed:
                 raise StreamEnded from None
 

@@ -19,7 +19,7 @@ from codecommon.api.unreconciled import Package, RepositoryBuildStatus, Reposito
 T = TypeVar("T", bound=Resource[Any, Any])
 
 DuplicateKey = Callable[[Mapping[str, Any]], tuple[str, ...] | None]
-"""From a spec (wire names) to what it claims on the host. None: the spec claims nothing that another object can claim, too."""
+"""From a spec (wire names) to what the object stands for on the host. None: something that no other object can stand for."""
 
 
 @dataclass(frozen=True, slots=True)
