@@ -1,7 +1,7 @@
-"""Generate what follows from crds/*.yaml, manifest.yaml and the code; with --check, say what is stale and exit 1.
+"""Generate the files that follow from crds/*.yaml, manifest.yaml and the code. With --check, name stale files and exit 1.
 
-Written: crds/kcp (one APIResourceSchema a file), their copy in the code-provider distribution, manifest-inline.yaml,
-docs/api.md and docs/conditions.md. Files in the two schema folders that no CRD stands for are removed.
+It writes crds/kcp (one APIResourceSchema per file), their copy in the code-provider distribution, manifest-inline.yaml,
+docs/api.md and docs/conditions.md. It removes a file in the two schema folders that has no CRD.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCHEMAS = Path("crds/kcp")
 SCHEMA_FOLDERS = (SCHEMAS, Path("libs/cli/code_provider/schemas"))
-"""Every folder gets the same files; a folder listed here holds nothing else."""
+"""Each folder gets the same files and holds nothing else."""
 
 Json = dict[str, Any]
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, lists indented, no anchors: a generated file is read by people and by simple tools."""
+    """Block style, indented lists and no anchors, for people and simple tools that read the files."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -41,7 +41,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Literal(str):
-    """A string that is dumped as a ``|`` block."""
+    """A string that is written as a ``|`` block."""
 
 
 _Dumper.add_representer(
@@ -58,7 +58,7 @@ def dump(document: Json, header: str = "") -> str:
 
 
 def read_crds(root: Path) -> list[Json]:
-    """The CRDs in the order of KINDS. Raises SystemExit for a file that is not named after its plural."""
+    """The CRDs in the order of ``KINDS``. Raises ``SystemExit`` for a wrong file name and for a CRD without a ``KindSpec``."""
     crds: dict[str, Json] = {}
     for path in sorted((root / "crds").glob("*.yaml")):
         crd = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -66,12 +66,14 @@ def read_crds(root: Path) -> list[Json]:
         if path.stem != plural:
             raise SystemExit(f"{path.relative_to(root)}: holds {plural}, so its name must be {plural}.yaml")
         crds[plural] = crd
+    if unknown := crds.keys() - KINDS.keys():
+        raise SystemExit(f"crds: there is no KindSpec in codecommon.api.kinds for {', '.join(sorted(unknown))}")
     order = list(KINDS)
     return [crds[plural] for plural in sorted(crds, key=order.index)]
 
 
 def schema_spec(crd: Json) -> Json:
-    """The spec of the APIResourceSchema: a version has its schema directly, without the ``openAPIV3Schema`` level."""
+    """The spec of the APIResourceSchema. There ``schema`` is the schema itself, without the level ``openAPIV3Schema``."""
     spec = crd["spec"]
     return {
         "group": spec["group"],
@@ -84,8 +86,8 @@ def schema_spec(crd: Json) -> Json:
 def schema_name(spec: Json, current: str | None, today: date) -> str:
     """``vYYMMDD-<8 hex digits>.<plural>.<group>``.
 
-    kcp's schemas are immutable, so the name changes with the content. The day is only there for people: it stays while
-    the hash is the one in ``current``, the name that the generated file has now.
+    kcp's schemas are immutable, so the name changes with the content. The day is for people only. It stays the same while
+    the hash is that of ``current``, which is the name in the generated file now.
     """
     content = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -157,7 +159,7 @@ CONSTRAINTS = (
 
 
 def fields(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
-    """Each field below ``schema``: its path, its schema, whether its parent requires it. Conditions are not entered."""
+    """Each field below ``schema`` except those of conditions: its path, its schema, and whether its parent requires it."""
     for name, field in schema.get("properties", {}).items():
         field_path = f"{path}.{name}"
         yield field_path, field, name in schema.get("required", ())
@@ -258,7 +260,7 @@ def conditions_doc() -> str:
 
 
 def generate(root: Path, today: date) -> dict[Path, str]:
-    """Every generated file, by its path below ``root``, with its text."""
+    """The text of every generated file, by its path below ``root``."""
     crds = read_crds(root)
     files: dict[Path, str] = {}
     schemas = []
@@ -275,7 +277,7 @@ def generate(root: Path, today: date) -> dict[Path, str]:
 
 
 def stale(root: Path, files: dict[Path, str]) -> list[Path]:
-    """Paths below ``root`` that are missing, differ, or are there without a CRD."""
+    """The paths below ``root`` that are missing, that differ, or that have no CRD."""
     changed = {
         path for path, text in files.items() if not (root / path).exists() or (root / path).read_text("utf-8") != text
     }

@@ -1,4 +1,4 @@
-"""The kcp in memory that unit tests use, and the real one through the virtual workspace: the same cases on both."""
+"""The same cases on the in-memory kcp of the unit tests and on a real kcp through the virtual workspace."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 import pytest_asyncio
 
 from code_provider.apiexport import EXPORT_NAME
-from codecommon.api.kinds import API_VERSION, REPOSITORIES
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Workspace
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound, Objects
 from codecommon.kcp.endpoints import SLICE_PATH, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess, kubeconfig_path
+from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.process.settings import kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
 from codecommon.testing.objects import InMemoryKcp, workspace
 from devstack.kcp import SECRETS_CLAIM
@@ -36,13 +38,13 @@ def in_memory() -> Objects:
 
 @pytest_asyncio.fixture(scope="module")
 async def provider(kcp: RealKcp, run_dir: Path, dev_settings: Settings) -> ProviderInstallation:
-    """A provider workspace of its own: on the shared one, the services would write into the objects too."""
+    """A provider workspace of its own. On the shared one, the services would write to the objects as well."""
     return await provision_own(kcp, run_dir / "objects", dev_settings.environment)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster(kcp: RealKcp, provider: ProviderInstallation) -> str:
-    """One workspace for all cases; each leaves it empty."""
+    """One workspace for all cases. Each case leaves it empty."""
     made = await kcp.create_workspace(f"root:{unique('objects')}")
     await kcp.bind(made, provider.provisioned.workspace_path, EXPORT_NAME, [SECRETS_CLAIM])
     return made
@@ -78,7 +80,7 @@ async def make(objects: Objects, name: str = "site", /, **spec: Any) -> JsonObje
 
 
 def guarded(raw: JsonObject, patch: JsonObject, **other: Any) -> JsonObject:
-    """A patch with the guard that every write of ours carries."""
+    """A patch with the uid and resourceVersion that every write of ours carries."""
     guard = {"uid": raw["metadata"]["uid"], "resourceVersion": raw["metadata"]["resourceVersion"]} | other
     return {**patch, "metadata": {**patch.get("metadata", {}), **guard}}
 

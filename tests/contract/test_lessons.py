@@ -95,7 +95,7 @@ LESSONS: Final[Mapping[str, tuple[str, ...]]] = {
     "collaborators have three roles": (
         "test_a_member_of_the_organisation_is_granted_each_role_at_once",
         "test_a_custom_role_is_granted_where_the_organisation_has_it",
-        "test_a_widened_field_takes_every_value_of_today",
+        "test_a_widened_field_takes_every_value_of_the_go_provider",
         "test_roles_are_compared_by_name_custom_ones_too",
     ),
     "another username leaves the grant of the former one": (

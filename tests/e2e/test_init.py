@@ -174,7 +174,7 @@ async def test_a_fresh_workspace_gets_the_whole_api_and_a_second_init_writes_not
 
     await provider_workspace.identity()
     before = await versions(provider_workspace.cluster)
-    assert len(before) == 8 + 5
+    assert len(before) == len(KINDS) + 5
     assert await provider_workspace.init(**catalog) == ["init: nothing to do"]
     assert await versions(provider_workspace.cluster) == before
 
@@ -183,7 +183,7 @@ async def test_a_fresh_workspace_gets_the_whole_api_and_a_second_init_writes_not
     assert {item["name"]: item["kind"] for item in served["resources"] if "/" not in item["name"]} == KINDS
     assert {item["name"] for item in served["resources"] if "/" in item["name"]} == {f"{x}/status" for x in KINDS}
     assert all(item["categories"] == ["kedge"] for item in served["resources"] if "/" not in item["name"])
-    for plural in KINDS:
+    for plural in SPECS:
         await tenant.create(an_object(plural))
 
 
@@ -196,10 +196,10 @@ async def test_a_tenant_of_the_go_provider_keeps_everything_and_gains_the_new_fi
     await provider_workspace.cluster.create(go_export(theirs))
     identity = await provider_workspace.identity()
     tenant = await bound_tenant(kcp, provider_workspace)
-    stored = {plural: await tenant.create(finalized(plural)) for plural in KINDS}
+    stored = {plural: await tenant.create(finalized(plural)) for plural in SPECS}
 
     written = await provider_workspace.init()
-    assert len([line for line in written if "created apiresourceschemas/" in line]) == 8
+    assert len([line for line in written if "created apiresourceschemas/" in line]) == len(KINDS)
     assert f"init: updated apiexports/{EXPORT}" in written
     assert await provider_workspace.identity() == identity
     await until_bound_to(tenant, our_schemas())
@@ -323,7 +323,7 @@ async def test_what_identifies_an_object_cannot_change_and_the_refusal_says_what
 ) -> None:
     await provider_workspace.init()
     tenant = await bound_tenant(kcp, provider_workspace)
-    for plural in KINDS:
+    for plural in SPECS:
         await tenant.create(an_object(plural))
 
     async def set_spec(plural: str, **spec: Any) -> Manifest:
@@ -332,7 +332,7 @@ async def test_what_identifies_an_object_cannot_change_and_the_refusal_says_what
     assert "create another Repository object" in await refusal(set_spec("repositories", name="other"))
     assert "create another Connection" in await refusal(set_spec("connections", owner="other"))
     assert "for the other user" in await refusal(set_spec("collaborators", username="other"))
-    for plural in sorted(KINDS.keys() - {"connections", "repositories"}):
+    for plural in sorted(SPECS.keys() - {"connections", "repositories"}):
         assert f"create another {KINDS[plural]}" in await refusal(set_spec(plural, repositoryRef="other"))
 
     assert (await set_spec("repositories", connectionRef="other"))["spec"]["connectionRef"] == "other"
@@ -349,13 +349,13 @@ async def test_references_select_objects_in_a_workspace_and_across_all_of_them(
     tenant = await bound_tenant(kcp, provider_workspace)
     other = await bound_tenant(kcp, provider_workspace, "other")
     for cluster in (tenant, other):
-        for plural in KINDS:
+        for plural in SPECS:
             await cluster.create(an_object(plural))
     await tenant.create(an_object("repositories", "elsewhere", connectionRef="another", name="another"))
 
     export_slice = await provider_workspace.cluster.wait_for("apiexportendpointslices", EXPORT, endpoint_of)
     wildcard = f"{endpoint_of(export_slice).removeprefix(kcp.url)}/clusters/*/apis/{CODE_API}"
-    selectors = dict.fromkeys(KINDS, "spec.repositoryRef=it") | {
+    selectors = dict.fromkeys(SPECS, "spec.repositoryRef=it") | {
         "connections": "spec.secretRef.name=token",
         "repositories": "spec.connectionRef=it,spec.name=site",
     }

@@ -1,4 +1,4 @@
-"""The watcher alone, on a real kcp and a nats-server of its own: what is told, to whom, and what is not."""
+"""The watcher alone, on a real kcp and a nats-server of its own: what it publishes and what it does not."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 LEASE_TTL = 15.0
 QUIET = "1h"
-"""A resync interval that no test sees the end of."""
+"""A resync interval longer than any test."""
 
 Event = dict[str, Any]
 
 
 class Provider:
-    """A provider workspace of this module's own: no service acts on what the tests do."""
+    """A provider workspace of this module's own, so that no service acts on its tenants."""
 
     def __init__(self, path: str, kubeconfig: Path) -> None:
         self.path = path
@@ -67,12 +67,12 @@ async def watched_provider(kcp: Kcp, tmp_path_factory: pytest.TempPathFactory) -
 
 
 class Workspace(Cluster):
-    """A tenant's workspace, and what a service would write there."""
+    """A tenant's workspace, with the writes that a service would make."""
 
     id: str
 
-    async def held(self, plural: str, name: str) -> None:
-        """Our finalizer arrives."""
+    async def add_finalizer(self, plural: str, name: str) -> None:
+        """What ``ensure_finalizer`` writes."""
         finalizers = [f"{plural}.code.kedge.faros.sh/finalizer"]
         await self.patch(plural, name, {"metadata": {"finalizers": finalizers}})
 
@@ -93,7 +93,7 @@ class Workspace(Cluster):
         return await self.patch_status(plural, name, merged)
 
     async def settle(self, plural: str, name: str, **status: Any) -> None:
-        await self.held(plural, name)
+        await self.add_finalizer(plural, name)
         await self.ready(plural, name, **status)
 
     async def settled_connection(self, name: str = "conn") -> None:
@@ -136,8 +136,8 @@ async def client(bus: NatsServer) -> AsyncIterator[Client]:
     await connected.close()
 
 
-class Told:
-    """What is published about one workspace."""
+class Published:
+    """The events of one workspace."""
 
     def __init__(self, subscription: Subscription, cluster: str) -> None:
         self._subscription = subscription
@@ -158,7 +158,7 @@ class Told:
         return event["name"], event["reason"]
 
     async def all(self, *wanted: tuple[str, str], timeout: float = 10.0) -> None:
-        """Return once exactly ``wanted`` has been told, in any order."""
+        """Return once exactly ``wanted`` has been published, in any order."""
         assert sorted([await self.next(timeout) for _ in wanted]) == sorted(wanted)
 
     async def until(self, wanted: Callable[[Event], bool], timeout: float = 20.0) -> Event:
@@ -169,10 +169,10 @@ class Told:
 
 
 @pytest_asyncio.fixture
-async def told(client: Client, workspace: Workspace) -> Told:
+async def published(client: Client, workspace: Workspace) -> Published:
     subscription = await client.subscribe("code.events.>")
     await client.flush()
-    return Told(subscription, workspace.id)
+    return Published(subscription, workspace.id)
 
 
 class Watchers:
@@ -227,181 +227,181 @@ async def watchers(watched_provider: Provider, bus: NatsServer, tmp_path: Path) 
         yield Watchers(stack, watched_provider, bus, tmp_path)
 
 
-async def live(workspace: Workspace, told: Told) -> None:
-    """Return once the watcher has told what it found and tells changes; leaves a Repository without a Connection."""
+async def live(workspace: Workspace, published: Published) -> None:
+    """Return once the watcher publishes changes. Leaves a Repository ``fence`` without a Connection."""
     await workspace.create(repository("fence", "nowhere"))
-    await told.until(lambda event: event["name"] == "fence")
+    await published.until(lambda event: event["name"] == "fence")
     await workspace.patch("repositories", "fence", {"metadata": {"labels": {"mark": "live"}}})
-    await told.until(lambda event: event["name"] == "fence" and event["reason"] == "changed")
+    await published.until(lambda event: event["name"] == "fence" and event["reason"] == "changed")
 
 
-async def fence(workspace: Workspace, told: Told) -> None:
-    """Nothing was told before the change that is made here."""
+async def fence(workspace: Workspace, published: Published) -> None:
+    """Change ``fence``, and check that nothing was published before that."""
     mark = uuid4().hex
     await workspace.patch("repositories", "fence", {"metadata": {"labels": {"mark": mark}}})
-    assert await told.next() == ("fence", "changed")
+    assert await published.next() == ("fence", "changed")
 
 
-async def test_a_change_is_told_and_what_we_write_ourselves_is_not(
-    workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_change_is_published_and_what_we_write_ourselves_is_not(
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     await workspace.create(repository("repo", "conn"))
-    event = await told.event()
+    event = await published.event()
     assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 1)
 
-    await workspace.held("repositories", "repo")
+    await workspace.add_finalizer("repositories", "repo")
     await workspace.ready("repositories", "repo", repoID="7")
-    await fence(workspace, told)
+    await fence(workspace, published)
 
     await workspace.patch("repositories", "repo", {"spec": {"description": "new"}})
-    event = await told.event()
+    event = await published.event()
     assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 2)
     await workspace.patch("repositories", "repo", {"metadata": {"annotations": {"somebody/else": "x"}}})
-    await fence(workspace, told)
+    await fence(workspace, published)
     await workspace.request_reconcile("repositories", "repo")
-    assert await told.next() == ("repo", "changed")
+    assert await published.next() == ("repo", "changed")
     await workspace.delete("repositories", "repo")
-    event = await told.event()
+    event = await published.event()
     assert (event["name"], event["reason"], event["deleting"]) == ("repo", "changed", True)
 
 
-async def test_a_finalizer_that_a_whole_object_put_drops_is_told(
-    workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_finalizer_that_a_whole_object_put_drops_is_published(
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     await workspace.create(repository("repo", "conn"))
-    assert await told.next() == ("repo", "changed")
+    assert await published.next() == ("repo", "changed")
     await workspace.settle("repositories", "repo")
     stored = await workspace.get("repositories", "repo")
     assert stored is not None
     del stored["metadata"]["finalizers"]
     await workspace.request("PUT", by_plural("repositories").path("repo"), stored)
-    event = await told.event()
+    event = await published.event()
     assert (event["name"], event["reason"], event["generation"]) == ("repo", "changed", 1)
 
 
-async def test_a_secret_wakes_its_connection_within_a_second(
-    workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_secret_requeues_its_connection_within_a_second(
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await workspace.settled_connection()
     await workspace.settled_repository("settled")
     await workspace.create(repository("waiting", "conn"))
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     began = time.monotonic()
     changed = await workspace.apply(secret("conn-token", "second"))
-    await told.all(("conn", "dependency"), ("waiting", "dependency"))
+    await published.all(("conn", "dependency"), ("waiting", "dependency"))
     assert time.monotonic() - began < 1.0
 
     version = changed["metadata"]["resourceVersion"]
     await workspace.ready("connections", "conn", observedSecretVersion=version)
-    event = await told.event()
+    event = await published.event()
     assert (event["name"], event["reason"], event["versions"]["secret"]) == ("waiting", "dependency", version)
 
     await workspace.ready("connections", "conn", login="another")
-    await told.all(("settled", "dependency"), ("waiting", "dependency"))
+    await published.all(("settled", "dependency"), ("waiting", "dependency"))
     await workspace.delete("secrets", "conn-token")
-    await told.all(("conn", "dependency"), ("waiting", "dependency"))
+    await published.all(("conn", "dependency"), ("waiting", "dependency"))
 
 
-async def test_a_parent_is_woken_when_its_last_child_is_gone(
-    workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_parent_is_requeued_when_its_last_child_is_gone(
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await workspace.settled_connection()
     await workspace.settled_repository("one")
     await workspace.settled_repository("two")
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     await workspace.delete("connections", "conn")
-    await told.all(("conn", "changed"), ("one", "dependency"), ("two", "dependency"))
+    await published.all(("conn", "changed"), ("one", "dependency"), ("two", "dependency"))
     for name in ("one", "two"):
         await workspace.delete("repositories", name)
-        assert await told.next() == (name, "changed")
+        assert await published.next() == (name, "changed")
         await workspace.patch("repositories", name, {"metadata": {"finalizers": []}})
-        event = await told.event()
+        event = await published.event()
         assert (event["name"], event["reason"]) == ("conn", "dependency")
 
 
-async def test_a_restart_tells_what_is_unsettled_and_nothing_else(
-    workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_restart_publishes_what_is_unsettled_and_nothing_else(
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await workspace.settled_connection()
     await workspace.settled_repository("settled")
     await workspace.settled_repository("edited")
     await workspace.create(repository("new", "conn"))
     first = await watchers.active()
-    assert await told.next() == ("new", "unsettled")
+    assert await published.next() == ("new", "unsettled")
     await first.stop()
     await workspace.patch("repositories", "edited", {"spec": {"description": "while nobody watched"}})
     await watchers.active()
-    await told.all(("edited", "unsettled"), ("new", "unsettled"))
+    await published.all(("edited", "unsettled"), ("new", "unsettled"))
     await workspace.create(repository("fence", "nowhere"))
-    assert await told.next() == ("fence", "changed")
+    assert await published.next() == ("fence", "changed")
 
 
 async def test_a_standby_takes_over_at_once_from_a_replica_that_stops(
-    workspace: Workspace, watchers: Watchers, told: Told
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     first = await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     second = await watchers.standby()
     stopping = asyncio.create_task(first.stop())
     began = time.monotonic()
     await second.wait_ready(_logged(second, "active for"), timeout=10)
     assert time.monotonic() - began < 3.0
     await stopping
-    assert await told.next() == ("fence", "unsettled")
-    await fence(workspace, told)
+    assert await published.next() == ("fence", "unsettled")
+    await fence(workspace, published)
 
 
 async def test_a_standby_takes_over_from_a_replica_that_was_killed(
-    workspace: Workspace, watchers: Watchers, told: Told
+    workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     first = await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     second = await watchers.standby()
     await first.kill()
     await workspace.patch("repositories", "fence", {"metadata": {"labels": {"while": "nobody-watched"}}})
     await second.wait_ready(_logged(second, "active for"), timeout=LEASE_TTL + 5)
-    assert await told.next() == ("fence", "unsettled")
-    await fence(workspace, told)
+    assert await published.next() == ("fence", "unsettled")
+    await fence(workspace, published)
 
 
-async def test_a_terminating_binding_wakes_what_is_being_deleted(
-    kcp: Kcp, workspace: Workspace, watchers: Watchers, told: Told
+async def test_a_terminating_binding_requeues_what_is_being_deleted(
+    kcp: Kcp, workspace: Workspace, watchers: Watchers, published: Published
 ) -> None:
     await workspace.settled_connection()
     await workspace.settled_repository("repo")
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     await workspace.delete("repositories", "repo")
-    assert await told.next() == ("repo", "changed")
+    assert await published.next() == ("repo", "changed")
     await kcp.unbind(workspace.id)
-    await told.until(lambda event: (event["name"], event["reason"]) == ("repo", "dependency"))
-    # Everything that was bound is deleted with the binding, and is still told.
-    await told.until(lambda event: event["name"] == "conn" and event["deleting"])
+    await published.until(lambda event: (event["name"], event["reason"]) == ("repo", "dependency"))
+    # Everything that was bound is deleted with the binding, and is still published.
+    await published.until(lambda event: event["name"] == "conn" and event["deleting"])
     for plural, name in (("repositories", "repo"), ("connections", "conn")):
         await workspace.patch(plural, name, {"metadata": {"finalizers": []}})
     await workspace.wait_for("apibindings", "code", lambda found: found is None)
 
 
-async def test_a_workspace_that_is_bound_later_is_told_then(
-    kcp: Kcp, watched_provider: Provider, watchers: Watchers, workspace: Workspace, told: Told, client: Client
+async def test_objects_of_a_workspace_that_is_bound_later_are_published_then(
+    kcp: Kcp, watched_provider: Provider, watchers: Watchers, workspace: Workspace, published: Published, client: Client
 ) -> None:
     await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     later = await new_workspace(kcp)
     subscription = await client.subscribe(f"code.events.*.{later.id}.>")
     await client.flush()
     await kcp.bind(later.id, watched_provider.path, EXPORT, [SECRETS_CLAIM])
     await later.create(repository("repo", "conn"))
-    assert (await Told(subscription, later.id).event())["name"] == "repo"
+    assert (await Published(subscription, later.id).event())["name"] == "repo"
 
 
-async def test_the_first_workspace_that_binds_a_new_export_is_told(
+async def test_objects_of_the_first_workspace_that_binds_a_new_export_are_published(
     kcp: Kcp, bus: NatsServer, client: Client, tmp_path: Path
 ) -> None:
     provider = await provider_workspace(kcp, tmp_path)
@@ -413,7 +413,7 @@ async def test_the_first_workspace_that_binds_a_new_export_is_told(
         first = await new_workspace(kcp)
         await kcp.bind(first.id, provider.path, EXPORT, [SECRETS_CLAIM])
         await first.create(repository("repo", "conn"))
-        assert (await Told(subscription, first.id).event())["name"] == "repo"
+        assert (await Published(subscription, first.id).event())["name"] == "repo"
 
 
 async def test_settled_objects_have_their_turn_in_the_resync(
@@ -423,21 +423,23 @@ async def test_settled_objects_have_their_turn_in_the_resync(
     subscription = await client.subscribe(f"code.resync.*.{workspace.id}.>")
     await client.flush()
     await watchers.active(resync="2s")
-    turns = Told(subscription, workspace.id)
-    assert [await turns.next() for _ in range(3)] == [("conn", "resync")] * 3
+    resyncs = Published(subscription, workspace.id)
+    assert [await resyncs.next() for _ in range(3)] == [("conn", "resync")] * 3
 
 
-async def test_no_secret_reaches_a_message_or_the_log(workspace: Workspace, watchers: Watchers, told: Told) -> None:
+async def test_no_secret_reaches_a_message_or_the_log(
+    workspace: Workspace, watchers: Watchers, published: Published
+) -> None:
     marker = "ghp_MARKEDmarkedMARKEDmarkedMARKEDmarked00"
     process = await watchers.active()
-    await live(workspace, told)
+    await live(workspace, published)
     token = secret("conn-token", marker)
     token["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}
     await workspace.create(token)
     await workspace.create(connection("conn", "acme", None))
-    await told.until(lambda event: event["name"] == "conn" and event["versions"]["secret"] is not None)
+    await published.until(lambda event: event["name"] == "conn" and event["versions"]["secret"] is not None)
     await workspace.patch("secrets", "conn-token", {"metadata": {"labels": {"again": "true"}}})
-    await told.until(lambda event: event["reason"] == "dependency")
+    await published.until(lambda event: event["reason"] == "dependency")
     assert marker not in process.log_file.read_text()
-    assert told.bodies
-    assert not any(marker.encode() in body for body in told.bodies)
+    assert published.bodies
+    assert not any(marker.encode() in body for body in published.bodies)

@@ -10,6 +10,7 @@ import yaml
 from code_provider import __main__ as command
 from code_provider.apiresourceschemas import read_schemas
 from code_provider.init_settings import InitSettings
+from codecommon.api.kinds import KINDS
 
 
 def settings(environ: dict[str, str], default_schemas_dir: Path = Path("/nonexistent")) -> InitSettings:
@@ -76,15 +77,6 @@ def test_the_schemas_of_an_image_come_before_those_of_the_distribution(tmp_path:
     assert settings({}, tmp_path).schemas_dir == tmp_path
 
 
-def test_without_a_schema_folder_the_distribution_brings_all_eight_kinds() -> None:
+def test_without_a_schema_folder_the_distribution_brings_every_kind() -> None:
     schemas = read_schemas(settings({}).schemas_dir)
-    assert {schema["spec"]["names"]["kind"] for schema in schemas} == {
-        "Connection",
-        "Repository",
-        "DeployKey",
-        "Collaborator",
-        "Package",
-        "RepositoryCommit",
-        "RepositoryCheckout",
-        "RepositoryBuildStatus",
-    }
+    assert {schema["spec"]["names"]["plural"] for schema in schemas} == KINDS.keys()

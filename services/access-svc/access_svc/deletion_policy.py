@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.origin import is_recorded
 from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import CREATE_CLAIM, RECONCILE_REQUESTED_AT
+from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostRepository, Invitation, Listed

@@ -9,7 +9,8 @@ import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.kinds import COLLABORATORS, CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.kinds import COLLABORATORS
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostRepository

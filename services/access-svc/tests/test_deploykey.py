@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from access_svc.deploykey import material
 from access_svc.deploykey.pair import secret_name
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CREATE_CLAIM, DEPLOY_KEYS
+from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.meta import Workspace
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import COLLABORATORS, RECONCILE_REQUESTED_AT
+from codecommon.api.annotations import RECONCILE_REQUESTED_AT
+from codecommon.api.kinds import COLLABORATORS
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostRepository

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from codecommon.api.connection import Connection
-from codecommon.api.kinds import API_VERSION, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.kcp.client import JsonObject

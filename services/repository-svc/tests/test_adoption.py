@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.reconciler import Controller

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.githost.protocol import Absent, HostRepository, Redirected

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import API_VERSION, CREATE_CLAIM, DEPLOY_KEYS
+from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller

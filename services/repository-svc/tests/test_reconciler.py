@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
+from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded

@@ -1,4 +1,4 @@
-"""A kcp that says what a test wrote down for it, and a kubeconfig that leads there."""
+"""A server in the place of kcp with scripted answers, and a kubeconfig for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ScriptedServer:
-    """Gives the n-th request the n-th answer; the last one is repeated. ``requests`` has their query parameters."""
+    """Answers the n-th request with the n-th answer, and repeats the last one. ``requests``: the query parameters of each."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []

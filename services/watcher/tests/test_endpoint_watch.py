@@ -1,4 +1,4 @@
-"""One endpoint from stream to message: a real nats-server, and a kcp whose tables a test fills."""
+"""One endpoint from stream to message, with a real nats-server and a scripted kcp."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from codecommon.messaging.events import ObjectEvent
 from codecommon.messaging.lease import Lease, LeaseTiming
 from codecommon.process.settings import NatsSettings
 from devstack.nats import NatsServer
-from watcher.endpoint_watch import Dependencies, keep
+from watcher.endpoint_watch import Dependencies, watch_endpoint
 
 pytestmark = pytest.mark.nats
 
@@ -29,7 +29,7 @@ QUICK = LeaseTiming(renew=0.2, lost_after=3.0, retry=0.1, release=5.0)
 
 
 class Tables:
-    """Lists and watches of every resource; ``put`` and ``delete`` are seen by whoever watches."""
+    """Serves lists and watches of every resource. ``put`` and ``bind`` reach every open watch."""
 
     def __init__(self) -> None:
         self.version = 100
@@ -132,15 +132,15 @@ class Watcher:
         deps = Dependencies(
             kcp, bus, lambda name: Lease(leases, name, holder, QUICK), timedelta(seconds=3600), "default"
         )
-        self.task = asyncio.create_task(keep(url, deps))
+        self.task = asyncio.create_task(watch_endpoint(url, deps))
 
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-class Told:
-    """What arrives on the events lane."""
+class Published:
+    """The events that arrive on the lane of changes."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
@@ -175,58 +175,64 @@ async def start(kcp: Kcp, bus: Bus, scripted: Any) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def told(bus: Bus) -> Told:
-    # A core subscription sees what is published, whatever the stream does with it.
+async def published(bus: Bus) -> Published:
+    # A core subscription receives every message, whatever the stream does with it.
     subscription = await bus.nc.subscribe("code.events.>")
     await bus.nc.flush()
-    return Told(subscription)
+    return Published(subscription)
 
 
-async def test_a_start_tells_the_unsettled_and_then_changes(tables: Tables, start: Start, told: Told) -> None:
+async def test_a_start_publishes_the_unsettled_and_then_changes(
+    tables: Tables, start: Start, published: Published
+) -> None:
     tables.connection(secret="102")
     tables.repository("settled")
     tables.repository("waiting", ready=False)
     await start("first")
-    assert await told.next() == ("waiting", "unsettled")
+    assert await published.next() == ("waiting", "unsettled")
     tables.repository("settled", generation=2)
-    event = await told.event()
+    event = await published.event()
     assert (event.name, event.reason, event.versions.connection, event.versions.secret) == (
         "settled",
         "changed",
         "103",
         "102",
     )
-    await told.nothing()
+    await published.nothing()
 
 
-async def test_kinds_are_watched_once_somebody_has_bound_the_export(scripted: Any, start: Start, told: Told) -> None:
+async def test_kinds_are_watched_once_somebody_has_bound_the_export(
+    scripted: Any, start: Start, published: Published
+) -> None:
     tables = Tables()
     scripted.answers = [tables]
     tables.put("apibindings", "code", status={"phase": "Binding"})
     await start("first")
     await scripted.seen(1)
-    await told.nothing()
+    await published.nothing()
     assert tables.lists == 1
     tables.bind()
     await scripted.seen(len(KINDS) + 2)
     tables.repository("new", ready=False)
-    assert (await told.next())[0] == "new"
+    assert (await published.next())[0] == "new"
 
 
-async def test_a_standby_takes_over_when_the_active_replica_stops(tables: Tables, start: Start, told: Told) -> None:
+async def test_a_standby_takes_over_when_the_active_replica_stops(
+    tables: Tables, start: Start, published: Published
+) -> None:
     tables.connection(secret="102")
     tables.repository("waiting", ready=False)
     first = await start("first")
-    assert await told.next() == ("waiting", "unsettled"), "the start is over"
+    assert await published.next() == ("waiting", "unsettled"), "the start is over"
     await start("second")
     tables.connection(secret="102", generation=2)
-    assert await told.next() == ("conn", "changed")
-    await told.nothing()
+    assert await published.next() == ("conn", "changed")
+    await published.nothing()
     assert tables.lists == len(KINDS) + 2, "the standby does not watch"
     await first.stop()
-    assert {await told.next(), await told.next()} == {("conn", "unsettled"), ("waiting", "unsettled")}
+    assert {await published.next(), await published.next()} == {("conn", "unsettled"), ("waiting", "unsettled")}
     assert tables.lists == 2 * (len(KINDS) + 2)
-    await told.nothing()
+    await published.nothing()
 
 
 async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
@@ -244,12 +250,12 @@ async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
         while not await _messages(bus):
             await asyncio.sleep(0.02)
     await nats_server.kill()
-    # Told to the publisher while the lease is held, then lost with it.
+    # Given to the publisher while the lease is held, then lost with it.
     tables.put("repositories", "before", spec={"connectionRef": "conn"}, labels={"a": "b"}, status=_ready(), **_held())
     async with asyncio.timeout(10):
         while tables.watchers["repositories"]:
             await asyncio.sleep(0.02)
-    # Changed while nobody watches: settled objects that a start alone would not tell.
+    # Changed while nobody watches: settled objects that a start alone would not publish.
     tables.put("repositories", "during", spec={"connectionRef": "conn"}, labels={"a": "b"}, status=_ready(), **_held())
     await nats_server.start()
     async with asyncio.timeout(30):

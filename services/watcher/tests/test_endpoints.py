@@ -17,15 +17,15 @@ from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.endpoints import Endpoints
 
 
-class Keeper:
-    """Records which endpoints are kept."""
+class WatchedEndpoints:
+    """Records which endpoints are watched."""
 
     def __init__(self) -> None:
         self.running: set[str] = set()
         self.started: list[str] = []
         self.dies_at: set[str] = set()
 
-    async def keep(self, url: str) -> NoReturn:
+    async def watch(self, url: str) -> NoReturn:
         self.running.add(url)
         self.started.append(url)
         try:
@@ -36,7 +36,7 @@ class Keeper:
         finally:
             self.running.discard(url)
 
-    async def keeps(self, *urls: str) -> None:
+    async def become(self, *urls: str) -> None:
         async with asyncio.timeout(10):
             while self.running != set(urls):
                 await asyncio.sleep(0.005)
@@ -61,7 +61,7 @@ END = (
 
 
 class Slice:
-    """The slice's watch: sends what is put into ``lines``; None ends a connection."""
+    """Answers the watch of the slice with what is put into ``lines``. None ends a connection."""
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -79,16 +79,16 @@ class Slice:
 
 
 @pytest.fixture
-def told(scripted: Any) -> Slice:
+def endpoint_slice(scripted: Any) -> Slice:
     answer = Slice()
     scripted.answers = [answer]
     return answer
 
 
 @asynccontextmanager
-async def following(kcp: Kcp, keeper: Keeper) -> AsyncIterator[asyncio.Task[NoReturn]]:
+async def following(kcp: Kcp, watched: WatchedEndpoints) -> AsyncIterator[asyncio.Task[NoReturn]]:
     access: KubeAccess = kcp._access
-    task = asyncio.create_task(Endpoints(keeper.keep).run(kcp, access))
+    task = asyncio.create_task(Endpoints(watched.watch).run(kcp, access))
     try:
         yield task
     finally:
@@ -97,52 +97,52 @@ async def following(kcp: Kcp, keeper: Keeper) -> AsyncIterator[asyncio.Task[NoRe
 
 
 async def test_endpoints_are_started_as_they_appear_and_stopped_as_they_vanish(
-    kcp: Kcp, scripted: Any, told: Slice
+    kcp: Kcp, scripted: Any, endpoint_slice: Slice
 ) -> None:
-    keeper = Keeper()
-    async with following(kcp, keeper):
-        told.say(event("ADDED", 3, ["https://a/", "https://b"]), END)
-        await keeper.keeps("https://a", "https://b")
-        told.say(event("MODIFIED", 6, ["https://b", "https://c"]))
-        await keeper.keeps("https://b", "https://c")
-        assert sorted(keeper.started) == ["https://a", "https://b", "https://c"]
-        told.say(event("DELETED", 7, ["https://b", "https://c"]))
-        await keeper.keeps()
+    watched = WatchedEndpoints()
+    async with following(kcp, watched):
+        endpoint_slice.say(event("ADDED", 3, ["https://a/", "https://b"]), END)
+        await watched.become("https://a", "https://b")
+        endpoint_slice.say(event("MODIFIED", 6, ["https://b", "https://c"]))
+        await watched.become("https://b", "https://c")
+        assert sorted(watched.started) == ["https://a", "https://b", "https://c"]
+        endpoint_slice.say(event("DELETED", 7, ["https://b", "https://c"]))
+        await watched.become()
     assert scripted.requests[0]["fieldSelector"] == f"metadata.name={EXPORT_NAME}"
 
 
-async def test_a_slice_that_is_not_there_yet_or_has_no_endpoints_is_waited_for(kcp: Kcp, told: Slice) -> None:
-    keeper = Keeper()
-    async with following(kcp, keeper):
-        told.say(END, event("ADDED", 6, None), event("MODIFIED", 7), event("MODIFIED", 8, ["https://a"]))
-        await keeper.keeps("https://a")
+async def test_a_slice_that_is_not_there_yet_or_has_no_endpoints_is_waited_for(kcp: Kcp, endpoint_slice: Slice) -> None:
+    watched = WatchedEndpoints()
+    async with following(kcp, watched):
+        endpoint_slice.say(END, event("ADDED", 6, None), event("MODIFIED", 7), event("MODIFIED", 8, ["https://a"]))
+        await watched.become("https://a")
 
 
-async def test_a_lost_connection_stops_no_endpoint(kcp: Kcp, scripted: Any, told: Slice) -> None:
-    keeper = Keeper()
-    async with following(kcp, keeper):
-        told.say(event("ADDED", 3, ["https://a"]), END)
-        await keeper.keeps("https://a")
-        told.say(None, event("MODIFIED", 9, ["https://a", "https://b"]))
-        await keeper.keeps("https://a", "https://b")
-        assert keeper.started == ["https://a", "https://b"]
+async def test_a_lost_connection_stops_no_endpoint(kcp: Kcp, scripted: Any, endpoint_slice: Slice) -> None:
+    watched = WatchedEndpoints()
+    async with following(kcp, watched):
+        endpoint_slice.say(event("ADDED", 3, ["https://a"]), END)
+        await watched.become("https://a")
+        endpoint_slice.say(None, event("MODIFIED", 9, ["https://a", "https://b"]))
+        await watched.become("https://a", "https://b")
+        assert watched.started == ["https://a", "https://b"]
 
 
-async def test_a_slice_that_a_new_list_does_not_name_is_gone(kcp: Kcp, scripted: Any, told: Slice) -> None:
-    keeper = Keeper()
-    async with following(kcp, keeper):
-        told.say(event("ADDED", 3, ["https://a"]), END)
-        await keeper.keeps("https://a")
+async def test_a_slice_that_a_new_list_does_not_name_is_gone(kcp: Kcp, scripted: Any, endpoint_slice: Slice) -> None:
+    watched = WatchedEndpoints()
+    async with following(kcp, watched):
+        endpoint_slice.say(event("ADDED", 3, ["https://a"]), END)
+        await watched.become("https://a")
         expired = json.dumps({"type": "ERROR", "object": {"code": 410}}).encode() + b"\n"
-        told.say(expired, None, END)
-        await keeper.keeps()
+        endpoint_slice.say(expired, None, END)
+        await watched.become()
 
 
-async def test_a_defect_in_one_endpoint_ends_the_process(kcp: Kcp, told: Slice) -> None:
-    keeper = Keeper()
-    keeper.dies_at.add("https://a")
-    async with following(kcp, keeper) as task:
-        told.say(event("ADDED", 3, ["https://a"]), END)
+async def test_a_defect_in_one_endpoint_ends_the_process(kcp: Kcp, endpoint_slice: Slice) -> None:
+    watched = WatchedEndpoints()
+    watched.dies_at.add("https://a")
+    async with following(kcp, watched) as task:
+        endpoint_slice.say(event("ADDED", 3, ["https://a"]), END)
         async with asyncio.timeout(10):
             with pytest.raises(ExceptionGroup) as caught:
                 await task

@@ -1,4 +1,4 @@
-"""References and versions in the index, and what is kept of an object."""
+"""The index: references, versions, and what is kept of an object."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import (
-    COLLABORATORS,
-    CONNECTIONS,
-    DEPLOY_KEYS,
-    KINDS,
-    PAUSED,
-    RECONCILE_REQUESTED_AT,
-    REPOSITORIES,
-)
+from codecommon.api.annotations import PAUSED, RECONCILE_REQUESTED_AT
+from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, KINDS, REPOSITORIES
 from codecommon.messaging.events import Versions
 from watcher import decode
 from watcher.decode import UndecodableObject, object_decoder
@@ -69,7 +62,7 @@ def test_dependants_are_found_through_the_repository_in_whatever_order_objects_c
     assert found == {"repo", "key"}
 
 
-def test_keys_and_users_of_one_repository_that_mean_the_same_on_the_host_are_twins() -> None:
+def test_keys_and_users_of_one_repository_that_mean_the_same_on_the_host_are_possible_duplicates() -> None:
     collaborator = object_decoder(COLLABORATORS, "default")
 
     def key(name: str, **spec: Any) -> Entry:
@@ -79,20 +72,24 @@ def test_keys_and_users_of_one_repository_that_mean_the_same_on_the_host_are_twi
         return collaborator(raw(name, spec={"repositoryRef": of, "username": username}))
 
     given, same = key("a", publicKey="ssh-ed25519 AAAA me"), key("b", publicKey="ssh-ed25519 AAAA  you")
-    assert given.twin == same.twin is not None
-    assert given.twin != key("c", publicKey="ssh-ed25519 BBBB me").twin
-    assert key("d").twin is None, "a generated pair is nobody else's"
-    assert user("e", "Alice").twin == user("f", "alice").twin != user("g", "alice", of="other").twin
+    assert given.duplicate_hash == same.duplicate_hash is not None
+    assert given.duplicate_hash != key("c", publicKey="ssh-ed25519 BBBB me").duplicate_hash
+    assert key("d").duplicate_hash is None, "a generated pair is nobody else's"
+    assert (
+        user("e", "Alice").duplicate_hash
+        == user("f", "alice").duplicate_hash
+        != user("g", "alice", of="other").duplicate_hash
+    )
 
 
 @pytest.mark.parametrize("bound", ["repoID", "keyID", "invitationID"])
-def test_what_todays_provider_bound_and_did_not_record_is_told_at_once(bound: str) -> None:
+def test_objects_that_the_go_provider_bound_are_recognised_by_their_missing_origin(bound: str) -> None:
     def entry(**status: Any) -> Entry:
         return DEPLOY_KEY(raw("key", spec={"repositoryRef": "repo"}, status=status))
 
-    assert entry(**{bound: "1"}).unrecorded
-    assert not entry(**{bound: "1", "origin": "Adopted"}).unrecorded
-    assert not entry().unrecorded
+    assert entry(**{bound: "1"}).left_by_go_provider
+    assert not entry(**{bound: "1", "origin": "Adopted"}).left_by_go_provider
+    assert not entry().left_by_go_provider
 
 
 def test_versions_name_repository_connection_and_secret() -> None:
@@ -197,28 +194,30 @@ def test_a_secret_reference_without_a_namespace_points_to_the_credentials_namesp
         ({"managedFields": [{"manager": "kubectl"}]}, False),
     ],
 )
-def test_marks_change_with_labels_and_the_annotations_we_act_on(metadata: dict[str, Any], differs: bool) -> None:
-    assert (repository().marks != repository(**metadata).marks) is differs
+def test_the_metadata_hash_changes_with_labels_and_the_annotations_we_act_on(
+    metadata: dict[str, Any], differs: bool
+) -> None:
+    assert (repository().metadata_hash != repository(**metadata).metadata_hash) is differs
 
 
 @pytest.mark.parametrize("field", ["repoID", "host", "owner"])
 def test_the_identity_of_a_repository(field: str) -> None:
-    assert repository(status={field: "x"}).identity != repository(status={}).identity
-    assert repository(status={"htmlURL": "x"}).identity == repository(status={}).identity
+    assert repository(status={field: "x"}).identity_hash != repository(status={}).identity_hash
+    assert repository(status={"htmlURL": "x"}).identity_hash == repository(status={}).identity_hash
 
 
 @pytest.mark.parametrize("field", ["login", "host"])
 def test_the_identity_of_a_connection(field: str) -> None:
     bare = raw("c", spec={"secretRef": {"name": "t"}})
-    assert CONNECTION({**bare, "status": {field: "x"}}).identity != CONNECTION(bare).identity
+    assert CONNECTION({**bare, "status": {field: "x"}}).identity_hash != CONNECTION(bare).identity_hash
 
 
 def test_a_requested_reconcile_counts_until_it_is_reported_as_handled() -> None:
     annotations = {RECONCILE_REQUESTED_AT: "2026"}
-    assert repository(annotations=annotations).requested
-    assert not repository(annotations=annotations, status={"lastHandledReconcileAt": "2026"}).requested
+    assert repository(annotations=annotations).reconcile_requested
+    assert not repository(annotations=annotations, status={"lastHandledReconcileAt": "2026"}).reconcile_requested
     long = {RECONCILE_REQUESTED_AT: "x" * 300}
-    assert not repository(annotations=long, status={"lastHandledReconcileAt": "x" * 256}).requested
+    assert not repository(annotations=long, status={"lastHandledReconcileAt": "x" * 256}).reconcile_requested
 
 
 def test_a_secret_keeps_its_name_and_version_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""Publishing to a real nats-server that comes and goes."""
+"""Publishing to a real nats-server that stops and starts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def stored(bus: Bus, name: str) -> ObjectEvent:
 
 
 class Gate:
-    """A bus whose publishes wait until let through, and fail while ``down``."""
+    """A bus whose publishes wait until ``open`` is set, and fail while ``down``."""
 
     def __init__(self) -> None:
         self.sent: list[ObjectEvent] = []
@@ -94,7 +94,7 @@ async def test_events_are_stored_under_their_subject(bus: Bus) -> None:
     publisher = Publisher(bus, 8)
     async with running(publisher):
         for number in range(100):
-            publisher.offer(event(f"repo-{number}", 5))
+            publisher.enqueue(event(f"repo-{number}", 5))
         await drained(publisher)
     assert await stored(bus, "repo-42") == event("repo-42", 5)
     assert (await bus.js.stream_info(EVENTS_STREAM)).state.messages == 100
@@ -103,12 +103,12 @@ async def test_events_are_stored_under_their_subject(bus: Bus) -> None:
 async def test_a_server_that_is_away_loses_no_event_and_gets_the_newest(bus: Bus, nats_server: NatsServer) -> None:
     publisher = Publisher(bus, 8)
     async with running(publisher):
-        publisher.offer(event("before"))
+        publisher.enqueue(event("before"))
         await drained(publisher)
         await nats_server.kill()
         for version in range(1, 4):
             for number in range(50):
-                publisher.offer(event(f"repo-{number}", version))
+                publisher.enqueue(event(f"repo-{number}", version))
         assert publisher.pending == 50
         await nats_server.start()
         await drained(publisher, 30)
@@ -121,12 +121,12 @@ async def test_a_subject_has_one_publish_at_a_time_and_then_the_newest_event() -
     gate = Gate()
     publisher = Publisher(gate, 8)
     async with running(publisher):
-        publisher.offer(event("repo", 1))
+        publisher.enqueue(event("repo", 1))
         async with asyncio.timeout(5):
             while not gate.under_way:
                 await asyncio.sleep(0)
         for version in (2, 3, 4):
-            publisher.offer(event("repo", version))
+            publisher.enqueue(event("repo", version))
             # The other workers are idle: they would take it here.
             await asyncio.sleep(0)
         gate.open.set()
@@ -140,11 +140,11 @@ async def test_a_retry_sends_the_newest_event() -> None:
     gate.open.set()
     publisher = Publisher(gate, 8)
     async with running(publisher):
-        publisher.offer(event("repo", 1))
+        publisher.enqueue(event("repo", 1))
         async with asyncio.timeout(5):
             while not gate.failed:
                 await asyncio.sleep(0)
-        publisher.offer(event("repo", 2))
+        publisher.enqueue(event("repo", 2))
         gate.down = False
         await drained(publisher)
     assert [sent.resource_version for sent in gate.sent] == ["2"]
@@ -155,7 +155,7 @@ async def test_publishes_at_a_time_are_bounded() -> None:
     publisher = Publisher(gate, 4)
     async with running(publisher):
         for number in range(20):
-            publisher.offer(event(f"repo-{number}"))
+            publisher.enqueue(event(f"repo-{number}"))
         async with asyncio.timeout(5):
             while len(gate.under_way) < 4:
                 await asyncio.sleep(0)
@@ -170,7 +170,7 @@ async def test_what_is_not_acknowledged_when_it_stops_is_published_by_the_next_r
     publisher = Publisher(gate, 2)
     async with running(publisher):
         for number in range(5):
-            publisher.offer(event(f"repo-{number}"))
+            publisher.enqueue(event(f"repo-{number}"))
         async with asyncio.timeout(5):
             while len(gate.under_way) < 2:
                 await asyncio.sleep(0)
@@ -185,10 +185,10 @@ async def test_what_is_discarded_is_not_published() -> None:
     gate = Gate()
     gate.open.set()
     publisher = Publisher(gate, 2)
-    publisher.offer(event("old"))
+    publisher.enqueue(event("old"))
     publisher.discard()
     assert publisher.pending == 0
-    publisher.offer(event("new"))
+    publisher.enqueue(event("new"))
     async with running(publisher):
         await drained(publisher)
     assert [sent.name for sent in gate.sent] == ["new"]
@@ -208,7 +208,7 @@ async def test_a_cancellation_that_the_client_swallows_still_ends_the_run(unavai
                     raise BusUnavailable from None
 
     publisher = Publisher(Swallowing(), 2)
-    publisher.offer(event("repo"))
+    publisher.enqueue(event("repo"))
     task = asyncio.create_task(publisher.run())
     async with asyncio.timeout(5):
         await under_way.wait()
@@ -223,8 +223,8 @@ async def test_each_event_carries_a_producer_span_of_its_own(bus: Bus, monkeypat
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     publisher = Publisher(bus, 8)
     async with running(publisher):
-        publisher.offer(event("one"))
-        publisher.offer(event("two"))
+        publisher.enqueue(event("one"))
+        publisher.enqueue(event("two"))
         await drained(publisher)
     carried = {name: await traceparent(bus, name) for name in ("one", "two")}
     spans = {span.attributes["kedge.name"]: span for span in exporter.get_finished_spans() if span.attributes}

@@ -1,4 +1,4 @@
-"""Every object about once per interval, at times of its own."""
+"""The resync schedule: every object about once per interval, at times that its uid fixes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch stream against a server that does everything that servers were seen to do."""
+"""A watch stream against a server that misbehaves in every way that was observed."""
 
 from __future__ import annotations
 
@@ -94,35 +94,35 @@ def status_json(code: int) -> str:
 
 
 class Recorder:
-    """A sink that writes down what it is told."""
+    """A sink that records every call."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.seen: list[str] = []
         self._changed = asyncio.Condition()
 
     def list_began(self) -> None:
-        self._tell("began")
+        self._record("began")
 
     def put(self, item: SecretEntry) -> None:
-        self._tell(f"put {item.key.name}@{item.version}")
+        self._record(f"put {item.key.name}@{item.version}")
 
-    def gone(self, item: SecretEntry) -> None:
-        self._tell(f"gone {item.key.name}@{item.version}")
+    def delete(self, item: SecretEntry) -> None:
+        self._record(f"delete {item.key.name}@{item.version}")
 
     def list_ended(self) -> None:
-        self._tell("ended")
+        self._record("ended")
 
-    def _tell(self, what: str) -> None:
-        self.told.append(what)
+    def _record(self, what: str) -> None:
+        self.seen.append(what)
 
     async def has(self, what: str) -> None:
         async with asyncio.timeout(10):
-            while what not in self.told:
+            while what not in self.seen:
                 await asyncio.sleep(0.005)
 
 
 class QuickBackoff(Backoff):
-    """Pauses that take no time; ``delays`` has what the real ones would be."""
+    """Back-off without pauses. ``delays``: how long the pauses would have been."""
 
     def __init__(self) -> None:
         super().__init__(0.1, 5.0)
@@ -162,13 +162,13 @@ async def streaming(
 
 
 LISTED = (line("ADDED", "a", 7), line("ADDED", "b", 3), bookmark(10, end=True))
-LIST_TOLD = ["began", "put a@7", "put b@3", "ended"]
+LIST_SEEN = ["began", "put a@7", "put b@3", "ended"]
 
 
 async def test_a_streaming_list_ends_with_its_bookmark_and_the_same_stream_goes_on(kcp: Kcp, scripted: Any) -> None:
     async with streaming(kcp, scripted, sends(*LISTED, line("MODIFIED", "a", 11), line("DELETED", "b", 12))) as sink:
-        await sink.has("gone b@12")
-        assert sink.told == [*LIST_TOLD, "put a@11", "gone b@12"]
+        await sink.has("delete b@12")
+        assert sink.seen == [*LIST_SEEN, "put a@11", "delete b@12"]
     assert scripted.requests == [
         {
             "watch": "true",
@@ -195,14 +195,14 @@ async def test_a_closed_stream_is_resumed_where_it_was(
     answers = (sends(*LISTED, *events, then=closes), sends(line("MODIFIED", "z", 20)))
     async with streaming(kcp, scripted, *answers) as sink:
         await sink.has("put z@20")
-        assert sink.told.count("began") == 1
+        assert sink.seen.count("began") == 1
     assert scripted.requests[1] == {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resumed}
 
 
 async def test_a_list_that_is_cut_is_begun_anew(kcp: Kcp, scripted: Any) -> None:
     async with streaming(kcp, scripted, cut(LISTED[0]), sends(*LISTED)) as sink:
         await sink.has("ended")
-        assert sink.told == ["began", "put a@7", *LIST_TOLD]
+        assert sink.seen == ["began", "put a@7", *LIST_SEEN]
     assert "resourceVersion" not in scripted.requests[1]
 
 
@@ -225,7 +225,7 @@ async def test_a_resource_version_that_kcp_does_not_know_any_more_means_a_new_li
         await scripted.seen(3)
         await sink.has("ended")
         async with asyncio.timeout(5):
-            while sink.told.count("ended") < 2:
+            while sink.seen.count("ended") < 2:
                 await asyncio.sleep(0.005)
     assert scripted.requests[1]["resourceVersion"] == "10"
     assert scripted.requests[2]["sendInitialEvents"] == "true"
@@ -256,7 +256,7 @@ async def test_a_failure_that_says_nothing_of_our_place_is_followed_by_a_resume(
     answers = (sends(*LISTED, then=closes), failure, sends(line("MODIFIED", "z", 20)))
     async with streaming(kcp, scripted, *answers) as sink:
         await sink.has("put z@20")
-        assert sink.told.count("began") == 1
+        assert sink.seen.count("began") == 1
     assert scripted.requests[2]["resourceVersion"] == "10"
 
 
@@ -285,12 +285,12 @@ async def test_a_silent_stream_is_left(kcp: Kcp, scripted: Any) -> None:
 
 
 async def test_a_list_that_does_not_begin_is_left_soon_and_then_less_soon(kcp: Kcp, scripted: Any) -> None:
-    """kcp was seen to take a streaming list of a resource that nobody has bound yet, and never to answer it."""
+    """kcp accepts a streaming list of a resource that nobody has bound yet, and never answers it."""
     async with streaming(kcp, scripted, sends(), sends(), sends(*LISTED), list_silence=0.2) as sink:
         began = time.monotonic()
         await sink.has("ended")
         assert time.monotonic() - began >= 0.6
-        assert sink.told == ["began", "began", *LIST_TOLD]
+        assert sink.seen == ["began", "began", *LIST_SEEN]
 
 
 async def test_a_server_that_does_not_answer_is_left(kcp: Kcp, scripted: Any) -> None:
@@ -348,7 +348,7 @@ async def test_an_object_without_a_cluster_is_left_out_and_the_stream_goes_on(kc
     odd = b'{"type":"MODIFIED","object":{"metadata":{"name":"odd","resourceVersion":"11"}}}\n'
     async with streaming(kcp, scripted, sends(*LISTED, odd, line("MODIFIED", "a", 12))) as sink:
         await sink.has("put a@12")
-        assert not any("odd" in what for what in sink.told)
+        assert not any("odd" in what for what in sink.seen)
 
 
 async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
@@ -360,7 +360,7 @@ async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
     async with streaming(kcp, scripted, sends(*LISTED), refuses(200, "{}"), sends(line("MODIFIED", "z", 20))) as sink:
         await sink.has("ended")
         file.write_text(file.read_text().replace("of-the-provider", "rotated-since"))
-        # Whoever asks next notices, and closes every connection that was made with the old one.
+        # The next request notices the rotation, and closes every connection that was made with the old kubeconfig.
         await kcp.request("GET", "/version")
         await sink.has("put z@20")
     assert scripted.requests[2]["resourceVersion"] == "10"
@@ -402,7 +402,7 @@ async def test_a_token_in_a_line_never_leaves_the_stream(
     caplog.set_level(logging.DEBUG, logger="watcher")
     async with streaming(kcp, scripted, answer, sends(*LISTED), silence=0.3) as sink:
         await scripted.seen(2)
-        assert not any(MARKER in what for what in sink.told)
+        assert not any(MARKER in what for what in sink.seen)
     assert MARKER not in caplog.text
     for record in caplog.records:
         assert record.exc_info is None

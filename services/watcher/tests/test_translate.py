@@ -1,4 +1,4 @@
-"""What a change means, and for whom."""
+"""Which objects a change requeues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from watcher.translate import (
     binding_changed,
     concerns_itself,
     object_changed,
-    object_gone,
+    object_deleted,
     secret_changed,
     unsettled,
 )
@@ -28,11 +28,11 @@ SETTLED: dict[str, Any] = {
     "deleting": False,
     "has_finalizer": True,
     "ready_condition": True,
-    "marks": 0,
-    "identity": 0,
-    "requested": False,
-    "unrecorded": False,
-    "twin": None,
+    "metadata_hash": 0,
+    "identity_hash": 0,
+    "reconcile_requested": False,
+    "left_by_go_provider": False,
+    "duplicate_hash": None,
     "parent": None,
     "secret": None,
     "observed_secret": None,
@@ -83,13 +83,13 @@ def change(before: Entry | None, after: Entry, *others: Entry) -> list[Requeue]:
     [
         pytest.param({}, {"generation": 2}, id="spec"),
         pytest.param({}, {"deleting": True}, id="deletionTimestamp"),
-        pytest.param({}, {"marks": 1}, id="label or annotation that we act on"),
+        pytest.param({}, {"metadata_hash": 1}, id="label or annotation that we act on"),
         pytest.param(
             {"has_finalizer": True}, {"has_finalizer": False}, id="our finalizer dropped from a living object"
         ),
     ],
 )
-def test_a_change_that_concerns_the_object_itself_is_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_a_change_that_concerns_the_object_itself_requeues_it(before: dict[str, Any], after: dict[str, Any]) -> None:
     old = replace(OTHER, **before)
     assert change(old, replace(old, version="11", **after)) == [Requeue(replace(old, version="11", **after), "changed")]
 
@@ -104,16 +104,16 @@ def test_a_change_that_concerns_the_object_itself_is_told(before: dict[str, Any]
         ),
         pytest.param({"observed_generation": None}, {"observed_generation": 1}, id="status.observedGeneration"),
         pytest.param({}, {"ready_condition": False}, id="not Ready any more"),
-        pytest.param({"requested": True}, {"requested": False}, id="lastHandledReconcileAt"),
+        pytest.param({"reconcile_requested": True}, {"reconcile_requested": False}, id="lastHandledReconcileAt"),
         pytest.param({"observed_secret": "5"}, {"observed_secret": "6"}, id="observedSecretVersion"),
     ],
 )
-def test_echoes_of_our_own_writes_are_not_told(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_echoes_of_our_own_writes_requeue_nothing(before: dict[str, Any], after: dict[str, Any]) -> None:
     old = replace(OTHER, **before)
     assert change(old, replace(old, version="11", **after)) == []
 
 
-def test_a_new_object_is_told() -> None:
+def test_a_new_object_concerns_itself() -> None:
     assert concerns_itself(None, OTHER)
 
 
@@ -122,7 +122,7 @@ def test_a_new_object_is_told() -> None:
     [
         pytest.param({"ready_condition": False}, {}, OF_CONNECTION, id="becomes ready"),
         pytest.param({"observed_generation": 0}, {}, OF_CONNECTION, id="becomes ready for its generation"),
-        pytest.param({}, {"identity": 7}, OF_CONNECTION, id="changes identity"),
+        pytest.param({}, {"identity_hash": 7}, OF_CONNECTION, id="changes identity"),
         pytest.param({}, {"deleting": True}, OF_CONNECTION, id="is being deleted"),
         pytest.param({}, {"observed_secret": "6"}, UNREADY_OF_CONNECTION, id="stays ready with another Secret"),
         pytest.param({}, {"ready_condition": False}, set(), id="is not ready any more"),
@@ -131,7 +131,7 @@ def test_a_new_object_is_told() -> None:
         ),
     ],
 )
-def test_what_happens_to_a_connection_wakes_dependants(
+def test_what_happens_to_a_connection_requeues_dependants(
     before: dict[str, Any], after: dict[str, Any], expected: set[str]
 ) -> None:
     old = replace(CONNECTION, **before)
@@ -139,15 +139,15 @@ def test_what_happens_to_a_connection_wakes_dependants(
     assert names(requeues, "dependency") == expected
 
 
-def test_a_dependency_that_appears_ready_wakes_its_dependants() -> None:
+def test_a_dependency_that_appears_ready_requeues_its_dependants() -> None:
     assert names(change(None, REPOSITORY, KEY, UNREADY_KEY, OTHER), "dependency") == {"key", "waiting-key"}
     assert names(change(None, replace(REPOSITORY, ready_condition=False), KEY), "dependency") == set()
 
 
-def test_a_dependency_that_is_gone_wakes_its_dependants() -> None:
+def test_a_dependency_that_is_gone_requeues_its_dependants() -> None:
     made = cluster(*EVERYTHING)
     made.remove(CONNECTION.key)
-    assert names(object_gone(made, CONNECTION, "12"), "dependency") == OF_CONNECTION
+    assert names(object_deleted(made, CONNECTION, "12"), "dependency") == OF_CONNECTION
 
 
 def test_a_dependency_made_anew_under_its_old_name_is_a_change_of_both() -> None:
@@ -157,14 +157,17 @@ def test_a_dependency_made_anew_under_its_old_name_is_a_change_of_both() -> None
     assert names(requeues, "dependency") == OF_CONNECTION
 
 
-def test_a_dependant_that_is_gone_wakes_the_dependencies_that_wait_for_it() -> None:
+def test_a_dependant_that_is_gone_requeues_the_dependencies_that_wait_for_it() -> None:
     leaving, staying = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
     made = cluster(leaving, staying)
-    assert object_gone(made, KEY, "12") == [Requeue(staying, "dependency", "12"), Requeue(leaving, "dependency", "12")]
+    assert object_deleted(made, KEY, "12") == [
+        Requeue(staying, "dependency", "12"),
+        Requeue(leaving, "dependency", "12"),
+    ]
 
 
-def test_a_dependant_that_is_gone_wakes_no_dependency_that_stays() -> None:
-    assert object_gone(cluster(CONNECTION, REPOSITORY), KEY, "12") == []
+def test_a_dependant_that_is_gone_requeues_no_dependency_that_stays() -> None:
+    assert object_deleted(cluster(CONNECTION, REPOSITORY), KEY, "12") == []
 
 
 @pytest.mark.parametrize(
@@ -174,74 +177,76 @@ def test_a_dependant_that_is_gone_wakes_no_dependency_that_stays() -> None:
         pytest.param({"parent": "another"}, id="refers to another object"),
     ],
 )
-def test_a_dependant_that_lets_go_wakes_the_dependency_that_waits_for_it(after: dict[str, Any]) -> None:
+def test_a_dependant_that_stops_blocking_requeues_the_dependency_that_waits_for_it(after: dict[str, Any]) -> None:
     staying = replace(REPOSITORY, deleting=True)
     before = replace(KEY, deleting="has_finalizer" in after)
     assert Requeue(staying, "dependency", "12") in change(before, replace(KEY, version="12", **after), staying)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "woken"),
+    ("before", "after", "requeued"),
     [
         pytest.param({"ready_condition": False}, {}, True, id="becomes ready"),
-        pytest.param({}, {"identity": 7}, True, id="is another one on the host"),
+        pytest.param({}, {"identity_hash": 7}, True, id="is another one on the host"),
         pytest.param({}, {"deleting": True}, True, id="is being deleted"),
         pytest.param({"deleting": True}, {"deleting": True, "has_finalizer": False}, False, id="is released"),
         pytest.param({}, {"generation": 2}, False, id="has another spec, not handled yet"),
         pytest.param({}, {"ready_condition": False}, False, id="is not ready any more"),
     ],
 )
-def test_what_happens_to_a_repository_wakes_its_keys_and_collaborators_and_no_others(
-    before: dict[str, Any], after: dict[str, Any], woken: bool
+def test_what_happens_to_a_repository_requeues_its_keys_and_collaborators_and_no_others(
+    before: dict[str, Any], after: dict[str, Any], requeued: bool
 ) -> None:
     old = replace(REPOSITORY, **before)
     elsewhere = entry("collaborators", "elsewhere", parent="other")
     requeues = change(old, replace(old, **{"ready_condition": True, **after}), CONNECTION, KEY, GRANT, elsewhere)
-    assert names(requeues, "dependency") == ({"key", "grant"} if woken else set())
+    assert names(requeues, "dependency") == ({"key", "grant"} if requeued else set())
 
 
-def test_a_repository_that_is_gone_wakes_its_keys_and_collaborators() -> None:
-    requeues = object_gone(cluster(CONNECTION, KEY, GRANT), REPOSITORY, "12")
+def test_a_repository_that_is_gone_requeues_its_keys_and_collaborators() -> None:
+    requeues = object_deleted(cluster(CONNECTION, KEY, GRANT), REPOSITORY, "12")
     assert names(requeues, "dependency") == {"key", "grant"}
 
 
 @pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
-def test_a_child_whose_finalizer_is_removed_wakes_the_repository_and_connection_that_wait_for_it(child: Entry) -> None:
+def test_a_child_whose_finalizer_is_removed_requeues_the_repository_and_connection_that_wait_for_it(
+    child: Entry,
+) -> None:
     connection, repository = replace(CONNECTION, deleting=True), replace(REPOSITORY, deleting=True)
     going = replace(child, deleting=True)
     released = replace(going, has_finalizer=False, version="12")
-    woken = [Requeue(repository, "dependency", "12"), Requeue(connection, "dependency", "12")]
-    assert change(going, released, connection, repository) == woken
+    requeued = [Requeue(repository, "dependency", "12"), Requeue(connection, "dependency", "12")]
+    assert change(going, released, connection, repository) == requeued
     assert change(going, released, CONNECTION, REPOSITORY) == []
 
 
 @pytest.mark.parametrize("child", [KEY, GRANT], ids=["DeployKey", "Collaborator"])
-def test_a_child_that_loses_its_finalizer_while_it_lives_is_told_to_take_it_again(child: Entry) -> None:
+def test_a_child_that_loses_its_finalizer_while_it_lives_is_requeued_to_take_it_again(child: Entry) -> None:
     stripped = replace(child, has_finalizer=False, version="12")
     assert change(child, stripped, CONNECTION, REPOSITORY) == [Requeue(stripped, "changed")]
 
 
-def test_what_happens_to_a_child_wakes_no_sibling() -> None:
+def test_what_happens_to_a_child_requeues_no_sibling() -> None:
     edited = replace(KEY, generation=2, version="12")
     assert change(KEY, edited, CONNECTION, REPOSITORY, GRANT) == [Requeue(edited, "changed")]
-    assert object_gone(cluster(CONNECTION, REPOSITORY, GRANT), KEY, "12") == []
+    assert object_deleted(cluster(CONNECTION, REPOSITORY, GRANT), KEY, "12") == []
 
 
-def test_a_secret_wakes_its_connection_and_the_unready_dependants_of_a_ready_one() -> None:
+def test_a_secret_requeues_its_connection_and_the_unready_dependants_of_a_ready_one() -> None:
     assert names(secret_changed(cluster(*EVERYTHING), TOKEN), "dependency") == {"conn"} | UNREADY_OF_CONNECTION
 
 
-def test_a_secret_of_an_unready_connection_wakes_the_connection_alone() -> None:
+def test_a_secret_of_an_unready_connection_requeues_the_connection_alone() -> None:
     made = cluster(replace(CONNECTION, ready_condition=False), REPOSITORY, UNREADY_REPOSITORY)
     assert names(secret_changed(made, TOKEN), "dependency") == {"conn"}
 
 
-def test_a_secret_of_a_connection_that_is_being_deleted_wakes_who_waits_for_it_too() -> None:
+def test_a_secret_of_a_connection_that_is_being_deleted_requeues_who_waits_for_it_too() -> None:
     made = cluster(replace(CONNECTION, ready_condition=False, deleting=True), LEAVING_REPOSITORY)
     assert names(secret_changed(made, TOKEN), "dependency") == {"conn", "leaving"}
 
 
-def test_a_secret_that_no_connection_refers_to_wakes_nobody() -> None:
+def test_a_secret_that_no_connection_refers_to_requeues_nobody() -> None:
     assert secret_changed(cluster(*EVERYTHING), SecretKey("kube-system", "token")) == []
 
 
@@ -260,15 +265,15 @@ GOING = BOUND._replace(version="21", terminating=True)
         pytest.param((BOUND._replace(name="b"),), GOING, None, False, False, id="one that was leaving is gone"),
     ],
 )
-def test_a_binding_that_starts_terminating_wakes_what_is_being_deleted(
+def test_a_binding_that_starts_terminating_requeues_what_is_being_deleted(
     others: tuple[Binding, ...], before: Binding | None, after: Binding | None, was_leaving: bool, requeues: bool
 ) -> None:
     made = cluster(*EVERYTHING)
     made.bindings.update({each.name: each for each in others})
     if after is not None:
         made.bindings[after.name] = after
-    woken = binding_changed(made, before, after, was_leaving=was_leaving, version="21")
-    assert woken == ([Requeue(LEAVING_REPOSITORY, "dependency", "21")] if requeues else [])
+    requeued = binding_changed(made, before, after, was_leaving=was_leaving, version="21")
+    assert requeued == ([Requeue(LEAVING_REPOSITORY, "dependency", "21")] if requeues else [])
 
 
 @pytest.mark.parametrize(
@@ -280,8 +285,8 @@ def test_a_binding_that_starts_terminating_wakes_what_is_being_deleted(
         pytest.param({"has_finalizer": False}, "5", True, id="finalizer missing"),
         pytest.param({"deleting": True}, "5", True, id="deleting"),
         pytest.param({"ready_condition": False}, "5", True, id="not Ready"),
-        pytest.param({"unrecorded": True}, "5", True, id="left by today's provider, no origin on record"),
-        pytest.param({"requested": True}, "5", True, id="a requested reconcile not handled"),
+        pytest.param({"left_by_go_provider": True}, "5", True, id="left by the Go provider, no origin on record"),
+        pytest.param({"reconcile_requested": True}, "5", True, id="a requested reconcile not handled"),
         pytest.param({}, "6", True, id="a Secret not seen"),
         pytest.param({}, None, True, id="its Secret gone"),
     ],
@@ -297,20 +302,20 @@ def test_only_a_connection_is_judged_by_its_secret() -> None:
 
 
 def test_an_object_that_stands_for_something_else_now_frees_it_for_another() -> None:
-    elder = entry("deploykeys", "elder", parent="repo", twin=1)
-    younger = entry("deploykeys", "younger", parent="repo", twin=1, ready_condition=False)
-    unconcerned = entry("deploykeys", "unconcerned", parent="repo", twin=3, ready_condition=False)
-    requeues = change(elder, replace(elder, version="11", generation=2, twin=2), younger, unconcerned)
+    elder = entry("deploykeys", "elder", parent="repo", duplicate_hash=1)
+    younger = entry("deploykeys", "younger", parent="repo", duplicate_hash=1, ready_condition=False)
+    unconcerned = entry("deploykeys", "unconcerned", parent="repo", duplicate_hash=3, ready_condition=False)
+    requeues = change(elder, replace(elder, version="11", generation=2, duplicate_hash=2), younger, unconcerned)
     assert names(requeues, "changed") == {"elder"}
     assert names(requeues, "dependency") == {"younger"}
     assert names(change(elder, replace(elder, version="11", generation=2), younger), "dependency") == set()
 
 
-def test_a_collaborator_that_goes_wakes_the_waiting_ones_of_its_repository_whatever_their_login() -> None:
-    old = entry("collaborators", "old", parent="repo", twin=1)
-    renamed = entry("collaborators", "renamed", parent="repo", twin=2, ready_condition=False)
-    ready = entry("collaborators", "ready", parent="repo", twin=3)
-    leaving = entry("collaborators", "leaving", parent="repo", twin=4, ready_condition=False, deleting=True)
-    elsewhere = entry("collaborators", "elsewhere", parent="other", twin=5, ready_condition=False)
+def test_a_collaborator_that_goes_requeues_the_waiting_ones_of_its_repository_whatever_their_login() -> None:
+    old = entry("collaborators", "old", parent="repo", duplicate_hash=1)
+    renamed = entry("collaborators", "renamed", parent="repo", duplicate_hash=2, ready_condition=False)
+    ready = entry("collaborators", "ready", parent="repo", duplicate_hash=3)
+    leaving = entry("collaborators", "leaving", parent="repo", duplicate_hash=4, ready_condition=False, deleting=True)
+    elsewhere = entry("collaborators", "elsewhere", parent="other", duplicate_hash=5, ready_condition=False)
     made = cluster(CONNECTION, REPOSITORY, UNREADY_KEY, renamed, ready, leaving, elsewhere)
-    assert names(object_gone(made, old, "12"), "dependency") == {"renamed"}
+    assert names(object_deleted(made, old, "12"), "dependency") == {"renamed"}

@@ -20,7 +20,7 @@ from watcher.endpoints import Endpoints
 
 
 async def main(service: Service[ServiceSettings]) -> None:
-    """Connect to NATS and kcp, waiting for what is not there yet, and watch until the service is told to stop."""
+    """Connect to NATS and kcp, wait for both to be available, and watch until the service is stopped."""
     settings = service.settings
     async with KubeAccess(settings.kubeconfig) as access, Bus.connect(settings.nats, service.name) as bus:
         service.ping("nats", bus.ping)
@@ -32,7 +32,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         holder = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
         async def open_leases() -> KeyValue:
-            # A server that lost its store has no bucket until somebody declares it again.
+            # A server that lost its store has no bucket until somebody declares the bucket again.
             await bus.declare()
             return await bus.bucket(LEASES)
 
@@ -43,10 +43,10 @@ async def main(service: Service[ServiceSettings]) -> None:
             resync_interval=settings.resync_interval,
             credentials_namespace=settings.credentials_namespace,
         )
-        endpoints = Endpoints(lambda url: endpoint_watch.keep(url, deps))
+        endpoints = Endpoints(lambda url: endpoint_watch.watch_endpoint(url, deps))
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(endpoints.run(kcp, access), name="endpoints")
             service.ready()
             await service.stopping.wait()
-            # Hands the leases over: a standby takes over at once.
+            # Releases the leases, so that a standby takes over at once.
             watching.cancel()

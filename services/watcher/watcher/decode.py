@@ -1,71 +1,36 @@
-"""From an object as kcp sends it to what the index keeps of it.
+"""From an object as kcp sends it to the few values that the index keeps of it.
 
-Everything else, annotations above all, is dropped here: ``kubectl apply`` leaves a Secret's data in one of them.
+Everything else is dropped here, annotations above all: ``kubectl apply`` leaves a Secret's data in one of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from sys import intern
 from typing import Any, Final, TypeVar
 
-from codecommon.api.kinds import (
-    ACTED_ON_ANNOTATIONS,
-    CLUSTER_ANNOTATION,
-    COLLABORATORS,
-    CONNECTIONS,
-    DEPLOY_KEYS,
-    REPOSITORIES,
-    KindSpec,
-    requested_at,
-)
+from codecommon.api.annotations import ACTED_ON_ANNOTATIONS, CLUSTER_ANNOTATION, requested_at
+from codecommon.api.kinds import KindSpec
 from codecommon.kcp.client import JsonObject
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
 
 T = TypeVar("T")
 
-_MARKS: Final = tuple(sorted(ACTED_ON_ANNOTATIONS))
+_ACTED_ON: Final = tuple(sorted(ACTED_ON_ANNOTATIONS))
 _DNS_NAME: Final = re.compile(r"[a-z0-9.-]{1,253}")
-"""What kcp lets be a name; no token has this shape, so that a garbled line cannot put one in the place of a name."""
+"""The names that kcp allows. No token has this shape, so a garbled line cannot put a token in the place of a name."""
 
-_IDENTITY: Final = ("repoID", "login", "host", "owner")
-"""Status fields that say who an object is on the host; each kind has some of them."""
-
-_BOUND: Final = ("repoID", "keyID", "invitationID")
-"""Status fields in which today's provider recorded what an object stands for on the host."""
-
-
-def _nothing(spec: JsonObject) -> int | None:
-    return None
-
-
-def _repository_name(spec: JsonObject) -> int | None:
-    return _digest(spec["name"].lower()) if "name" in spec else None
-
-
-def _public_key(spec: JsonObject) -> int | None:
-    return _digest(spec["repositoryRef"], *spec["publicKey"].split()[:2]) if spec.get("publicKey") else None
-
-
-def _user(spec: JsonObject) -> int | None:
-    return _digest(spec["repositoryRef"], spec["username"].lower())
+_BOUND_BY_GO_PROVIDER: Final = ("repoID", "keyID", "invitationID")
+"""The status fields in which the Go provider recorded what an object stands for on the host."""
 
 
 class UndecodableObject(Exception):
-    """An object without the fields that every object has. Says which type of error it was, nothing of the object."""
-
-
-_TWIN_OF: Final[dict[str, Callable[[JsonObject], int | None]]] = {
-    REPOSITORIES.resource: _repository_name,
-    DEPLOY_KEYS.resource: _public_key,
-    COLLABORATORS.resource: _user,
-}
-"""What only one object of a kind in a workspace may stand for on the host."""
+    """The object lacks a field that every object has. The message names the type of the error and nothing of the object."""
 
 
 def guarded(decode: Callable[[JsonObject], T]) -> Callable[[JsonObject], T]:
-    """``decode``, raising ``UndecodableObject`` for whatever is wrong with an object, with no other error chained to it."""
+    """``decode``, raising ``UndecodableObject`` without context for any object of an unexpected shape."""
 
     def guard(raw: JsonObject) -> T:
         try:
@@ -78,12 +43,10 @@ def guarded(decode: Callable[[JsonObject], T]) -> Callable[[JsonObject], T]:
     return guard
 
 
-def object_decoder(kind: KindSpec, credentials_namespace: str) -> Callable[[JsonObject], Entry]:
-    """The decoder of one kind of ours. ``credentials_namespace`` is where a secretRef without a namespace points."""
-    resource, finalizer = intern(kind.resource), kind.finalizer
-    reference = kind.reference
-    has_secret = kind is CONNECTIONS
-    twin_of = _TWIN_OF.get(kind.resource, _nothing)
+def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[[JsonObject], Entry]:
+    """The decoder for one kind. A reference to a Secret without a namespace points to ``credentials_namespace``."""
+    resource, finalizer, reference = intern(kind.resource), kind.finalizer, kind.reference
+    secret_reference, identity, duplicates = kind.secret_reference, kind.identity, kind.duplicates
 
     def decode(raw: JsonObject) -> Entry:
         metadata: JsonObject = raw["metadata"]
@@ -92,9 +55,10 @@ def object_decoder(kind: KindSpec, credentials_namespace: str) -> Callable[[Json
         annotations: dict[str, str] = metadata["annotations"]
         requested = requested_at(annotations)
         secret: SecretKey | None = None
-        if has_secret:
-            ref: JsonObject = spec["secretRef"]
+        if secret_reference is not None:
+            ref: JsonObject = spec[secret_reference]
             secret = SecretKey(intern(ref.get("namespace") or credentials_namespace), str(ref["name"]))
+        duplicate_key = duplicates.key(spec) if duplicates is not None else None
         return Entry(
             cluster=intern(annotations[CLUSTER_ANNOTATION]),
             key=ObjectKey(resource, str(metadata["name"])),
@@ -108,17 +72,22 @@ def object_decoder(kind: KindSpec, credentials_namespace: str) -> Callable[[Json
                 condition["type"] == "Ready" and condition["status"] == "True"
                 for condition in status.get("conditions", ())
             ),
-            marks=_digest(*map(annotations.get, _MARKS), frozenset(metadata.get("labels", {}).items())),
-            identity=_digest(*map(status.get, _IDENTITY)),
-            requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
-            twin=twin_of(spec),
-            unrecorded="origin" not in status and any(field in status for field in _BOUND),
+            metadata_hash=_hash(*map(annotations.get, _ACTED_ON), frozenset(metadata.get("labels", {}).items())),
+            identity_hash=_hash(*map(status.get, identity)),
+            duplicate_hash=_hash(*duplicate_key) if duplicate_key is not None else None,
+            reconcile_requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
+            left_by_go_provider=_left_by_go_provider(status),
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,
             observed_secret=status.get("observedSecretVersion"),
         )
 
     return guarded(decode)
+
+
+def _left_by_go_provider(status: JsonObject) -> bool:
+    """Whether the Go provider bound the object to something on the host, and no service of ours has recorded an origin since."""
+    return "origin" not in status and any(field in status for field in _BOUND_BY_GO_PROVIDER)
 
 
 def _secret(raw: JsonObject) -> SecretEntry:
@@ -148,5 +117,5 @@ secret: Final = guarded(_secret)
 binding: Final = guarded(_binding)
 
 
-def _digest(*parts: Any) -> int:
+def _hash(*parts: Hashable) -> int:
     return hash(parts)

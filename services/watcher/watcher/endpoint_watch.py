@@ -1,4 +1,4 @@
-"""One endpoint, watched while this replica holds its lease."""
+"""Watches one endpoint while this replica holds the endpoint's lease."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from watcher.stream import METADATA_ONLY, Kcp, Source, Stream
 _log = logging.getLogger(__name__)
 
 _CONCURRENCY: Final[dict[Lane, int]] = {"events": 256, "resync": 16}
-"""Publishes that wait for their acknowledgement at a time; drift has lines of its own and cannot hold up a change."""
+"""Concurrent publishes. Each lane has workers of its own, so that a resync cannot delay a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What every session needs. ``lease`` makes the lease of an endpoint."""
+    """What every ``EndpointWatch`` needs. ``lease`` makes the lease for the endpoint with this URL."""
 
     kcp: Kcp
     bus: Bus
@@ -38,7 +38,10 @@ class Dependencies:
 
 
 class EndpointWatch:
-    """The index, the streams and the publishers of one endpoint, for as long as no other replica was active in between."""
+    """The index, the streams and the publishers of one endpoint.
+
+    It stays valid while this replica loses and regains the lease, as long as no other replica was active in between.
+    """
 
     def __init__(self, url: str, deps: Dependencies) -> None:
         self._url = url
@@ -48,7 +51,7 @@ class EndpointWatch:
         self.feed = Feed(url, self._publish, self._schedule)
 
     async def run(self) -> NoReturn:
-        """Watch and publish until cancelled; may be called again then, and continues with what it knows."""
+        """Watch and publish until cancelled. A second call continues with the index of the first."""
         async with asyncio.TaskGroup() as group:
             for publisher in self._publishers.values():
                 group.create_task(publisher.run(), name="publisher")
@@ -59,18 +62,18 @@ class EndpointWatch:
         raise AssertionError("streams do not return")
 
     def close(self) -> None:
-        """Forget what is not published."""
+        """Drop the events that are not published."""
         for publisher in self._publishers.values():
             publisher.discard()
 
     def _publish(self, event: ObjectEvent) -> None:
-        self._publishers[event.lane].offer(event)
+        self._publishers[event.lane].enqueue(event)
 
     def _bindings(self) -> Stream[Binding]:
         return Stream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
 
     def _bound_resources(self) -> list[Stream[Any]]:
-        """The streams of what a workspace has only once it has bound the export."""
+        """The streams of the resources that kcp serves once a workspace has bound the export."""
         kcp, namespace = self._deps.kcp, self._deps.credentials_namespace
         return [
             Stream(kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
@@ -85,21 +88,21 @@ class EndpointWatch:
         ]
 
     async def _once_bound(self, stream: Stream[Any]) -> NoReturn:
-        # Until then kcp takes the request and never answers it.
+        # Before that, kcp accepts the request and never answers it.
         await self.feed.bound.wait()
         await stream.run()
 
     def _source(self, resource: str, decoder: Callable[[Any], Any], accept: str = "application/json") -> Source[Any]:
         url = f"{self._url}/clusters/*{resource_path(resource)}"
 
-        async def locate() -> str:
+        async def constant() -> str:
             return url
 
-        return Source(resource, locate, decoder, accept)
+        return Source(resource, constant, decoder, accept)
 
 
-async def keep(url: str, deps: Dependencies) -> NoReturn:
-    """Be active for the endpoint whenever its lease can be had."""
+async def watch_endpoint(url: str, deps: Dependencies) -> NoReturn:
+    """Watch the endpoint whenever this replica holds its lease, until cancelled."""
     endpoint_watch: EndpointWatch | None = None
     lease = deps.lease(url)
     leading = LEADING.labels(url)
@@ -110,7 +113,7 @@ async def keep(url: str, deps: Dependencies) -> NoReturn:
             try:
                 async with lease.term() as term:
                     if endpoint_watch is not None and term.succession:
-                        # Another replica has told what happened meanwhile; our index is of the past.
+                        # Another replica was active meanwhile and published what happened. Our index is out of date.
                         endpoint_watch.close()
                         endpoint_watch = None
                     if endpoint_watch is None:
@@ -118,7 +121,7 @@ async def keep(url: str, deps: Dependencies) -> NoReturn:
                     leading.set(1)
                     await endpoint_watch.run()
             except* LeaseLost as lost:
-                _log.warning("not active any more: %s", lost.exceptions[0])
+                _log.warning("lost the lease: %s", lost.exceptions[0])
             finally:
                 leading.set(0)
     finally:

@@ -1,19 +1,24 @@
-"""The changes of one endpoint, folded into the index and told as object events.
+"""From the lists and changes of one endpoint to object events.
 
-A feed is told of lists and changes per resource by the streams. Until every resource has been listed once it only learns;
-then it tells what is unsettled, and from then on every change as it comes.
+Each stream writes what it sees of one resource into a sink of the ``Feed``. The feed stores it in the index, asks ``translate``
+which objects have to be reconciled because of it, and publishes an event for each:
+
+1. Until every resource has been listed once, the feed only fills the index.
+2. At that moment it publishes every unsettled object.
+3. From then on it publishes what each change concerns. After a new list of a resource it publishes the unsettled objects again.
+
+A cluster takes part while it is engaged. Objects that change before that are deferred until then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from codecommon.api.kinds import CONNECTIONS, KINDS
+from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import ObjectEvent
 from watcher import translate
-from watcher.events import CausedEvent
 from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry
 from watcher.resync import ResyncSchedule
 from watcher.sinks import ListedSink, Sink
@@ -22,9 +27,11 @@ from watcher.translate import Requeue
 SECRETS: Final = "secrets"
 BINDINGS: Final = "apibindings"
 
+_USERS_OF_SECRETS: Final = frozenset(kind.resource for kind in KINDS.values() if kind.secret_reference is not None)
+
 
 class Feed:
-    """Keeps the index of one endpoint; ``publish`` takes what is to be told."""
+    """Keeps the index of one endpoint up to date, and passes events to ``publish``."""
 
     def __init__(self, endpoint: str, publish: Callable[[ObjectEvent], None], resync: ResyncSchedule) -> None:
         self.index = Index()
@@ -33,46 +40,50 @@ class Feed:
         self._resync = resync
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
         self.bound = asyncio.Event()
-        """Set once a workspace has bound the export, which is when kcp begins to serve its resources."""
+        """Set once a workspace has bound the export. kcp serves the resources of the export from then on."""
 
     @property
     def live(self) -> bool:
         """Whether every resource has been listed, so that references resolve."""
         return not self._unlisted
 
+    # ---- inputs
+
     def objects(self, resource: str) -> Sink[Entry]:
+        """The sink for the objects of one kind."""
         return ListedSink(
             put=self._put_object,
-            gone=self._object_gone,
+            delete=self._delete_object,
             known=lambda: [e for c in self.index.clusters() for e in c.objects.values() if e.key.resource == resource],
             identify=lambda entry: (entry.cluster, entry.key),
-            ended=lambda: self._listed(resource, resource),
+            ended=lambda: self._list_ended(resource, {resource}),
         )
 
     def secrets(self) -> Sink[SecretEntry]:
+        """The sink for Secrets. A new list of them can reveal that an object has not observed its Secret."""
         return ListedSink(
             put=self._put_secret,
-            gone=self._secret_gone,
+            delete=self._delete_secret,
             known=lambda: [SecretEntry(c.id, k, v) for c in self.index.clusters() for k, v in c.secrets.items()],
             identify=lambda secret: (secret.cluster, secret.key),
-            # What a Secret can leave unsettled is the Connection that has not seen it.
-            ended=lambda: self._listed(SECRETS, CONNECTIONS.resource),
+            ended=lambda: self._list_ended(SECRETS, _USERS_OF_SECRETS),
         )
 
     def bindings(self) -> Sink[Binding]:
+        """The sink for the APIBindings of our export."""
         return ListedSink(
-            put=self._put_binding,
-            gone=self._binding_gone,
+            put=lambda binding: self._set_binding(binding, binding),
+            delete=lambda binding: self._set_binding(binding, None),
             known=lambda: [b for c in self.index.clusters() for b in c.bindings.values()],
             identify=lambda binding: (binding.cluster, binding.name),
-            ended=lambda: self._listed(BINDINGS, None),
+            ended=lambda: self._list_ended(BINDINGS, ()),
         )
 
     def resync(self, cluster_id: str, key: ObjectKey) -> None:
-        """It is the object's turn."""
+        """The resync of one object is due."""
         cluster = self.index.cluster(cluster_id)
         entry = cluster.objects.get(key)
-        if self.live and cluster.engaged and entry is not None and _to_be_told(cluster, entry):
+        if self.live and cluster.engaged and entry is not None and _may_act(cluster, entry):
             self._publish(self._event(cluster, Requeue(entry, "resync")))
 
     # ---- objects
@@ -80,50 +91,45 @@ class Feed:
     def _put_object(self, entry: Entry) -> None:
         cluster = self.index.cluster(entry.cluster)
         before = cluster.put(entry)
-        if _served(entry) and (before is None or before.uid != entry.uid):
+        if _has_service(entry) and (before is None or before.uid != entry.uid):
             if before is not None:
                 self._resync.remove(entry.cluster, before.key, before.uid)
             self._resync.add(entry.cluster, entry.key, entry.uid)
         if self.live:
-            self._tell(cluster, translate.object_changed(cluster, before, entry))
+            self._publish_all(cluster, translate.object_changed(cluster, before, entry))
 
-    def _object_gone(self, entry: Entry) -> None:
+    def _delete_object(self, entry: Entry) -> None:
         cluster = self.index.cluster(entry.cluster)
         before = cluster.remove(entry.key)
         if before is not None:
-            if _served(before):
+            if _has_service(before):
                 self._resync.remove(cluster.id, before.key, before.uid)
             if self.live:
-                self._tell(cluster, translate.object_gone(cluster, before, entry.version))
+                self._publish_all(cluster, translate.object_deleted(cluster, before, entry.version))
         self.index.prune(cluster)
 
-    # ---- secrets
+    # ---- Secrets
 
     def _put_secret(self, secret: SecretEntry) -> None:
         cluster = self.index.cluster(secret.cluster)
         if cluster.secrets.get(secret.key) != secret.version:
             cluster.secrets[secret.key] = secret.version
             if self.live:
-                self._tell(cluster, translate.secret_changed(cluster, secret.key))
+                self._publish_all(cluster, translate.secret_changed(cluster, secret.key))
 
-    def _secret_gone(self, secret: SecretEntry) -> None:
+    def _delete_secret(self, secret: SecretEntry) -> None:
         cluster = self.index.cluster(secret.cluster)
         if cluster.secrets.pop(secret.key, None) is not None and self.live:
-            self._tell(cluster, translate.secret_changed(cluster, secret.key))
+            self._publish_all(cluster, translate.secret_changed(cluster, secret.key))
         self.index.prune(cluster)
 
     # ---- bindings
 
-    def _put_binding(self, binding: Binding) -> None:
-        self._set_binding(binding, binding)
-
-    def _binding_gone(self, binding: Binding) -> None:
-        self._set_binding(binding, None)
-
-    def _set_binding(self, told: Binding, after: Binding | None) -> None:
-        cluster = self.index.cluster(told.cluster)
+    def _set_binding(self, seen: Binding, after: Binding | None) -> None:
+        """``after``: what is left of the binding ``seen``; None: it was deleted."""
+        cluster = self.index.cluster(seen.cluster)
         was_engaged, was_leaving = cluster.engaged, cluster.leaving
-        before = cluster.bindings.pop(told.name, None)
+        before = cluster.bindings.pop(seen.name, None)
         if after is not None:
             cluster.bindings[after.name] = after
         if cluster.engaged:
@@ -131,58 +137,62 @@ class Feed:
         if self.live:
             if cluster.engaged and not was_engaged:
                 self._engage(cluster)
-            self._tell(
+            self._publish_all(
                 cluster,
-                translate.binding_changed(cluster, before, after, was_leaving=was_leaving, version=told.version),
+                translate.binding_changed(cluster, before, after, was_leaving=was_leaving, version=seen.version),
             )
         self.index.prune(cluster)
 
     def _engage(self, cluster: Cluster) -> None:
-        kept = set(cluster.kept)
-        cluster.kept.clear()
-        self._tell(
+        """Publish what was deferred, and what is unsettled."""
+        deferred = set(cluster.deferred)
+        cluster.deferred.clear()
+        self._publish_all(
             cluster,
             [
-                Requeue(entry, "changed" if entry.key in kept else "unsettled")
+                Requeue(entry, "changed" if entry.key in deferred else "unsettled")
                 for entry in cluster.objects.values()
-                if entry.key in kept or translate.unsettled(cluster, entry)
+                if entry.key in deferred or translate.unsettled(cluster, entry)
             ],
         )
 
-    # ---- telling
+    # ---- ends of lists
 
-    def _listed(self, resource: str, unsettled: str | None) -> None:
-        """A list ended: tell what is unsettled of ``unsettled``, or of everything when it was the last of the first lists."""
-        if not self.live:
+    def _list_ended(self, resource: str, concerned: Collection[str]) -> None:
+        """Publish the unsettled objects of the kinds ``concerned``, or of every kind when the last of the first lists ended."""
+        if self.live:
+            self._publish_unsettled(concerned)
+        else:
             self._unlisted.discard(resource)
             if self.live:
-                self._tell_unsettled(lambda _: True)
-        elif unsettled is not None:
-            self._tell_unsettled(lambda entry: entry.key.resource == unsettled)
+                self._publish_unsettled(KINDS)
 
-    def _tell_unsettled(self, among: Callable[[Entry], bool]) -> None:
+    def _publish_unsettled(self, resources: Collection[str]) -> None:
         for cluster in self.index.clusters():
             if cluster.engaged:
-                self._tell(
+                self._publish_all(
                     cluster,
                     [
                         Requeue(entry, "unsettled")
                         for entry in cluster.objects.values()
-                        if among(entry) and translate.unsettled(cluster, entry)
+                        if entry.key.resource in resources and translate.unsettled(cluster, entry)
                     ],
                 )
 
-    def _tell(self, cluster: Cluster, requeues: Iterable[Requeue]) -> None:
+    # ---- output
+
+    def _publish_all(self, cluster: Cluster, requeues: Iterable[Requeue]) -> None:
+        """Publish an event for each, or defer it while the cluster is not engaged."""
         if not cluster.engaged:
-            cluster.kept.update(requeue.entry.key for requeue in requeues)
+            cluster.deferred.update(requeue.entry.key for requeue in requeues)
             return
         for requeue in requeues:
-            if _served(requeue.entry) and _to_be_told(cluster, requeue.entry):
+            if _has_service(requeue.entry) and _may_act(cluster, requeue.entry):
                 self._publish(self._event(cluster, requeue))
 
     def _event(self, cluster: Cluster, requeue: Requeue) -> ObjectEvent:
         entry = requeue.entry
-        return CausedEvent(
+        return ObjectEvent(
             resource=entry.key.resource,
             cluster=entry.cluster,
             name=entry.key.name,
@@ -198,10 +208,10 @@ class Feed:
         )
 
 
-def _served(entry: Entry) -> bool:
+def _has_service(entry: Entry) -> bool:
     return KINDS[entry.key.resource].service is not None
 
 
-def _to_be_told(cluster: Cluster, entry: Entry) -> bool:
-    """In a cluster that gives up the API nothing but release is done."""
+def _may_act(cluster: Cluster, entry: Entry) -> bool:
+    """Whether a service has anything to do. In a cluster that gives up the API, objects are only released."""
     return entry.deleting or not cluster.leaving

@@ -1,6 +1,6 @@
-"""What the watcher keeps of the objects it has seen: identity, versions, readiness and references; no spec, no status.
+"""The watcher's memory: identity, versions, readiness and references of every object. It holds no spec and no status.
 
-References never leave a logical cluster, so each one is a unit of its own. About 0.7 KB per object.
+References never leave a logical cluster, so each cluster has an index of its own. An object takes about 0.7 KB.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from codecommon.api.kinds import CONNECTIONS, KINDS
+from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import Versions
 
 K = TypeVar("K")
@@ -32,15 +32,20 @@ class SecretKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one object.
+    """What is known of one object. Hashes are comparable within this process only.
 
-    ``has_finalizer``: it carries our finalizer. ``ready_condition``: its Ready condition is True, for whatever generation.
-    ``marks`` and ``identity`` are hashes that are only compared with others of this process: of the labels and annotations that
-    we act on, and of what dependants rely on (who the object is on the host).
-    ``unrecorded``: today's provider bound it to something on the host and left no record of who made that.
-    ``requested``: a reconcile was requested by annotation that status does not report as handled.
-    ``twin``: hash of what only one object of the kind in a workspace may stand for (a repository's name); None: no such thing.
-    ``parent``: name of the object that the kind's reference field points to.
+    Attributes:
+        version: The resourceVersion.
+        has_finalizer: The object carries our finalizer.
+        ready_condition: Its Ready condition is True, for whichever generation.
+        metadata_hash: Of the labels, and of the annotations that are a reason to reconcile.
+        identity_hash: Of who the object is on the host (``KindSpec.identity``), on which its dependants rely.
+        duplicate_hash: Of what the object stands for on the host (``DuplicateRule.key``). None: there can be no duplicate.
+        reconcile_requested: An annotation requests a reconcile that status does not report as handled.
+        left_by_go_provider: The Go provider bound the object to something on the host. No service of ours has recorded more.
+        parent: The name of the object that ``KindSpec.reference`` points to.
+        secret: The Secret that ``KindSpec.secret_reference`` points to.
+        observed_secret: The resourceVersion of that Secret at the last reconcile.
     """
 
     cluster: str
@@ -52,11 +57,11 @@ class Entry:
     deleting: bool
     has_finalizer: bool
     ready_condition: bool
-    marks: int
-    identity: int
-    requested: bool
-    unrecorded: bool
-    twin: int | None
+    metadata_hash: int
+    identity_hash: int
+    duplicate_hash: int | None
+    reconcile_requested: bool
+    left_by_go_provider: bool
     parent: str | None
     secret: SecretKey | None
     observed_secret: str | None
@@ -75,7 +80,7 @@ class Entry:
 
 
 class SecretEntry(NamedTuple):
-    """A Secret's name and version. Nothing of its content, labels or annotations comes this far."""
+    """A Secret's name and resourceVersion. Nothing of its content, labels or annotations comes this far."""
 
     cluster: str
     key: SecretKey
@@ -95,29 +100,29 @@ class Binding(NamedTuple):
 class Cluster:
     """The objects of one logical cluster and how they refer to each other.
 
-    ``kept``: objects that there was news of while the cluster was not engaged; told once it is.
+    ``secrets``: the resourceVersion of every Secret. ``deferred``: objects that changed while the cluster was not engaged.
     """
 
-    __slots__ = ("_children", "_twins", "_users", "bindings", "id", "kept", "objects", "secrets")
+    __slots__ = ("_by_duplicate_hash", "_children", "_users", "bindings", "deferred", "id", "objects", "secrets")
 
     def __init__(self, cluster_id: str) -> None:
         self.id: Final = cluster_id
         self.objects: Final[dict[ObjectKey, Entry]] = {}
         self.secrets: Final[dict[SecretKey, str]] = {}
         self.bindings: Final[dict[str, Binding]] = {}
-        self.kept: Final[set[ObjectKey]] = set()
+        self.deferred: Final[set[ObjectKey]] = set()
         self._children: Final[dict[ObjectKey, set[ObjectKey]]] = {}
         self._users: Final[dict[SecretKey, set[ObjectKey]]] = {}
-        self._twins: Final[dict[tuple[str, int], set[ObjectKey]]] = {}
+        self._by_duplicate_hash: Final[dict[tuple[str, int], set[ObjectKey]]] = {}
 
     @property
     def engaged(self) -> bool:
-        """Whether the cluster is ours to serve: a binding is Bound, or on its way out (its objects must be released)."""
+        """Whether we serve the cluster: a binding is Bound, or terminating, which waits for us to release the objects."""
         return any(binding.bound or binding.terminating for binding in self.bindings.values())
 
     @property
     def leaving(self) -> bool:
-        """Whether every binding is being deleted."""
+        """Whether the workspace gives up the API: every binding is being deleted."""
         return bool(self.bindings) and all(binding.terminating for binding in self.bindings.values())
 
     @property
@@ -128,7 +133,7 @@ class Cluster:
         """Store an object; returns what was known of it before."""
         before = self.objects.get(entry.key)
         self.objects[entry.key] = entry
-        if before is None or (before.parent, before.secret, before.twin) != (entry.parent, entry.secret, entry.twin):
+        if before is None or _links(before) != _links(entry):
             if before is not None:
                 self._unlink(before)
             self._link(entry)
@@ -139,79 +144,74 @@ class Cluster:
         before = self.objects.pop(key, None)
         if before is not None:
             self._unlink(before)
-            self.kept.discard(key)
+            self.deferred.discard(key)
         return before
 
     def dependants(self, key: ObjectKey) -> Iterator[Entry]:
-        """Objects that refer to ``key``, each followed by those that refer to it."""
+        """The objects that refer to ``key``, each followed by those that refer to it."""
         for child in self._children.get(key, ()):
             yield self.objects[child]
             yield from self.dependants(child)
 
     def dependencies(self, entry: Entry) -> Iterator[Entry]:
-        """The objects that ``entry`` refers to, directly first; ends where one does not exist."""
+        """The chain of parents, nearest first. It ends where one does not exist."""
         key = entry.parent_key
         while key is not None and (found := self.objects.get(key)) is not None:
             yield found
             key = found.parent_key
 
     def users(self, secret: SecretKey) -> list[Entry]:
-        """The Connections whose credential is in ``secret``."""
+        """The objects that refer to ``secret``."""
         return [self.objects[key] for key in self._users.get(secret, ())]
 
     def possible_duplicates(self, entry: Entry) -> list[Entry]:
-        """Other objects of the kind that may stand for the same thing on the host."""
-        if entry.twin is None:
+        """The other objects of the kind that may stand for the same thing on the host."""
+        if entry.duplicate_hash is None:
             return []
-        keys = self._twins.get((entry.key.resource, entry.twin), set())
+        keys = self._by_duplicate_hash.get((entry.key.resource, entry.duplicate_hash), set())
         return [self.objects[key] for key in keys if key != entry.key]
 
     def siblings(self, entry: Entry) -> list[Entry]:
-        """Other objects of the kind that refer to the same one."""
+        """The other objects of the kind with the same parent."""
         keys = self._children.get(entry.parent_key, ()) if entry.parent_key is not None else ()
         return [self.objects[key] for key in keys if key.resource == entry.key.resource and key != entry.key]
 
-    def secret_version(self, connection: Entry) -> str | None:
-        """resourceVersion of the Connection's Secret; None while there is none."""
-        return self.secrets.get(connection.secret) if connection.secret is not None else None
+    def secret_version(self, entry: Entry) -> str | None:
+        """The resourceVersion of the Secret that ``entry`` refers to; None: it refers to none, or there is no such Secret."""
+        return self.secrets.get(entry.secret) if entry.secret is not None else None
 
     def versions(self, entry: Entry) -> Versions:
-        """resourceVersions of the object's Repository, Connection and Secret."""
-        repository = connection = secret = None
-        for found in self.dependencies(entry):
-            if found.key.resource == CONNECTIONS.resource:
-                connection, secret = found.version, self.secret_version(found)
-            else:
-                repository = found.version
-        if entry.key.resource == CONNECTIONS.resource:
-            secret = self.secret_version(entry)
-        return Versions(repository=repository, connection=connection, secret=secret)
+        """The resourceVersions of the object's dependencies, and of the Secret at the end of the chain."""
+        dependencies = list(self.dependencies(entry))
+        seen = {KINDS[found.key.resource].singular: found.version for found in dependencies}
+        secrets = [self.secret_version(found) for found in (entry, *dependencies) if found.secret is not None]
+        return Versions(**seen, secret=secrets[-1] if secrets else None)
 
     def _link(self, entry: Entry) -> None:
         if (parent := entry.parent_key) is not None:
             self._children.setdefault(parent, set()).add(entry.key)
         if entry.secret is not None:
             self._users.setdefault(entry.secret, set()).add(entry.key)
-        if entry.twin is not None:
-            self._twins.setdefault((entry.key.resource, entry.twin), set()).add(entry.key)
+        if entry.duplicate_hash is not None:
+            self._by_duplicate_hash.setdefault((entry.key.resource, entry.duplicate_hash), set()).add(entry.key)
 
     def _unlink(self, entry: Entry) -> None:
         if (parent := entry.parent_key) is not None:
             _discard(self._children, parent, entry.key)
         if entry.secret is not None:
             _discard(self._users, entry.secret, entry.key)
-        if entry.twin is not None:
-            _discard(self._twins, (entry.key.resource, entry.twin), entry.key)
+        if entry.duplicate_hash is not None:
+            _discard(self._by_duplicate_hash, (entry.key.resource, entry.duplicate_hash), entry.key)
 
 
 class Index:
-    """All clusters seen at one endpoint."""
+    """All clusters at one endpoint."""
 
     def __init__(self) -> None:
         self._clusters: dict[str, Cluster] = {}
 
     def cluster(self, cluster_id: str) -> Cluster:
-        """The cluster, made on first sight; ``prune`` forgets it when nothing is left in it."""
+        """The cluster; a new one on the first call. ``prune`` removes it when it is empty."""
         found = self._clusters.get(cluster_id)
         if found is None:
             found = self._clusters[cluster_id] = Cluster(cluster_id)
@@ -219,7 +219,7 @@ class Index:
 
     @property
     def size(self) -> int:
-        """Objects of our kinds; Secrets and bindings not counted."""
+        """The number of objects of our kinds. Secrets and bindings do not count."""
         return sum(len(cluster.objects) for cluster in self._clusters.values())
 
     def clusters(self) -> list[Cluster]:
@@ -228,6 +228,11 @@ class Index:
     def prune(self, cluster: Cluster) -> None:
         if cluster.empty:
             self._clusters.pop(cluster.id, None)
+
+
+def _links(entry: Entry) -> tuple[str | None, SecretKey | None, int | None]:
+    """What the cluster finds the entry by, besides its key."""
+    return entry.parent, entry.secret, entry.duplicate_hash
 
 
 def _discard(sets: dict[K, set[V]], key: K, member: V) -> None:

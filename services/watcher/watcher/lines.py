@@ -1,4 +1,4 @@
-"""A body of newline-separated JSON, of lines of any length. No error names more of a line than its length."""
+"""Reads newline-separated JSON. Errors quote nothing of a line: they name its length only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import orjson
 from codecommon.kcp.client import JsonObject
 
 MAX_LINE_BYTES: Final = 32 << 20
-"""etcd takes 1.5 MB by default and 8 MB when pressed; a longer line is no object."""
+"""etcd stores up to 1.5 MB by default, and up to 8 MB if configured so. A longer line cannot be an object."""
 
 
 class MalformedLine(Exception):
-    """A line that is no JSON object, or a body that ends within one."""
+    """A line that is not a JSON object, or a body that ends within a line."""
 
     def __init__(self, what: str, length: int) -> None:
         super().__init__(f"{what} of {length} bytes")
 
 
 class LineSplitter:
-    """Cuts chunks into lines; keeps the parts of a line that is not complete."""
+    """Cuts chunks into lines. ``pending``: the bytes of the line that is not complete yet."""
 
     def __init__(self, longest: int = MAX_LINE_BYTES) -> None:
         self._longest = longest
@@ -29,7 +29,7 @@ class LineSplitter:
         self.pending = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The lines that ``chunk`` completes, without their ends. Raises ``MalformedLine`` for one that is too long."""
+        """The lines that ``chunk`` completes, without line ends. Raises ``MalformedLine`` for a line that is too long."""
         first, *rest = chunk.split(b"\n")
         self._keep(first)
         for part in rest:
@@ -48,7 +48,7 @@ class LineSplitter:
 
 
 def parse_object(line: bytes) -> JsonObject:
-    """Decode one line. Raises ``MalformedLine`` with no other error chained: orjson's keeps the document."""
+    """Decode one line. Raises ``MalformedLine`` without a chained error, because orjson's error holds the document."""
     try:
         decoded: Any = orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -1,4 +1,9 @@
-"""Events to NATS: the newest one of each subject, one at a time, until it is acknowledged."""
+"""Publishes events to NATS until each is acknowledged.
+
+``Publisher`` is a work queue keyed by subject, with several workers. Only one worker at a time publishes for a subject, so the
+events of one object stay in order. A newer event replaces an older one that has not been sent: NATS keeps one message per
+subject anyway.
+"""
 
 from __future__ import annotations
 
@@ -17,53 +22,56 @@ from watcher.metrics import PENDING, PUBLISH_RETRIES, PUBLISHED
 _log = logging.getLogger(__name__)
 
 _FIRST_RETRY_SECONDS: Final = 0.1
-# A publish that fails has waited for an acknowledgement already; longer pauses would only delay the first event after an outage.
+# A failed publish has already waited for its acknowledgement. A longer pause would only delay the first event after an outage.
 _LONGEST_RETRY_SECONDS: Final = 1.0
 
 
 class Bus(Protocol):
     async def publish(self, event: ObjectEvent) -> None:
-        """Returns after the acknowledgement; raises ``BusUnavailable``."""
+        """Returns once NATS has acknowledged the event. Raises ``BusUnavailable``."""
         ...
 
 
 class Publisher:
-    """Holds the newest event of each subject until NATS acknowledged it.
+    """Holds the newest event of each subject until NATS has acknowledged it.
 
-    ``offer`` takes an event at any time; ``run`` publishes while it runs, and what it leaves behind when it is cancelled is
-    published by the next ``run``.
+    ``enqueue`` takes an event at any time. ``run`` publishes; the next ``run`` publishes what a cancelled one left behind.
+    ``concurrency``: the number of workers.
     """
 
     def __init__(self, bus: Bus, concurrency: int) -> None:
         self._bus = bus
         self._concurrency = concurrency
         self._newest: dict[str, ObjectEvent] = {}
-        self._ready: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        """Subjects that wait for a worker."""
+        self._pending: set[str] = set()
+        """Subjects in the queue or with a worker."""
         self._backoff = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
 
-    def offer(self, event: ObjectEvent) -> None:
-        """Publish ``event``, in place of an older one of its subject that has not been sent."""
+    def enqueue(self, event: ObjectEvent) -> None:
+        """Publish ``event``. It replaces an older event of its subject that has not been sent."""
         subject = event.subject
         self._newest[subject] = event
-        if subject not in self._queued:
-            self._queued.add(subject)
-            self._ready.put_nowait(subject)
+        if subject not in self._pending:
+            self._pending.add(subject)
+            self._queue.put_nowait(subject)
             PENDING.inc()
 
     @property
     def pending(self) -> int:
-        """Subjects with an event that is not acknowledged."""
-        return len(self._queued)
+        """The number of subjects with an event that NATS has not acknowledged."""
+        return len(self._pending)
 
     def discard(self) -> None:
-        """Forget what is not published: another replica has taken over and told it in its own way."""
+        """Drop every pending event: another replica has taken over and publishes its own."""
         PENDING.dec(self.pending)
         self._newest.clear()
-        self._queued.clear()
-        self._ready = asyncio.Queue()
+        self._pending.clear()
+        self._queue = asyncio.Queue()
 
     async def run(self) -> NoReturn:
+        """Publish until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._concurrency):
                 group.create_task(self._work(), name="publish")
@@ -71,25 +79,25 @@ class Publisher:
 
     async def _work(self) -> NoReturn:
         while True:
-            subject = await self._ready.get()
+            subject = await self._queue.get()
             try:
-                await self._drain(subject)
+                await self._publish_newest(subject)
             except asyncio.CancelledError:
-                self._ready.put_nowait(subject)
+                self._queue.put_nowait(subject)
                 raise
-            self._queued.discard(subject)
+            self._pending.discard(subject)
             PENDING.dec()
             raise_if_cancelled()
 
-    async def _drain(self, subject: str) -> None:
-        """Publish the newest event of ``subject`` until there is no newer one."""
+    async def _publish_newest(self, subject: str) -> None:
+        """Publish the newest event of ``subject``, with retries, until no newer one has arrived meanwhile."""
         while (event := self._newest.get(subject)) is not None:
             try:
                 await self._publish(event)
             except BusUnavailable as error:
                 PUBLISH_RETRIES.inc()
                 delay = self._backoff.failed(subject)
-                _log.debug("NATS did not acknowledge an event (%s); again in %.1f s", error, delay)
+                _log.debug("NATS did not acknowledge an event (%s); retrying in %.1f s", error, delay)
                 raise_if_cancelled()
                 await asyncio.sleep(delay)
                 continue

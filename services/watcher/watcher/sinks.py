@@ -1,4 +1,4 @@
-"""Where a stream's list and changes go."""
+"""Where a stream writes what it sees."""
 
 from __future__ import annotations
 
@@ -10,47 +10,56 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Sink(Protocol[T_contra]):
-    """What a stream tells about one resource. A list is followed by changes; it may be broken off and begun anew."""
+    """Receives one resource: a list, then changes. A list may be broken off; a new one then begins."""
 
     def list_began(self) -> None: ...
     def put(self, item: T_contra) -> None: ...
-    def gone(self, item: T_contra) -> None: ...
+    def delete(self, item: T_contra) -> None: ...
     def list_ended(self) -> None: ...
 
 
 class ListedSink(Generic[T]):
-    """One resource: passes changes on, and turns what a new list no longer names into deletions."""
+    """Passes changes on. At the end of a list it deletes every known item that the list did not contain.
+
+    Args:
+        put: an item was added or changed.
+        delete: an item was deleted.
+        known: every item that is stored now.
+        identify: what two versions of one item have in common.
+        ended: a list ended, and the deletions are done.
+    """
 
     def __init__(
         self,
         *,
         put: Callable[[T], None],
-        gone: Callable[[T], None],
+        delete: Callable[[T], None],
         known: Callable[[], list[T]],
         identify: Callable[[T], object],
         ended: Callable[[], None],
     ) -> None:
         self._put = put
-        self._gone = gone
+        self._delete = delete
         self._known = known
         self._identify = identify
         self._ended = ended
-        self._named: set[object] | None = None
+        self._listed: set[object] | None = None
+        """The identities that the list has contained so far; None: no list is under way."""
 
     def list_began(self) -> None:
-        self._named = set()
+        self._listed = set()
 
     def put(self, item: T) -> None:
-        if self._named is not None:
-            self._named.add(self._identify(item))
+        if self._listed is not None:
+            self._listed.add(self._identify(item))
         self._put(item)
 
-    def gone(self, item: T) -> None:
-        self._gone(item)
+    def delete(self, item: T) -> None:
+        self._delete(item)
 
     def list_ended(self) -> None:
-        named, self._named = self._named or set(), None
+        listed, self._listed = self._listed or set(), None
         for item in self._known():
-            if self._identify(item) not in named:
-                self._gone(item)
+            if self._identify(item) not in listed:
+                self._delete(item)
         self._ended()

@@ -1,6 +1,6 @@
-"""List and watch one resource: a streaming list, then changes on the same connection, for as long as the process lives.
+"""Lists and watches one resource: a streaming list, then changes on the same connection, for as long as the process lives.
 
-No raw line, body or exception text is logged or kept on any stream: Secrets pass here. Errors name their type, status and length.
+Secrets pass through here. So no raw line, body or exception text is logged or kept; errors name their type, status and length.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ T = TypeVar("T")
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 SILENCE_SECONDS: Final = 150.0
-"""A stream without a byte for this long may be dead. Bookmarks come about once a minute, but after a restart kcp sends none
-for a resource until something happens to it; resuming costs little.
+"""A stream without a byte for this long may be dead, and is resumed, which costs little.
+
+Bookmarks arrive about once a minute. After a restart, kcp sends none for a resource until one of its objects changes.
 """
 
 LIST_SILENCE_SECONDS: Final = 5.0
-"""A list begins within a second or two, but kcp keeps silent for ever on a resource whose cache it has not set up yet.
+"""A list without a byte for this long is given up and begun anew. The bound doubles each time, in case kcp is only slow.
 
-Doubled with every list that is given up, for a kcp that is only slow.
+A list begins within two seconds. On a resource whose cache kcp has not set up yet, it never begins.
 """
 
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _RESUMABLE: Final = frozenset({401, 403, 429, 500, 502, 503})
-"""Answers that say nothing about the resourceVersion we resume at. After any other error (410 above all) we list anew."""
+"""Statuses after which we resume at the same resourceVersion. After any other (410 above all) we list anew."""
 
 _LONGEST_RETRY_AFTER_SECONDS: Final = 60.0
 _PROVEN_SECONDS: Final = 30.0
-"""A stream that lived this long was a good one, whatever ended it."""
+"""A connection that lasted this long resets the back-off, whatever ended it."""
 
-_WORTH_SAYING_SECONDS: Final = 1.0
-"""A pause this long means that several connections in a row have failed."""
+_WARN_FROM_SECONDS: Final = 1.0
+"""A pause this long means that several connections in a row have failed, which is worth a warning."""
 
 _VERSION: Final = re.compile(r"[0-9]{1,20}")
 
@@ -60,11 +61,11 @@ _YIELD_BYTES: Final = 1 << 16
 
 
 class StreamEnded(Exception):
-    """kcp closed the stream, as it does every half hour or so."""
+    """kcp closed the stream, as it does about every half hour."""
 
 
 class ErrorEvent(Exception):
-    """kcp sent an ERROR event. Its message is not kept: it may speak of an object."""
+    """kcp sent an ERROR event. Its message is dropped, because it may quote an object."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"code {code}")
@@ -72,12 +73,12 @@ class ErrorEvent(Exception):
 
 
 class WentBack(Exception):
-    """A bookmark is older than what we have seen: kcp was restored from a backup."""
+    """A bookmark is older than the last resourceVersion seen: kcp was restored from a backup."""
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Why a connection ended. ``relist``: what we have seen cannot be resumed at. ``at_least``: seconds to pause."""
+    """Why a connection ended. ``relist``: list anew instead of resuming. ``at_least``: the shortest pause, in seconds."""
 
     cause: str
     detail: str = ""
@@ -95,7 +96,7 @@ _ENDS: Final = (
     aiohttp.ClientError,
     OSError,
 )
-"""How a connection may end; timeouts are OSErrors."""
+"""The errors that a connection may end with. Timeouts are OSErrors."""
 
 
 def _judge(error: Exception) -> _End:
@@ -122,7 +123,7 @@ class Kcp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[T]):
-    """What to watch. ``url`` is asked before each connection; ``decode`` raises ``UndecodableObject``."""
+    """What to watch. ``url`` is called before each connection. ``decode`` raises ``UndecodableObject``."""
 
     resource: str
     url: Callable[[], Awaitable[str]]
@@ -132,7 +133,13 @@ class Source(Generic[T]):
 
 
 class Stream(Generic[T]):
-    """Feeds ``sink`` from ``source``. ``backoff`` decides how long to pause before each connection but the first."""
+    """Writes what ``source`` sends into ``sink``.
+
+    Args:
+        backoff: the pause before each connection except the first.
+        silence: seconds without a byte after which a watch is resumed.
+        list_silence: seconds without a byte after which a list is given up; see ``LIST_SILENCE_SECONDS``.
+    """
 
     def __init__(
         self,
@@ -151,14 +158,17 @@ class Stream(Generic[T]):
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
         self._silence = silence
         self._list_silence = list_silence
-        self._patience = list_silence
+        self._list_timeout = list_silence
+        """``list_silence``, doubled with every list that was given up."""
         self._version: str | None = None
-        """Where to resume; None: list anew."""
+        """The resourceVersion to resume at; None: list anew."""
         self._progressed = False
-        self._said = ""
+        """Whether this connection has moved ``_version``."""
+        self._warned_of = ""
+        """The last cause that was logged as a warning."""
 
     async def run(self) -> NoReturn:
-        """Watch for ever; only a defect of ours ends it."""
+        """Watch until cancelled. Only a defect of ours ends it otherwise."""
         while True:
             self._progressed = False
             began = time.monotonic()
@@ -167,25 +177,25 @@ class Stream(Generic[T]):
             except _ENDS as error:
                 end = _judge(error)
                 if isinstance(error, TimeoutError) and self._version is None:
-                    self._patience = min(self._patience * 2, self._silence)
+                    self._list_timeout = min(self._list_timeout * 2, self._silence)
             if end.relist:
                 self._version = None
-            # One event before each 410 is no progress: it would make a loop of lists without a pause.
+            # One event before each 410 does not count as progress: the stream would list again and again without a pause.
             if (self._progressed and not end.relist) or time.monotonic() - began > _PROVEN_SECONDS:
                 self._backoff.succeeded(self._source.resource)
-                self._said = ""
+                self._warned_of = ""
             await self._pause(end)
 
     async def _pause(self, end: _End) -> None:
         resource = self._source.resource
         STREAM_FAILURES.labels(resource, end.cause).inc()
         delay = max(self._backoff.failed(resource), end.at_least)
-        # A restart of kcp, or a stream that had nothing to say, is nobody's business; what lasts or is garbled is.
-        tell = (delay >= _WORTH_SAYING_SECONDS or bool(end.detail)) and end.cause != self._said
-        if tell:
-            self._said = end.cause
-        level = logging.WARNING if tell else logging.DEBUG
-        _log.log(level, "the stream of %s ended (%s%s); again in %.1f s", resource, end.cause, end.detail, delay)
+        # One failure is normal: kcp restarts, or a stream had no news. A lasting or garbled one needs attention.
+        warn = (delay >= _WARN_FROM_SECONDS or bool(end.detail)) and end.cause != self._warned_of
+        if warn:
+            self._warned_of = end.cause
+        level = logging.WARNING if warn else logging.DEBUG
+        _log.log(level, "the stream of %s ended (%s%s); reconnecting in %.1f s", resource, end.cause, end.detail, delay)
         await asyncio.sleep(delay)
 
     async def _connect(self) -> NoReturn:
@@ -209,11 +219,11 @@ class Stream(Generic[T]):
 
     async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
         lines = LineSplitter()
-        while chunk := await _next_chunk(response, self._patience if self._version is None else self._silence):
+        while chunk := await _next_chunk(response, self._list_timeout if self._version is None else self._silence):
             for line in lines.feed(chunk):
                 self._handle(parse_object(line), len(line))
             if len(chunk) > _YIELD_BYTES:
-                # A long list that is already in the buffer must not keep the leases from being renewed.
+                # A long list may be in the buffer as a whole. The renewal of leases must have its turn in between.
                 await asyncio.sleep(0)
         if lines.pending:
             raise MalformedLine("a body that ends within a line", lines.pending)
@@ -225,9 +235,9 @@ class Stream(Generic[T]):
             raise MalformedLine("an event without an object", length)
         match kind:
             case "ADDED" | "MODIFIED":
-                self._tell(self._sink.put, raw, length)
+                self._pass_on(self._sink.put, raw, length)
             case "DELETED":
-                self._tell(self._sink.gone, raw, length)
+                self._pass_on(self._sink.delete, raw, length)
             case "BOOKMARK":
                 self._bookmark(raw, length)
             case "ERROR":
@@ -236,7 +246,7 @@ class Stream(Generic[T]):
             case _:
                 raise MalformedLine("an event of unknown type", length)
 
-    def _tell(self, tell: Callable[[T], None], raw: JsonObject, length: int) -> None:
+    def _pass_on(self, change: Callable[[T], None], raw: JsonObject, length: int) -> None:
         version = _version(raw, length)
         try:
             item = self._source.decode(raw)
@@ -244,17 +254,17 @@ class Stream(Generic[T]):
             UNDECODABLE.labels(self._source.resource).inc()
             _log.warning("an object in the stream of %s is left out (%s)", self._source.resource, error)
         else:
-            tell(item)
+            change(item)
         if self._version is not None:
             self._advance(version)
 
     def _bookmark(self, raw: JsonObject, length: int) -> None:
         if self._version is None:
-            # The objects of a list come in no order: until its end there is nothing to resume at.
+            # The objects of a list come in no order, so there is nothing to resume at before its end.
             if _annotation(raw, _INITIAL_EVENTS_END) == "true":
                 self._version = _version(raw, length)
-                self._patience = self._list_silence
-                self._said = ""
+                self._list_timeout = self._list_silence
+                self._warned_of = ""
                 LISTS.labels(self._source.resource).inc()
                 self._sink.list_ended()
             return
@@ -269,9 +279,9 @@ class Stream(Generic[T]):
 
 
 async def _next_chunk(response: aiohttp.ClientResponse, silence: float) -> bytes:
-    """What has arrived since the last call; empty at the end of the body.
+    """The bytes that arrived since the last call; empty at the end of the body.
 
-    Raises ``TimeoutError`` after ``silence`` seconds without a byte, ``StreamEnded`` when the connection was closed under it.
+    Raises ``TimeoutError`` after ``silence`` seconds without a byte, and ``StreamEnded`` if our side closed the connection.
     """
     until = time.monotonic() + silence
     while True:
@@ -282,7 +292,7 @@ async def _next_chunk(response: aiohttp.ClientResponse, silence: float) -> bytes
         except TimeoutError:
             if not pause.expired() or time.monotonic() >= until:
                 raise
-            # Closing a session (a rotated kubeconfig does) drops its timeouts and tells nobody who reads from it.
+            # A rotated kubeconfig closes the session. That drops its timeouts, and a pending read never returns.
             if response.connection is None or response.connection.closed:
                 raise StreamEnded from None
 

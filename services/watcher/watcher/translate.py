@@ -1,7 +1,7 @@
-"""PURE: what a change of one object means for it and for those that depend on it.
+"""PURE: from a change of one object to the objects that have to be reconciled because of it.
 
-Every function reads a ``Cluster`` that holds the state *after* the change and returns whom to wake. Nothing here knows
-whether the cluster is engaged or who reconciles a kind.
+Every function reads a ``Cluster`` in its state *after* the change. Whether anybody reconciles a kind, and whether the cluster is
+engaged, is for the caller to see to.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from codecommon.api.kinds import COLLABORATORS, CONNECTIONS
+from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import EventReason
 from watcher.index import Binding, Cluster, Entry, SecretKey
 
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """An object that is worth a look. ``cause``: resourceVersion of the change, where the event's ``versions`` do not name it."""
+    """An object to reconcile, and why. ``cause``: as of ``ObjectEvent``."""
 
     entry: Entry
     reason: EventReason
@@ -35,25 +35,26 @@ class Reach(Enum):
 def object_changed(cluster: Cluster, before: Entry | None, after: Entry) -> list[Requeue]:
     """An object was added or changed."""
     if before is not None and before.uid != after.uid:
-        return _first_of_each([*object_gone(cluster, before, after.version), *object_changed(cluster, None, after)])
+        # Deleted and created again under the same name.
+        return _first_of_each([*object_deleted(cluster, before, after.version), *object_changed(cluster, None, after)])
     requeues: list[Requeue] = []
     if concerns_itself(before, after):
         requeues.append(Requeue(after, "changed"))
     requeues += _dependants(cluster, after, reach(before, after))
-    if before is not None and _let_go(before, after):
-        requeues += _deleting_dependencies(cluster, before, after.version)
-    if before is not None and before.twin != after.twin:
-        requeues += _stand_ins(cluster, before, after.version)
+    if before is not None and _stopped_blocking(before, after):
+        requeues += _blocked_dependencies(cluster, before, after.version)
+    if before is not None and before.duplicate_hash != after.duplicate_hash:
+        requeues += _unready_duplicates(cluster, before, after.version)
     return _first_of_each(requeues)
 
 
-def object_gone(cluster: Cluster, before: Entry, version: str) -> list[Requeue]:
-    """An object is no more. ``version``: resourceVersion of its deletion."""
+def object_deleted(cluster: Cluster, before: Entry, version: str) -> list[Requeue]:
+    """An object was removed from the cluster. ``version``: the resourceVersion of its deletion."""
     return _first_of_each(
         [
             *_dependants(cluster, before, Reach.ALL),
-            *_deleting_dependencies(cluster, before, version),
-            *_stand_ins(cluster, before, version),
+            *_blocked_dependencies(cluster, before, version),
+            *_unready_duplicates(cluster, before, version),
         ]
     )
 
@@ -61,20 +62,20 @@ def object_gone(cluster: Cluster, before: Entry, version: str) -> list[Requeue]:
 def secret_changed(cluster: Cluster, key: SecretKey) -> list[Requeue]:
     """A Secret was added, changed or deleted.
 
-    A Connection that is not Ready wakes its dependants when it becomes so; one that is being deleted never will.
+    The dependants of an unready object wait for it to become ready. If it is being deleted, it never will.
     """
     requeues: list[Requeue] = []
-    for connection in cluster.users(key):
-        requeues.append(Requeue(connection, "dependency"))
-        if connection.ready or connection.deleting:
-            requeues += _dependants(cluster, connection, Reach.UNREADY)
+    for user in cluster.users(key):
+        requeues.append(Requeue(user, "dependency"))
+        if user.ready or user.deleting:
+            requeues += _dependants(cluster, user, Reach.UNREADY)
     return _first_of_each(requeues)
 
 
 def binding_changed(
     cluster: Cluster, before: Binding | None, after: Binding | None, *, was_leaving: bool, version: str
 ) -> list[Requeue]:
-    """A binding was added, changed or removed: one that starts terminating lets deleting objects be released."""
+    """A binding was added, changed or removed. Once one starts terminating, objects that are being deleted may be released."""
     starts = after is not None and after.terminating and not (before is not None and before.terminating)
     if not starts and not (cluster.leaving and not was_leaving):
         return []
@@ -82,35 +83,38 @@ def binding_changed(
 
 
 def unsettled(cluster: Cluster, entry: Entry) -> bool:
-    """Whether the object is not known to be as wanted: such ones are told at once after a start, settled ones wait."""
+    """Whether the object may differ from what is wanted. A start publishes such objects; the others wait for their resync."""
     return (
         not entry.ready
         or not entry.has_finalizer
         or entry.deleting
-        or entry.requested
-        or entry.unrecorded
-        or (entry.key.resource == CONNECTIONS.resource and entry.observed_secret != cluster.secret_version(entry))
+        or entry.reconcile_requested
+        or entry.left_by_go_provider
+        or (entry.secret is not None and entry.observed_secret != cluster.secret_version(entry))
     )
 
 
 def concerns_itself(before: Entry | None, after: Entry) -> bool:
-    """Whether the object's own reconciler must look. Status, and our finalizer appearing, are echoes of what it wrote."""
+    """Whether the change is a reason to reconcile the object itself.
+
+    A change of status, and our finalizer appearing, are echoes of what a reconciler wrote.
+    """
     return (
         before is None
         or before.generation != after.generation
         or before.deleting != after.deleting
-        or before.marks != after.marks
+        or before.metadata_hash != after.metadata_hash
         or (before.has_finalizer and not after.has_finalizer and not after.deleting)
     )
 
 
 def reach(before: Entry | None, after: Entry) -> Reach:
-    """Which dependants a change from ``before`` to ``after`` concerns."""
+    """Which dependants the change concerns."""
     if before is None:
         return Reach.ALL if after.ready else Reach.NONE
     if (
         (after.ready and not before.ready)
-        or after.identity != before.identity
+        or after.identity_hash != before.identity_hash
         or (after.deleting and not before.deleting)
     ):
         return Reach.ALL
@@ -123,35 +127,35 @@ def _dependants(cluster: Cluster, entry: Entry, which: Reach) -> Iterator[Requeu
     if which is Reach.NONE:
         return
     for dependant in cluster.dependants(entry.key):
-        # Ready may be left over from before the deletion began.
+        # The Ready condition of an object that is being deleted may be left over from before.
         if which is Reach.ALL or not dependant.ready or dependant.deleting:
             yield Requeue(dependant, "dependency")
 
 
-def _let_go(before: Entry, after: Entry) -> bool:
-    """Whether the object no longer keeps the objects it referred to: they stay while one with our finalizer refers to them."""
+def _stopped_blocking(before: Entry, after: Entry) -> bool:
+    """Whether the object no longer blocks the deletion of its dependencies. It does while it has our finalizer."""
     return before.has_finalizer and (not after.has_finalizer or before.parent != after.parent)
 
 
-def _deleting_dependencies(cluster: Cluster, entry: Entry, version: str) -> Iterator[Requeue]:
+def _blocked_dependencies(cluster: Cluster, entry: Entry, version: str) -> Iterator[Requeue]:
+    """The dependencies of ``entry`` that are being deleted."""
     for dependency in cluster.dependencies(entry):
         if dependency.deleting:
             yield Requeue(dependency, "dependency", version)
 
 
-def _stand_ins(cluster: Cluster, before: Entry, version: str) -> Iterator[Requeue]:
-    """Those that may now stand for what ``before`` stood for on the host.
-
-    Collaborators with another login are among them: only the host knows whether it is the same user's.
-    """
+def _unready_duplicates(cluster: Cluster, before: Entry, version: str) -> Iterator[Requeue]:
+    """The objects that may now stand for what ``before`` stood for on the host."""
     others = cluster.possible_duplicates(before)
-    if before.key.resource == COLLABORATORS.resource:
+    rule = KINDS[before.key.resource].duplicates
+    if rule is not None and rule.siblings:
         others += (sibling for sibling in cluster.siblings(before) if not sibling.deleting)
     return (Requeue(other, "dependency", version) for other in others if not other.ready)
 
 
 def _first_of_each(requeues: Iterable[Requeue]) -> list[Requeue]:
-    seen: dict[tuple[str, str], Requeue] = {}
+    """One requeue per object: the first reason wins."""
+    first: dict[tuple[str, str], Requeue] = {}
     for requeue in requeues:
-        seen.setdefault(requeue.entry.key, requeue)
-    return list(seen.values())
+        first.setdefault(requeue.entry.key, requeue)
+    return list(first.values())

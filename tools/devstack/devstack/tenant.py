@@ -1,4 +1,4 @@
-"""One tenant: a workspace of its own and somebody who may do everything in it."""
+"""A tenant: a workspace, and an identity with all rights in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from devstack.kubeconfig import Access
 class Tenant(Cluster):
     """A client for the tenant's workspace, with the tenant's own rights.
 
-    `workspace_path` is the workspace's path (``root:kedge:tenants:<org>:<workspace>``), `cluster` its logical-cluster
-    ID, `token` a bearer token of a ServiceAccount that is cluster-admin there and nothing elsewhere: what an MCP client
-    or kubectl of this tenant would use.
+    `workspace_path` is the path ``root:kedge:tenants:<org>:<workspace>``, and `cluster` is the logical-cluster ID. `token` is the
+    bearer token of a ServiceAccount that is cluster-admin in this workspace and has no rights elsewhere. kubectl or an MCP
+    client of the tenant would use it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Workspaces for one test after the other: making a new one takes kcp some seconds of both cores."""
+"""Tenant workspaces that tests use one after the other. kcp needs several seconds of both cores to create one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 
 from devstack.devhub import DevHub
 from devstack.errors import ApiError
+from devstack.resources import CODE_KINDS
 from devstack.tenant import Tenant
-
-_KINDS = ("collaborators", "deploykeys", "repositories", "connections")
 
 
 class TenantPool:
-    """Workspaces with the provider enabled, emptied and used again."""
+    """Workspaces with the provider enabled. Each is emptied after use and taken again."""
 
     def __init__(self, hub: DevHub) -> None:
         self._hub = hub
@@ -26,12 +25,13 @@ class TenantPool:
         return made
 
     async def give_back(self, tenant: Tenant) -> None:
-        """Nothing of its last use is left in it; one whose provider was disabled is deleted."""
+        """Empty the workspace for the next use. Delete it if its provider was disabled."""
         binding = await tenant.get("apibindings", "code")
         if binding is None or "deletionTimestamp" in binding["metadata"]:
             await self._hub.delete_tenant(tenant)
             return
-        await asyncio.gather(*(_remove_all(tenant, resource) for resource in (*_KINDS, "secrets")))
+        resources = (*(kind.plural for kind in CODE_KINDS), "secrets")
+        await asyncio.gather(*(_remove_all(tenant, resource) for resource in resources))
         self._free.append(tenant)
 
     async def aclose(self) -> None:
@@ -41,13 +41,13 @@ class TenantPool:
 
 async def _remove_all(tenant: Tenant, resource: str) -> None:
     for found in await tenant.list(resource):
-        # The tenant's own credential is one of them.
+        # One of the Secrets is the tenant's own credential.
         if found.get("type") != "kubernetes.io/service-account-token":
             await _remove(tenant, resource, found["metadata"]["name"])
 
 
 async def _remove(tenant: Tenant, resource: str, name: str) -> None:
-    """At once, whatever still holds it: what is on the simulated host belongs to the test that is over."""
+    """Delete the object at once, with its finalizers. What it made on the simulated host belongs to the test that is over."""
     await tenant.delete(resource, name)
     try:
         await tenant.patch(resource, name, {"metadata": {"finalizers": None}})

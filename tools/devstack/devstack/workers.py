@@ -27,6 +27,7 @@ _STOP_TIMEOUT: Final = 30.0
 _WITH_SERVICES: Final = ("tests/e2e/", "tools/devstack/tests/test_devhub.py")
 _WITH_KCP_ONLY: Final = (
     "tests/contract/test_kcp_objects.py",
+    "tests/e2e/test_adding_a_kind.py",
     "tests/e2e/test_cache.py",
     "tests/e2e/test_init.py",
     "tests/e2e/test_serve.py",

@@ -1,82 +1,178 @@
-"""The one table of kinds: who reconciles what, and which references the watcher follows."""
+"""Every kind of the API. A ``KindSpec`` is all that the watcher, the bus and the test doubles know of a kind.
+
+docs/adding-a-kind.md shows how to add one. tests/contract/test_crds_kinds.py holds the specs to crds/*.yaml.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
-GROUP: Final = "code.kedge.faros.sh"
-VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
+from codecommon.api.access import Collaborator, DeployKey
+from codecommon.api.connection import Connection
+from codecommon.api.group import GROUP
+from codecommon.api.meta import Resource
+from codecommon.api.repository import Repository
+from codecommon.api.unreconciled import Package, RepositoryBuildStatus, RepositoryCheckout, RepositoryCommit
 
-RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
-PAUSED: Final = f"{GROUP}/paused"
-CREATE_CLAIM: Final = f"{GROUP}/create-claim"
-CLAIMED_KEY: Final = f"{GROUP}/claimed-key"
-CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
+T = TypeVar("T", bound=Resource[Any, Any])
 
-ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
-"""Annotations whose change is a reason to reconcile; every other annotation is somebody else's."""
-
-
-_LONGEST_REQUEST: Final = 256
-"""What status has room for (``lastHandledReconcileAt``); an annotation can be longer."""
-
-
-def requested_at(annotations: Mapping[str, str]) -> str | None:
-    """What somebody set to have the object looked at, as status will repeat it."""
-    value = annotations.get(RECONCILE_REQUESTED_AT)
-    return value[:_LONGEST_REQUEST] if value is not None else None
+DuplicateKey = Callable[[Mapping[str, Any]], tuple[str, ...] | None]
+"""From a spec (wire names) to what the object stands for on the host. None: something that no other object can stand for."""
 
 
 @dataclass(frozen=True, slots=True)
-class KindSpec:
-    """One kind of our API.
+class DuplicateRule:
+    """Which objects of one kind and workspace may stand for the same thing on the git host.
 
-    ``service`` names the process that reconciles it and the prefix of its durables; None: served and left alone.
-    ``parent`` is the plural of the kind that ``reference`` (a field of spec) names an object of.
+    Attributes:
+        key: Two objects with equal keys are possible duplicates.
+        siblings: Objects with the same parent may be duplicates although their keys differ, and only the host can tell.
     """
 
-    resource: str
+    key: DuplicateKey
+    siblings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec(Generic[T]):
+    """One kind of the API. All field names are wire names (camelCase).
+
+    Attributes:
+        model: The typed class of the kind's objects.
+        kind: ``kind`` in manifests (``DeployKey``).
+        resource: The plural, as it stands in URLs (``deploykeys``).
+        service: The service that reconciles the kind, which is also the prefix of its durables. None: served only.
+        parent: The plural of the kind that ``reference`` points to. The parent waits with its deletion for its children.
+        reference: The field of spec that holds the name of the parent object.
+        secret_reference: The field of spec that refers to a Secret: an object with ``name`` and optionally ``namespace``.
+        identity: The fields of status that say who the object is on the host. Dependants are reconciled when one changes.
+        further_selectable: Fields of spec, besides the references, that lists can be narrowed by.
+        duplicates: None: objects of this kind never compete for the same thing on the host.
+    """
+
+    model: type[T]
     kind: str
-    service: str | None
-    reference: str | None = None
+    resource: str
+    service: str | None = None
     parent: str | None = None
+    reference: str | None = None
+    secret_reference: str | None = None
+    identity: tuple[str, ...] = ()
+    further_selectable: tuple[str, ...] = ()
+    duplicates: DuplicateRule | None = None
 
     @property
     def finalizer(self) -> str:
         return f"{self.resource}.{GROUP}/finalizer"
 
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
 
-CONNECTIONS: Final = KindSpec("connections", "Connection", "connection-svc")
-REPOSITORIES: Final = KindSpec("repositories", "Repository", "repository-svc", "connectionRef", "connections")
-DEPLOY_KEYS: Final = KindSpec("deploykeys", "DeployKey", "access-svc", "repositoryRef", "repositories")
-COLLABORATORS: Final = KindSpec("collaborators", "Collaborator", "access-svc", "repositoryRef", "repositories")
-PACKAGES: Final = KindSpec("packages", "Package", None, "repositoryRef", "repositories")
-REPOSITORY_COMMITS: Final = KindSpec("repositorycommits", "RepositoryCommit", None, "repositoryRef", "repositories")
+    @property
+    def selectable_fields(self) -> tuple[str, ...]:
+        """Paths that a field selector may name besides ``metadata.name``: ``spec.repositoryRef``."""
+        paths = (self.reference, f"{self.secret_reference}.name" if self.secret_reference else None)
+        return tuple(f"spec.{path}" for path in (*paths, *self.further_selectable) if path is not None)
+
+
+def _repository_name(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return (spec["name"].lower(),) if "name" in spec else None
+
+
+def _public_key(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    # A pair that we generate is unique. The third word of a public key is a comment.
+    return (spec["repositoryRef"], *spec["publicKey"].split()[:2]) if spec.get("publicKey") else None
+
+
+def _username(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return spec["repositoryRef"], spec["username"].lower()
+
+
+CONNECTIONS: Final = KindSpec(
+    Connection,
+    kind="Connection",
+    resource="connections",
+    service="connection-svc",
+    secret_reference="secretRef",  # noqa: S106 - the name of a field
+    identity=("login", "host"),
+)
+REPOSITORIES: Final = KindSpec(
+    Repository,
+    kind="Repository",
+    resource="repositories",
+    service="repository-svc",
+    parent="connections",
+    reference="connectionRef",
+    identity=("repoID", "host", "owner"),
+    further_selectable=("name",),
+    duplicates=DuplicateRule(_repository_name),
+)
+DEPLOY_KEYS: Final = KindSpec(
+    DeployKey,
+    kind="DeployKey",
+    resource="deploykeys",
+    service="access-svc",
+    parent="repositories",
+    reference="repositoryRef",
+    duplicates=DuplicateRule(_public_key),
+)
+COLLABORATORS: Final = KindSpec(
+    Collaborator,
+    kind="Collaborator",
+    resource="collaborators",
+    service="access-svc",
+    parent="repositories",
+    reference="repositoryRef",
+    # A user can rename, so another login may be the same user's.
+    duplicates=DuplicateRule(_username, siblings=True),
+)
+PACKAGES: Final = KindSpec(
+    Package,
+    kind="Package",
+    resource="packages",
+    parent="repositories",
+    reference="repositoryRef",
+)
+REPOSITORY_COMMITS: Final = KindSpec(
+    RepositoryCommit,
+    kind="RepositoryCommit",
+    resource="repositorycommits",
+    parent="repositories",
+    reference="repositoryRef",
+)
 REPOSITORY_CHECKOUTS: Final = KindSpec(
-    "repositorycheckouts", "RepositoryCheckout", None, "repositoryRef", "repositories"
+    RepositoryCheckout,
+    kind="RepositoryCheckout",
+    resource="repositorycheckouts",
+    parent="repositories",
+    reference="repositoryRef",
 )
 REPOSITORY_BUILD_STATUSES: Final = KindSpec(
-    "repositorybuildstatuses", "RepositoryBuildStatus", None, "repositoryRef", "repositories"
+    RepositoryBuildStatus,
+    kind="RepositoryBuildStatus",
+    resource="repositorybuildstatuses",
+    parent="repositories",
+    reference="repositoryRef",
 )
 
-KINDS: Final = {
-    kind.resource: kind
-    for kind in (
-        CONNECTIONS,
-        REPOSITORIES,
-        DEPLOY_KEYS,
-        COLLABORATORS,
-        PACKAGES,
-        REPOSITORY_COMMITS,
-        REPOSITORY_CHECKOUTS,
-        REPOSITORY_BUILD_STATUSES,
-    )
-}
+_SPECS: Final[tuple[KindSpec[Any], ...]] = (
+    CONNECTIONS,
+    REPOSITORIES,
+    DEPLOY_KEYS,
+    COLLABORATORS,
+    PACKAGES,
+    REPOSITORY_COMMITS,
+    REPOSITORY_CHECKOUTS,
+    REPOSITORY_BUILD_STATUSES,
+)
+
+KINDS: Final[Mapping[str, KindSpec[Any]]] = {spec.resource: spec for spec in _SPECS}
+"""Every kind by its plural. A parent comes before its children."""
 
 
-def children_of(resource: str) -> tuple[KindSpec, ...]:
-    """Kinds whose objects refer to an object of ``resource``."""
+def children_of(resource: str) -> tuple[KindSpec[Any], ...]:
+    """The kinds whose objects refer to an object of ``resource``."""
     return tuple(kind for kind in KINDS.values() if kind.parent == resource)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from codecommon.api.kinds import PAUSED, requested_at
+from codecommon.api.annotations import PAUSED, requested_at
 from codecommon.api.reasons import ConditionType
 
 ConditionStatus = Literal["True", "False", "Unknown"]

@@ -64,7 +64,7 @@ class ReconcileContext(Generic[T]):
 
     def __init__(
         self,
-        kind: KindSpec,
+        kind: KindSpec[Any],
         parse: type[T],
         owned: frozenset[str],
         objects: Objects,
@@ -179,7 +179,7 @@ class ReconcileContext(Generic[T]):
         """Whether the workspace is giving up our API. Read live."""
         return await bindings.is_leaving(self.objects)
 
-    async def require_no_referrers(self, children: tuple[KindSpec, ...], *, policy: str | None = None) -> None:
+    async def require_no_referrers(self, children: tuple[KindSpec[Any], ...], *, policy: str | None = None) -> None:
         """Raises ``NotReady`` (``DeletionBlocked``) while an object with our finalizer refers to this one.
 
         Somebody may have taken our finalizer off an object in between, so references through such an object count too.
@@ -191,7 +191,7 @@ class ReconcileContext(Generic[T]):
             shown = ", ".join(sorted(found)[:_SHOWN_REFERRERS])
             raise NotReady(Reason.DELETION_BLOCKED, f"kept until these are deleted: {shown}{more}")
 
-    async def _referrers(self, kinds: tuple[KindSpec, ...], name: str, policy: str | None) -> list[str]:
+    async def _referrers(self, kinds: tuple[KindSpec[Any], ...], name: str, policy: str | None) -> list[str]:
         found: list[str] = []
         for kind in kinds:
             for raw in await self.objects.list(kind.resource, field_selector=f"spec.{kind.reference}={name}"):

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.meta import Resource
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption

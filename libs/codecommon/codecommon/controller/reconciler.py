@@ -40,7 +40,7 @@ class Controller(Generic[T]):
     on like a change, also when only the resync brings it: it must not be skipped when the host's budget is short.
     """
 
-    kind: KindSpec
+    kind: KindSpec[Any]
     parse: type[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()

@@ -15,7 +15,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from codecommon.api.kinds import API_VERSION, KINDS
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Workspace
 from codecommon.kcp.kubeconfig import KubeAccess
 

@@ -1,4 +1,4 @@
-"""Object events: CloudEvents 1.0 in JSON that say *which* object to look at, never what it holds."""
+"""Object events: CloudEvents 1.0 in JSON. An event names the object to reconcile. It holds no spec, no status and no secret."""
 
 from __future__ import annotations
 
@@ -9,22 +9,34 @@ from zlib import crc32
 
 import orjson
 
-from codecommon.api.kinds import GROUP, KINDS
+from codecommon.api.group import GROUP
+from codecommon.api.kinds import KINDS
 
 EventReason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
+"""Why an object is to be reconciled.
+
+``changed``: the object itself changed. ``dependency``: an object that it depends on, or that depended on it, changed.
+``unsettled``: a list showed that the object may differ from what is wanted. ``resync``: its periodic comparison with the host is
+due. ``revalidate``: a service asks for a Connection to be validated again.
+"""
+
 Lane = Literal["events", "resync"]
+"""The first part of a subject. The two lanes have durables of their own, so that a resync cannot delay a change."""
 
 EVENT_TYPE: Final = f"{GROUP}.object.changed"
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
 
 class UndecodableEvent(ValueError):
-    """A message that is not one of our events; it goes to ``CODE_DEAD``."""
+    """The message is not one of our events. The consumer moves it to the stream ``CODE_DEAD``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """resourceVersions of the object's dependencies as the watcher knew them; None: it knew of none."""
+    """The resourceVersions of the object's dependencies that the watcher knew. None: it knew of no such object.
+
+    There is one field for each kind that others refer to, named after the kind's singular, and one for the Secret.
+    """
 
     repository: str | None = None
     connection: str | None = None
@@ -33,11 +45,22 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """A hint that ``name`` in ``cluster`` is worth a look. ``endpoint`` is the virtual workspace it was seen at.
+    """A hint that one object should be reconciled. The consumer reads the object; the event is never the source of a decision.
 
-    ``possible_duplicates``: another object of the workspace may stand for the same thing on the host. True also where nobody
-    knows. Of two such objects the younger one always gets True. Where a list brings the younger one first, its event is
-    published again once the list has brought the other. ``time``: when it was published; None before.
+    Attributes:
+        resource: The plural of the kind.
+        cluster: The ID of the logical cluster.
+        name, uid, generation, resource_version: Of the object, as the watcher saw it.
+        deleting: The object has a deletionTimestamp.
+        endpoint: The URL of the virtual workspace that the object was seen at.
+        versions: What the watcher knew of the object's dependencies. A consumer's cache must not be older.
+        possible_duplicates: Another object of the workspace may stand for the same thing on the host. True if unknown.
+            Of two such objects, the younger one's event has True. If a list yields the younger object first, that object's
+            event is published again when the list yields the other one.
+        time: When the event was published. None before that.
+        cause: The resourceVersion of the change that led to the event, if neither ``resource_version`` nor ``versions``
+            contain it: a child was deleted, or a binding started terminating. It is part of the message id only, so that
+            the stream does not drop the second such event as a repetition of the first.
     """
 
     resource: str
@@ -52,6 +75,7 @@ class ObjectEvent:
     versions: Versions = Versions()
     possible_duplicates: bool = True
     time: datetime | None = field(default=None, compare=False)
+    cause: str = field(default="", compare=False)
 
     @property
     def lane(self) -> Lane:
@@ -63,17 +87,22 @@ class ObjectEvent:
 
     @property
     def message_id(self) -> str | None:
-        """Deduplication id; None for what must never be taken for a repetition."""
+        """The ``Nats-Msg-Id``. JetStream drops an event whose id it has seen within the last two minutes.
+
+        None: the event is never a repetition. An event with another ``endpoint`` or ``possible_duplicates`` corrects the
+        one before, so both are part of the id.
+        """
         if self.reason in ("resync", "revalidate"):
             return None
         v = self.versions
         seen = f"{v.repository or ''}.{v.connection or ''}.{v.secret or ''}"
-        # Told again with a twin that was not known before, or through another endpoint, it is no repetition.
         where = crc32(self.endpoint.encode())
-        return f"{self.uid}/{self.resource_version}/{seen}/{where:08x}{'+' if self.possible_duplicates else ''}"
+        duplicates = "+" if self.possible_duplicates else ""
+        cause = f"/{self.cause}" if self.cause else ""
+        return f"{self.uid}/{self.resource_version}/{seen}/{where:08x}{duplicates}{cause}"
 
     def encode(self, time: str) -> bytes:
-        """The CloudEvent; ``time`` is RFC 3339."""
+        """The CloudEvent as JSON. ``time``: now, as an RFC 3339 string."""
         v = self.versions
         return orjson.dumps(
             {
@@ -102,7 +131,7 @@ class ObjectEvent:
 
     @classmethod
     def decode(cls, body: bytes) -> ObjectEvent:
-        """Read a CloudEvent; raises ``UndecodableEvent`` on anything else."""
+        """Read a CloudEvent that ``encode`` wrote. Raises ``UndecodableEvent`` for anything else, without quoting it."""
         try:
             envelope: dict[str, Any] = orjson.loads(body)
             if envelope["specversion"] != "1.0" or envelope["type"] != EVENT_TYPE:
@@ -131,5 +160,8 @@ class ObjectEvent:
 
 
 def subject(lane: Lane, resource: str, cluster: str, name: str) -> str:
-    """The stream subject of one object. An object name may hold dots but no underscore, so the token is reversible."""
+    """The subject of one object. Dots separate the tokens of a subject, so a dot in the name becomes an underscore.
+
+    No object name contains an underscore, so two names never get the same subject.
+    """
     return f"code.{lane}.{resource}.{cluster}.{name.replace('.', '_')}"

@@ -1,4 +1,4 @@
-"""Objects and events as a test needs them: valid, with one thing different."""
+"""Builds objects and events for tests. Each is valid by default; a test passes what differs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from codecommon.api.connection import Connection
-from codecommon.api.kinds import API_VERSION, COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, KINDS, REPOSITORIES, KindSpec
 from codecommon.api.meta import Workspace
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository
@@ -20,7 +21,8 @@ CREATED: Final = "2026-01-01T00:00:00Z"
 DELETED: Final = "2026-01-02T00:00:00Z"
 TOKEN: Final = "ghp_" + "b" * 36
 
-_RESOURCES: Final = {kind.kind: kind.resource for kind in (CONNECTIONS, REPOSITORIES, DEPLOY_KEYS, COLLABORATORS)}
+RESOURCES: Final = {kind.kind: kind.resource for kind in KINDS.values()}
+"""From ``kind`` in a manifest to the plural."""
 
 
 def connection_object(
@@ -37,7 +39,7 @@ def connection_object(
 
 
 def validated_connection(name: str = "main", /, *, generation: int = 1, **spec: Any) -> JsonObject:
-    """A Connection as connection-svc leaves one that is right."""
+    """A Connection that connection-svc has validated."""
     conditions = [
         condition(ConditionType.READY, "True", Reason.RECONCILED),
         condition(ConditionType.VALIDATED, "True", Reason.VALIDATED),
@@ -63,7 +65,7 @@ def repository_object(
 
 
 def made_repository(name: str = "site", /, *, repo_id: str, metadata: Mapping[str, Any] | None = None) -> JsonObject:
-    """A Repository as repository-svc leaves one that it made."""
+    """A Repository that repository-svc has created on the host."""
     status = {
         "observedGeneration": 1,
         "repoID": repo_id,
@@ -101,14 +103,19 @@ def collaborator_object(
     return _object(COLLABORATORS, name, metadata, {"repositoryRef": "site", "username": "alice"} | spec, status)
 
 
+def manifest(kind: KindSpec[Any], name: str, /, **spec: Any) -> JsonObject:
+    """An object of any kind; ``spec`` by wire name."""
+    return _object(kind, name, None, spec, None)
+
+
 def secret_object(name: str = "credential", *, namespace: str = "default", **data: str) -> JsonObject:
-    """A Secret; ``data`` in clear, ``token`` unless told otherwise."""
+    """A Secret. ``data`` is in clear; the default is one entry ``token``."""
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in (data or {"token": TOKEN}).items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": encoded}
 
 
 def api_binding(name: str = "code", *, terminating: bool = False, export: str = EXPORT_NAME) -> JsonObject:
-    """The APIBinding of an export; ``terminating`` as kcp shows it while our finalizers are still there."""
+    """The APIBinding of an export. ``terminating``: as kcp shows it while objects still carry our finalizer."""
     metadata: JsonObject = {"name": name, "finalizers": ["apis.kcp.io/apibinding-finalizer"]}
     if terminating:
         metadata["deletionTimestamp"] = DELETED
@@ -132,8 +139,8 @@ def condition(type_: str, status: str, reason: str, message: str = "", generatio
     }
 
 
-def deleting(raw: JsonObject, kind: KindSpec = REPOSITORIES) -> JsonObject:
-    """The object as it is once somebody deleted it while our finalizer was on it."""
+def deleting(raw: JsonObject, kind: KindSpec[Any] = REPOSITORIES) -> JsonObject:
+    """The object after somebody deleted it while it carried our finalizer."""
     metadata = {**raw["metadata"], "deletionTimestamp": DELETED, "finalizers": [kind.finalizer]}
     return {**raw, "metadata": metadata}
 
@@ -157,7 +164,7 @@ def event_for(
     """The event that the watcher publishes for a stored object."""
     metadata = raw["metadata"]
     return ObjectEvent(
-        resource=_RESOURCES[raw["kind"]],
+        resource=RESOURCES[raw["kind"]],
         cluster=cluster,
         name=metadata["name"],
         uid=metadata["uid"],
@@ -176,7 +183,11 @@ def _stored(raw: JsonObject) -> JsonObject:
 
 
 def _object(
-    kind: KindSpec, name: str, metadata: Mapping[str, Any] | None, spec: JsonObject, status: Mapping[str, Any] | None
+    kind: KindSpec[Any],
+    name: str,
+    metadata: Mapping[str, Any] | None,
+    spec: JsonObject,
+    status: Mapping[str, Any] | None,
 ) -> JsonObject:
     raw: JsonObject = {
         "apiVersion": API_VERSION,

@@ -1,7 +1,7 @@
-"""kcp in memory: the part of its API that ``codecommon.kcp.client.Objects`` uses.
+"""A kcp in memory: the part of its API that ``codecommon.kcp.client.Objects`` uses.
 
-It answers at the seam where requests leave the process, so the paths, parameters and error classes of the real ``Objects`` are
-under test with it. tests/contract/test_kcp_objects.py holds it and the real kcp to the same cases.
+It replaces ``Kcp.request``, where requests leave the process. So a test with it also covers the paths, parameters and errors of
+the real ``Objects``. tests/contract/test_kcp_objects.py holds it and the real kcp to the same cases.
 """
 
 from __future__ import annotations
@@ -16,27 +16,20 @@ from urllib.parse import unquote
 
 import aiohttp
 
-from codecommon.api.kinds import CLUSTER_ANNOTATION, CONNECTIONS, KINDS, REPOSITORIES
+from codecommon.api.annotations import CLUSTER_ANNOTATION
+from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Workspace
 from codecommon.api.times import rfc3339
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
 from codecommon.kcp.endpoints import SLICE_PATH
-from codecommon.testing.builders import ENDPOINT
+from codecommon.testing.builders import ENDPOINT, RESOURCES
 
-_SELECTABLE: Final[Mapping[str, frozenset[str]]] = {
-    CONNECTIONS.resource: frozenset({"spec.secretRef.name"}),
-    REPOSITORIES.resource: frozenset({"spec.connectionRef", "spec.name"}),
-} | {
-    kind.resource: frozenset({f"spec.{kind.reference}"})
-    for kind in KINDS.values()
-    if kind.parent == REPOSITORIES.resource
-}
 _SERVED: Final = frozenset({*KINDS, "secrets", "apibindings"})
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call as it arrived. ``subresource`` is empty or ``status``."""
+    """One request as it arrived. ``subresource`` is empty or ``status``."""
 
     method: str
     cluster: str
@@ -53,14 +46,17 @@ class Request:
 
 
 _Key = tuple[str, str, str | None, str]
-"""Cluster, resource, namespace, name."""
+"""Cluster, resource, namespace (None for cluster-scoped resources), name."""
 
 
 class InMemoryKcp(Kcp):
-    """A ``Kcp`` whose workspaces live in this object. ``objects(workspace)`` works as ever.
+    """A ``Kcp`` that holds its workspaces in memory.
 
-    ``requests`` is the journal. ``before`` is called with every request before it is answered: it may change objects (somebody
-    else writes in between) or raise (kcp refuses, or does not answer). ``refused`` names resources answered with 403.
+    Attributes:
+        requests: Every request so far.
+        before: Hooks that are called with each request before it is answered. A hook may change objects, as another client
+            would in between, or raise what kcp would answer.
+        refused: Resources that are answered with 403.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), endpoint: str = ENDPOINT) -> None:
@@ -73,10 +69,10 @@ class InMemoryKcp(Kcp):
         self._version = 100
         self._uids = 0
 
-    # ---- what a test does to it
+    # ---- for tests
 
     def add(self, raw: JsonObject, cluster: str = "c1") -> JsonObject:
-        """Store an object as it is, status and all; what the server gives every object is filled in. Returns it as stored."""
+        """Store an object, its status included, with the metadata that a server adds. Returns it as stored."""
         raw = deepcopy(raw)
         metadata = raw["metadata"]
         metadata.setdefault("uid", self._uid())
@@ -87,22 +83,22 @@ class InMemoryKcp(Kcp):
         return self._store(key, raw)
 
     def stored(self, resource: str, name: str, cluster: str = "c1", namespace: str | None = None) -> JsonObject | None:
-        """The object as it is now, None when there is none; leaves no entry in the journal."""
+        """The object as it is now; None: there is none. The read is not added to ``requests``."""
         return deepcopy(self._stored.get((cluster, resource, namespace, name)))
 
     def edit(
         self, resource: str, name: str, patch: JsonObject, cluster: str = "c1", namespace: str | None = None
     ) -> JsonObject:
-        """Merge-patch an object as another client would, status included and without a guard."""
+        """Merge-patch an object, its status included, as another client would."""
         key = (cluster, resource, namespace, name)
         return self._apply(key, merge({**self._existing(key)}, patch))
 
     def remove(self, resource: str, name: str, cluster: str = "c1", namespace: str | None = None) -> None:
-        """Delete an object as another client would: it stays while it has finalizers."""
+        """Delete an object as another client would. It stays while it has finalizers."""
         self._delete((cluster, resource, namespace, name))
 
     def once(self, matches: Callable[[Request], bool], act: Callable[[], object]) -> None:
-        """Do ``act`` before the next request that ``matches`` is answered; ``act`` may raise."""
+        """Call ``act`` before the next matching request is answered. ``act`` may raise."""
 
         def hook(request: Request) -> None:
             if matches(request):
@@ -133,7 +129,7 @@ class InMemoryKcp(Kcp):
         for hook in list(self.before):
             hook(request)
         if request.resource not in _SERVED or request.resource in self.refused:
-            raise Forbidden(403, "Forbidden", f"{request.resource} are not yours to see")
+            raise Forbidden(403, "Forbidden", f"access to {request.resource} is denied")
         return deepcopy(self._answer(request))
 
     def _answer(self, request: Request) -> JsonObject:
@@ -155,7 +151,8 @@ class InMemoryKcp(Kcp):
     def _select(self, request: Request) -> Iterator[JsonObject]:
         selector = request.params.get("fieldSelector", "")
         terms = [term.partition("=")[::2] for term in selector.split(",") if term]
-        selectable = _SELECTABLE.get(request.resource, frozenset()) | {"metadata.name"}
+        kind = KINDS.get(request.resource)
+        selectable = {"metadata.name", *(kind.selectable_fields if kind is not None else ())}
         for path, _ in terms:
             if path not in selectable:
                 raise KcpError(400, "BadRequest", f"field label not supported: {path}")
@@ -190,7 +187,7 @@ class InMemoryKcp(Kcp):
         return self._apply(key, merge(deepcopy(stored), without_status))
 
     def _apply(self, key: _Key, raw: JsonObject) -> JsonObject:
-        """Store what a write made of an object, with what the server does to it."""
+        """Store the result of a write, after the changes and checks that the server makes."""
         old = self._existing(key)
         raw = deepcopy(raw)
         metadata, before = raw["metadata"], old["metadata"]
@@ -269,8 +266,7 @@ def _parse(method: str, url: str, params: Mapping[str, str], body: Any) -> Reque
 
 
 def _resource_of(raw: JsonObject) -> str:
-    by_kind = {kind.kind: kind.resource for kind in KINDS.values()} | {"Secret": "secrets", "APIBinding": "apibindings"}
-    return by_kind[raw["kind"]]
+    return (RESOURCES | {"Secret": "secrets", "APIBinding": "apibindings"})[raw["kind"]]
 
 
 def _content(raw: JsonObject) -> JsonObject:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from codecommon.api.kinds import CREATE_CLAIM, REPOSITORIES
+from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.times import rfc3339
 from codecommon.githost.protocol import HostRepository
 from codecommon.testing.harness import World

@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.kinds import (
-    API_VERSION,
-    CREATE_CLAIM,
-    DEPLOY_KEYS,
-    RECONCILE_REQUESTED_AT,
-    REPOSITORIES,
-    children_of,
-)
+from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import DEPLOY_KEYS, REPOSITORIES, children_of
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.conditions import condition

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
-from codecommon.api.kinds import PAUSED, REPOSITORIES
+from codecommon.api.annotations import PAUSED
+from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext

@@ -57,22 +57,30 @@ def test_names_with_dots_do_not_collide() -> None:
     assert len({subject("events", "repositories", "c", name) for name in names}) == len(names)
 
 
-def test_a_message_id_tells_a_second_wrong_token_from_the_first() -> None:
+def test_a_second_wrong_token_gets_another_message_id_than_the_first() -> None:
     other_secret = replace(EVENT, versions=Versions(connection="90", secret="81"))
     assert EVENT.message_id == replace(EVENT).message_id
     assert other_secret.message_id != EVENT.message_id
+
+
+def test_a_cause_that_versions_do_not_contain_is_part_of_the_message_id_and_not_sent() -> None:
+    first, second = replace(EVENT, cause="101"), replace(EVENT, cause="102")
+    assert len({EVENT.message_id, first.message_id, second.message_id}) == 3
+    assert first.message_id == f"{EVENT.message_id}/101"
+    assert replace(EVENT, reason="resync", cause="101").message_id is None
+    assert orjson.loads(first.encode(TIME))["data"] == orjson.loads(EVENT.encode(TIME))["data"]
 
 
 @pytest.mark.parametrize(
     "change",
     [{"possible_duplicates": not EVENT.possible_duplicates}, {"endpoint": "https://kcp/services/apiexport/p/other"}],
 )
-def test_what_is_told_again_because_it_was_told_wrongly_is_no_repetition(change: Any) -> None:
+def test_an_event_that_corrects_another_is_no_repetition_of_it(change: Any) -> None:
     assert replace(EVENT, **change).message_id != EVENT.message_id
 
 
 @pytest.mark.parametrize("reason", ["resync", "revalidate"])
-def test_what_must_never_be_taken_for_a_repetition_has_no_message_id(reason: Any) -> None:
+def test_an_event_that_is_never_a_repetition_has_no_message_id(reason: Any) -> None:
     event = replace(EVENT, reason=reason)
     assert event.message_id is None
     assert orjson.loads(event.encode(TIME))["id"]
@@ -129,7 +137,7 @@ def test_what_is_no_event_is_refused_without_being_quoted(body: bytes) -> None:
     assert "my.site" not in str(refused.value)
 
 
-def test_every_kind_can_be_told_of() -> None:
+def test_there_are_events_for_every_kind() -> None:
     for resource in KINDS:
         event = replace(EVENT, resource=resource)
         assert ObjectEvent.decode(event.encode(TIME)) == event

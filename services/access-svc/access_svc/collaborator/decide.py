@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api import go_provider
 from codecommon.api.access import Collaborator
-from codecommon.api.kinds import CREATE_CLAIM
+from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.origin import UNRECORDED, Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Retryable, Terminal

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from codecommon.api import go_provider
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CLAIMED_KEY
+from codecommon.api.annotations import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason

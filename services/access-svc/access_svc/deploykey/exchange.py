@@ -18,7 +18,7 @@ from access_svc.deploykey.rotation import overlapping, requeue_after
 from access_svc.duplicates import find_staying
 from access_svc.target import Target, require_writable
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import CLAIMED_KEY, CREATE_CLAIM
+from codecommon.api.annotations import CLAIMED_KEY, CREATE_CLAIM
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339

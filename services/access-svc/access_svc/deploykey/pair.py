@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from access_svc.deploykey import material
 from codecommon.api.access import DeployKey
-from codecommon.api.kinds import API_VERSION, DEPLOY_KEYS
+from codecommon.api.group import API_VERSION
+from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, NotFound, Objects

@@ -1,0 +1,35 @@
+"""The annotations that the provider reads or writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from codecommon.api.group import GROUP
+
+RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
+"""Set by anybody to request a reconcile. A new value is a new request."""
+
+PAUSED: Final = f"{GROUP}/paused"
+"""``"true"`` stops all work on the object until the annotation or the object is removed."""
+
+CREATE_CLAIM: Final = f"{GROUP}/create-claim"
+"""Set by us before a create on the git host; see ``codecommon.controller.create_claim``."""
+
+CLAIMED_KEY: Final = f"{GROUP}/claimed-key"
+"""Set by us with the create claim of a DeployKey: the public key that is about to be registered."""
+
+CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
+"""Set by kcp: the logical cluster that the object lives in."""
+
+ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
+"""Annotations whose change is a reason to reconcile. Every other annotation belongs to somebody else."""
+
+_MAX_REQUEST_LENGTH: Final = 256
+"""The ``maxLength`` of ``status.lastHandledReconcileAt``. An annotation can be longer."""
+
+
+def requested_at(annotations: Mapping[str, str]) -> str | None:
+    """The value of ``RECONCILE_REQUESTED_AT``, cut to the length at which status repeats it; None: no request."""
+    value = annotations.get(RECONCILE_REQUESTED_AT)
+    return value[:_MAX_REQUEST_LENGTH] if value is not None else None
