@@ -8,7 +8,6 @@ from access_svc.deploykey import decide as deploykey
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
 from access_svc.deploykey.rotation import step_due
-from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
 from codecommon.controller import composition as controllers
 from codecommon.controller.reconciler import Controller
@@ -21,6 +20,6 @@ async def main(service: Service[ReconcilerSettings]) -> None:
         keys = DeployKeyReconciler(clients.connections, Pairs(service.settings.credentials_namespace))
         users = CollaboratorReconciler(clients.connections)
         await clients.run(
-            Controller(DEPLOY_KEYS, DeployKey, keys, owned=deploykey.CONDITIONS, is_due=step_due),
-            Controller(COLLABORATORS, Collaborator, users, owned=collaborator.CONDITIONS, is_due=collaborator.due),
+            Controller(DEPLOY_KEYS, keys, owned=deploykey.CONDITIONS, is_due=step_due),
+            Controller(COLLABORATORS, users, owned=collaborator.CONDITIONS, is_due=collaborator.due),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from codecommon.api.connection import Connection
 from codecommon.api.kinds import CONNECTIONS
 from codecommon.controller import composition as controllers
 from codecommon.controller.reconciler import Controller
@@ -15,4 +14,4 @@ from connection_svc.reconciler import ConnectionReconciler
 async def main(service: Service[ReconcilerSettings]) -> None:
     async with controllers.host_clients(service) as clients:
         reconciler = ConnectionReconciler(clients.connections)
-        await clients.run(Controller(CONNECTIONS, Connection, reconciler, owned=frozenset({VALIDATED})))
+        await clients.run(Controller(CONNECTIONS, reconciler, owned=frozenset({VALIDATED})))

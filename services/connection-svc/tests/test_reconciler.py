@@ -34,7 +34,7 @@ def world() -> World:
 
 @pytest.fixture
 def controller(world: World) -> Controller[Connection]:
-    return Controller(CONNECTIONS, Connection, ConnectionReconciler(world.connections), frozenset({VALIDATED}))
+    return Controller(CONNECTIONS, ConnectionReconciler(world.connections), frozenset({VALIDATED}))
 
 
 # ---- validation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codecommon.api.kinds import REPOSITORIES
-from codecommon.api.repository import Repository
 from codecommon.controller import composition as controllers
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
@@ -15,4 +14,4 @@ from repository_svc.reconciler import RepositoryReconciler
 async def main(service: Service[ReconcilerSettings]) -> None:
     async with controllers.host_clients(service) as clients:
         reconciler = RepositoryReconciler(clients.connections)
-        await clients.run(Controller(REPOSITORIES, Repository, reconciler, owned=CONDITIONS))
+        await clients.run(Controller(REPOSITORIES, reconciler, owned=CONDITIONS))

@@ -23,4 +23,4 @@ def world() -> World:
 
 @pytest.fixture
 def controller(world: World) -> Controller[Repository]:
-    return Controller(REPOSITORIES, Repository, RepositoryReconciler(world.connections), CONDITIONS)
+    return Controller(REPOSITORIES, RepositoryReconciler(world.connections), CONDITIONS)

@@ -11,6 +11,7 @@ from sys import intern
 from typing import Any, Final, TypeVar
 
 from codecommon.api.annotations import ACTED_ON_ANNOTATIONS, CLUSTER_ANNOTATION, requested_at
+from codecommon.api.go_provider import left_by_go_provider
 from codecommon.api.kinds import KindSpec
 from codecommon.kcp.client import JsonObject
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
@@ -20,9 +21,6 @@ T = TypeVar("T")
 _ACTED_ON: Final = tuple(sorted(ACTED_ON_ANNOTATIONS))
 _DNS_NAME: Final = re.compile(r"[a-z0-9.-]{1,253}")
 """The names that kcp allows. No token has this shape, so a garbled line cannot put a token in the place of a name."""
-
-_BOUND_BY_GO_PROVIDER: Final = ("repoID", "keyID", "invitationID")
-"""The status fields in which the Go provider recorded what an object stands for on the host."""
 
 
 class UndecodableObject(Exception):
@@ -76,18 +74,13 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
             identity_hash=_hash(*map(status.get, identity)),
             duplicate_hash=_hash(*duplicate_key) if duplicate_key is not None else None,
             reconcile_requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
-            left_by_go_provider=_left_by_go_provider(status),
+            left_by_go_provider=left_by_go_provider(status),
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,
             observed_secret=status.get("observedSecretVersion"),
         )
 
     return guarded(decode)
-
-
-def _left_by_go_provider(status: JsonObject) -> bool:
-    """Whether the Go provider bound the object to something on the host, and no service of ours has recorded an origin since."""
-    return "origin" not in status and any(field in status for field in _BOUND_BY_GO_PROVIDER)
 
 
 def _secret(raw: JsonObject) -> SecretEntry:

@@ -64,8 +64,7 @@ class ReconcileContext(Generic[T]):
 
     def __init__(
         self,
-        kind: KindSpec[Any],
-        parse: type[T],
+        kind: KindSpec[T],
         owned: frozenset[str],
         objects: Objects,
         raw: JsonObject,
@@ -78,11 +77,10 @@ class ReconcileContext(Generic[T]):
         self._hints = hints or Hints()
         self._bound = bound or BoundWorkspaces()
         self._clock = clock
-        self._parse = parse
         self._owned = owned | _SUMMARY
         self._raw = raw
         self._writing = asyncio.Lock()
-        self.object: T = parse.parse(raw, objects.workspace)
+        self.object: T = kind.model.parse(raw, objects.workspace)
 
     @property
     def versions(self) -> Versions:
@@ -309,7 +307,7 @@ class ReconcileContext(Generic[T]):
         if raw["metadata"]["uid"] != self.object.metadata.uid:
             raise Gone
         self._raw = raw
-        self.object = self._parse.parse(raw, self.objects.workspace)
+        self.object = self.kind.model.parse(raw, self.objects.workspace)
 
 
 def _dump(items: tuple[Wire, ...]) -> list[JsonObject]:

@@ -40,8 +40,7 @@ class Controller(Generic[T]):
     on like a change, also when only the resync brings it: it must not be skipped when the host's budget is short.
     """
 
-    kind: KindSpec[Any]
-    parse: type[T]
+    kind: KindSpec[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()
     is_due: Callable[[T, datetime], bool] = _never_due

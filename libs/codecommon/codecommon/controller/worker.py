@@ -225,7 +225,6 @@ class Worker:
     ) -> tuple[Reconciled, Settlement]:
         ctx = ReconcileContext(
             controller.kind,
-            controller.parse,
             controller.owned,
             self._kcp.objects(Workspace(event.endpoint, event.cluster)),
             raw,

@@ -89,7 +89,7 @@ def make_engine(bus: Bus, kcp: InMemoryKcp, calls: Calls, *, always_due: bool = 
     """``always_due``: every object says that a time which it set has come."""
     defaults: dict[str, Any] = {"max_in_flight": 64, "max_per_workspace": 16, "timing": QUICK}
     defaults["backoff"] = Backoff(0.05, 1.0, random.Random(1))
-    controller = Controller(REPOSITORIES, Repository, calls, is_due=lambda _, __: always_due)
+    controller = Controller(REPOSITORIES, calls, is_due=lambda _, __: always_due)
     return Engine(SERVICE, (controller,), bus=bus, kcp=kcp, **(defaults | options))
 
 

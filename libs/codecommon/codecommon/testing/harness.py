@@ -83,7 +83,6 @@ class World:
         """The context of an object that was read as it is now. ``event_time`` None: a moment ago."""
         return ReconcileContext(
             controller.kind,
-            controller.parse,
             controller.owned,
             self.objects,
             self.stored(controller.kind.resource, name),
