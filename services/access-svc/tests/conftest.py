@@ -40,7 +40,7 @@ def world(host: StubBackend, site: HostRepository) -> World:
 @pytest.fixture
 def keys(world: World) -> Controller[DeployKey]:
     return Controller(
-        DEPLOY_KEYS, DeployKey, DeployKeyReconciler(world.connections, Pairs(NAMESPACE)), deploykey.CONDITIONS, step_due
+        DEPLOY_KEYS, DeployKeyReconciler(world.connections, Pairs(NAMESPACE)), deploykey.CONDITIONS, step_due
     )
 
 
@@ -48,7 +48,6 @@ def keys(world: World) -> Controller[DeployKey]:
 def users(world: World) -> Controller[Collaborator]:
     return Controller(
         COLLABORATORS,
-        Collaborator,
         CollaboratorReconciler(world.connections),
         collaborator.CONDITIONS,
         collaborator.due,

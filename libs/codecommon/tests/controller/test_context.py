@@ -33,9 +33,7 @@ def kcp() -> InMemoryKcp:
 def start(
     kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"}), now: datetime = NOW
 ) -> ReconcileContext[Repository]:
-    return ReconcileContext(
-        REPOSITORIES, Repository, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: now
-    )
+    return ReconcileContext(REPOSITORIES, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: now)
 
 
 def site(kcp: InMemoryKcp) -> JsonObject:
