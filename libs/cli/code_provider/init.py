@@ -18,8 +18,9 @@ from code_provider.catalogentry import ensure_catalog_entry, read_catalog_entry
 from code_provider.errors import InitError
 from code_provider.init_settings import InitSettings
 from code_provider.provider_workspace import KcpWorkspace
-from codecommon.kcp.client import Kcp
-from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError
+from codecommon.kcp.client import ProviderKcp
+from codecommon.kcp.identity import ProviderIdentity
+from codecommon.kcp.kubeconfig import KubeconfigError
 
 
 async def bootstrap(settings: InitSettings) -> list[str]:
@@ -29,12 +30,12 @@ async def bootstrap(settings: InitSettings) -> list[str]:
     """
     schemas = read_schemas(settings.schemas_dir)
     entry = read_catalog_entry(settings.catalog_entry) if settings.catalog_entry else None
-    async with KubeAccess(settings.kubeconfig) as access:
+    async with ProviderIdentity(settings.kubeconfig) as provider:
         try:
-            await access.current()
+            await provider.session()
         except KubeconfigError as error:
             raise InitError(str(error)) from error
-        workspace = KcpWorkspace(Kcp(access))
+        workspace = KcpWorkspace(ProviderKcp(provider))
         await ensure_schemas(workspace, schemas)
         await ensure_export(workspace, [schema["metadata"]["name"] for schema in schemas])
         await ensure_endpoint_slice(workspace, settings.workspace_path)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn
 
 from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.decode import guarded
 from watcher.stream import Kcp, Source, Stream
 
@@ -30,11 +29,11 @@ class Endpoints:
         self._listed = False
         self._named = False
 
-    async def run(self, kcp: Kcp, access: KubeAccess) -> NoReturn:
+    async def run(self, kcp: Kcp) -> NoReturn:
         """Follow the slice in the provider's workspace, which may appear later than we do."""
 
         async def locate() -> str:
-            return (await access.current()).server + _COLLECTION
+            return _COLLECTION
 
         source = Source(
             "apiexportendpointslices", locate, guarded(endpoint_urls), field_selector=f"metadata.name={EXPORT_NAME}"

@@ -17,7 +17,7 @@ from codecommon.api.results import Interruption, NotReady, Ready, Retryable
 from codecommon.api.times import rfc3339
 from codecommon.controller import conditions
 from codecommon.controller.bindings import FRESH_SECONDS, Staying
-from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, Objects
+from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, ProviderObjects
 from codecommon.kcp.endpoints import EXPORT_NAME
 from codecommon.messaging.events import Versions
 
@@ -48,7 +48,7 @@ class ReconcileContext(Generic[T]):
         kind: KindSpec,
         parse: type[T],
         owned: frozenset[str],
-        objects: Objects,
+        objects: ProviderObjects,
         raw: JsonObject,
         versions: Versions,
         possible_duplicates: bool = True,

@@ -20,7 +20,7 @@ from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.controller.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.work import Job, Urgency, working_on
-from codecommon.kcp.client import JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.kcp.kubeconfig import KubeconfigError
 from codecommon.messaging.events import Lane, ObjectEvent, Versions
@@ -56,7 +56,7 @@ class Handler:
         service: str,
         controllers: tuple[Controller[Any], ...],
         *,
-        kcp: Kcp,
+        kcp: ProviderKcp,
         backoff: Backoff,
         announce_after: float,
         resync: timedelta,

@@ -25,7 +25,7 @@ from codecommon.controller.fairness import Shares
 from codecommon.controller.handling import Appointment, Handler
 from codecommon.controller.metrics import MESSAGES_SET_ASIDE
 from codecommon.controller.reconciler import Controller, Timing
-from codecommon.kcp.client import JsonObject, Kcp
+from codecommon.kcp.client import JsonObject, ProviderKcp
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging import locks, tracing
 from codecommon.messaging.bus import Bus
@@ -57,7 +57,7 @@ class Runtime:
         controllers: tuple[Controller[Any], ...],
         *,
         bus: Bus,
-        kcp: Kcp,
+        kcp: ProviderKcp,
         max_in_flight: int,
         max_per_workspace: int,
         resync: timedelta = timedelta(0),

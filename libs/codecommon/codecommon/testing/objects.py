@@ -19,7 +19,7 @@ import aiohttp
 from codecommon.api.kinds import CLUSTER_ANNOTATION, CONNECTIONS, KINDS, REPOSITORIES
 from codecommon.api.meta import Workspace
 from codecommon.api.times import rfc3339
-from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import SLICE_PATH
 from codecommon.testing.builders import ENDPOINT
 
@@ -56,8 +56,8 @@ _Key = tuple[str, str, str | None, str]
 """Cluster, resource, namespace, name."""
 
 
-class InMemoryKcp(Kcp):
-    """A ``Kcp`` whose workspaces live in this object. ``objects(workspace)`` works as ever.
+class InMemoryKcp(ProviderKcp):
+    """A ``ProviderKcp`` whose workspaces live in this object. ``objects(workspace)`` works as ever.
 
     ``requests`` is the journal. ``before`` is called with every request before it is answered: it may change objects (somebody
     else writes in between) or raise (kcp refuses, or does not answer). ``refused`` names resources answered with 403.
