@@ -42,6 +42,7 @@ _PROBLEMS: Final = {"int_parsing": "not a whole number", "int_from_float": "not 
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
+DEFAULT_WORKSPACE_PATH: Final = "root:kedge:providers:code"
 KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
 
 
@@ -161,7 +162,7 @@ class ServiceSettings(_Settings):
     kubeconfig: Path | None = None
     """None: the service account of the pod."""
     workspace_path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*(:[a-z0-9][a-z0-9-]*)*$")] = Field(
-        default="root:kedge:providers:code",
+        default=DEFAULT_WORKSPACE_PATH,
         validation_alias="CODE_WORKSPACE_PATH",
         description="a workspace path such as root:kedge:providers:code",
     )
