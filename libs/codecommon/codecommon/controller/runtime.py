@@ -28,12 +28,11 @@ from codecommon.controller.reconciler import Controller, Timing
 from codecommon.kcp.client import JsonObject, ProviderKcp
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging import locks, tracing
-from codecommon.messaging.bus import Bus
+from codecommon.messaging.bus import Bus, raise_if_cancelled
 from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent
 from codecommon.messaging.poison_messages import PoisonMessages
 from codecommon.process import logs
 from codecommon.process.backoff import Backoff
-from codecommon.process.cancellation import raise_if_cancelled
 
 _log = logging.getLogger(__name__)
 
