@@ -32,8 +32,8 @@ EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
 _DRAIN_SECONDS: Final = 6.0
-# Cancelled tasks, executor threads and the last export of spans get this long. Then the process exits as it is: a task that ignores
-# its cancellation must not leave a half-dead process. Together with the drain a stop stays below its limit of 10 s.
+# Cancelled tasks, executor threads and the last export of spans get this long. Then the process exits as it is: a task that
+# ignores its cancellation must not leave a half-dead process. Together with the drain a stop stays below its limit of 10 s.
 _END_SECONDS: Final = 1.5
 
 
