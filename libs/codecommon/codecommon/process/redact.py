@@ -90,17 +90,11 @@ class Redactor:
         if len(self._forms) > self._limit:
             self._forms.popitem(last=False)
 
-    def forget(self, value: str) -> None:
-        self._forms.pop(value, None)
-
     def __call__(self, text: str) -> str:
         for forms in self._forms.values():
             for form in forms:
                 text = text.replace(form, REDACTED)
         return redact(text)
-
-    def __repr__(self) -> str:
-        return f"Redactor({len(self._forms)} values)"
 
 
 def _forms(value: str) -> tuple[str, ...]:

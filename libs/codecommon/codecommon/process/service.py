@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
@@ -81,18 +81,13 @@ Main = Callable[[Service[SettingsT]], Coroutine[Any, Any, None]]
 """The composition root of a service. It constructs clients, registers pings, and returns once ``stopping`` is set."""
 
 
-def run(
-    name: str,
-    settings_type: type[SettingsT],
-    main: Main[SettingsT],
-    environ: Mapping[str, str] | None = None,
-) -> NoReturn:
+def run(name: str, settings_type: type[SettingsT], main: Main[SettingsT]) -> NoReturn:
     """Run ``main`` as the process ``name`` until SIGTERM or SIGINT, then exit.
 
-    Exit codes: 0 after an orderly stop, 1 if a task failed, 2 for a wrong setting. ``environ`` None means the process's own.
+    Exit codes: 0 after an orderly stop, 1 if a task failed, 2 for a wrong setting.
     """
     try:
-        settings = settings_type.load(environ)
+        settings = settings_type.load()
     except SettingsError as error:
         sys.stderr.write(f"{name}: {error}\n")
         sys.exit(EXIT_SETTINGS)
