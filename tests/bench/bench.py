@@ -21,6 +21,7 @@ from bed import Bed, bed, new_tenants, row, say, say_where
 
 from devstack.cluster import MERGE_PATCH, Cluster
 from devstack.kubeconfig import load_access
+from devstack.own_instance import EXPORT
 from devstack.paths import RUNS, VENV_BIN
 from devstack.processes import Process
 from devstack.resources import Manifest, by_plural, condition, is_ready
@@ -31,7 +32,6 @@ WORKSPACES = 50
 PER_WORKSPACE = 20
 SINGLES = 30
 MANY = 10_000
-EXPORT = "code.providers.kedge.faros.sh"
 GAP_SECONDS = 0.2
 """Between single Repositories: all echoes of the one before are over. The longer it is, the colder the machine."""
 

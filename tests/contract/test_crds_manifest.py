@@ -10,7 +10,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from code_provider.apiexport import EXPORT_NAME, PERMISSION_CLAIMS
+from code_provider.apiexport import PERMISSION_CLAIMS
+from codecommon.kcp.endpoints import EXPORT_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 

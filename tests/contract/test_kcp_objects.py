@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from code_provider.apiexport import EXPORT_NAME
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Workspace
-from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound, Objects
-from codecommon.kcp.endpoints import SLICE_PATH, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, KcpError, NotFound, Objects, ProviderKcp
+from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
+from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.settings import kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
 from codecommon.testing.objects import InMemoryKcp, workspace
@@ -61,8 +60,8 @@ async def clean_up(objects: Objects) -> None:
 @pytest_asyncio.fixture
 async def real(provider: ProviderInstallation, cluster: str) -> AsyncIterator[Objects]:
     """With the provider's own kubeconfig, through the endpoint that kcp lists for its export."""
-    async with KubeAccess(kubeconfig_path(provider.environment)) as access:
-        kcp = Kcp(access)
+    async with ProviderIdentity(kubeconfig_path(provider.environment)) as identity:
+        kcp = ProviderKcp(identity)
         (endpoint,) = endpoint_urls(await kcp.request("GET", SLICE_PATH))
         objects = kcp.objects(Workspace(endpoint, cluster))
         yield objects

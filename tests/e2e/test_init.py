@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from importlib.resources import files
@@ -18,6 +17,7 @@ from devstack.errors import ApiError
 from devstack.kcp import SECRETS_CLAIM, Kcp, service_account_token
 from devstack.kubeconfig import kubeconfig, write_private
 from devstack.own_instance import EXPORT
+from devstack.processes import Process
 from devstack.resources import CODE_API, KNOWN, Manifest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -41,7 +41,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 
 class ProviderWorkspace:
-    """What the hub provisions for a provider: a workspace, and a ServiceAccount's kubeconfig that addresses it by ID."""
+    """What the hub provisions for a provider: a workspace, and a ServiceAccount's kubeconfig with the workspace's ID."""
 
     def __init__(self, path: str, cluster: Cluster, kubeconfig: Path) -> None:
         self.path = path
@@ -49,25 +49,22 @@ class ProviderWorkspace:
         self.kubeconfig = kubeconfig
 
     async def init(self, **environ: str) -> list[str]:
-        """Run the command; what it says it wrote. Fails the test unless it succeeds."""
+        """Run the command. Returns the lines that it printed. Fails the test unless it succeeds."""
         code, lines = await self.try_init(**environ)
         assert code == 0, lines
         return lines
 
     async def try_init(self, **environ: str) -> tuple[int, list[str]]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "code_provider",
-            "init",
+        process = Process(
+            "code-provider init",
+            [sys.executable, "-m", "code_provider", "init"],
+            log_file=self.kubeconfig.with_name("init.log"),
             env=dict(os.environ)
             | {"KEDGE_PROVIDER_KUBECONFIG": str(self.kubeconfig), "CODE_WORKSPACE_PATH": self.path}
             | environ,
-            stderr=asyncio.subprocess.PIPE,
         )
-        _, stderr = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode is not None
-        return process.returncode, stderr.decode().splitlines()
+        async with process:
+            return await process.wait(60), process.lines
 
     async def identity(self) -> str:
         export = await self.cluster.wait_for("apiexports", EXPORT, lambda found: bool(identity_of(found)))
@@ -290,7 +287,7 @@ async def test_a_hub_that_applied_the_inline_schemas_needs_only_what_is_missing(
 
 async def test_a_slice_that_names_another_path_is_made_anew(provider_workspace: ProviderWorkspace) -> None:
     await provider_workspace.init(CODE_WORKSPACE_PATH=provider_workspace.cluster.server.rpartition("/")[2])
-    # Not always followed by "created": kcp itself makes a slice for an export that has none, and may be faster.
+    # "created" may be missing: kcp itself creates a slice for an export that has none, and may be faster.
     assert f"init: deleted apiexportendpointslices/{EXPORT}" in await provider_workspace.init()
     found = await provider_workspace.cluster.get("apiexportendpointslices", EXPORT)
     assert found is not None
@@ -306,7 +303,7 @@ async def test_an_api_that_is_not_served_is_one_line_that_names_the_object(
     assert len(lines) == 1
 
 
-async def test_todays_hub_takes_the_manifest_under_strict_validation(provider_workspace: ProviderWorkspace) -> None:
+async def test_the_hub_takes_the_manifest_under_strict_validation(provider_workspace: ProviderWorkspace) -> None:
     await offer_catalog(provider_workspace.cluster)
     path = "/apis/providers.kedge.faros.sh/v1alpha1/catalogentries"
     strict = {"fieldValidation": "Strict"}

@@ -39,7 +39,7 @@ NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
 
 
 class Serving:
-    """One ``code-provider serve`` and what can be seen of it from outside."""
+    """One ``code-provider serve``, seen from outside."""
 
     def __init__(self, installation: ProviderInstallation, process: Process, session: aiohttp.ClientSession) -> None:
         self.installation = installation
@@ -68,7 +68,7 @@ class Serving:
         return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}
 
     async def health(self, service: str, path: str) -> tuple[int, str]:
-        """Status and body of the answer on the health port that the service's newest process has logged."""
+        """Status and body of an answer at the health port that the service's newest process has logged."""
         line = await self.logged(rf" {service} \S+ health endpoints on (\S+)")
         return await self.get(line[1] + path)
 
@@ -79,7 +79,7 @@ class Serving:
 
 @dataclass(frozen=True)
 class Stage:
-    """A tenant whose Connection is ready thanks to ``serving``."""
+    """``serving``, and a tenant whose Connection it has made ready."""
 
     serving: Serving
     provider: ProvisionedProvider
@@ -102,7 +102,7 @@ async def stage(
     dev_settings: Settings,
     run_dir: Path,
 ) -> AsyncIterator[Stage]:
-    """A provider workspace of this module's own, so that no other instance acts on its tenant."""
+    """A provider workspace for this module only, so no other instance works on its tenant."""
     installation = await provision_own(kcp, run_dir / "serve", dev_settings.environment)
     provisioned = installation.provisioned
     tenant = await devhub.create_tenant()

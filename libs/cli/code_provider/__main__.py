@@ -10,14 +10,14 @@ USAGE = """\
 usage: code-provider [serve|init]
 
   serve  run the provider's services (the default)
-  init   put the provider's API into its workspace, then exit
+  init   install the provider's API in its workspace, then exit
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code, 2 for arguments that it does not know."""
+    """Run a subcommand. Returns the exit code: its own, or 2 for arguments that are not known."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Imported late: init needs neither the services nor the memory they take.
+    # Imported late, because init needs neither the services nor their memory.
     match arguments or ["serve"]:
         case ["init"]:
             from code_provider.init import init

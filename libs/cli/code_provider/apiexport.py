@@ -1,4 +1,4 @@
-"""The APIExport that tenants bind, and the endpoint slice by which the provider finds their workspaces."""
+"""The APIExport that tenants bind, who may bind it, and the endpoint slice that lists where their objects are served."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from typing import Final
 
 from code_provider.apiresourceschemas import split_schema_name
-from code_provider.errors import InitError, NotPermitted
-from code_provider.provider_workspace import ATTEMPTS, JsonObject, Resource, Workspace, ensure
+from code_provider.provider_workspace import (
+    ATTEMPTS,
+    GroupVersionResource,
+    InitError,
+    NotPermitted,
+    ProviderWorkspace,
+    ensure,
+)
+from codecommon.kcp.client import JsonObject
+from codecommon.kcp.endpoints import EXPORT_NAME
 
-EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
-EXPORTS: Final = Resource("apis.kcp.io/v1alpha2", "apiexports")
-SLICES: Final = Resource("apis.kcp.io/v1alpha1", "apiexportendpointslices")
+EXPORTS: Final = GroupVersionResource("apis.kcp.io/v1alpha2", "apiexports")
+SLICES: Final = GroupVersionResource("apis.kcp.io/v1alpha1", "apiexportendpointslices")
+_RBAC: Final = "rbac.authorization.k8s.io"
+CLUSTER_ROLES: Final = GroupVersionResource(f"{_RBAC}/v1", "clusterroles")
+CLUSTER_ROLE_BINDINGS: Final = GroupVersionResource(f"{_RBAC}/v1", "clusterrolebindings")
+GRANT_NAME: Final = f"kedge:providers:bind:{EXPORT_NAME}"
 
 PERMISSION_CLAIMS: Final[tuple[JsonObject, ...]] = (
     {"resource": "secrets", "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"]},
 )
-"""What the provider asks of a tenant's workspace; manifest.yaml asks for the same in the portal."""
+"""What the provider claims in a tenant's workspace. manifest.yaml repeats it for the portal."""
 
 _POLL_SECONDS: Final = 0.5
-_READABLE_POLLS: Final = 30
+_POLLS: Final = 30
 
 
 def exported_resources(schema_names: Sequence[str]) -> list[JsonObject]:
@@ -32,54 +43,55 @@ def exported_resources(schema_names: Sequence[str]) -> list[JsonObject]:
 
 
 def merge_resources(owned: list[JsonObject], existing: list[JsonObject]) -> list[JsonObject]:
-    """The owned entries, then those existing ones whose group is not owned.
+    """The owned entries, then the existing entries of groups that are not owned.
 
-    An existing entry of an owned group is either replaced by the owned one of its name, or no longer part of the API.
+    An existing entry of an owned group is dropped: either an owned entry replaces it, or the API no longer has that resource.
     """
     groups = {entry["group"] for entry in owned}
     return owned + [entry for entry in existing if entry["group"] not in groups]
 
 
 def merge_spec(existing: JsonObject, owned: list[JsonObject]) -> JsonObject:
-    """The export's spec as it should be. Whatever else is in it stays, above all ``identity``, which bindings rely on.
+    """The export's spec as it should be. What init does not own stays, above all ``identity``, which bindings rely on.
 
-    ``maximalPermissionPolicy`` goes: it would limit what tenants may do with objects of their own.
+    ``maximalPermissionPolicy`` is removed: it would limit what tenants may do with their own objects.
     """
     spec = {key: value for key, value in existing.items() if key != "maximalPermissionPolicy"}
     spec["resources"] = merge_resources(owned, existing.get("resources", []))
-    # kcp answers with the empty group and identityHash of a core resource spelled out.
+    # kcp returns a core resource with its empty group and identityHash.
     claims = [{key: value for key, value in claim.items() if value != ""} for claim in spec.get("permissionClaims", ())]
     if claims != list(PERMISSION_CLAIMS):
         spec["permissionClaims"] = list(PERMISSION_CLAIMS)
     return spec
 
 
-async def ensure_export(workspace: Workspace, schema_names: Sequence[str]) -> None:
-    """Create the export or bring it up to date; it is never deleted, because bindings pin its identity."""
+async def ensure_export(workspace: ProviderWorkspace, schema_names: Sequence[str]) -> None:
+    """Create the export or bring it up to date. It is never deleted, because bindings pin its identity."""
     owned = exported_resources(schema_names)
 
     def wanted(existing: JsonObject | None) -> JsonObject:
         if existing is None:
-            existing = {"apiVersion": EXPORTS.api, "kind": "APIExport", "metadata": {"name": EXPORT_NAME}}
+            existing = {"apiVersion": EXPORTS.api_version, "kind": "APIExport", "metadata": {"name": EXPORT_NAME}}
         return {**existing, "spec": merge_spec(existing.get("spec", {}), owned)}
 
     if await ensure(workspace, EXPORTS, EXPORT_NAME, wanted):
-        await _until_readable(workspace)
+        await _wait_until_readable(workspace)
 
 
-async def _until_readable(workspace: Workspace) -> None:
-    """A write that races the set-up of the workspace can vanish; the slice would then fail with a misleading error."""
-    for _ in range(_READABLE_POLLS):
+async def _wait_until_readable(workspace: ProviderWorkspace) -> None:
+    """A write that races the set-up of the workspace can vanish. The slice would then fail with a misleading error."""
+    for _ in range(_POLLS):
         if await workspace.get(EXPORTS, EXPORT_NAME) is not None:
             return
         await asyncio.sleep(_POLL_SECONDS)
-    raise InitError(
-        f"apiexports/{EXPORT_NAME} was created, but cannot be read {_READABLE_POLLS * _POLL_SECONDS:.0f} s later"
-    )
+    raise InitError(f"apiexports/{EXPORT_NAME} was created, but cannot be read {_POLLS * _POLL_SECONDS:.0f} s later")
 
 
-async def ensure_endpoint_slice(workspace: Workspace, workspace_path: str) -> None:
-    """A slice with the export at ``workspace_path``. kcp does not let the reference of an existing one change."""
+async def ensure_endpoint_slice(workspace: ProviderWorkspace, workspace_path: str) -> None:
+    """A slice that refers to the export at ``workspace_path``.
+
+    kcp does not let the reference of an existing slice change, so a slice with another reference is deleted first.
+    """
     reference = {"name": EXPORT_NAME, "path": workspace_path}
     for _ in range(ATTEMPTS):
         existing = await workspace.get(SLICES, EXPORT_NAME)
@@ -88,21 +100,51 @@ async def ensure_endpoint_slice(workspace: Workspace, workspace_path: str) -> No
                 return
             await workspace.delete(SLICES, EXPORT_NAME)
         body = {
-            "apiVersion": SLICES.api,
+            "apiVersion": SLICES.api_version,
             "kind": "APIExportEndpointSlice",
             "metadata": {"name": EXPORT_NAME},
             "spec": {"export": reference},
         }
-        if await _created_once_permitted(workspace, body):
+        if await _create_once_permitted(workspace, body):
             return
     raise InitError(f"cannot create apiexportendpointslices/{EXPORT_NAME}: somebody else keeps changing it")
 
 
-async def _created_once_permitted(workspace: Workspace, slice_body: JsonObject) -> bool:
-    """``Workspace.create``. Until kcp's admission knows of a new export, its maker is told that it may not bind it."""
-    for _ in range(_READABLE_POLLS):
+async def _create_once_permitted(workspace: ProviderWorkspace, slice_body: JsonObject) -> bool:
+    """Create the slice. kcp refuses whoever has just created an export for as long as its admission does not know the export."""
+    for _ in range(_POLLS):
         try:
             return await workspace.create(SLICES, slice_body)
         except NotPermitted:
             await asyncio.sleep(_POLL_SECONDS)
     return await workspace.create(SLICES, slice_body)
+
+
+async def ensure_bind_grant(workspace: ProviderWorkspace) -> None:
+    """Let every authenticated identity bind the export, in workspaces where that identity may create bindings."""
+    role: JsonObject = {
+        "apiVersion": CLUSTER_ROLES.api_version,
+        "kind": "ClusterRole",
+        "metadata": {"name": GRANT_NAME},
+        "rules": [
+            {
+                "apiGroups": ["apis.kcp.io"],
+                "resources": ["apiexports"],
+                "verbs": ["bind"],
+                "resourceNames": [EXPORT_NAME],
+            }
+        ],
+    }
+    binding: JsonObject = {
+        "apiVersion": CLUSTER_ROLE_BINDINGS.api_version,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": GRANT_NAME},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": GRANT_NAME},
+        "subjects": [{"apiGroup": _RBAC, "kind": "Group", "name": "system:authenticated"}],
+    }
+    for resource, grant in ((CLUSTER_ROLES, role), (CLUSTER_ROLE_BINDINGS, binding)):
+
+        def wanted(existing: JsonObject | None, grant: JsonObject = grant) -> JsonObject:
+            return grant if existing is None else {**existing, **grant, "metadata": existing["metadata"]}
+
+        await ensure(workspace, resource, GRANT_NAME, wanted)

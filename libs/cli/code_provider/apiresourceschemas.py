@@ -1,4 +1,4 @@
-"""The APIResourceSchemas that the provider brings: reading them, and what their names say."""
+"""The APIResourceSchemas that the provider brings: reading them from files, and creating them in its workspace."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from code_provider.errors import InitError
-from code_provider.provider_workspace import JsonObject, Resource, Workspace
+from code_provider.provider_workspace import GroupVersionResource, InitError, ProviderWorkspace
+from codecommon.kcp.client import JsonObject
 
 _log = logging.getLogger(__name__)
 
-SCHEMAS: Final = Resource("apis.kcp.io/v1alpha1", "apiresourceschemas")
+SCHEMAS: Final = GroupVersionResource("apis.kcp.io/v1alpha1", "apiresourceschemas")
 
 
 class GroupResource(NamedTuple):
@@ -22,10 +22,10 @@ class GroupResource(NamedTuple):
 
 
 def split_schema_name(name: str) -> GroupResource:
-    """What ``<version prefix>.<resource>.<group>`` says.
+    """The resource and group in a schema's name, ``<version>.<resource>.<group>``.
 
     ``v260609-fc69fa2.connections.code.kedge.faros.sh`` is ``connections`` of ``code.kedge.faros.sh``.
-    Raises ``InitError`` when one of the three is missing.
+    Raises ``InitError`` if one of the three is missing.
     """
     prefix, _, rest = name.partition(".")
     resource, _, group = rest.partition(".")
@@ -35,15 +35,14 @@ def split_schema_name(name: str) -> GroupResource:
 
 
 def read_schemas(folder: Path) -> list[JsonObject]:
-    """The schemas in ``folder``, in the order of their file names; a folder that is missing or empty has none.
+    """The schemas in ``folder``, in the order of their file names; none if the folder is missing or empty.
 
-    Every ``*.yaml`` and ``*.yml`` file holds exactly one APIResourceSchema of ``apis.kcp.io/v1alpha1``.
-    Raises ``InitError`` for one that does not.
+    Raises ``InitError`` for a ``*.yaml`` or ``*.yml`` file that does not hold exactly one APIResourceSchema.
     """
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
-    return [read_object(path, "apis.kcp.io/v1alpha1", "APIResourceSchema") for path in files]
+    return [read_object(path, SCHEMAS.api_version, "APIResourceSchema") for path in files]
 
 
 def read_object(path: Path, api_version: str, kind: str) -> JsonObject:
@@ -67,8 +66,8 @@ def read_object(path: Path, api_version: str, kind: str) -> JsonObject:
     return document
 
 
-async def ensure_schemas(workspace: Workspace, schemas: list[JsonObject]) -> None:
-    """Create what is missing. kcp's schemas are immutable: one that exists is left alone, and superseded ones stay."""
+async def ensure_schemas(workspace: ProviderWorkspace, schemas: list[JsonObject]) -> None:
+    """Create the schemas that are missing. A schema in kcp is immutable, so an existing one is left alone. Older ones stay."""
     if not schemas:
         _log.warning("there are no APIResourceSchemas to apply")
     for schema in schemas:

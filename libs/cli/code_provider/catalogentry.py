@@ -1,4 +1,4 @@
-"""The provider's entry in the hub's catalogue, where the provider registers itself."""
+"""The CatalogEntry with which the provider registers in the hub's catalogue."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Final
 
 from code_provider.apiresourceschemas import read_object
-from code_provider.provider_workspace import JsonObject, Resource, Workspace, ensure
+from code_provider.provider_workspace import GroupVersionResource, ProviderWorkspace, ensure
+from codecommon.kcp.client import JsonObject
 
-CATALOG_ENTRIES: Final = Resource("providers.kedge.faros.sh/v1alpha1", "catalogentries")
+CATALOG_ENTRIES: Final = GroupVersionResource("providers.kedge.faros.sh/v1alpha1", "catalogentries")
 
 
 def read_catalog_entry(path: Path) -> JsonObject:
     """The CatalogEntry in ``path``. Raises ``InitError`` unless the file holds exactly one, with a name."""
-    return read_object(path, CATALOG_ENTRIES.api, "CatalogEntry")
+    return read_object(path, CATALOG_ENTRIES.api_version, "CatalogEntry")
 
 
-async def ensure_catalog_entry(workspace: Workspace, entry: JsonObject) -> None:
-    """Create the entry, or give the existing one its spec, labels and annotations; what the hub wrote stays."""
+async def ensure_catalog_entry(workspace: ProviderWorkspace, entry: JsonObject) -> None:
+    """Create the entry, or give the existing one this spec and these labels and annotations. What the hub wrote stays."""
 
     def wanted(existing: JsonObject | None) -> JsonObject:
         if existing is None:

@@ -1,4 +1,4 @@
-"""The folder of one ``code-provider serve``, and the lock that keeps a second one out of it."""
+"""The folder of one ``code-provider serve``, and the lock that keeps a second serve out of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _LOCK_FILE: Final = "serve.lock"
 
 
 class DataFolderInUse(Exception):
-    """Another process holds the folder. The text is one line for the operator."""
+    """Another process holds the lock. The text is one line for the operator."""
 
 
 class DataFolderUnusable(Exception):
-    """The folder cannot be made or written. The text is one line for the operator."""
+    """The folder cannot be created or written. The text is one line for the operator."""
 
 
 class DataFolder:
-    """Holds the lock while used as a context manager.
+    """Use as a context manager, which creates the folder and holds the lock.
 
-    The lock belongs to the open file: a child that keeps ``lock_fd`` open keeps the folder locked, whatever became of us.
+    The lock belongs to the open file. A child that keeps ``lock_fd`` open keeps the folder locked even if this process is gone.
     """
 
     def __init__(self, path: Path) -> None:

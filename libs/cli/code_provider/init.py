@@ -1,8 +1,7 @@
-"""``code-provider init``: put the provider's API into its workspace, once, before ``serve``.
+"""``code-provider init``: installs the provider's API in its workspace. It runs before ``serve``.
 
-Each step needs the one before: schemas, the APIExport that refers to them, the endpoint slice that refers to the
-export, the grant to bind it, and last the CatalogEntry, which offers the provider to tenants. Running it again writes
-nothing unless something changed.
+Each step needs the one before: the schemas, the APIExport that refers to them, the endpoint slice that refers to the export, the
+grant to bind the export, and last the CatalogEntry, which offers the provider to tenants. A second run writes only what changed.
 """
 
 from __future__ import annotations
@@ -11,30 +10,29 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from code_provider.apiexport import ensure_endpoint_slice, ensure_export
+from code_provider.apiexport import ensure_bind_grant, ensure_endpoint_slice, ensure_export
 from code_provider.apiresourceschemas import ensure_schemas, read_schemas
-from code_provider.bindgrant import ensure_bind_grant
 from code_provider.catalogentry import ensure_catalog_entry, read_catalog_entry
-from code_provider.errors import InitError
 from code_provider.init_settings import InitSettings
-from code_provider.provider_workspace import KcpWorkspace
-from codecommon.kcp.client import Kcp
-from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError
+from code_provider.provider_workspace import InitError, ProviderWorkspace
+from codecommon.kcp.client import ProviderKcp
+from codecommon.kcp.identity import ProviderIdentity
+from codecommon.kcp.kubeconfig import KubeconfigError
 
 
 async def bootstrap(settings: InitSettings) -> list[str]:
-    """Make the provider's workspace what it should be; returns what was written, in order, as ``created apiexports/x``.
+    """Bring the provider's workspace up to date. Returns what was written, in order, as ``created apiexports/x``.
 
-    Raises ``InitError`` at the first thing that cannot be done. Files are read before anything is written.
+    Raises ``InitError`` at the first step that fails. All files are read before anything is written.
     """
     schemas = read_schemas(settings.schemas_dir)
     entry = read_catalog_entry(settings.catalog_entry) if settings.catalog_entry else None
-    async with KubeAccess(settings.kubeconfig) as access:
+    async with ProviderIdentity(settings.kubeconfig) as provider:
         try:
-            await access.current()
+            await provider.session()
         except KubeconfigError as error:
             raise InitError(str(error)) from error
-        workspace = KcpWorkspace(Kcp(access))
+        workspace = ProviderWorkspace(ProviderKcp(provider))
         await ensure_schemas(workspace, schemas)
         await ensure_export(workspace, [schema["metadata"]["name"] for schema in schemas])
         await ensure_endpoint_slice(workspace, settings.workspace_path)
@@ -45,7 +43,7 @@ async def bootstrap(settings: InitSettings) -> list[str]:
 
 
 def init(environ: Mapping[str, str]) -> int:
-    """Run ``bootstrap`` with the settings in ``environ``; returns the exit code, and says on stderr what happened."""
+    """Run ``bootstrap`` with the settings in ``environ`` and report on stderr. Returns the exit code: 0 done, 1 failed."""
     try:
         writes = asyncio.run(bootstrap(InitSettings.from_environ(environ)))
     except InitError as error:

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from codecommon.process.settings import kubeconfig_path
+from codecommon.process.settings import DEFAULT_WORKSPACE_PATH, kubeconfig_path
 
-DEFAULT_WORKSPACE_PATH: Final = "root:kedge:providers:code"
 DEFAULT_SCHEMAS_DIR: Final = Path("/etc/kedge/schemas")
 
 
 @dataclass(frozen=True, slots=True)
 class InitSettings:
     """
-    kubeconfig: path of the provider's kubeconfig; None is the service account of the pod.
-    workspace_path: ``root:…`` path of the provider's workspace, by which endpoint slices refer to the export.
-    schemas_dir: folder of the APIResourceSchemas, one a file.
-    catalog_entry: file of the CatalogEntry to register; None leaves registration to somebody else.
+    kubeconfig: path of the provider's kubeconfig; None means the service account of the pod.
+    workspace_path: ``root:…`` path of the provider's workspace, with which the endpoint slice refers to the export.
+    schemas_dir: folder of the APIResourceSchemas, one in each file.
+    catalog_entry: file of the CatalogEntry to register; None: init registers nothing.
     """
 
     kubeconfig: Path | None
@@ -30,11 +29,11 @@ class InitSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, default_schemas_dir: Path = DEFAULT_SCHEMAS_DIR) -> Self:
-        """An empty variable counts as unset. ``default_schemas_dir`` is where images have the schemas."""
+        """Read ``environ``. An empty variable counts as unset. ``default_schemas_dir`` is where images keep the schemas."""
         schemas_dir = environ.get("KEDGE_SCHEMAS_DIR")
         catalog_entry = environ.get("KEDGE_CATALOGENTRY_FILE")
         return cls(
-            kubeconfig=kubeconfig_path(dict(environ)),
+            kubeconfig=kubeconfig_path(environ),
             workspace_path=environ.get("CODE_WORKSPACE_PATH") or DEFAULT_WORKSPACE_PATH,
             schemas_dir=Path(schemas_dir) if schemas_dir else _schemas_dir(default_schemas_dir),
             catalog_entry=Path(catalog_entry) if catalog_entry else None,
@@ -42,5 +41,5 @@ class InitSettings:
 
 
 def _schemas_dir(default: Path) -> Path:
-    """``default`` where there is one, else the schemas that this distribution carries."""
+    """``default`` if there is such a folder, else the schemas in this distribution."""
     return default if default.is_dir() else Path(str(importlib.resources.files("code_provider") / "schemas"))

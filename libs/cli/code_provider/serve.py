@@ -1,10 +1,12 @@
-"""``code-provider serve``: the six services, and a nats-server unless ``NATS_URL`` names one, under one supervisor."""
+"""``code-provider serve``: runs the six services under one supervisor, and a nats-server unless ``NATS_URL`` names one."""
 
 from __future__ import annotations
 
 import gc
 import importlib
 import logging
+import os
+import select
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -12,21 +14,22 @@ from typing import Final
 from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
-from code_provider.lines import service_log
 from code_provider.serve_settings import ServeSettings
 from code_provider.supervisor import Supervisor
 from codecommon.process import logs
+from codecommon.process.redact import redact
 from codecommon.process.service import EXIT_FAILED, EXIT_SETTINGS
 from codecommon.process.settings import LogFormat, SettingsError
 
-_log = logging.getLogger(__name__)
+_output = logging.getLogger("output")
 
-# The distribution's name; its package has an underscore for the hyphen.
+# Names of distributions; a package has an underscore for the hyphen.
 SERVICES: Final = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway")
+_STDERR: Final = 2
 
 
 def serve(environ: Mapping[str, str]) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 1 cannot run, 2 a setting is wrong."""
+    """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a stop, 1 if it cannot run, 2 if a setting is wrong."""
     try:
         settings = ServeSettings.load(environ)
     except SettingsError as error:
@@ -46,8 +49,8 @@ def serve(environ: Mapping[str, str]) -> int:
 
 
 def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNats | None) -> list[list[Program]]:
-    # What is imported here, before any child is forked, is in memory once. Objects that the collector never looks at are
-    # not written to by it either, and so stay shared.
+    # The children share the memory of everything imported before the first fork. The garbage collector writes to the objects that
+    # it looks at, which would copy them; frozen objects it leaves alone.
     gc.disable()
     mains = {name: _main_of(name) for name in SERVICES}
     gc.collect()
@@ -55,7 +58,7 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
 
     def service_environ() -> dict[str, str]:
         bus = nats.client_environ() if nats is not None else {}
-        # One port cannot be had six times; probes of this pod ask the gateway.
+        # Six services cannot have the same port. Probes of this pod ask the gateway.
         return {**environ, **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
 
     services = [
@@ -75,6 +78,35 @@ def _main_of(service: str) -> Callable[[], int]:
         return 0
 
     return run
+
+
+def service_log(service: str, log_format: LogFormat) -> Callable[[bytes], None]:
+    """Passes on the lines of a service.
+
+    They are log records in ``log_format`` already, except for what an interpreter writes itself. In JSON that becomes a record.
+    """
+
+    def pass_on(line: bytes) -> None:
+        text = line.decode(errors="replace")
+        if log_format == "json" and not text.startswith("{"):
+            _output.warning("%s", text, extra={"service": service})
+        else:
+            _write(redact(text))
+
+    return pass_on
+
+
+def _write(line: str) -> None:
+    """Write the whole line to stderr. If nobody reads any more, or the disk is full, it is lost and the work goes on."""
+    remaining = memoryview(f"{line}\n".encode())
+    while remaining:
+        try:
+            remaining = remaining[os.write(_STDERR, remaining) :]
+        except BlockingIOError:
+            # Another process that shares the terminal has made it non-blocking.
+            select.select((), (_STDERR,), ())
+        except OSError:
+            return
 
 
 def _refuse(error: Exception, code: int) -> int:

@@ -1,4 +1,4 @@
-"""Settings of ``code-provider serve`` itself; its services read theirs from the same environment."""
+"""Settings of ``code-provider serve`` itself. Its services read theirs from the same environment."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from codecommon.controller.settings import ReconcilerSettings
 
 
 class ServeSettings(ReconcilerSettings):
-    """What the supervisor understands besides what every process does."""
+    """All settings of reconcilers, so that a wrong value ends serve before it starts anything, and those of serve."""
 
     data_dir: Path | None = Field(default=None, validation_alias="CODE_DATA_DIR")
     external_nats: str | None = Field(default=None, validation_alias="NATS_URL", repr=False)
-    """None: serve brings a nats-server along."""
+    """None: serve runs a nats-server of its own."""
     xdg_data_home: Path | None = Field(default=None, validation_alias="XDG_DATA_HOME")
     home: Path = Field(default=Path("/"), validation_alias="HOME")
 
     @property
     def data_folder(self) -> Path:
-        """``CODE_DATA_DIR``, or where this platform keeps a user's application data."""
+        """``CODE_DATA_DIR``, or the platform's folder for a user's application data."""
         if self.data_dir is not None:
             return self.data_dir.absolute()
         if sys.platform == "darwin":
             return self.home / "Library/Application Support/code-provider"
-        # The XDG specification has relative paths ignored.
+        # The XDG specification wants relative paths to be ignored.
         base = self.xdg_data_home if self.xdg_data_home and self.xdg_data_home.is_absolute() else None
         return (base or self.home / ".local/share") / "code-provider"

@@ -1,8 +1,8 @@
-"""A supervisor over small programs, run as a process of its own by ``test_serve_supervisor.py``.
+"""A supervisor over small programs. ``test_serve_supervisor.py`` runs it as a process.
 
     supervised.py FIRST_DELAY HEALTHY_AFTER KILL STAGE…      (a stage is NAME[,NAME…])
 
-Whatever a program says goes through its log to stderr, as ``NAME: text``.
+What a program writes goes through its log to stderr, as ``NAME: text``.
 """
 
 import functools
@@ -37,7 +37,7 @@ def steady() -> int:
 
 
 def slow_to_stop() -> int:
-    # Blocked, so that one that comes right after "up" is not over before it is waited for.
+    # Blocked, so that a signal that comes right after "up" is kept until it is waited for.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     say(f"up {os.getpid()}")
     signal.sigwait({signal.SIGTERM})

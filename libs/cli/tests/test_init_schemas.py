@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from code_provider.apiresourceschemas import read_schemas, split_schema_name
-from code_provider.errors import InitError
+from code_provider.provider_workspace import InitError
 
 
 def document(name: str = "v1.things.example.org", **changes: object) -> str:

@@ -8,20 +8,23 @@ from typing import Any
 import pytest
 
 from code_provider.apiexport import (
-    EXPORT_NAME,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
     EXPORTS,
+    GRANT_NAME,
     PERMISSION_CLAIMS,
     SLICES,
+    ensure_bind_grant,
     ensure_endpoint_slice,
     ensure_export,
     exported_resources,
     merge_resources,
 )
 from code_provider.apiresourceschemas import SCHEMAS, ensure_schemas
-from code_provider.bindgrant import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GRANT_NAME, ensure_bind_grant
 from code_provider.catalogentry import CATALOG_ENTRIES, ensure_catalog_entry
-from code_provider.errors import InitError, NotPermitted
-from code_provider.provider_workspace import JsonObject, Resource
+from code_provider.provider_workspace import GroupVersionResource, InitError, NotPermitted
+from codecommon.kcp.client import JsonObject
+from codecommon.kcp.endpoints import EXPORT_NAME
 
 PATH = "root:kedge:providers:code"
 OLD = "v260609-fc69fa2.connections.code.kedge.faros.sh"
@@ -40,39 +43,39 @@ class MemoryWorkspace:
         self.interfere: list[Any] = []
         self._version = 0
 
-    def put(self, resource: Resource, body: JsonObject) -> None:
+    def put(self, resource: GroupVersionResource, body: JsonObject) -> None:
         self._version += 1
         stored = copy.deepcopy(body)
         stored["metadata"] |= {"resourceVersion": str(self._version)}
-        self.objects[resource.plural, body["metadata"]["name"]] = stored
+        self.objects[resource.resource, body["metadata"]["name"]] = stored
 
-    def at(self, resource: Resource, name: str) -> JsonObject:
-        return self.objects[resource.plural, name]
+    def at(self, resource: GroupVersionResource, name: str) -> JsonObject:
+        return self.objects[resource.resource, name]
 
-    async def get(self, resource: Resource, name: str) -> JsonObject | None:
-        return copy.deepcopy(self.objects.get((resource.plural, name)))
+    async def get(self, resource: GroupVersionResource, name: str) -> JsonObject | None:
+        return copy.deepcopy(self.objects.get((resource.resource, name)))
 
-    async def create(self, resource: Resource, body: JsonObject) -> bool:
+    async def create(self, resource: GroupVersionResource, body: JsonObject) -> bool:
         self._interfere()
-        if (resource.plural, body["metadata"]["name"]) in self.objects:
+        if (resource.resource, body["metadata"]["name"]) in self.objects:
             return False
         self.put(resource, body)
-        self.writes.append(f"created {resource.plural}")
+        self.writes.append(f"created {resource.resource}")
         return True
 
-    async def replace(self, resource: Resource, body: JsonObject) -> bool:
+    async def replace(self, resource: GroupVersionResource, body: JsonObject) -> bool:
         self._interfere()
-        existing = self.objects.get((resource.plural, body["metadata"]["name"]))
+        existing = self.objects.get((resource.resource, body["metadata"]["name"]))
         if existing is None or existing["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             return False
         self.put(resource, body)
-        self.writes.append(f"updated {resource.plural}")
+        self.writes.append(f"updated {resource.resource}")
         return True
 
-    async def delete(self, resource: Resource, name: str) -> None:
+    async def delete(self, resource: GroupVersionResource, name: str) -> None:
         self._interfere()
-        del self.objects[resource.plural, name]
-        self.writes.append(f"deleted {resource.plural}")
+        del self.objects[resource.resource, name]
+        self.writes.append(f"deleted {resource.resource}")
 
     def _interfere(self) -> None:
         if self.interfere:
@@ -90,7 +93,7 @@ def entry(group: str, name: str, schema: str = "v1") -> JsonObject:
 
 def export(**spec: Any) -> JsonObject:
     return {
-        "apiVersion": EXPORTS.api,
+        "apiVersion": EXPORTS.api_version,
         "kind": "APIExport",
         "metadata": {"name": EXPORT_NAME, "annotations": {"kcp.io/path": PATH}},
         "spec": {"identity": {"secretRef": {"name": EXPORT_NAME}}, **spec},
@@ -201,7 +204,12 @@ async def test_init_gives_up_on_an_export_that_never_holds_still(workspace: Memo
 
 
 async def test_an_existing_schema_is_left_alone(workspace: MemoryWorkspace) -> None:
-    schema = {"apiVersion": SCHEMAS.api, "kind": "APIResourceSchema", "metadata": {"name": OLD}, "spec": {"a": 1}}
+    schema = {
+        "apiVersion": SCHEMAS.api_version,
+        "kind": "APIResourceSchema",
+        "metadata": {"name": OLD},
+        "spec": {"a": 1},
+    }
     await ensure_schemas(workspace, [schema])
     await ensure_schemas(workspace, [{**schema, "spec": {"a": 2}}])
     assert workspace.at(SCHEMAS, OLD)["spec"] == {"a": 1}
@@ -264,7 +272,7 @@ async def test_a_grant_that_was_changed_is_repaired_and_written_once(workspace: 
 
 
 async def test_a_catalog_entry_is_overwritten_without_losing_what_the_hub_wrote(workspace: MemoryWorkspace) -> None:
-    manifest = {"apiVersion": CATALOG_ENTRIES.api, "kind": "CatalogEntry", "metadata": {"name": "code"}}
+    manifest = {"apiVersion": CATALOG_ENTRIES.api_version, "kind": "CatalogEntry", "metadata": {"name": "code"}}
     hub = {"annotations": {"kcp.io/cluster": "x"}, "finalizers": ["hub"]}
     old = {**manifest, "metadata": {"name": "code", **hub}, "spec": {"version": "1"}, "status": {"workspace": "w"}}
     workspace.put(CATALOG_ENTRIES, old)
@@ -279,7 +287,7 @@ async def test_a_catalog_entry_is_overwritten_without_losing_what_the_hub_wrote(
 
 async def test_a_catalog_entry_that_is_as_it_should_be_is_not_written(workspace: MemoryWorkspace) -> None:
     entry = {
-        "apiVersion": CATALOG_ENTRIES.api,
+        "apiVersion": CATALOG_ENTRIES.api_version,
         "kind": "CatalogEntry",
         "metadata": {"name": "code", "labels": {"a": "b"}},
         "spec": {"version": "1"},

@@ -6,16 +6,18 @@ import signal
 import socket
 import stat
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+
+from devstack.processes import Process, wait_gone
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
 
-Serve = Callable[..., Any]
+Serve = Callable[..., Awaitable[Process]]
 
 # Six services on a busy machine take their time to import.
 pytestmark = pytest.mark.timeout(180)
@@ -36,9 +38,9 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def serve(start_process: Callable[..., Any], environ: dict[str, str]) -> Serve:
-    def start(**more: str) -> Any:
-        return start_process(sys.executable, "-m", "code_provider", "serve", environ={**environ, **more})
+def serve(start_process: Serve, environ: dict[str, str]) -> Serve:
+    async def start(**more: str) -> Process:
+        return await start_process(sys.executable, "-m", "code_provider", "serve", environ={**environ, **more})
 
     return start
 
@@ -59,95 +61,95 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def gateway_address(process: Any) -> str:
-    return f"http://127.0.0.1:{process.line(r'listening on port ([0-9]+)', START_SECONDS)[1]}"
+async def gateway_address(process: Process) -> str:
+    return f"http://127.0.0.1:{(await process.line(r'listening on port ([0-9]+)', timeout=START_SECONDS))[1]}"
 
 
-def test_everything_comes_up_answers_and_stops_within_ten_seconds(
-    serve: Serve, children: Any, wait_gone: Any, environ: dict[str, str]
+async def test_everything_comes_up_answers_and_stops_within_ten_seconds(
+    serve: Serve, children: Any, environ: dict[str, str]
 ) -> None:
-    process = serve()
-    address = gateway_address(process)
-    with urllib.request.urlopen(f"{address}/healthz", timeout=5) as response:
-        assert (response.status, response.read()) == (200, b'{"status":"ok"}')
+    process = await serve()
+    address = await gateway_address(process)
+    async with aiohttp.ClientSession() as session, session.get(f"{address}/healthz") as response:
+        assert (response.status, await response.read()) == (200, b'{"status":"ok"}')
     running = children(process.pid)
     assert set(running) == {*SERVICES, "nats-server"}
     config = Path(environ["CODE_DATA_DIR"], "nats", "nats-server.json")
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
 
-    process.signal(signal.SIGTERM)
+    os.kill(process.pid, signal.SIGTERM)
 
-    assert process.exit_code(timeout=10) == 0
-    wait_gone(*running.values())
+    assert await process.wait(10) == 0
+    await wait_gone(*running.values())
     password = json.loads(config.read_bytes())["authorization"]["password"]
     assert not [line for line in process.lines if password in line]
     assert {json.loads(line)["service"] for line in process.lines} == {*SERVICES, "nats-server", "code-provider"}
 
 
-def test_a_second_serve_on_the_same_folder_is_refused(serve: Serve, environ: dict[str, str]) -> None:
-    first = serve()
-    gateway_address(first)
+async def test_a_second_serve_on_the_same_folder_is_refused(serve: Serve, environ: dict[str, str]) -> None:
+    first = await serve()
+    await gateway_address(first)
 
-    second = serve()
+    second = await serve()
 
-    assert second.exit_code(START_SECONDS) == 1
+    assert await second.wait(START_SECONDS) == 1
     assert second.lines == [
         f"code-provider serve: {environ['CODE_DATA_DIR']} is in use by another code-provider serve (process {first.pid});"
         " stop it, or set CODE_DATA_DIR to another folder"
     ]
 
 
-def test_nothing_outlives_a_serve_that_was_killed_and_the_next_one_starts(
-    serve: Serve, children: Any, wait_gone: Any
-) -> None:
-    first = serve()
-    gateway_address(first)
+async def test_nothing_outlives_a_serve_that_was_killed_and_the_next_one_starts(serve: Serve, children: Any) -> None:
+    first = await serve()
+    await gateway_address(first)
     running = children(first.pid)
 
-    first.signal(signal.SIGKILL)
+    os.kill(first.pid, signal.SIGKILL)
 
-    wait_gone(*running.values())
-    gateway_address(serve())
+    await wait_gone(*running.values())
+    await gateway_address(await serve())
 
 
-def test_a_nats_server_that_crashed_comes_back_on_its_port_and_store(serve: Serve, children: Any) -> None:
-    process = serve()
-    gateway_address(process)
+async def test_a_nats_server_that_crashed_comes_back_on_its_port_and_store(serve: Serve, children: Any) -> None:
+    process = await serve()
+    await gateway_address(process)
     listening = r"Listening for client connections on 127.0.0.1:([0-9]+)"
     port = next(line.partition("127.0.0.1:")[2] for line in process.lines if "Listening for client" in line)
 
     os.kill(children(process.pid)["nats-server"], signal.SIGKILL)
 
-    process.line("nats-server was ended by SIGKILL; starting it again in 1 s")
-    assert process.line(listening)[1] == port.split('"')[0]
+    await process.line("nats-server was ended by SIGKILL; starting it again in 1 s")
+    assert (await process.line(listening))[1] == port.split('"')[0]
 
 
-def test_with_nats_url_no_server_is_brought_along(serve: Serve, children: Any, taken_port: int) -> None:
-    process = serve(NATS_URL=f"nats://127.0.0.1:{taken_port}")
-    gateway_address(process)
+async def test_with_nats_url_no_server_is_brought_along(serve: Serve, children: Any, taken_port: int) -> None:
+    process = await serve(NATS_URL=f"nats://127.0.0.1:{taken_port}")
+    await gateway_address(process)
 
     assert set(children(process.pid)) == SERVICES
 
 
-def test_a_wrong_setting_of_any_service_is_one_line_and_exit_code_2(serve: Serve) -> None:
-    process = serve(CODE_RESYNC_INTERVAL="often")
+async def test_a_wrong_setting_of_any_service_is_one_line_and_exit_code_2(serve: Serve) -> None:
+    process = await serve(CODE_RESYNC_INTERVAL="often")
 
-    assert process.exit_code(START_SECONDS) == 2
+    assert await process.wait(START_SECONDS) == 2
     assert process.lines == [
         "code-provider serve: CODE_RESYNC_INTERVAL: 'often' is not a duration; accepted: a Go duration such as 90s, 2m or"
         " 1h30m, longer than zero"
     ]
 
 
-def test_a_wrong_setting_of_one_service_stops_all_with_exit_code_2(serve: Serve) -> None:
-    process = serve(PORT="http")
+async def test_a_wrong_setting_of_one_service_stops_all_with_exit_code_2(serve: Serve) -> None:
+    process = await serve(PORT="http")
 
-    assert process.exit_code(START_SECONDS) == 2
+    assert await process.wait(START_SECONDS) == 2
     assert [line for line in process.lines if "gateway: PORT: not a whole number" in line]
 
 
-def test_a_port_of_the_gateway_that_is_taken_is_said_clearly(serve: Serve, taken_port: int) -> None:
-    process = serve(PORT=str(taken_port))
+async def test_a_port_of_the_gateway_that_is_taken_is_said_clearly(serve: Serve, taken_port: int) -> None:
+    process = await serve(PORT=str(taken_port))
 
-    process.line(rf"cannot listen on 127.0.0.1:{taken_port} \(PORT\): Address already in use", START_SECONDS)
-    process.line("gateway exited with code 1; starting it again in 1 s")
+    await process.line(
+        rf"cannot listen on 127.0.0.1:{taken_port} \(PORT\): Address already in use", timeout=START_SECONDS
+    )
+    await process.line("gateway exited with code 1; starting it again in 1 s")

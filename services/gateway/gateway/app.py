@@ -1,4 +1,4 @@
-"""Composition root of the gateway: the only place that constructs clients."""
+"""Composition root of the gateway. Clients are constructed only here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 
@@ -17,11 +18,11 @@ from gateway.settings import GatewaySettings
 
 _log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 5
+_GRACE_SECONDS: Final = 5
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the process has its own."""
+    """uvicorn without its signal handlers, because the process has its own."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -29,7 +30,7 @@ class _Server(uvicorn.Server):
 
 
 async def main(service: Service[GatewaySettings]) -> None:
-    """Serve HTTP and send heartbeats until asked to stop, then finish the requests in flight."""
+    """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
@@ -61,7 +62,7 @@ async def main(service: Service[GatewaySettings]) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, on all interfaces of both families for an empty ``host``."""
+    """A listening socket. An empty ``host`` means all interfaces, IPv4 and IPv6. Raises ``CannotRun``."""
     try:
         if host:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

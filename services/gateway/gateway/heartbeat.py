@@ -1,6 +1,6 @@
-"""Tells the hub every 30 s that the provider is alive.
+"""Sends the hub a heartbeat every 30 s.
 
-The hub takes a provider that has once sent a heartbeat off its proxies when none came for 90 s.
+Once a provider has sent a heartbeat, the hub stops proxying to it when none arrives for 90 s.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 30.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _VERSION: Final = "0.1.0"
-# Bytes, not a stream: the hub reads a body only if the request has a Content-Length.
+# Bytes instead of a stream: the hub reads a body only if the request has a Content-Length.
 _BODY: Final = orjson.dumps({"version": _VERSION, "status": "healthy"})
 
 
 class HubHeartbeat:
-    """Sends heartbeats until cancelled. Failures are logged when they begin, change and end, and otherwise have no effect."""
+    """Sends heartbeats until cancelled. A failure is logged when it begins, changes and ends. It has no other effect."""
 
     def __init__(
         self,
@@ -52,14 +52,14 @@ class HubHeartbeat:
                 await asyncio.sleep(self._interval)
 
     async def _beat(self, session: aiohttp.ClientSession) -> str:
-        """Send one. Returns what was wrong, empty if nothing."""
+        """Send one heartbeat. Returns what was wrong, or an empty text."""
         try:
             async with session.post(
                 self._url,
                 data=_BODY,
                 headers=self._headers,
                 ssl=self._verify_tls,
-                # The bearer token is for the hub, not for wherever an answer points.
+                # The bearer token is for the hub only. A redirect could lead elsewhere.
                 allow_redirects=False,
             ) as response:
                 if response.status == 200:
@@ -70,7 +70,7 @@ class HubHeartbeat:
         except TimeoutError:
             return f"no answer within {_TIMEOUT.total:g} s"
         except (aiohttp.ClientError, ValueError) as error:
-            # A host name that cannot be encoded is a ValueError.
+            # A host name that cannot be encoded raises ValueError.
             return f"{type(error).__name__}: {error}"
 
     def _report(self, problem: str) -> None:

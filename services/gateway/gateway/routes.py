@@ -1,4 +1,4 @@
-"""The application: ``/healthz`` as today's probes and hub know it, and ``/readyz``."""
+"""The routes: ``/healthz`` for probes and the hub, as the Go provider answers it, and ``/readyz``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from codecommon.process.health import Readiness
 
 
 def build_app(readiness: Readiness) -> FastAPI:
-    """The HTTP surface. Whoever reaches the hub can reach it, without authentication."""
+    """The ASGI application. Everybody who reaches the hub reaches it without authentication."""
     app = FastAPI(openapi_url=None)
 
     @app.get("/readyz")
@@ -18,6 +18,6 @@ def build_app(readiness: Readiness) -> FastAPI:
         report = await readiness.check()
         return JSONResponse(report.body(), report.http_status)
 
-    # A response is an ASGI application too; a route to one, unlike a route to a function, answers any method.
+    # The route is to a response, which is an ASGI application itself. Unlike a route to a function it answers every method.
     app.router.routes.append(Route("/healthz", JSONResponse({"status": "ok"})))
     return app

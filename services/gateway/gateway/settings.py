@@ -1,4 +1,4 @@
-"""Settings of the gateway, with the names that today's chart sets."""
+"""Settings of the gateway. The variables have the names that the Go provider's chart sets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings
-from codecommon.process.urls import is_url
+from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings, is_url
 
 
 def _http_url(value: object) -> object:
@@ -19,7 +18,7 @@ def _http_url(value: object) -> object:
 
 
 class GatewaySettings(ServiceSettings):
-    """What the gateway understands besides what every process does."""
+    """The gateway's own settings, besides those of every process."""
 
     host: str = Field(default="", validation_alias="CODE_GATEWAY_HOST", description="an address of this machine")
     """Empty: all interfaces."""
@@ -32,7 +31,7 @@ class GatewaySettings(ServiceSettings):
     """None: no heartbeat."""
     hub_token: Secret | None = Field(default=None, validation_alias="KEDGE_HUB_TOKEN")
     hub_insecure: Exactly = Field(default=False, validation_alias="KEDGE_HUB_INSECURE")
-    """``true``: the hub's certificate is not verified."""
+    """``true`` alone turns off the verification of the hub's certificate."""
     provider_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = Field(
         default="code", validation_alias="KEDGE_PROVIDER_NAME", description="the name of the provider's CatalogEntry"
     )

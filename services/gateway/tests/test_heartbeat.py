@@ -20,7 +20,7 @@ class Beat:
 
 @dataclass
 class Hub:
-    """A hub that notes the heartbeats it gets and answers each with the next of ``statuses``, 200 when there is none."""
+    """A hub that keeps the heartbeats it gets and answers each with the next of ``statuses``, or with 200 if none is left."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)

@@ -1,59 +1,36 @@
 """The gateway as a process, seen over HTTP."""
 
-import asyncio
 import json
+import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from pathlib import Path
 
 import aiohttp
-import pytest
 
-Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
-PLAIN = {"CODE_GATEWAY_HOST": "127.0.0.1", "PORT": "0"}
+from devstack.processes import Process
 
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    started: list[asyncio.subprocess.Process] = []
-
-    async def start(**environ: str) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway"), env={**PLAIN, **environ}, stderr=asyncio.subprocess.PIPE
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+STOP_SECONDS = 10
 
 
-async def record(process: asyncio.subprocess.Process, text: str) -> dict[str, Any]:
-    """The next log record whose message contains ``text``."""
-    assert process.stderr is not None
-    async with asyncio.timeout(60):
-        async for line in process.stderr:
-            found: dict[str, Any] = json.loads(line)
-            if text in found["message"]:
-                return found
-    raise AssertionError(f"ended without {text!r}")
+def gateway(folder: Path, **environ: str) -> Process:
+    return Process(
+        "gateway",
+        [sys.executable, "-m", "gateway"],
+        log_file=folder / "gateway.log",
+        env={"CODE_GATEWAY_HOST": "127.0.0.1", "PORT": "0", **environ},
+    )
 
 
-async def address(process: asyncio.subprocess.Process) -> str:
-    listening = await record(process, "listening on port")
-    await record(process, "started")
-    return f"http://127.0.0.1:{listening['message'].rpartition(' ')[2]}"
+async def address(process: Process) -> str:
+    listening = await process.line(r"listening on port (\d+)", timeout=60)
+    await process.line('"started"')
+    return f"http://127.0.0.1:{listening[1]}"
 
 
-async def test_healthz_answers_any_method_and_readyz_lists_pings(start: Start) -> None:
-    url = await address(await start())
-
-    async with aiohttp.ClientSession(url) as session:
+async def test_healthz_answers_any_method_and_readyz_lists_pings(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as process, aiohttp.ClientSession(await address(process)) as session:
         for method in ("GET", "POST", "DELETE", "OPTIONS", "PURGE"):
             async with session.request(method, "/healthz") as response:
                 assert (response.status, await response.json()) == (200, {"status": "ok"})
@@ -65,26 +42,21 @@ async def test_healthz_answers_any_method_and_readyz_lists_pings(start: Start) -
             assert response.status == 404
 
 
-async def test_a_gateway_that_is_asked_to_stop_exits_with_0(start: Start) -> None:
-    process = await start()
-    await address(process)
+async def test_a_gateway_that_is_asked_to_stop_exits_with_0(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as process:
+        await address(process)
 
-    process.send_signal(signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
 
-    async with asyncio.timeout(10):
-        await process.communicate()
-    assert process.returncode == 0
+        assert await process.wait(STOP_SECONDS) == 0
 
 
-async def test_a_port_that_is_taken_is_one_clear_line_and_exit_code_1(start: Start) -> None:
+async def test_a_port_that_is_taken_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = await start(PORT=str(port))
+        async with gateway(tmp_path, PORT=str(port)) as process:
+            line = json.loads((await process.line("cannot listen", timeout=60)).string)
 
-        line = await record(process, "cannot listen")
-
-        assert line["message"] == f"cannot listen on 127.0.0.1:{port} (PORT): Address already in use"
-        assert "exception" not in line
-        async with asyncio.timeout(10):
-            await process.communicate()
-        assert process.returncode == 1
+            assert line["message"] == f"cannot listen on 127.0.0.1:{port} (PORT): Address already in use"
+            assert "exception" not in line
+            assert await process.wait(STOP_SECONDS) == 1

@@ -5,7 +5,7 @@ from codecommon.process.settings import SettingsError
 from gateway.settings import GatewaySettings
 
 
-def test_nothing_set_listens_on_todays_port_without_a_heartbeat() -> None:
+def test_by_default_it_listens_on_the_go_providers_port_and_sends_no_heartbeat() -> None:
     settings = GatewaySettings.load({})
 
     assert (settings.host, settings.port) == ("", 8083)
@@ -15,7 +15,7 @@ def test_nothing_set_listens_on_todays_port_without_a_heartbeat() -> None:
     assert settings.provider_name == "code"
 
 
-def test_todays_variables_keep_their_meaning() -> None:
+def test_the_go_providers_variables_keep_their_meaning() -> None:
     settings = GatewaySettings.load(
         {
             "PORT": "9000",
@@ -34,7 +34,7 @@ def test_todays_variables_keep_their_meaning() -> None:
 
 
 @pytest.mark.parametrize("value", ["True", "1", "yes", " true"])
-def test_only_the_exact_word_skips_verification(value: str) -> None:
+def test_only_the_exact_word_turns_off_verification(value: str) -> None:
     assert GatewaySettings.load({"KEDGE_HUB_INSECURE": value}).hub_insecure is False
 
 

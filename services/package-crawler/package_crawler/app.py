@@ -1,4 +1,4 @@
-"""Composition root of package-crawler: the only place that constructs clients."""
+"""Composition root of package-crawler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _log = logging.getLogger(__name__)
 
 
 async def main(service: Service[ServiceSettings]) -> None:
-    """Be there, healthy and stoppable, for a kind that this release serves without crawling (``codecommon.api.kinds``).
+    """Run, ready and without any work, until told to stop.
 
-    It connects to nothing, so it has nothing to ping.
+    This release serves the kind Package without crawling any (``codecommon.api.kinds``). The process connects to nothing, so it
+    registers no ping.
     """
     _log.info("Packages are served but not crawled in this release; there is nothing to do")
     service.ready()

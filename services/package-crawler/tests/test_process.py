@@ -1,27 +1,24 @@
 """The service as a process."""
 
-import json
+import os
 import signal
-import subprocess
 import sys
-import urllib.request
+from pathlib import Path
+
+import aiohttp
+
+from devstack.processes import Process
 
 
-def test_it_is_ready_without_any_dependency_and_stops_when_asked() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "package_crawler"], env={}, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        messages: list[str] = []
-        for line in process.stderr:
-            messages.append(json.loads(line)["message"])
-            if messages[-1] == "started":
-                break
-        address = messages[0].rpartition(" ")[2]
-        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as response:
-            assert json.load(response)["ready"] is True
+async def test_it_is_ready_without_any_dependency_and_stops_when_asked(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "package_crawler"]
+    async with Process("package-crawler", command, log_file=tmp_path / "log", env={}) as process:
+        address = (await process.line(r"health endpoints on (\S+?)\""))[1]
+        await process.line("not crawled in this release")
+        await process.line('"started"')
+        async with aiohttp.ClientSession() as session, session.get(f"{address}/readyz") as response:
+            assert (await response.json())["ready"] is True
 
-        process.send_signal(signal.SIGTERM)
+        os.kill(process.pid, signal.SIGTERM)
 
-        assert process.wait(10) == 0
-        assert [message for message in messages if "not" in message and "in this release" in message]
+        assert await process.wait(10) == 0

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from codecommon.kcp.client import Kcp
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.client import Kcp, ProviderKcp
+from codecommon.kcp.identity import ProviderIdentity
 from devstack.nats import NatsServer
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -74,8 +74,8 @@ async def kcp(scripted: ScriptedServer, tmp_path: Path) -> AsyncIterator[Kcp]:
             }
         )
     )
-    async with KubeAccess(file) as access:
-        yield Kcp(access)
+    async with ProviderIdentity(file) as provider:
+        yield ProviderKcp(provider)
 
 
 @pytest.fixture

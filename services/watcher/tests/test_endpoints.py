@@ -13,7 +13,6 @@ from aiohttp import web
 
 from codecommon.kcp.client import Kcp
 from codecommon.kcp.endpoints import EXPORT_NAME
-from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.endpoints import Endpoints
 
 
@@ -87,8 +86,7 @@ def endpoint_slice(scripted: Any) -> Slice:
 
 @asynccontextmanager
 async def following(kcp: Kcp, watched: WatchedEndpoints) -> AsyncIterator[asyncio.Task[NoReturn]]:
-    access: KubeAccess = kcp._access
-    task = asyncio.create_task(Endpoints(watched.watch).run(kcp, access))
+    task = asyncio.create_task(Endpoints(watched.watch).run(kcp))
     try:
         yield task
     finally:

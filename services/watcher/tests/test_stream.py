@@ -354,8 +354,8 @@ async def test_an_object_without_a_cluster_is_left_out_and_the_stream_goes_on(kc
 async def test_a_rotated_kubeconfig_is_used_by_the_next_connection(
     kcp: Kcp, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codecommon.kcp.kubeconfig._CHECK_INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr("codecommon.kcp.kubeconfig._GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("codecommon.kcp.identity._CHECK_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("codecommon.kcp.identity._GRACE_SECONDS", 0.0)
     file = tmp_path / "kubeconfig"
     async with streaming(kcp, scripted, sends(*LISTED), refuses(200, "{}"), sends(line("MODIFIED", "z", 20))) as sink:
         await sink.has("ended")

@@ -9,8 +9,8 @@ import uuid
 
 from nats.js.kv import KeyValue
 
-from codecommon.kcp.client import Kcp
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.client import ProviderKcp
+from codecommon.kcp.identity import ProviderIdentity
 from codecommon.messaging.bus import LEASES, Bus
 from codecommon.messaging.lease import Lease
 from codecommon.process.service import Service
@@ -22,13 +22,13 @@ from watcher.endpoints import Endpoints
 async def main(service: Service[ServiceSettings]) -> None:
     """Connect to NATS and kcp, wait for both to be available, and watch until the service is stopped."""
     settings = service.settings
-    async with KubeAccess(settings.kubeconfig) as access, Bus.connect(settings.nats, service.name) as bus:
+    async with ProviderIdentity(settings.kubeconfig) as provider, Bus.connect(settings.nats, service.name) as bus:
         service.ping("nats", bus.ping)
         service.spawn(bus.keep_open(), "nats")
-        service.ping("kcp", access.ping)
-        await access.wait()
+        service.ping("kcp", provider.ping)
+        await provider.wait()
         await bus.declare()
-        kcp = Kcp(access)
+        kcp = ProviderKcp(provider)
         holder = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
         async def open_leases() -> KeyValue:
@@ -45,7 +45,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         )
         endpoints = Endpoints(lambda url: endpoint_watch.watch_endpoint(url, deps))
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(endpoints.run(kcp, access), name="endpoints")
+            watching = group.create_task(endpoints.run(kcp), name="endpoints")
             service.ready()
             await service.stopping.wait()
             # Releases the leases, so that a standby takes over at once.

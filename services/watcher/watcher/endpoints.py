@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn
 
 from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess
 from watcher.decode import guarded
 from watcher.stream import Kcp, Source, Stream
 
@@ -32,11 +31,11 @@ class Endpoints:
         self._in_list = False
         """Whether the list that is under way has contained the slice."""
 
-    async def run(self, kcp: Kcp, access: KubeAccess) -> NoReturn:
+    async def run(self, kcp: Kcp) -> NoReturn:
         """Follow the slice in the provider's workspace. The slice may be created later."""
 
         async def url() -> str:
-            return (await access.current()).server + _COLLECTION
+            return _COLLECTION
 
         source = Source(
             "apiexportendpointslices", url, guarded(endpoint_urls), field_selector=f"metadata.name={EXPORT_NAME}"

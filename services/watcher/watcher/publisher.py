@@ -13,10 +13,9 @@ from typing import Final, NoReturn, Protocol
 
 from opentelemetry import trace
 
-from codecommon.messaging.bus import BusUnavailable
+from codecommon.messaging.bus import BusUnavailable, raise_if_cancelled
 from codecommon.messaging.events import ObjectEvent
 from codecommon.process.backoff import Backoff
-from codecommon.process.cancellation import raise_if_cancelled
 from watcher.metrics import PENDING, PUBLISH_RETRIES, PUBLISHED
 
 _log = logging.getLogger(__name__)

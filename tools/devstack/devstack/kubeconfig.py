@@ -1,4 +1,4 @@
-"""Reading and writing kubeconfig files, as far as a development stack needs them."""
+"""Reads and writes kubeconfig files, as far as a development stack needs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devstack.errors import StackError
 
 @dataclass(frozen=True)
 class Access:
-    """Where an API server is and who we are there.
+    """Address of an API server, and the credentials of one user.
 
     `server` has no trailing slash and may end in ``/clusters/<cluster>``. `tls` is None for plain http.
     """
@@ -27,14 +27,14 @@ class Access:
 
     @property
     def base(self) -> str:
-        """The server without ``/clusters/…``: every workspace is reached from here."""
+        """The server without ``/clusters/…``, from which every workspace is reached."""
         return self.server.split("/clusters/", 1)[0]
 
 
 def load_access(path: Path, context: str | None = None) -> Access:
-    """The access that `context` (or the current context) of a kubeconfig describes.
+    """Reads `context`, or the current context, of a kubeconfig.
 
-    Understands tokens and client certificates, inline or as files. Raises `StackError` for a file without them.
+    Understands tokens and client certificates, inline or as files. Raises `StackError` for a file that is no kubeconfig.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -63,7 +63,7 @@ def _tls(folder: Path, server: str, cluster: dict[str, Any], user: dict[str, Any
         context.verify_mode = ssl.CERT_NONE
     certificate, key = _content(folder, user, "client-certificate"), _content(folder, user, "client-key")
     if certificate and key:
-        # ssl reads a client certificate from files only.
+        # ssl reads a client certificate only from a file.
         with tempfile.NamedTemporaryFile() as pair:
             pair.write(certificate + b"\n" + key)
             pair.flush()
@@ -78,7 +78,7 @@ def _content(folder: Path, entry: dict[str, Any], name: str) -> bytes | None:
 
 
 def kubeconfig(server: str, token: str, *, name: str = "kedge") -> str:
-    """A kubeconfig in the form that the hub mints: one cluster, context and user of one name, the token inline."""
+    """A kubeconfig as the hub mints it: one cluster, context and user with the same name, and the token inline."""
     return yaml.safe_dump(
         {
             "apiVersion": "v1",
@@ -93,7 +93,7 @@ def kubeconfig(server: str, token: str, *, name: str = "kedge") -> str:
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Writes a file that only we can read, whatever the umask; returns its path."""
+    """Writes a file that only its owner can read, whatever the umask. Returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)

@@ -1,6 +1,6 @@
-"""Real processes for tests and demos, started with a bounded wait and stopped for certain.
+"""Real processes for tests and demos: every wait has a bound, and nothing is left running.
 
-A process runs in a session of its own, so that Ctrl-C reaches only us and we decide the order in which things stop.
+A process runs in a session of its own, so Ctrl-C reaches only us and we decide the order in which things stop.
 An orderly stop is SIGTERM to the whole group, then SIGKILL after a bound. If we are killed ourselves, the kernel sends
 the process its `death_signal` (see `devstack.tether`).
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import select
 import shutil
 import signal
 import sys
@@ -22,21 +24,22 @@ from devstack import tether
 from devstack.errors import BinaryMissing, DiskFull, NotReady, PortTaken, ProcessDied, StackError
 
 MINIMUM_FREE_BYTES = 1 << 30
-"""Room that a run folder needs at least: kcp with embedded etcd refuses writes long before the disk is really full."""
+"""Free space that a run folder needs: kcp with embedded etcd refuses writes long before the disk is really full."""
 
 PROBE_INTERVAL = 0.1
+LINE_INTERVAL = 0.02
 LOG_TAIL_LINES = 15
 
 Probe = Callable[[], Awaitable[bool]]
-"""Says whether the process serves; must not take longer than a second or two."""
+"""Returns whether the process serves. It must not take longer than a second or two."""
 
 
 class Process:
     """One child process with its log file.
 
-    Use as ``async with Process(…) as process: await process.wait_ready(probe, timeout=30)``; leaving the block stops
-    it. `death_signal` is what the kernel sends if we die without stopping it: SIGKILL, or SIGTERM for a process that
-    has children of its own to stop.
+    Use as ``async with Process(…) as process: await process.wait_ready(probe, timeout=30)``. Leaving the block stops
+    it. stdout and stderr go to `log_file`. `death_signal` is what the kernel sends if we die without stopping it:
+    SIGKILL, or SIGTERM for a process that has children of its own to stop.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Process:
         self.death_signal = death_signal
         self._process: asyncio.subprocess.Process | None = None
         self._log_offset = 0
+        self._lines_seen = 0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -80,7 +84,7 @@ class Process:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Starts the process; it need not serve yet when this returns. Its log is appended to."""
+        """Starts the process and appends to its log. It need not serve yet when this returns."""
         if self.running:
             raise StackError(f"{self.name} is already running")
         if shutil.which(self.argv[0]) is None:
@@ -91,6 +95,7 @@ class Process:
             raise DiskFull(f"{self.name}: only {free >> 20} MB free in {self.log_file.parent}, 1 GB is needed")
         with self.log_file.open("ab") as log:
             self._log_offset = log.tell()
+            self._lines_seen = 0
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
@@ -107,20 +112,50 @@ class Process:
                 start_new_session=True,
             )
 
+    @property
+    def lines(self) -> list[str]:
+        """The whole lines that this start of the process has written."""
+        return self._log().split("\n")[:-1]
+
+    def _log(self) -> str:
+        if not self.log_file.is_file():
+            return ""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_offset)
+            return log.read().decode(errors="replace")
+
+    async def line(self, pattern: str, *, timeout: float = 30.0) -> re.Match[str]:
+        """The next line, after the one that the previous call found, in which `pattern` is found.
+
+        Raises `ProcessDied` if the process ends without one, `NotReady` after `timeout` seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            ended = not self.running
+            for line in self.lines[self._lines_seen :]:
+                self._lines_seen += 1
+                if match := re.search(pattern, line):
+                    return match
+            if ended:
+                raise ProcessDied(f"{self.name} ended without {pattern!r}{self._log_for_people()}")
+            if asyncio.get_running_loop().time() > deadline:
+                raise NotReady(f"{self.name}: no {pattern!r} within {timeout:g} s{self._log_for_people()}")
+            await asyncio.sleep(LINE_INTERVAL)
+
     async def wait_ready(self, probe: Probe, *, timeout: float) -> None:
-        """Returns once `probe` says yes; raises if the process dies first or `timeout` seconds pass."""
+        """Returns once `probe` returns True. Raises if the process dies first or `timeout` seconds pass."""
         try:
             async with asyncio.timeout(timeout):
                 while not await probe():
                     self.check_alive()
                     await asyncio.sleep(PROBE_INTERVAL)
-                self.check_alive()  # the yes may have come from somebody else on the same port
+                self.check_alive()  # something else on the same port may have answered
         except TimeoutError:
             self.check_alive()
             raise NotReady(f"{self.name} was not ready within {timeout:g} s{self._log_for_people()}") from None
 
     def check_alive(self) -> None:
-        """Raises the most specific error there is if the process has ended."""
+        """Raises if the process has ended: `PortTaken` or `DiskFull` if its log says so, else `ProcessDied`."""
         if self.running:
             return
         code = None if self._process is None else self._process.returncode
@@ -131,16 +166,17 @@ class Process:
             raise DiskFull(f"{self.name} stopped: the disk is full{self._log_for_people()}")
         raise ProcessDied(f"{self.name} ended with exit code {code}{self._log_for_people()}")
 
-    async def wait(self) -> int:
-        """The exit code, once the process has ended by itself."""
+    async def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once the process has ended by itself. Raises `TimeoutError` after `timeout` seconds."""
         if self._process is None:
             raise StackError(f"{self.name} is not started")
-        return await self._process.wait()
+        async with asyncio.timeout(timeout):
+            return await self._process.wait()
 
     async def stop(self) -> None:
         """Ends the process and everything in its group: SIGTERM, then SIGKILL after `stop_timeout` seconds.
 
-        Does nothing if it is not running. Also when cancelled nothing is left behind.
+        Does nothing if it is not running. Leaves nothing behind, even if cancelled.
         """
         if self._process is None:
             return
@@ -156,7 +192,7 @@ class Process:
         self._process = None
 
     async def kill(self) -> None:
-        """SIGKILL to the whole group, as a crash: nothing gets a chance to clean up."""
+        """Ends the whole group with SIGKILL, as a crash would: nothing gets a chance to clean up."""
         self._signal(signal.SIGKILL)
         await self.wait()
         self._process = None
@@ -167,12 +203,28 @@ class Process:
 
     def tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The last lines that this start of the process has logged."""
-        if not self.log_file.is_file():
-            return ""
-        with self.log_file.open("rb") as log:
-            log.seek(self._log_offset)
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(self._log().splitlines()[-lines:])
 
     def _log_for_people(self) -> str:
         tail = self.tail()
         return f"; its log {self.log_file} ends with:\n{tail}" if tail else f"; its log {self.log_file} is empty"
+
+
+async def wait_gone(*pids: int, timeout: float = 5.0) -> None:
+    """Returns once these processes, which need not be our children, have ended. Raises `NotReady` after `timeout` seconds.
+
+    A process that ended counts even if nobody has collected its exit code yet.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            while not select.select((handle,), (), (), 0)[0]:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise NotReady(f"process {pid} still runs after {timeout:g} s")
+                await asyncio.sleep(LINE_INTERVAL)
+        finally:
+            os.close(handle)

@@ -1,8 +1,7 @@
-"""The code provider itself as its users run it: the ``code-provider`` command and its environment."""
+"""The code provider as its operators run it: the ``code-provider`` command and its environment."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
 from collections.abc import Mapping, Sequence
@@ -28,9 +27,9 @@ STOP_TIMEOUT = 20.0
 
 @dataclass(frozen=True)
 class ProviderInstallation:
-    """A provisioned provider on this machine: its kubeconfig file, its CatalogEntry file, the gateway's address.
+    """A provisioned provider on this machine. `folder` has its files, `url` is the gateway's address.
 
-    `environment` is complete for ``init`` and for ``serve`` apart from `NATS_URL` and the git hosts.
+    `environment` is complete for ``init``. For ``serve`` only `NATS_URL` and the git hosts may be missing.
     """
 
     provisioned: ProvisionedProvider
@@ -43,7 +42,7 @@ class ProviderInstallation:
     ) -> Process:
         """``code-provider <subcommand>``, not started yet. Its log is ``<folder>/code-provider-<subcommand>.log``.
 
-        `program` is run in its place, for a test that needs another one.
+        `program` replaces the command, for a test that needs another one.
         """
         return Process(
             f"code-provider {subcommand}",
@@ -52,7 +51,7 @@ class ProviderInstallation:
             env={**self.environment, **(extra or {})},
             cwd=self.folder,
             stop_timeout=STOP_TIMEOUT,
-            # It has the services as children, which it stops on SIGTERM; a SIGKILL would leave them behind.
+            # On SIGTERM it stops its children, the services. A SIGKILL could leave them behind.
             death_signal=signal.SIGTERM,
         )
 
@@ -60,7 +59,7 @@ class ProviderInstallation:
 def install_provider(
     provisioned: ProvisionedProvider, folder: Path, hub_url: str, inherited: Mapping[str, str]
 ) -> ProviderInstallation:
-    """Writes what the operator of a provider writes; starts nothing."""
+    """Writes the files that an operator writes. Starts nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_ports(1)[0]
     url = f"http://{LOOPBACK}:{port}"
@@ -87,7 +86,7 @@ def install_provider(
 
 
 async def provision_own(kcp: Kcp, folder: Path, inherited: Mapping[str, str]) -> ProviderInstallation:
-    """A provider workspace of the caller's own with the API in it, on whose tenants no other instance acts; no hub."""
+    """A provider workspace with the API, without a hub. No other instance works on its tenants."""
     provisioned = await provision_provider(kcp, unique(folder.name), kcp.url)
     installation = install_provider(provisioned, folder, hub_url="", inherited=inherited)
     await run_init(installation)
@@ -95,11 +94,10 @@ async def provision_own(kcp: Kcp, folder: Path, inherited: Mapping[str, str]) ->
 
 
 async def run_init(installation: ProviderInstallation) -> None:
-    """Runs ``code-provider init`` to its end; raises `ProcessDied` with its last lines if it fails."""
+    """Runs ``code-provider init`` to its end. Raises `ProcessDied` with its last lines if it fails."""
     async with installation.command("init") as process:
         try:
-            async with asyncio.timeout(INIT_TIMEOUT):
-                code = await process.wait()
+            code = await process.wait(INIT_TIMEOUT)
         except TimeoutError:
             raise NotReady(f"code-provider init took longer than {INIT_TIMEOUT:g} s:\n{process.tail()}") from None
         if code != 0:
@@ -120,7 +118,7 @@ async def wait_serving(process: Process, url: str, session: aiohttp.ClientSessio
 
 
 async def metrics_of(process: Process, session: aiohttp.ClientSession) -> dict[str, str]:
-    """What each service of ``code-provider serve`` exposes, by its name, at the address that its newest process has logged."""
+    """The metrics of each service of ``code-provider serve``, by name, from the address that its newest process has logged."""
     addresses = dict(re.findall(r" (\S+) \S+ health endpoints on (\S+)", process.log_file.read_text()))
     exposed: dict[str, str] = {}
     for service, address in addresses.items():

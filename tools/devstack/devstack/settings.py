@@ -1,4 +1,4 @@
-"""What the development stack reads from its environment, and what its children get to see of it."""
+"""What the development stack reads from its environment, and what it passes on to its children."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PASSED_ON_PREFIX = "OTEL_"
 class Settings:
     """
     kubeconfig: ``CODE_DEV_KUBECONFIG``, an administrator's kubeconfig of an existing kcp; None starts one.
-    github_token, github_owner: ``GITHUB_TOKEN`` and ``GITHUB_OWNER``, both set: work on GitHub instead of the simulator.
-    environment: what child processes inherit; nothing of ours that could change what they do (KUBECONFIG, tokens).
+    github_token, github_owner: ``GITHUB_TOKEN`` and ``GITHUB_OWNER``. If both are set, GitHub replaces the simulator.
+    environment: what child processes inherit. It leaves out what could change their behaviour (KUBECONFIG, tokens).
     """
 
     kubeconfig: Path | None = None
@@ -28,7 +28,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """An empty variable counts as unset. Raises `StackError` for one that makes no sense."""
+        """Reads `environ`. An empty variable counts as unset. Raises `StackError` for a value that cannot be used."""
         kubeconfig = environ.get("CODE_DEV_KUBECONFIG")
         if kubeconfig and not Path(kubeconfig).is_file():
             raise StackError(f"CODE_DEV_KUBECONFIG={kubeconfig}: there is no such file")

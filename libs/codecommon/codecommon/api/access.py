@@ -63,7 +63,7 @@ class DeployKeyStatus(AccessStatus):
     previous_key_id: str | None = Field(None, alias="previousKeyID")
     rotated_at: datetime | None = None
     secret_ref: KeySecretRef | None = None
-    secret_without_owner: bool = False
+    secret_without_owner: bool = Field(False, exclude=True)
 
 
 class DeployKey(Resource[DeployKeySpec, DeployKeyStatus]):

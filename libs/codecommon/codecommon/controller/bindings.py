@@ -15,7 +15,7 @@ from typing import Final
 from codecommon.api.meta import Workspace
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable
-from codecommon.kcp.client import Objects
+from codecommon.kcp.client import ProviderObjects
 from codecommon.kcp.endpoints import EXPORT_NAME
 from codecommon.messaging.locks import KeyedMutex
 
@@ -25,7 +25,7 @@ FRESH_SECONDS: Final = 15.0
 _MOST_WORKSPACES: Final = 10_000
 
 
-async def is_leaving(objects: Objects) -> bool:
+async def is_leaving(objects: ProviderObjects) -> bool:
     """Whether all bindings of our export in the workspace are being deleted. Read live.
 
     Raises ``Retryable`` (``BindingNotVisible``) where kcp shows no binding: it removes one only after our finalizers
@@ -54,7 +54,7 @@ class BoundWorkspaces:
         self._mutex = KeyedMutex()
         self._seen: OrderedDict[Workspace, float] = OrderedDict()
 
-    async def confirm(self, objects: Objects) -> bool:
+    async def confirm(self, objects: ProviderObjects) -> bool:
         """Whether the workspace stays bound. Those who ask at the same time share one look. Raises as
         ``is_leaving``.
         """

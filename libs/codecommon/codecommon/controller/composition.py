@@ -13,8 +13,8 @@ from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost import registry as hosts
 from codecommon.githost.github.endpoint import AllowedHosts
-from codecommon.kcp.client import Kcp
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.client import ProviderKcp
+from codecommon.kcp.identity import ProviderIdentity
 from codecommon.messaging.bus import Bus
 from codecommon.process.service import Service
 
@@ -24,7 +24,7 @@ class HostClients:
     """What a service needs to reconcile objects against a git host."""
 
     service: Service[ReconcilerSettings]
-    kcp: Kcp
+    kcp: ProviderKcp
     bus: Bus
     connections: Connections
 
@@ -49,15 +49,15 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
     """Connect to NATS and kcp and open the git hosts; waits for what is not there yet."""
     settings = service.settings
     async with (
-        KubeAccess(settings.kubeconfig) as access,
+        ProviderIdentity(settings.kubeconfig) as provider,
         Bus.connect(settings.nats, service.name) as bus,
     ):
         service.ping("nats", bus.ping)
         service.spawn(bus.keep_open(), "nats")
-        service.ping("kcp", access.ping)
-        await access.wait()
+        service.ping("kcp", provider.ping)
+        await provider.wait()
         await bus.declare()
-        kcp = Kcp(access)
+        kcp = ProviderKcp(provider)
         allowed = AllowedHosts(settings.allowed_git_hosts)
         async with hosts.open_registry(allowed, bus, settings.git_host_limits, settings.proxies) as registry:
             connections = Connections(

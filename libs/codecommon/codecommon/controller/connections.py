@@ -20,7 +20,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
 from codecommon.githost.github.secret import CREDENTIAL_UNAVAILABLE, installed_on, read_credential, wanted_keys
 from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Registry
-from codecommon.kcp.client import Forbidden, Kcp, NotFound, Objects
+from codecommon.kcp.client import Forbidden, NotFound, ProviderKcp, ProviderObjects, require_provider
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
 from codecommon.process.secrets import SecretValue
@@ -62,7 +62,7 @@ class Connections:
         self,
         registry: Registry,
         *,
-        kcp: Kcp,
+        kcp: ProviderKcp,
         bus: Bus,
         credentials_namespace: str,
         clock: Callable[[], float] = time.monotonic,
@@ -75,13 +75,14 @@ class Connections:
         self._cache: OrderedDict[tuple[str, str, str, str], OpenConnection] = OrderedDict()
         self._revalidated: OrderedDict[str, float] = OrderedDict()
 
-    async def credential(self, objects: Objects, connection: Connection, *, not_older: str = "") -> Credential:
+    async def credential(self, objects: ProviderObjects, connection: Connection, *, not_older: str = "") -> Credential:
         """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
 
         Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on
         its way out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets,
         ``CredentialInvalid``, ``OwnerMismatch``.
         """
+        require_provider(objects)
         ref = connection.spec.secret_ref
         namespace = ref.namespace or self._namespace
         try:
@@ -122,13 +123,14 @@ class Connections:
         return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
 
     async def for_object(
-        self, objects: Objects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
+        self, objects: ProviderObjects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
     ) -> OpenConnection:
         """The session that an object uses through ``connection_ref`` for repositories of ``owner``, as in ``open``.
 
         ``live`` reads Connection and Secret uncached, as the design asks before anything is deleted on the host.
         Raises ``NotReady`` while the Connection is missing, not validated, or without its credential.
         """
+        require_provider(objects)
         key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
         cached = self._cache.get(key)
         if cached is not None and not live and _covers(cached, versions):
@@ -149,12 +151,13 @@ class Connections:
         return opened
 
     async def with_fresh_credential(
-        self, objects: Objects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
+        self, objects: ProviderObjects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
         """Run ``work``; when the host rejects its credential, once more with what is stored now if that is another one.
 
         If it is the same, the Connection is asked to validate itself, at most once a minute.
         """
+        require_provider(objects)
         _used.set(None)
         try:
             return await work()
@@ -171,7 +174,7 @@ class Connections:
             await self._revalidate(objects.workspace, now.connection)
             raise
 
-    async def _connection(self, objects: Objects, name: str, not_older: str) -> Connection:
+    async def _connection(self, objects: ProviderObjects, name: str, not_older: str) -> Connection:
         try:
             raw = await objects.get("connections", name, not_older=not_older)
         except NotFound:

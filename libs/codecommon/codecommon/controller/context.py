@@ -19,7 +19,7 @@ from codecommon.api.results import Interruption, NotReady, Ready, Retryable
 from codecommon.api.times import rfc3339
 from codecommon.controller import bindings, conditions
 from codecommon.controller.bindings import FRESH_SECONDS, BoundWorkspaces
-from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, Objects
+from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, ProviderObjects
 from codecommon.messaging.events import Versions
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -66,7 +66,7 @@ class ReconcileContext(Generic[T]):
         self,
         kind: KindSpec[T],
         owned: frozenset[str],
-        objects: Objects,
+        objects: ProviderObjects,
         raw: JsonObject,
         hints: Hints | None = None,
         bound: BoundWorkspaces | None = None,

@@ -15,14 +15,13 @@ from nats.js import JetStreamContext
 from codecommon.controller.delivery import Delivery
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.worker import Worker, WorkerTiming
-from codecommon.kcp.client import Kcp
+from codecommon.kcp.client import ProviderKcp
 from codecommon.messaging import bus as bus_module
-from codecommon.messaging.bus import Bus
+from codecommon.messaging.bus import Bus, raise_if_cancelled
 from codecommon.messaging.events import Lane
 from codecommon.messaging.locks import RENEW_SECONDS
 from codecommon.messaging.poison_messages import PoisonMessages
 from codecommon.process.backoff import Backoff
-from codecommon.process.cancellation import raise_if_cancelled
 
 _LANES: Final[tuple[Lane, ...]] = ("events", "resync")
 
@@ -51,7 +50,7 @@ class Engine:
         controllers: tuple[Controller[Any], ...],
         *,
         bus: Bus,
-        kcp: Kcp,
+        kcp: ProviderKcp,
         max_in_flight: int,
         max_per_workspace: int,
         resync: timedelta = timedelta(0),

@@ -36,7 +36,7 @@ from codecommon.controller.reconcile import (
 )
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.work import Job, Urgency, working_on
-from codecommon.kcp.client import JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing
 from codecommon.messaging.bus import Bus
@@ -82,7 +82,7 @@ class Worker:
         controllers: tuple[Controller[Any], ...],
         *,
         bus: Bus,
-        kcp: Kcp,
+        kcp: ProviderKcp,
         locks: KeyValue,
         poison: PoisonMessages,
         max_per_workspace: int,

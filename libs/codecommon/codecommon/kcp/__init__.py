@@ -1,5 +1,5 @@
-"""Access to kcp: credentials, requests, and the endpoints of our APIExport.
+"""Access to kcp: identities and their credentials, requests, and the endpoints of our APIExport.
 
-Change it when kcp, or the way the hub hands out access to it, changes. It knows objects as plain JSON and no kind's
-meaning. It imports ``api`` and ``process``.
+Change it when kcp changes, or the way in which the hub gives access to it. It knows objects as plain JSON and the meaning of no
+kind. It imports ``api`` and ``process``.
 """

@@ -1,8 +1,10 @@
-"""Access to kcp: the provider workspace, and tenant workspaces through the APIExport virtual workspace.
+"""Requests to kcp and its objects as plain JSON.
 
-Plain requests on aiohttp instead of the generated API classes: only unstructured objects travel here, and the generated
-client adds a second JSON round trip to each. kubernetes_asyncio reads the kubeconfig and refreshes credentials
-(``codecommon.kcp.kubeconfig``).
+The provider reaches its own workspace, and tenant workspaces through the virtual workspace of its APIExport (``ProviderKcp``).
+A caller reaches logical clusters with their own permissions (``CallerKcp``).
+
+These are plain aiohttp requests. The generated API classes of kubernetes_asyncio would parse every answer a second time, and only
+unstructured objects travel here.
 """
 
 from __future__ import annotations
@@ -18,18 +20,22 @@ import orjson
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Workspace
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.identity import CallerIdentity, KcpIdentity, ProviderIdentity
 
 JsonObject = dict[str, Any]
 
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
-# A GET at a version that kcp has not seen (a restored kcp, an event of another shard) hangs for 43 s; a live GET answers then.
+# A GET at a resourceVersion that kcp has not seen (a restored kcp, an event of another shard) hangs for 43 s. A live GET follows.
 _NOT_OLDER_TIMEOUT: Final = aiohttp.ClientTimeout(total=3, connect=3)
 _MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class KcpError(Exception):
-    """kcp answered with an error. ``message`` is its Status message, never a body of another shape."""
+    """kcp answered with an error.
+
+    ``status`` is the HTTP status. ``reason`` and ``message`` are those of the Kubernetes ``Status`` in the body; no other body is
+    quoted. ``retry_after`` is in seconds.
+    """
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -44,11 +50,11 @@ class NotFound(KcpError):
 
 
 class Conflict(KcpError):
-    """409: another resourceVersion or uid than the write was guarded with, or the object exists already."""
+    """409: the object has another resourceVersion or uid than the write names, or it exists already."""
 
 
 class Forbidden(KcpError):
-    """403: not exported, not claimed, or a claim that the tenant did not accept."""
+    """403: the identity may not do it. For the provider: not exported, not claimed, or a claim that the tenant did not accept."""
 
 
 class Invalid(KcpError):
@@ -64,14 +70,16 @@ _BY_REASON: Final[Mapping[tuple[int, str], type[KcpError]]] = {
 }
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-"""A DNS-1123 subdomain, which the name of every object and namespace is."""
+"""A DNS-1123 subdomain. The name of every object and namespace is one."""
+_CLUSTER_ID: Final = re.compile(_LABEL)
+"""A logical cluster's ID. A path (``root:…``) and the wildcard (``*``) are none."""
 
 
 def resource_path(resource: str, name: str | None = None, namespace: str | None = None) -> str:
     """The API path of one of our kinds, or of ``secrets`` and ``apibindings``.
 
-    Raises ``NotFound`` for a name that no object can have. Tenants write names of other objects into their own, and one with
-    ``../`` in it would lead to another workspace, where the provider may read, too.
+    Raises ``NotFound`` for a name that no object can have. Tenants name other objects in theirs, and a name with ``../`` in it
+    would lead to another workspace that the provider may read.
     """
     for given in (name, namespace):
         if given is not None and not _NAME.fullmatch(given):
@@ -87,10 +95,10 @@ def resource_path(resource: str, name: str | None = None, namespace: str | None 
 
 
 class Kcp:
-    """HTTP to kcp with the provider's identity."""
+    """HTTP to kcp as one identity."""
 
-    def __init__(self, access: KubeAccess) -> None:
-        self._access = access
+    def __init__(self, identity: KcpIdentity) -> None:
+        self._identity = identity
 
     async def request(
         self,
@@ -102,21 +110,15 @@ class Kcp:
         content_type: str = "application/json",
         timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> JsonObject:
-        """One request to an absolute URL, or to a path of the provider workspace.
+        """One request to an absolute URL, or to a path below the identity's server.
 
-        Returns the decoded object. Raises a ``KcpError`` for an answer that is an error, ``aiohttp.ClientError`` or
-        ``TimeoutError`` where there was no answer.
+        Returns the decoded object. Raises a ``KcpError`` if kcp answers with an error, ``aiohttp.ClientError`` or
+        ``TimeoutError`` if there is no answer, and ``KubeconfigError`` if there is no kubeconfig.
         """
-        access = await self._access.current()
-        target = url if "://" in url else access.server + url
-        headers = await access.headers()
-        data = None
-        if body is not None:
-            headers["Content-Type"] = content_type
-            data = orjson.dumps(body)
-        async with access.session.request(
-            method, target, params=params, data=data, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
+        session = await self._identity.session()
+        data = None if body is None else orjson.dumps(body)
+        headers = None if body is None else {"Content-Type": content_type}
+        async with session.request(method, url, params=params, data=data, headers=headers, timeout=timeout) as response:
             payload = await response.read()
             if response.status >= 300:
                 raise _error(response.status, payload, response.headers.get("Retry-After"))
@@ -126,36 +128,54 @@ class Kcp:
             pass
         else:
             return decoded
-        # Raised outside the handler: __context__ would keep orjson's error, and with it what was to be decoded.
+        # Raised outside of the handler: as __context__, orjson's error would keep the text that it could not decode.
         raise KcpError(response.status, "", f"{len(payload)} bytes that are not JSON")
 
     @asynccontextmanager
     async def stream(
         self, url: str, *, params: Mapping[str, str], headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A GET whose body the caller reads; raises a ``KcpError`` when kcp refuses it."""
-        access = await self._access.current()
-        async with access.session.get(
-            url, params=params, headers={**await access.headers(), **headers}, timeout=timeout, allow_redirects=False
-        ) as response:
+        """A GET whose body is read by whoever enters the context. Errors are those of ``request``."""
+        session = await self._identity.session()
+        async with session.request("GET", url, params=params, headers=headers, timeout=timeout) as response:
             if response.status >= 300:
                 raise _error(response.status, await response.read(), response.headers.get("Retry-After"))
             yield response
 
-    def objects(self, workspace: Workspace) -> Objects:
-        return Objects(self, workspace)
+
+class ProviderKcp(Kcp):
+    """kcp as the provider."""
+
+    def __init__(self, identity: ProviderIdentity) -> None:
+        super().__init__(identity)
+
+    def objects(self, workspace: Workspace) -> ProviderObjects:
+        return ProviderObjects(self, workspace)
+
+
+class CallerKcp(Kcp):
+    """kcp as a caller, with the caller's permissions and nothing of the provider's."""
+
+    def __init__(self, identity: CallerIdentity) -> None:
+        super().__init__(identity)
+
+    def objects(self, cluster: str) -> Objects:
+        """The objects of the logical cluster with that ID. Raises ``ValueError`` for anything but an ID, such as a path."""
+        if not _CLUSTER_ID.fullmatch(cluster):
+            raise ValueError("not the ID of a logical cluster")
+        return Objects(self, f"/clusters/{cluster}")
 
 
 class Objects:
-    """Objects of one tenant workspace. Every method raises ``KcpError``s as ``Kcp.request`` does."""
+    """The objects of one logical cluster. Every method raises what ``Kcp.request`` raises."""
 
-    def __init__(self, kcp: Kcp, workspace: Workspace) -> None:
+    def __init__(self, kcp: Kcp, base: str) -> None:
+        """``base`` is the cluster's URL, or its path below the identity's server, without trailing slash."""
         self._kcp = kcp
-        self._base = f"{workspace.endpoint}/clusters/{workspace.cluster}"
-        self.workspace = workspace
+        self._base = base
 
     async def get(self, resource: str, name: str, *, namespace: str | None = None, not_older: str = "") -> JsonObject:
-        """Read one object: live, or, with ``not_older``, from kcp's cache at that resourceVersion or a later one."""
+        """Read one object: live, or with ``not_older`` from kcp's cache, at that resourceVersion or a later one."""
         url = self._base + resource_path(resource, name, namespace)
         if not_older and not_older != "0":
             try:
@@ -170,7 +190,7 @@ class Objects:
         return await self._kcp.request("GET", url)
 
     async def list(self, resource: str, *, field_selector: str = "", not_older: str = "") -> list[JsonObject]:
-        """All objects of a kind in the workspace, live unless ``not_older`` allows kcp's cache."""
+        """All objects of a kind in the cluster: live, or with ``not_older`` from kcp's cache as ``get`` does."""
         params: dict[str, str] = {}
         if field_selector:
             params["fieldSelector"] = field_selector
@@ -183,7 +203,7 @@ class Objects:
     async def merge_patch(
         self, resource: str, name: str, patch: JsonObject, *, subresource: str = "", namespace: str | None = None
     ) -> JsonObject:
-        """Merge-patch one object. The patch carries ``metadata.uid`` and ``metadata.resourceVersion`` as its guard."""
+        """Merge-patch one object. ``metadata.uid`` and ``metadata.resourceVersion`` in the patch guard it."""
         url = self._base + resource_path(resource, name, namespace) + (f"/{subresource}" if subresource else "")
         return await self._kcp.request("PATCH", url, body=patch, content_type=_MERGE_PATCH)
 
@@ -191,20 +211,34 @@ class Objects:
         return await self._kcp.request("POST", self._base + resource_path(resource, None, namespace), body=body)
 
     async def delete(self, resource: str, name: str, *, uid: str, namespace: str | None = None) -> None:
-        """Delete the object with that uid; raises ``Conflict`` when the name belongs to another by now."""
+        """Delete the object with that uid. Raises ``Conflict`` if another object has that name by now."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         await self._kcp.request("DELETE", self._base + resource_path(resource, name, namespace), body=body)
+
+
+class ProviderObjects(Objects):
+    """The objects of one tenant workspace, as the provider sees them through its APIExport's endpoint."""
+
+    def __init__(self, kcp: ProviderKcp, workspace: Workspace) -> None:
+        super().__init__(kcp, f"{workspace.endpoint}/clusters/{workspace.cluster}")
+        self.workspace = workspace
+
+
+def require_provider(objects: Objects) -> None:
+    """Raises ``TypeError`` unless ``objects`` are the provider's. For what only the provider's identity may reach."""
+    if not isinstance(objects, ProviderObjects):
+        raise TypeError("only the provider's identity may do this")
 
 
 def _error(status: int, payload: bytes, retry_after: str | None) -> KcpError:
     reason, message = "", ""
     try:
         decoded: Any = orjson.loads(payload)
-        # Only kcp's own Status is quoted: any other body may hold what was sent to it.
+        # Only kcp's own Status is quoted: any other body may repeat what was sent.
         if isinstance(decoded, dict) and decoded.get("kind") == "Status":  # pyright: ignore[reportUnknownMemberType]
             reason, message = str(decoded.get("reason", "")), str(decoded.get("message", ""))  # pyright: ignore
     except orjson.JSONDecodeError:
         message = f"{len(payload)} bytes that are not JSON"
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-    # By kcp's own word: the 404 of something in front of it does not say that an object is gone.
+    # The reason decides, because it is kcp's own word: a 404 of a proxy in front of it does not say that an object is gone.
     return _BY_REASON.get((status, reason), KcpError)(status, reason, message, seconds)

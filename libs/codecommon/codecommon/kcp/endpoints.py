@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from codecommon.kcp.client import JsonObject, Kcp
+from codecommon.kcp.client import JsonObject, ProviderKcp
 
 EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
 SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
 
 
 def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
-    """The URLs of one APIExportEndpointSlice; empty until kcp has published them."""
+    """The URLs in one APIExportEndpointSlice, without trailing slash; empty until kcp has published them."""
     endpoints = (endpoint_slice.get("status") or {}).get("endpoints") or []
     return frozenset(str(endpoint["url"]).rstrip("/") for endpoint in endpoints)
 
@@ -21,17 +21,17 @@ class UnknownEndpoint(Exception):
 
 
 class KnownEndpoints:
-    """Judges the endpoint that an event names.
+    """Checks the endpoint that an event names.
 
-    An event comes from the message bus; our kubeconfig's token is sent only to a URL that kcp itself lists.
+    Events come from the message bus. The provider's token is sent only to a URL that kcp itself lists.
     """
 
-    def __init__(self, kcp: Kcp) -> None:
+    def __init__(self, kcp: ProviderKcp) -> None:
         self._kcp = kcp
         self._urls: frozenset[str] = frozenset()
 
     async def require(self, url: str) -> None:
-        """Raises ``UnknownEndpoint`` unless ``url`` is listed; asks kcp only for one that was not listed before."""
+        """Raises ``UnknownEndpoint`` unless kcp lists ``url``. Asks kcp only about a URL that it did not list before."""
         if url not in self._urls:
             self._urls = endpoint_urls(await self._kcp.request("GET", SLICE_PATH))
         if url not in self._urls:

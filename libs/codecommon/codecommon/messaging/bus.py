@@ -267,6 +267,17 @@ async def fetch_one(subscription: JetStreamContext.PullSubscription, timeout: fl
         return None
 
 
+def raise_if_cancelled() -> None:
+    """Raise ``CancelledError`` if this task was cancelled but the cancellation was lost.
+
+    nats-py waits with ``asyncio.wait_for``. Before Python 3.12 that drops a cancellation which arrives together with the awaited
+    answer or error. A loop that would otherwise run for ever calls this after such a wait.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def nats_tls(ca: str) -> Any:
     import ssl
 

@@ -20,8 +20,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
+from codecommon.messaging.bus import raise_if_cancelled
 from codecommon.messaging.kv_entry import give_up, own_revision, take
-from codecommon.process.cancellation import raise_if_cancelled
 
 _log = logging.getLogger(__name__)
 

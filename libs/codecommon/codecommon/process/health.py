@@ -1,7 +1,7 @@
-"""Is the process alive, is it ready, and its metrics: ``/livez``, ``/readyz`` and ``/metrics``.
+"""Serves ``/livez``, ``/readyz`` and ``/metrics``.
 
-Alive means that the event loop turns. Ready is the list of pings, each of which asks something that the process cannot work
-without; it is never a constant.
+A process is alive while its event loop runs. It is ready if every ping succeeds. A ping asks something that the process cannot
+work without.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OK: Final = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What ``/readyz`` answers. ``pings``: name → ``ok`` or what was wrong, in words that hold no detail of it."""
+    """What ``/readyz`` answers. ``pings`` maps a name to ``ok`` or to the kind of failure, without its details."""
 
     phase: str
     pings: dict[str, str]
@@ -59,7 +59,7 @@ class Readiness:
         """``starting``, ``started`` or ``stopping``."""
 
     def ping(self, name: str, ping: Ping) -> None:
-        """Make ``ping`` a condition of being ready: it fails by raising, or by taking longer than two seconds."""
+        """Make ``ping`` a condition of being ready. It fails if it raises or takes longer than two seconds."""
         self._pings[name] = ping
 
     async def check(self) -> Report:
@@ -75,7 +75,7 @@ class Readiness:
             result = f"no answer within {self._ping_seconds:g} s"
             self._failed(name, error)
         except Exception as error:  # noqa: BLE001 - whatever a ping raises is its result
-            # Whoever can reach the port reads this answer: the text of the error is for the log only.
+            # Everybody who reaches the port can read the answer, so the text of the error goes to the log only.
             result = type(error).__name__
             self._failed(name, error)
         else:
@@ -91,8 +91,8 @@ class Readiness:
             _log.warning("not ready: %s: %s: %s", name, type(error).__name__, error)
 
 
-class Heartbeat:
-    """Notices an event loop that does not turn."""
+class Liveness:
+    """``alive`` is False once the event loop has not run for ten seconds."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -109,14 +109,14 @@ class Heartbeat:
 
 @asynccontextmanager
 async def serve(readiness: Readiness, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
-    """Serve the three endpoints and yield where. Raises ``OSError`` if the port cannot be had.
+    """Serve the three endpoints and yield the host and port. Raises ``OSError`` if it cannot listen there.
 
-    ``host`` empty: loopback for port 0, which picks a free port; all interfaces for any other.
+    Port 0 picks a free port. An empty ``host`` means loopback for port 0, and all interfaces for any other port.
     """
-    heartbeat = Heartbeat()
-    runner = web.AppRunner(_app(readiness, heartbeat), access_log=None, handle_signals=False, shutdown_timeout=1)
+    liveness = Liveness()
+    runner = web.AppRunner(_app(readiness, liveness), access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
-    beating = asyncio.create_task(heartbeat.run(), name="heartbeat")
+    beating = asyncio.create_task(liveness.run(), name="liveness")
     try:
         await web.TCPSite(runner, host or (None if port else "127.0.0.1"), port).start()
         address: tuple[str, int] = runner.addresses[0][:2]
@@ -126,9 +126,9 @@ async def serve(readiness: Readiness, host: str, port: int) -> AsyncIterator[tup
         await runner.cleanup()
 
 
-def _app(readiness: Readiness, heartbeat: Heartbeat) -> web.Application:
+def _app(readiness: Readiness, liveness: Liveness) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
-        return _json(200 if heartbeat.alive else 503, {"alive": heartbeat.alive})
+        return _json(200 if liveness.alive else 503, {"alive": liveness.alive})
 
     async def readyz(_: web.Request) -> web.Response:
         report = await readiness.check()

@@ -1,7 +1,6 @@
-"""Structured logging on the standard library's: one line per record, as JSON or text, on stderr.
+"""Structured logging with the standard library: one line per record on stderr, as JSON or text.
 
-Whatever a record holds (message, bound context, exception trace) passes ``codecommon.process.redact`` here, so that no caller has
-to remember to.
+Message, bound fields and exception trace of every record are redacted here, so no caller has to.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from codecommon.process.settings import LogFormat, LogLevel
 
 _log = logging.getLogger(__name__)
 
-# These log per request, reconnect or message; at debug level some of them log request headers, so the level is fixed.
+# These log once per request, reconnect or message. At debug level some of them log request headers, so their level is fixed.
 _NOISY: Final = (
     "aiohttp.access",
     "httpcore",
@@ -42,7 +41,7 @@ _bound: ContextVar[dict[str, str | int]] = ContextVar("codecommon.process.logs.b
 
 @contextmanager
 def bind(**fields: str | int) -> Iterator[None]:
-    """Add ``fields`` (kind, cluster, name, generation, …) to every record of this task and of those it starts."""
+    """Add ``fields`` (kind, cluster, name, generation, …) to every record of this task and of the tasks that it starts."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -51,9 +50,9 @@ def bind(**fields: str | int) -> Iterator[None]:
 
 
 def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: TextIO | None = None) -> LogFormat:
-    """Make this the logging of the process, instead of any that there was. Returns the format that was chosen.
+    """Replace the logging of the process by this. Returns the format in use.
 
-    Uncaught exceptions and warnings are logged too. ``log_format`` None: text on a terminal, JSON elsewhere.
+    Uncaught exceptions and warnings are logged too. ``log_format`` None means text on a terminal and JSON elsewhere.
     """
     target: TextIO = stream or sys.stderr
     chosen: LogFormat = log_format or ("text" if target.isatty() else "json")
@@ -73,8 +72,8 @@ def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: T
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say which call cannot be logged; the standard handler would print its arguments, which are not redacted."""
-        with suppress(OSError, ValueError):  # nobody reads the stream any more, or it is closed
+        """Name the call that cannot be logged. The standard handler would print its arguments, which are not redacted."""
+        with suppress(OSError, ValueError):  # the stream is closed, or nobody reads it any more
             self.stream.write(f"a log record of {record.name}, line {record.lineno}, cannot be written\n")
 
 
@@ -83,7 +82,7 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record. A record's own ``service`` attribute names another process that the line comes from."""
+    """One JSON object per record. A record's ``service`` attribute, if there is one, names the process that it comes from."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -105,14 +104,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``time LEVEL service logger: message key=value …``, for people; an exception's trace follows on lines of its own."""
+    """``time LEVEL service logger: message key=value …`` for people. An exception's trace follows on lines of its own."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        # A tenant's text must not be able to look like a line of ours.
+        # A line feed in a tenant's text must not begin something that looks like a record.
         message = redact(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
         service = getattr(record, "service", self._service)
         head = f"{_timestamp(record)} {record.levelname:<8} {service} {record.name}: {message}"

@@ -1,7 +1,7 @@
-"""Take secrets out of text before it reaches a condition, a log line, a trace, an event or a tool result.
+"""Removes secrets from text before it reaches a condition, a log line, a trace, an event or a tool result.
 
-``redact`` knows secrets by their shape; a ``Redactor`` also knows values that have none. Both are idempotent. They are the
-last line of defence: a secret is kept out of text in the first place (``codecommon.process.secrets``).
+``redact`` recognises secrets by their shape. A ``Redactor`` also recognises values that it was given. Both are idempotent.
+They are the last line of defence: ``codecommon.process.secrets`` keeps secrets out of text in the first place.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import quote, quote_plus
 
 REDACTED: Final = "<redacted>"
 
-# A shape begins a word; `\n` as two characters, as repr() and JSON write it, ends the word before.
+# A shape begins where a word begins. That is also after `\n` as two characters, which is how repr() and JSON write a line feed.
 _WORD_START: Final = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt]))"
 _NAMES: Final = (
     r"(?:(?:access|refresh|id|private|auth|api|session)[_-]?)?token|client[_-]?secret|api[_-]?key|passw(?:or)?d"
 )
 
-# Each alternative has one named group: the text before the secret, which stays.
+# Each alternative has one named group. It holds the text before the secret, which stays.
 _SHAPES: Final = re.compile(
     "|".join(
         (
@@ -45,7 +45,7 @@ _SHAPES: Final = re.compile(
     re.DOTALL,
 )
 
-# What every shape contains, in lower case: most text has none of these and is not searched.
+# Every shape contains one of these, in lower case. Most text contains none and is not searched any further.
 _HINTS: Final = (
     *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "z2h", "z2l0", "eyj"),
     *("authorization", "bearer", "basic", "token", "secret", "password", "passwd", "credential"),
@@ -67,12 +67,12 @@ def _replace(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    """``redact`` that also knows given values, by themselves and in base64 and URL encoding.
+    """``redact`` that also removes given values, as they are and in base64 and URL encoding.
 
-    For secrets without a shape of their own. It remembers the ``limit`` values used last; ``forget`` drops one at once.
+    For secrets that have no shape. It remembers the ``limit`` values that were registered last.
     """
 
-    # Shorter values are words: replacing them would shred the text and so reveal them.
+    # A shorter value may be a word. Replacing it wherever it occurs would reveal it.
     _SHORTEST: Final = 8
 
     def __init__(self, *values: str, limit: int = 256) -> None:
@@ -82,7 +82,7 @@ class Redactor:
             self.register(value)
 
     def register(self, value: str) -> None:
-        """Know ``value`` from now on; the value registered longest ago gives way when there are too many."""
+        """Remove ``value`` from now on. Beyond ``limit`` values, the one registered longest ago is forgotten."""
         if len(value) < self._SHORTEST:
             return
         self._forms[value] = _forms(value)
@@ -90,23 +90,17 @@ class Redactor:
         if len(self._forms) > self._limit:
             self._forms.popitem(last=False)
 
-    def forget(self, value: str) -> None:
-        self._forms.pop(value, None)
-
     def __call__(self, text: str) -> str:
         for forms in self._forms.values():
             for form in forms:
                 text = text.replace(form, REDACTED)
         return redact(text)
 
-    def __repr__(self) -> str:
-        return f"Redactor({len(self._forms)} values)"
-
 
 def _forms(value: str) -> tuple[str, ...]:
-    """How a value is written in text, longest first so that a form is not cut by a shorter one inside it."""
+    """The forms that a value takes in text, longest first, so that no form is cut by a shorter one inside it."""
     raw = value.encode()
-    # Whole groups of three: how the last bytes are encoded depends on what follows the value (often a newline).
+    # base64 encodes groups of three bytes. How the last bytes are encoded depends on what follows the value, often a line feed.
     whole = raw[: len(raw) // 3 * 3]
     encoded = {encode(part).decode().rstrip("=") for encode in _BASE64 for part in (raw, whole)}
     escaped = {quote(value, safe=""), quote_plus(value), value.encode("unicode_escape").decode()}

@@ -8,7 +8,7 @@ _HIDDEN: Final = "<hidden>"
 
 
 class SecretValue:
-    """A token or key. Its text is to be had from ``reveal()`` only, never from repr, str, format or pickle."""
+    """A token or key. Only ``reveal()`` returns its text; repr, str, format and pickle do not."""
 
     __slots__ = ("_value",)
 

@@ -1,7 +1,7 @@
 """The life of a process: settings, logging, health, one task group, and an orderly end.
 
-A dead task is a dead process: whatever ends one task by an exception ends the process with exit code 1, and whoever runs it
-starts it again. A wrong setting is one line on stderr and exit code 2.
+An exception in any task ends the process with exit code 1, and its supervisor starts it again. A wrong setting is one line on
+stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
@@ -32,45 +32,45 @@ EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
 _DRAIN_SECONDS: Final = 6.0
-# Cancelled tasks, executor threads and the last export of spans get this long, then the process ends as it is: a task that
-# ignores its cancellation must not leave a half-dead process. With the drain it stays below the 10 s that a stop may take.
+# Cancelled tasks, executor threads and the last export of spans get this long. Then the process exits as it is: a task that
+# ignores its cancellation must not leave a half-dead process. Together with the drain a stop stays below its limit of 10 s.
 _END_SECONDS: Final = 1.5
 
 
 class CannotRun(Exception):
-    """The process cannot do its work, for a reason outside of it. The text is one line for the operator, logged without trace."""
+    """The process cannot do its work for an outside reason. The text is one line for the operator, logged without a trace."""
 
 
 def cannot_listen(variable: str, host: str, port: int, error: OSError) -> CannotRun:
-    """What to say about a port, set with ``variable``, that cannot be had."""
-    # A failed look-up of the address has a negative errno; the event loop puts prose of its own into strerror.
+    """The error for an address that the process cannot listen on. ``variable`` is the setting that names the port."""
+    # The event loop writes its own prose into strerror. A failed look-up of the host has a negative errno.
     why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
     return CannotRun(f"cannot listen on {host or '*'}:{port} ({variable}): {why}")
 
 
 class Service(Generic[SettingsT_co]):
-    """What ``main`` of a service is given."""
+    """What the ``main`` of a service works with."""
 
     def __init__(self, name: str, settings: SettingsT_co) -> None:
         self.name = name
         self.settings = settings
         self.stopping = asyncio.Event()
-        """Set once the process is asked to stop. ``main`` then finishes what is in flight and returns within 6 s."""
+        """Set once the process is asked to stop. ``main`` then has 6 s to finish what is in flight and return."""
         self.readiness = Readiness()
         self.group = asyncio.TaskGroup()
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def ping(self, name: str, ping: Ping) -> None:
-        """Make ``ping`` a condition of ``/readyz``: it fails by raising, or by taking longer than two seconds."""
+        """Make ``ping`` a condition of ``/readyz``. It fails if it raises or takes longer than two seconds."""
         self.readiness.ping(name, ping)
 
     def ready(self) -> None:
-        """Start-up is complete: from here on ``/readyz`` says what the pings say. Before, it says 503."""
+        """Start-up is complete. Until now ``/readyz`` answered 503; from now on the pings decide."""
         self.readiness.phase = "started"
         _log.info("started")
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run ``work`` beside ``main``. An exception in it ends the process; it is cancelled once ``main`` returned."""
+        """Run ``work`` beside ``main``. An exception in it ends the process. It is cancelled once ``main`` has returned."""
         task = self.group.create_task(_noted(work, f"in task {name!r} of {self.name}"), name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -78,21 +78,16 @@ class Service(Generic[SettingsT_co]):
 
 
 Main = Callable[[Service[SettingsT]], Coroutine[Any, Any, None]]
-"""The composition root of a service: constructs its clients, registers pings, and returns once ``stopping`` is set."""
+"""The composition root of a service. It constructs clients, registers pings, and returns once ``stopping`` is set."""
 
 
-def run(
-    name: str,
-    settings_type: type[SettingsT],
-    main: Main[SettingsT],
-    environ: Mapping[str, str] | None = None,
-) -> NoReturn:
-    """Be the process ``name``: run ``main`` until SIGTERM or SIGINT, then exit.
+def run(name: str, settings_type: type[SettingsT], main: Main[SettingsT]) -> NoReturn:
+    """Run ``main`` as the process ``name`` until SIGTERM or SIGINT, then exit.
 
-    Exit codes: 0 after an orderly stop, 1 when a task died, 2 for a wrong setting. ``environ`` None: this process's own.
+    Exit codes: 0 after an orderly stop, 1 if a task failed, 2 for a wrong setting.
     """
     try:
-        settings = settings_type.load(environ)
+        settings = settings_type.load()
     except SettingsError as error:
         sys.stderr.write(f"{name}: {error}\n")
         sys.exit(EXIT_SETTINGS)
@@ -144,7 +139,7 @@ async def _run_until_stopped(service: Service[SettingsT], main: Main[SettingsT])
     await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not service.stopping.is_set():
         raise RuntimeError("main returned although the process was not asked to stop")
-    # Before start-up is complete there is nothing in flight, and main may be waiting for what will never come.
+    # Before start-up is complete nothing is in flight, and main may wait for something that never comes.
     drain = service.readiness.phase == "started"
     service.readiness.phase = "stopping"
     _log.info("stopping")
@@ -156,7 +151,7 @@ async def _run_until_stopped(service: Service[SettingsT], main: Main[SettingsT])
 
 
 async def _noted(work: Coroutine[Any, Any, Any], note: str) -> Any:
-    """Await ``work``, and say in an exception's trace whose it was."""
+    """Await ``work``. ``note`` is added to the trace of an exception."""
     try:
         return await work
     except Exception as error:

@@ -1,7 +1,7 @@
-"""Settings of a process: from the environment only, read once, frozen.
+"""Settings of a process. They come from the environment only, are read once, and do not change.
 
-A service adds its own variables in a subclass. ``validation_alias`` is the variable, ``description`` ends the sentence
-"accepted: …" of the error line, and validators may quote a value only where it can never hold a secret:
+A service adds its own variables in a subclass. ``validation_alias`` names the variable. ``description`` completes "accepted: …"
+in the error line. A validator quotes a value in its message only if the value can never hold a secret. For example:
 
     class CrawlerSettings(ServiceSettings):
         crawl_interval: Interval = Field(
@@ -12,10 +12,11 @@ A service adds its own variables in a subclass. ``validation_alias`` is the vari
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -31,7 +32,6 @@ from pydantic import (
 from codecommon.api.durations import parse_duration
 from codecommon.process.redact import redact
 from codecommon.process.secrets import SecretValue
-from codecommon.process.urls import is_url
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
@@ -42,11 +42,21 @@ _PROBLEMS: Final = {"int_parsing": "not a whole number", "int_from_float": "not 
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
+DEFAULT_WORKSPACE_PATH: Final = "root:kedge:providers:code"
 KUBECONFIG_VARIABLES: Final = ("KEDGE_PROVIDER_KUBECONFIG", "CODE_KUBECONFIG", "KUBECONFIG")
 
 
 class SettingsError(Exception):
-    """A variable cannot be used. The text is one line for the operator; it never holds the value of a secret."""
+    """A variable has a wrong value. The text is one line for the operator and never holds the value of a secret."""
+
+
+def is_url(text: str, schemes: Collection[str]) -> bool:
+    """Whether ``text`` is a URL with one of the ``schemes`` and a host, and without the port 0, which nobody can listen on."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _duration(value: object) -> object:
@@ -61,7 +71,7 @@ def _interval(value: object) -> object:
 
 
 def _secret(value: object) -> object:
-    # A file that a Secret was made from ends with a line feed more often than not.
+    # A Secret is often made from a file, and the file often ends with a line feed.
     return SecretValue(value.rstrip("\r\n")) if isinstance(value, str) else value
 
 
@@ -76,7 +86,7 @@ def _existing_file(value: object) -> object:
 
 
 def _nats_urls(value: object) -> object:
-    """The list; its items may hold a password, so no message quotes them."""
+    """The servers as a tuple. No message quotes one, because it may hold a password."""
     if not isinstance(value, str):
         return value
     urls = tuple(item.strip() for item in value.split(",") if item.strip())
@@ -91,7 +101,7 @@ Interval = Annotated[timedelta, BeforeValidator(_interval)]
 Secret = Annotated[SecretValue, BeforeValidator(_secret)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file)]
 Exactly = Annotated[bool, BeforeValidator(lambda value: value == "true" if isinstance(value, str) else value)]
-"""A switch that is on for the value ``true`` and nothing else."""
+"""A switch that only the value ``true`` turns on."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -107,7 +117,7 @@ class _Settings(BaseModel):
 
 
 class NatsSettings(_Settings):
-    """How to reach NATS."""
+    """Servers of NATS, authentication, TLS, and replicas of what is stored there."""
 
     url: Annotated[tuple[str, ...], BeforeValidator(_nats_urls)] = Field(
         default=("nats://127.0.0.1:4222",),
@@ -139,7 +149,7 @@ class NatsSettings(_Settings):
 
 
 class TelemetrySettings(_Settings):
-    """What decides whether there is tracing at all; everything else of ``OTEL_*`` is read by the OpenTelemetry SDK."""
+    """Whether there is tracing. The OpenTelemetry SDK reads all other ``OTEL_*`` variables itself."""
 
     endpoint: str | None = Field(
         default=None,
@@ -154,14 +164,14 @@ class TelemetrySettings(_Settings):
 
 
 class ServiceSettings(_Settings):
-    """What every process of the provider understands."""
+    """Settings of every process of the provider."""
 
     nats: NatsSettings = NatsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     kubeconfig: Path | None = None
-    """None: the service account of the pod."""
+    """None means the service account of the pod."""
     workspace_path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*(:[a-z0-9][a-z0-9-]*)*$")] = Field(
-        default="root:kedge:providers:code",
+        default=DEFAULT_WORKSPACE_PATH,
         validation_alias="CODE_WORKSPACE_PATH",
         description="a workspace path such as root:kedge:providers:code",
     )
@@ -172,7 +182,7 @@ class ServiceSettings(_Settings):
         default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
     health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
-    """Empty: all interfaces for a fixed port, loopback for a free one."""
+    """Empty: all interfaces if ``health_port`` is fixed, loopback if it is 0."""
     health_port: Port = Field(
         default=0, validation_alias="CODE_HEALTH_PORT", description="a port, 1 to 65535, or 0 for any free one"
     )
@@ -186,7 +196,10 @@ class ServiceSettings(_Settings):
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read ``environ`` (None: this process's own). An empty variable counts as unset. Raises ``SettingsError``."""
+        """Read ``environ``, or this process's environment if it is None. An empty variable counts as unset.
+
+        Raises ``SettingsError`` for the first variable with a wrong value.
+        """
         variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
         source: dict[str, Any] = {
             **variables,
@@ -202,12 +215,12 @@ class ServiceSettings(_Settings):
 
 
 def kubeconfig_path(environ: Mapping[str, str]) -> Path | None:
-    """The first of the kubeconfig variables that is set wins; None: in-cluster."""
+    """The path in the first kubeconfig variable that is set. None means the service account of the pod."""
     return next((Path(environ[name]) for name in KUBECONFIG_VARIABLES if environ.get(name)), None)
 
 
 def _line(settings: type[BaseModel], error: ValidationError) -> str:
-    """The first problem, as ``VARIABLE: what is wrong; accepted: what would be right``."""
+    """The first problem, as ``VARIABLE: what is wrong; accepted: what is right``."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     own = first["type"] == "value_error"
     problem = (

@@ -1,7 +1,7 @@
-"""Tracing: W3C trace context on NATS messages, and an OTLP exporter where the operator named one.
+"""Tracing: W3C trace context on NATS messages, and an OTLP exporter if the operator names an endpoint.
 
-Without an endpoint only the OpenTelemetry API is loaded, whose spans do nothing. ``setup`` starts a thread, so it is called
-in the process that traces, after any fork.
+Without an endpoint only the OpenTelemetry API is loaded, and its spans do nothing. ``setup`` starts a thread, so it is called
+after a fork, in the process that traces.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from codecommon.process.settings import TelemetrySettings
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _SCOPE: Final = "codecommon"
-# The exporter of the SDK would retry an absent collector for longer than a process may take to stop.
+# The SDK's exporter would retry an absent collector for longer than a process may take to stop.
 _LAST_EXPORT_SECONDS: Final = 1.0
 
 
 def setup(service: str, settings: TelemetrySettings) -> Callable[[], None]:
-    """Export this process's spans if an endpoint is set. Returns what to call before the process ends."""
+    """Export this process's spans if an endpoint is set. Returns a function to call before the process ends."""
     if not settings.enabled:
         return lambda: None
-    # Loaded only where there is a collector: they cost an import of 0.1 s and several MB.
+    # Imported only if there is a collector: the import takes 0.1 s and several MB.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -46,16 +46,16 @@ def setup(service: str, settings: TelemetrySettings) -> Callable[[], None]:
 
 
 def inject(headers: MutableMapping[str, str]) -> None:
-    """Add ``traceparent`` and ``tracestate`` of the current span; nothing outside of a span."""
+    """Add ``traceparent`` and ``tracestate`` of the current span. Outside of a span it adds nothing."""
     _PROPAGATOR.inject(headers)
 
 
 def extract(headers: Mapping[str, str] | None) -> Context:
-    """The context that a message carries; an empty one for a message without, or with headers that are not valid."""
+    """The context that a message carries, or an empty one if it has no valid headers."""
     return _PROPAGATOR.extract(dict(headers or {}), context=Context())
 
 
 def trace_id() -> str | None:
-    """The current trace's id in hex; None outside of a span."""
+    """The current trace's ID in hex; None outside of a span."""
     context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(context.trace_id) if context.is_valid else None

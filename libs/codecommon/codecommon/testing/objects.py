@@ -20,7 +20,7 @@ from codecommon.api.annotations import CLUSTER_ANNOTATION
 from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Workspace
 from codecommon.api.times import rfc3339
-from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import SLICE_PATH
 from codecommon.testing.builders import ENDPOINT, RESOURCES
 
@@ -49,8 +49,8 @@ _Key = tuple[str, str, str | None, str]
 """Cluster, resource, namespace (None for cluster-scoped resources), name."""
 
 
-class InMemoryKcp(Kcp):
-    """A ``Kcp`` that holds its workspaces in memory.
+class InMemoryKcp(ProviderKcp):
+    """A ``ProviderKcp`` that holds its workspaces in memory.
 
     Attributes:
         requests: Every request so far.

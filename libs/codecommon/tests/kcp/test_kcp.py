@@ -15,9 +15,9 @@ from aiohttp import web
 
 from codecommon.api.meta import Workspace
 from codecommon.kcp import client as kcp_module
-from codecommon.kcp.client import Conflict, Forbidden, Invalid, Kcp, KcpError, NotFound, Objects, resource_path
+from codecommon.kcp.client import Conflict, Forbidden, Invalid, KcpError, NotFound, Objects, ProviderKcp, resource_path
 from codecommon.kcp.endpoints import SLICE_PATH, KnownEndpoints, UnknownEndpoint, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.kcp.identity import ProviderIdentity
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TOKEN = "provider-token"
@@ -88,7 +88,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def kcp(server: Server, tmp_path: Path) -> AsyncIterator[Kcp]:
+async def kcp(server: Server, tmp_path: Path) -> AsyncIterator[ProviderKcp]:
     kubeconfig = tmp_path / "kubeconfig"
     content = {
         "apiVersion": "v1",
@@ -99,12 +99,12 @@ async def kcp(server: Server, tmp_path: Path) -> AsyncIterator[Kcp]:
         "users": [{"name": "u", "user": {"token": TOKEN}}],
     }
     kubeconfig.write_text(yaml.safe_dump(content))
-    async with KubeAccess(kubeconfig) as access:
-        yield Kcp(access)
+    async with ProviderIdentity(kubeconfig) as provider:
+        yield ProviderKcp(provider)
 
 
 @pytest.fixture
-def objects(server: Server, kcp: Kcp) -> Objects:
+def objects(server: Server, kcp: ProviderKcp) -> Objects:
     return kcp.objects(Workspace(f"{server.url}/services/apiexport/p1/code", "c1"))
 
 
@@ -152,7 +152,7 @@ async def test_what_something_in_front_of_kcp_says_is_not_kcps_word(
     assert (type(refused.value), refused.value.status) == (KcpError, status)
 
 
-async def test_a_path_is_one_of_the_provider_workspace(server: Server, kcp: Kcp) -> None:
+async def test_a_path_is_one_of_the_provider_workspace(server: Server, kcp: ProviderKcp) -> None:
     server.will(says({}))
     await kcp.request("GET", "/api/v1")
     assert server.asked[0][1] == "/clusters/p1/api/v1"
@@ -272,12 +272,12 @@ async def test_an_answer_that_is_no_json_is_an_error_of_kcp(server: Server, obje
     assert refused.value.__context__ is None
 
 
-async def test_a_server_that_is_not_there_is_a_client_error(server: Server, kcp: Kcp) -> None:
+async def test_a_server_that_is_not_there_is_a_client_error(server: Server, kcp: ProviderKcp) -> None:
     with pytest.raises(aiohttp.ClientError):
         await kcp.request("GET", "http://127.0.0.1:1/")
 
 
-async def test_a_stream_is_refused_like_a_request(server: Server, kcp: Kcp) -> None:
+async def test_a_stream_is_refused_like_a_request(server: Server, kcp: ProviderKcp) -> None:
     server.will(says(status_of(403, "Forbidden", "m"), 403), says(b"line\n"))
     timeout = aiohttp.ClientTimeout(total=5)
     with pytest.raises(Forbidden):
@@ -296,7 +296,7 @@ def slice_of(*urls: str) -> dict[str, Any]:
     return {"status": {"endpoints": [{"url": url} for url in urls]}}
 
 
-async def test_an_endpoint_is_known_once_kcp_lists_it(server: Server, kcp: Kcp) -> None:
+async def test_an_endpoint_is_known_once_kcp_lists_it(server: Server, kcp: ProviderKcp) -> None:
     known = KnownEndpoints(kcp)
     server.will(says({"status": {}}), says(slice_of("https://a/")), says(slice_of("https://a/", "https://b")))
     with pytest.raises(UnknownEndpoint):

@@ -14,8 +14,10 @@ import certifi
 import pytest
 import yaml
 
+from codecommon.kcp import identity as identity_module
 from codecommon.kcp import kubeconfig as kubeconfig_module
-from codecommon.kcp.kubeconfig import KubeAccess, KubeconfigError
+from codecommon.kcp.identity import ProviderIdentity
+from codecommon.kcp.kubeconfig import KubeconfigError
 from codecommon.process.settings import kubeconfig_path
 
 
@@ -43,52 +45,52 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def access(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KubeAccess]:
-    monkeypatch.setattr(kubeconfig_module, "_CHECK_INTERVAL_SECONDS", 0.01)
-    async with KubeAccess(path) as opened:
+async def provider(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProviderIdentity]:
+    monkeypatch.setattr(identity_module, "_CHECK_INTERVAL_SECONDS", 0.01)
+    async with ProviderIdentity(path) as opened:
         yield opened
 
 
-async def test_server_and_token_come_from_the_file(path: Path, access: KubeAccess) -> None:
+async def test_server_and_token_come_from_the_file(path: Path, provider: ProviderIdentity) -> None:
     write(path, content("https://kcp.example:6443/clusters/p1/"))
-    current = await access.current()
-    assert current.server == "https://kcp.example:6443/clusters/p1"
-    assert await current.headers() == {"Authorization": "Bearer first"}
+    current = await provider.session()
+    assert current.server.url == "https://kcp.example:6443/clusters/p1"
+    assert await current.authorization() == "Bearer first"
 
 
-async def test_an_unchanged_file_is_loaded_once(path: Path, access: KubeAccess) -> None:
+async def test_an_unchanged_file_is_loaded_once(path: Path, provider: ProviderIdentity) -> None:
     write(path, content())
-    first = await access.current()
+    first = await provider.session()
     await asyncio.sleep(0.02)
-    assert await access.current() is first
+    assert await provider.session() is first
 
 
-async def test_a_rotated_file_is_loaded_anew(path: Path, access: KubeAccess) -> None:
+async def test_a_rotated_file_is_loaded_anew(path: Path, provider: ProviderIdentity) -> None:
     write(path, content())
-    first = await access.current()
+    first = await provider.session()
     write(path, content(token="second"))
     await asyncio.sleep(0.02)
-    current = await access.current()
-    assert await current.headers() == {"Authorization": "Bearer second"}
+    current = await provider.session()
+    assert await current.authorization() == "Bearer second"
     # Requests that began with it may still be under way.
-    assert not first.session.closed
-    await access.__aexit__()
-    assert first.session.closed
+    assert not first.closed
+    await provider.__aexit__()
+    assert first.closed
 
 
-async def test_a_token_file_that_is_rotated_is_read_anew(path: Path, access: KubeAccess) -> None:
+async def test_a_token_file_that_is_rotated_is_read_anew(path: Path, provider: ProviderIdentity) -> None:
     write(path.parent / "token", "first\n")
     by_file = content()
     by_file["users"] = [{"name": "u", "user": {"tokenFile": "token"}}]
     write(path, by_file)
-    await access.current()
+    await provider.session()
     write(path.parent / "token", "second\n")
     await asyncio.sleep(0.02)
-    assert await (await access.current()).headers() == {"Authorization": "Bearer second"}
+    assert await (await provider.session()).authorization() == "Bearer second"
 
 
 async def test_what_the_file_holds_inline_is_not_left_on_disk(
-    path: Path, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+    path: Path, provider: ProviderIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = path.parent / "tmp"
     folder.mkdir()
@@ -100,72 +102,76 @@ async def test_what_the_file_holds_inline_is_not_left_on_disk(
         with_authority["users"] = [{"name": "u", "user": {"token": token}}]
         write(path, with_authority)
         await asyncio.sleep(0.02)
-        assert await (await access.current()).headers() == {"Authorization": f"Bearer {token}"}
+        assert await (await provider.session()).authorization() == f"Bearer {token}"
         assert list(folder.iterdir()) == []
 
 
-async def test_a_request_under_way_outlives_a_rotation_for_others(path: Path, access: KubeAccess) -> None:
-    """Several users at once get the same new access."""
+async def test_a_request_under_way_outlives_a_rotation_for_others(path: Path, provider: ProviderIdentity) -> None:
+    """Several users at once get the same new provider."""
     write(path, content())
-    await access.current()
+    await provider.session()
     write(path, content(token="second"))
     await asyncio.sleep(0.02)
-    found = await asyncio.gather(*(access.current() for _ in range(5)))
+    found = await asyncio.gather(*(provider.session() for _ in range(5)))
     assert len({id(each) for each in found}) == 1
 
 
 @pytest.mark.parametrize("broken", ["", "[", "just text", "{}", "users: [token: hunter2"])
 async def test_a_file_that_breaks_keeps_the_last_good_one_until_it_is_whole_again(
-    path: Path, access: KubeAccess, broken: str
+    path: Path, provider: ProviderIdentity, broken: str
 ) -> None:
     write(path, content())
-    first = await access.current()
+    first = await provider.session()
     write(path, broken)
     await asyncio.sleep(0.02)
-    assert await access.current() is first
+    assert await provider.session() is first
     write(path, content(token="second"))
     await asyncio.sleep(0.02)
-    assert await (await access.current()).headers() == {"Authorization": "Bearer second"}
+    assert await (await provider.session()).authorization() == "Bearer second"
 
 
 async def test_a_file_that_stays_broken_is_reported_once(
-    path: Path, access: KubeAccess, caplog: pytest.LogCaptureFixture
+    path: Path, provider: ProviderIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(path, content())
-    await access.current()
+    await provider.session()
     write(path, "[")
     for _ in range(5):
         await asyncio.sleep(0.02)
-        await access.current()
+        await provider.session()
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
 
 
 @pytest.mark.parametrize("broken", ["[", "just text", "{}", "users: [token: hunter2", "\x00hunter2"])
-async def test_a_file_that_never_was_good_is_named_and_not_quoted(path: Path, access: KubeAccess, broken: str) -> None:
+async def test_a_file_that_never_was_good_is_named_and_not_quoted(
+    path: Path, provider: ProviderIdentity, broken: str
+) -> None:
     write(path, broken)
     with pytest.raises(KubeconfigError) as refused:
-        await access.current()
+        await provider.session()
     assert str(path) in str(refused.value)
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
-async def test_a_certificate_that_is_none_is_named(path: Path, access: KubeAccess) -> None:
+async def test_a_certificate_that_is_none_is_named(path: Path, provider: ProviderIdentity) -> None:
     broken = content()
     broken["clusters"][0]["cluster"]["certificate-authority-data"] = "bm8gY2VydGlmaWNhdGU="
     write(path, broken)
     with pytest.raises(KubeconfigError, match=str(path)):
-        await access.current()
+        await provider.session()
 
 
-async def test_a_missing_file_is_waited_for(path: Path, access: KubeAccess, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_file_is_waited_for(
+    path: Path, provider: ProviderIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        waiting = group.create_task(access.wait())
+        waiting = group.create_task(provider.wait())
         while "waiting for the kubeconfig" not in caplog.text:
             await asyncio.sleep(0.01)
         assert not waiting.done()
         write(path, content())
-    assert (await access.current()).server.endswith("/clusters/p1")
+    assert (await provider.session()).server.url.endswith("/clusters/p1")
     assert caplog.text.count("waiting for the kubeconfig") == 1
 
 
@@ -173,9 +179,9 @@ async def test_without_a_file_and_outside_of_a_pod_it_says_which_variable_to_set
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kubeconfig_module, "_SERVICE_ACCOUNT_TOKEN", Path("/nowhere"))
-    async with KubeAccess(None) as access:
+    async with ProviderIdentity(None) as provider:
         with pytest.raises(KubeconfigError, match="KEDGE_PROVIDER_KUBECONFIG"):
-            await access.current()
+            await provider.session()
 
 
 def test_the_first_variable_that_is_set_wins() -> None:

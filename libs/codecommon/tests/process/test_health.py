@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from codecommon.process import health
-from codecommon.process.health import Heartbeat, Readiness
+from codecommon.process.health import Liveness, Readiness
 
 Get = Callable[[str], Awaitable[tuple[int, Any]]]
 
@@ -100,13 +100,13 @@ async def test_a_process_whose_loop_turns_is_alive(get: Get) -> None:
     assert await get("/livez") == (200, {"alive": True})
 
 
-def test_a_heartbeat_that_stopped_ten_seconds_ago_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_stopped_ten_seconds_ago_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("codecommon.process.health.time.monotonic", lambda: now)
-    heartbeat = Heartbeat()
+    liveness = Liveness()
     now = 1010.5
 
-    assert not heartbeat.alive
+    assert not liveness.alive
 
 
 async def test_metrics_are_served_in_prometheus_form(get: Get) -> None:

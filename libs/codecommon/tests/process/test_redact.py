@@ -154,12 +154,6 @@ def test_a_redactor_also_knows_the_shapes() -> None:
     assert CLASSIC not in Redactor("something-else")(CLASSIC)
 
 
-def test_a_forgotten_value_is_text_again() -> None:
-    redactor = Redactor("correct-horse")
-    redactor.forget("correct-horse")
-    assert redactor("correct-horse") == "correct-horse"
-
-
 def test_the_oldest_values_give_way() -> None:
     redactor = Redactor(*(f"secret-value-{number}" for number in range(5)), limit=2)
     shown = [number for number in range(5) if redactor(f"[secret-value-{number}]") != f"[{REDACTED}]"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from codecommon.process.urls import is_url
+from codecommon.process.settings import is_url
 
 if TYPE_CHECKING:
     import httpx

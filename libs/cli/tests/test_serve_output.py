@@ -1,12 +1,18 @@
+"""What children write and what becomes of it in the one log."""
+
 import io
 import json
 import logging
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from code_provider.lines import Lines, nats_log, service_log
+from code_provider import serve
+from code_provider.children import Output
+from code_provider.embedded_nats import log_line
+from code_provider.serve import service_log
 from codecommon.process import logs
 
 TOKEN = "ghp_" + "a1B2" * 9
@@ -44,10 +50,9 @@ def test_in_text_every_line_is_passed_on_redacted(capfd: pytest.CaptureFixture[s
 
 
 def test_nats_server_is_heard_from_warnings_on(stream: io.StringIO) -> None:
-    log = nats_log("nats-server")
-    log(b"[7] 2026/11/23 17:40:58.501777 [INF] Server is ready")
-    log(b"[7] 2026/11/23 17:40:58.501858 [WRN] Plaintext passwords detected, use nkeys or bcrypt")
-    log(b"[7] 2026/11/23 17:40:58.501858 [ERR] no space left on device")
+    log_line(b"[7] 2026/11/23 17:40:58.501777 [INF] Server is ready")
+    log_line(b"[7] 2026/11/23 17:40:58.501858 [WRN] Plaintext passwords detected, use nkeys or bcrypt")
+    log_line(b"[7] 2026/11/23 17:40:58.501858 [ERR] no space left on device")
 
     (record,) = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert (record["service"], record["severity"]) == ("nats-server", "ERROR")
@@ -58,12 +63,48 @@ def test_lines_are_cut_at_line_feeds_and_the_rest_comes_at_the_end() -> None:
     seen: list[bytes] = []
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    lines = Lines(reading, seen.append)
+    output = Output(reading, seen.append)
 
     os.write(writing, b"one\ntw")
-    assert lines.read()
+    assert output.read()
     os.write(writing, b"o\nthree")
     os.close(writing)
-    lines.finish()
+    output.finish()
 
     assert seen == [b"one", b"two", b"three"]
+
+
+def test_a_line_without_end_is_logged_in_pieces_instead_of_kept_in_memory() -> None:
+    seen: list[bytes] = []
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    output = Output(reading, seen.append)
+
+    for _ in range(40):
+        os.write(writing, b"x" * 32768)
+        assert output.read()
+    assert sum(map(len, seen)) > 1 << 20
+    os.close(writing)
+    output.finish()
+
+    assert sum(map(len, seen)) == 40 * 32768
+
+
+def test_a_disk_that_is_full_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    monkeypatch.setattr(serve, "_STDERR", full)
+    try:
+        service_log("watcher", "text")(b"a line")
+    finally:
+        os.close(full)
+
+
+def test_a_line_is_written_whole_to_a_pipe_that_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr(serve, "_STDERR", writing)
+    os.set_blocking(writing, False)
+    with ThreadPoolExecutor(1) as pool, open(reading, "rb") as read_end:
+        read = pool.submit(read_end.readline)
+        service_log("watcher", "text")(b"x" * 300_000)
+        assert read.result(10) == b"x" * 300_000 + b"\n"
+    os.close(writing)
