@@ -42,7 +42,7 @@ class ConnectionReconciler:
             owner_kind = await host.get_owner_kind(connection.spec.owner)
             decide.require_owner(connection.spec.owner, owner_kind)
             if owner_kind == "Organization":
-                await host.require_admission(connection.spec.owner)
+                await host.verify_access(connection.spec.owner)
         except Retryable:
             # There is no verdict on this credential yet: status goes on speaking of the Secret that it speaks of.
             raise

@@ -19,7 +19,7 @@ from codecommon.controller.bindings import Staying
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.controller.metrics import RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.work import Job, Urgency, working_on
+from codecommon.githost.job import Job, Urgency, working_on
 from codecommon.kcp.client import JsonObject, Kcp, KcpError, NotFound
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.kcp.kubeconfig import KubeconfigError

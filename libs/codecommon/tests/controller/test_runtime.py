@@ -16,7 +16,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.reconciler import Timing
-from codecommon.githost.work import Job, current_job
+from codecommon.githost.job import Job, current_job
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus

@@ -16,15 +16,22 @@ from typing import Final
 
 import orjson
 
-from codecommon.githost.budget.limits import Limits, Window
-from codecommon.githost.budget.quota import Quota, Spending, newest, quota_allows_at
-from codecommon.githost.work import Job, Urgency
+from codecommon.githost.job import Job, Urgency
+from codecommon.githost.limits import Limits, Quota, Window, newest
 
 LEASE_SECONDS: Final = 30.0
 """Longer than the deadline of a request."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATING: Final = frozenset({"POST", "PATCH", "PUT"})
+# The part of the quota that stays for more urgent requests, and the most that one kind may spend between two renewals.
+_QUOTA_LEFT_TO_OTHERS: Final[Mapping[Urgency, float]] = {
+    "interactive": 0.0,
+    "desired": 0.05,
+    "drift": 0.2,
+    "crawl": 0.3,
+}
+_SHARE_OF_QUOTA: Final[Mapping[Urgency, float]] = {"drift": 0.25, "crawl": 0.125}
 _READ_POINTS: Final = 1
 _WRITE_POINTS: Final = 5
 # Of points and of requests at once; of content drift and crawl have no more than of the quota.
@@ -49,6 +56,39 @@ _EXPECTED_SECONDS: Final = 30.0
 _LOOK_AGAIN: Final = 0.05
 _POINTS_RESOLUTION: Final = 60
 _CLOSE_ENOUGH: Final = 0.001
+
+
+@dataclass(slots=True)
+class Spending:
+    """Requests per urgency since the quota was renewed. ``until``: when it is renewed next."""
+
+    until: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+    def count(self, urgency: Urgency, quota: Quota | None, now: float) -> None:
+        if quota is None:
+            return
+        if now >= self.until:
+            self.until, self.counts = quota.reset, {}
+        self.counts[urgency] = self.counts.get(urgency, 0) + 1
+
+    def give_back(self, urgency: Urgency) -> None:
+        """Undo ``count`` for a request that took nothing from the quota."""
+        if self.counts.get(urgency, 0) > 0:
+            self.counts[urgency] -= 1
+
+
+def quota_allows_at(urgency: Urgency, quota: Quota | None, spending: Spending, now: float) -> float:
+    """When the quota lets a request be made: ``now``, or when it is renewed."""
+    if quota is None or now >= quota.reset:
+        return now
+    spent = spending.counts.get(urgency, 0) if now < spending.until else 0
+    share = _SHARE_OF_QUOTA.get(urgency)
+    if quota.remaining <= quota.limit * _QUOTA_LEFT_TO_OTHERS[urgency] or (
+        share is not None and spent >= quota.limit * share
+    ):
+        return quota.reset
+    return now
 
 
 def points_of(method: str) -> int:
