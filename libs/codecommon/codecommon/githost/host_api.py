@@ -31,6 +31,11 @@ class HostApi(Protocol):
         """What the host calls an issuer (``Sender.issuer``), for messages."""
         ...
 
+    @property
+    def not_modified_is_free(self) -> bool:
+        """Whether an answer 304 takes nothing from the quota."""
+        ...
+
     def url_template(self, url_path: str) -> str:
         """The path of a whole URL for traces, with names and ids replaced: few values, and no names of tenants."""
         ...

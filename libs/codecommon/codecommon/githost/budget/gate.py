@@ -247,7 +247,7 @@ class _Gate(httpx.AsyncBaseTransport):
         free = False
         try:
             response = await self._below.handle_async_request(request)
-            free = REVALIDATED in response.extensions
+            free = REVALIDATED in response.extensions and sender_of(request).endpoint.api.not_modified_is_free
             await self._budgets.learn(permit, request, response)
             return response
         finally:

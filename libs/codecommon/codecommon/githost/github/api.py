@@ -43,6 +43,10 @@ class GithubApi:
     def issuer_noun(self) -> str:
         return "App"
 
+    @property
+    def not_modified_is_free(self) -> bool:
+        return True
+
     def url_template(self, url_path: str) -> str:
         """``/repos/acme/web/keys/7`` → ``/repos/{owner}/{repo}/keys/{key_id}``."""
         parts: list[str] = []

@@ -12,7 +12,7 @@ from codecommon.githost.endpoint import HostEndpoint
 
 _EXTENSION: Final = "codecommon.sender"
 REVALIDATED: Final = "codecommon.revalidated"
-"""Extension of a response that stands for a 304, which takes nothing from the quota."""
+"""Extension of a response that stands for a 304 (``HostApi.not_modified_is_free``)."""
 
 
 @dataclass(frozen=True, slots=True)
