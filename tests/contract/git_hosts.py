@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import TokenSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, RepositoryRequest
@@ -130,9 +130,9 @@ class Simulator:
     transport: HostTransport
 
     def open(self, token: str) -> GitBackend:
-        allowed = AllowedHosts([self.url.removeprefix("http://")])
-        target = HostTarget(self.url, SecretValue(token), None, PRINCIPAL)
-        return open_github(self.transport, allowed)(target)
+        github = GithubProvider([self.url.removeprefix("http://")])
+        target = HostTarget(self.url, TokenSecret(SecretValue(token)), None, PRINCIPAL)
+        return github.open(target, self.transport)
 
     async def session(self, login: str = ME, **token: object) -> GitBackend:
         return self.open((await self.control.create_token(login, **token)).value)
@@ -204,8 +204,8 @@ async def simulated_host() -> AsyncIterator[Host]:
 async def real_host() -> AsyncIterator[Host]:
     token, owner = os.environ["GITHUB_TOKEN"], os.environ["GITHUB_OWNER"]
     transport = HostTransport()
-    target = HostTarget(os.environ.get("GITHUB_BASE_URL", ""), SecretValue(token), None, PRINCIPAL)
-    backend = open_github(transport, AllowedHosts(filter(None, [os.environ.get("GITHUB_HOST")])))(target)
+    target = HostTarget(os.environ.get("GITHUB_BASE_URL", ""), TokenSecret(SecretValue(token)), None, PRINCIPAL)
+    backend = GithubProvider(filter(None, [os.environ.get("GITHUB_HOST")])).open(target, transport)
     try:
         kind = await backend.get_owner_kind(owner)
         yield Host(backend, owner, owner if kind == "Organization" else None, "octocat")

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from git_hosts import public_key
 
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import TokenSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import Conditional
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
@@ -34,9 +34,9 @@ class Bed:
     async def open(self, version: str = "1") -> GitBackend:
         """A session with a token of its own; equal versions are one principal, as with an App's hourly tokens."""
         token = (await self.control.create_token(ME)).value
-        allowed = AllowedHosts([self.url.removeprefix("http://")])
-        target = HostTarget(self.url, SecretValue(token), None, ("cluster", "uid", version))
-        return open_github(self.transport, allowed)(target)
+        github = GithubProvider([self.url.removeprefix("http://")])
+        target = HostTarget(self.url, TokenSecret(SecretValue(token)), None, ("cluster", "uid", version))
+        return github.open(target, self.transport)
 
     async def not_modified(self) -> list[bool]:
         """Of each request since the last call, whether it was answered with a 304."""

@@ -13,11 +13,11 @@ import pytest
 from git_hosts import public_key
 
 from codecommon.api.results import Terminal
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import AppSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
-from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Listed, RepositoryRequest
+from codecommon.githost.protocol import GitBackend, HostTarget, Listed, RepositoryRequest
 from codecommon.process.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
 
@@ -50,12 +50,13 @@ class AppHost:
     private_key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._open = open_github(self.transport, AllowedHosts([self.url.removeprefix("http://")]))
+        self._github = GithubProvider([self.url.removeprefix("http://")])
 
     def session(self, owner: str = "acme", installation: int | None = None, version: str = "1") -> GitBackend:
         number = None if installation is None else str(installation)
         secret = AppSecret(str(self.app_id), number, owner, SecretValue(self.private_key))
-        return self._open(HostTarget(self.url, secret, None, ("cluster", "uid", version)))
+        target = HostTarget(self.url, secret, None, ("cluster", "uid", version))
+        return self._github.open(target, self.transport)
 
     async def minted(self) -> int:
         entries = (await self.control.journal()).entries
@@ -91,7 +92,7 @@ async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: A
         "collaborators": "Yes",
         "packages": "No",
     }
-    await session.require_admission("acme")
+    await session.verify_access("acme")
     assert (await session.ensure_repository(REQUEST)).owner == "acme"
 
 

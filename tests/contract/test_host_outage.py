@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from codecommon.api.results import Retryable
-from codecommon.githost.budget.limits import Limits, Window
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.limits import Limits, Window
 from codecommon.githost.protocol import HostTarget
 from codecommon.githost.registry import open_registry
 from codecommon.messaging.bus import Bus
@@ -31,10 +31,10 @@ async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_t
         await bus.declare()
         await control.create_user("octocat")
         token = await control.create_token("octocat")
-        allowed = AllowedHosts([sim.url.removeprefix("http://")])
+        allowed = [sim.url.removeprefix("http://")]
         async with open_registry(allowed, bus, {}, ProxyRules()) as registry:
             session = registry.open(
-                "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
+                "github", HostTarget(sim.url, TokenSecret(SecretValue(token.value)), None, ("cluster", "uid", "1"))
             )
             await session.find_repository("octocat", "web")
             await control.add_fault(fault, count=None)
@@ -64,9 +64,9 @@ async def test_what_is_not_sent_during_an_outage_uses_up_no_budget(nats_server: 
         await control.add_fault("status", count=None)
         host = sim.url.removeprefix("http://")
         limits = {host: Limits(points=(Window(20, 60.0),))}
-        async with open_registry(AllowedHosts([host]), bus, limits, ProxyRules()) as registry:
+        async with open_registry([host], bus, limits, ProxyRules()) as registry:
             session = registry.open(
-                "github", HostTarget(sim.url, SecretValue(token.value), None, ("cluster", "uid", "1"))
+                "github", HostTarget(sim.url, TokenSecret(SecretValue(token.value)), None, ("cluster", "uid", "1"))
             )
             for _ in range(60):
                 with pytest.raises(Retryable) as refused:

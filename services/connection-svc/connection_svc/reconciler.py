@@ -43,7 +43,7 @@ class ConnectionReconciler:
             owner_kind = await host.get_owner_kind(connection.spec.owner)
             decide.require_owner(connection.spec.owner, owner_kind)
             if owner_kind == "Organization":
-                await host.require_admission(connection.spec.owner)
+                await host.verify_access(connection.spec.owner)
         except Retryable:
             # The host has not judged this credential yet. Status keeps what it says of the Secret's version before.
             raise

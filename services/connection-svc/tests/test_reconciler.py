@@ -75,7 +75,7 @@ async def test_an_organisation_that_does_not_admit_the_credential_is_told(
 ) -> None:
     world.add(secret_object())
     world.add(connection_object(owner="acme"))
-    world.host.raise_next("require_admission", Terminal("SSORequired", "open https://git.example/sso"))
+    world.host.raise_next("verify_access", Terminal("SSORequired", "open https://git.example/sso"))
     assert isinstance(await world.settle(controller, "main"), Terminal)
     assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ValidationFailed")
     assert "https://git.example/sso" in message(world.stored("connections", "main"))
@@ -258,7 +258,7 @@ async def test_a_new_credential_that_works_is_shown_with_its_account_where_the_o
     add_validated(world, "before", owner="acme")
     secret = world.add(secret_object())
     world.host = StubBackend("hubot", organizations=["acme"], host="git2.example", scopes=None)
-    world.host.raise_next("require_admission", Terminal("SSORequired", "open https://git.example/sso"))
+    world.host.raise_next("verify_access", Terminal("SSORequired", "open https://git.example/sso"))
 
     assert isinstance(await world.settle(controller, "main"), Terminal)
 

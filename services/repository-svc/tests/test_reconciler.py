@@ -8,11 +8,12 @@ import pytest
 
 from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import AlreadyExists
+from codecommon.githost.protocol import AlreadyExists, CredentialRejected
 from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import (
     api_binding,
@@ -312,7 +313,7 @@ async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object())
-    world.host.raise_next("find_repository", Terminal("CredentialRejected", "401"))
+    world.host.raise_next("find_repository", CredentialRejected("401"))
     world.kcp.once(
         lambda request: request.resource == "secrets" and bool(world.opened),
         lambda: world.kcp.edit(
@@ -324,13 +325,13 @@ async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
     assert world.bus.published == []
 
 
-@pytest.mark.parametrize("reason", ["CredentialRejected", "AppNotInstalled"])
+@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED])
 async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once_a_minute(
-    world: World, controller: Controller[Repository], reason: str
+    world: World, controller: Controller[Repository], reason: Reason
 ) -> None:
     world.add(repository_object())
     for _ in range(3):
-        world.host.raise_next("find_repository", Terminal(reason, "m"))
+        world.host.raise_next("find_repository", CredentialRejected("m", reason=reason))
 
     await world.settle(controller, "site")
     await world.settle(controller, "site")

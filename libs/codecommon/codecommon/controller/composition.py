@@ -1,4 +1,4 @@
-"""What the composition roots of the reconciling services have in common: clients in, a running runtime out."""
+"""What the composition roots of the reconciling services share: they open the clients and run the runtime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from codecommon.controller.engine import Engine
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost import registry as hosts
-from codecommon.githost.github.endpoint import AllowedHosts
 from codecommon.kcp.client import ProviderKcp
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.messaging.bus import Bus
@@ -46,7 +45,7 @@ class HostClients:
 
 @asynccontextmanager
 async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[HostClients]:
-    """Connect to NATS and kcp and open the git hosts; waits for what is not there yet."""
+    """Connect to NATS and kcp and open the git hosts. Waits until NATS and kcp answer."""
     settings = service.settings
     async with (
         ProviderIdentity(settings.kubeconfig) as provider,
@@ -58,8 +57,9 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
         await provider.wait()
         await bus.declare()
         kcp = ProviderKcp(provider)
-        allowed = AllowedHosts(settings.allowed_git_hosts)
-        async with hosts.open_registry(allowed, bus, settings.git_host_limits, settings.proxies) as registry:
+        async with hosts.open_registry(
+            settings.allowed_git_hosts, bus, settings.git_host_limits, settings.proxies
+        ) as registry:
             connections = Connections(
                 registry,
                 kcp=kcp,

@@ -1,7 +1,7 @@
-"""From a Connection to a session with its git host.
+"""From a Connection to the git host behind it, opened with its credential.
 
-A session is kept per Connection uid, Secret version and owner, so no two tenants share one, and is used only where it
-was read at or after the versions that the event names. What is newer is read anew; nothing here polls.
+An open connection is kept per workspace, Connection and owner, so no two tenants share one. It is used only where it was read at
+or after the versions that the event names; otherwise Connection and Secret are read again. Nothing here polls.
 """
 
 from __future__ import annotations
@@ -18,34 +18,29 @@ from codecommon.api.connection import Connection
 from codecommon.api.meta import Workspace
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
-from codecommon.githost.github.secret import CREDENTIAL_UNAVAILABLE, installed_on, read_credential, wanted_keys
-from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, Registry
+from codecommon.githost.protocol import Credential, CredentialRejected, GitBackend, HostTarget
+from codecommon.githost.provider import Registry
 from codecommon.kcp.client import Forbidden, NotFound, ProviderKcp, ProviderObjects, require_provider
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
-from codecommon.process.secrets import SecretValue
 
 _log = logging.getLogger(__name__)
 
-CREDENTIAL_REJECTED: Final = "CredentialRejected"
-# What a host answers once it no longer takes a credential; the App's uninstallation is one of them.
-_REJECTIONS: Final = frozenset({CREDENTIAL_REJECTED, "AppNotInstalled"})
-
-_MOST_SESSIONS: Final = 2048
+_MOST_CONNECTIONS: Final = 2048
 _REVALIDATE_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """What a Connection's Secret holds; ``version`` is the Secret's resourceVersion."""
+class FoundCredential:
+    """What a Connection's Secret holds. ``version``: the Secret's resourceVersion."""
 
-    value: SecretValue | AppSecret
+    value: Credential
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class OpenConnection:
-    """A Connection as it was read, and the host opened with its credential; ``owner`` as given to ``Sessions.open``."""
+    """A Connection as it was read, and its host, opened with its credential. ``owner``: as given to ``Connections.open``."""
 
     connection: Connection
     owner: str
@@ -53,11 +48,13 @@ class OpenConnection:
     host: GitBackend
 
 
-# The session that the running pass took last: by the time it is rejected, the cache may hold the one of another pass.
-_used: Final[ContextVar[OpenConnection | None]] = ContextVar("used session", default=None)
+# The connection that the running task took last. By the time it is rejected, the cache may hold that of another task.
+_used: Final[ContextVar[OpenConnection | None]] = ContextVar("used connection", default=None)
 
 
 class Connections:
+    """Opens Connections and keeps them open."""
+
     def __init__(
         self,
         registry: Registry,
@@ -75,22 +72,26 @@ class Connections:
         self._cache: OrderedDict[tuple[str, str, str, str], OpenConnection] = OrderedDict()
         self._revalidated: OrderedDict[str, float] = OrderedDict()
 
-    async def credential(self, objects: ProviderObjects, connection: Connection, *, not_older: str = "") -> Credential:
+    async def credential(
+        self, objects: ProviderObjects, connection: Connection, *, not_older: str = ""
+    ) -> FoundCredential:
         """Read the Secret of a Connection; live unless ``not_older`` names a resourceVersion.
 
-        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing or the Secret is on
-        its way out, ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant has not let us read Secrets,
+        Raises ``NotReady`` (``CredentialUnavailable``) while the Secret or a key of it is missing, or the Secret is being
+        deleted; ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant does not let us read Secrets, ``ProviderNotFound``,
         ``CredentialInvalid``, ``OwnerMismatch``.
         """
         require_provider(objects)
-        ref = connection.spec.secret_ref
+        spec = connection.spec
+        ref = spec.secret_ref
         namespace = ref.namespace or self._namespace
         try:
             secret = await objects.get("secrets", ref.name, namespace=namespace, not_older=not_older)
         except NotFound:
+            provider = self._registry.provider(spec.provider)
             raise NotReady(
-                CREDENTIAL_UNAVAILABLE,
-                f"Secret {namespace}/{ref.name} does not exist; create it with {wanted_keys(connection.spec)}",
+                Reason.CREDENTIAL_UNAVAILABLE,
+                f"Secret {namespace}/{ref.name} does not exist; create it with {provider.credential_keys(spec)}",
             ) from None
         except Forbidden:
             raise Terminal(
@@ -100,35 +101,39 @@ class Connections:
             ) from None
         version = str(secret["metadata"]["resourceVersion"])
         if secret["metadata"].get("deletionTimestamp"):
-            raise NotReady(CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again")
+            raise NotReady(
+                Reason.CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again"
+            )
         try:
-            value = read_credential(connection.spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
+            provider = self._registry.provider(spec.provider)
+            value = provider.read_credential(spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
         except Interruption as refused:
             raise refused.learned({"observedSecretVersion": version}) from None
-        return Credential(value, version)
+        return FoundCredential(value, version)
 
-    def open(self, connection: Connection, found: Credential, owner: str = "") -> GitBackend:
+    def open(self, connection: Connection, found: FoundCredential, owner: str = "") -> GitBackend:
         """Open the host of a Connection with a credential. No request is made.
 
-        ``owner``: whose repositories it is for, the Connection's own account if empty. A token is the same for all; an
-        App acts by its installation on that account. Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``,
-        ``CredentialInvalid``, ``CABundleInvalid``, ``OwnerMismatch``.
+        ``owner``: whose repositories it is for, the Connection's own account if empty. A credential may act differently for each
+        (``Credential.for_owner``).
+        Raises ``Terminal``: ``ProviderNotFound``, ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``,
+        ``OwnerMismatch``.
         """
         spec = connection.spec
         # A Secret may hold the credentials of several accounts.
         value, whose = found.value, f"{connection.metadata.uid}/{spec.type}/{spec.secret_ref.key or ''}"
-        if isinstance(value, AppSecret) and owner and owner.lower() != value.owner.lower():
-            value, whose = installed_on(value, owner), f"{whose}/{owner.lower()}"
+        if owner and (owned := value.for_owner(owner)) is not value:
+            value, whose = owned, f"{whose}/{owner.lower()}"
         principal = (connection.workspace.cluster, whose, found.version)
         return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
 
     async def for_object(
         self, objects: ProviderObjects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
     ) -> OpenConnection:
-        """The session that an object uses through ``connection_ref`` for repositories of ``owner``, as in ``open``.
+        """The connection that an object uses through ``connection_ref`` for repositories of ``owner``, as of ``open``.
 
-        ``live`` reads Connection and Secret uncached, as the design asks before anything is deleted on the host.
-        Raises ``NotReady`` while the Connection is missing, not validated, or without its credential.
+        ``live``: read Connection and Secret uncached; required before anything is deleted on the host.
+        Raises ``NotReady`` while the Connection or its credential is missing, and as ``open``.
         """
         require_provider(objects)
         key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
@@ -145,7 +150,7 @@ class Connections:
         else:
             opened = OpenConnection(connection, owner, found.version, self.open(connection, found, owner))
         self._cache[key] = opened
-        if len(self._cache) > _MOST_SESSIONS:
+        if len(self._cache) > _MOST_CONNECTIONS:
             self._cache.popitem(last=False)
         _used.set(opened)
         return opened
@@ -153,17 +158,17 @@ class Connections:
     async def with_fresh_credential(
         self, objects: ProviderObjects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
-        """Run ``work``; when the host rejects its credential, once more with what is stored now if that is another one.
+        """Run ``work``. When the host rejects its credential, run it once more if the Secret holds another one by now.
 
-        If it is the same, the Connection is asked to validate itself, at most once a minute.
+        If it is the same, ask for the Connection to be validated again, at most once a minute.
         """
         require_provider(objects)
         _used.set(None)
         try:
             return await work()
-        except Terminal as rejected:
+        except CredentialRejected:
             used = _used.get()
-            if rejected.reason not in _REJECTIONS or used is None:
+            if used is None:
                 raise
             key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, used.owner.lower())
             if self._cache.get(key) is used:
@@ -190,7 +195,7 @@ class Connections:
         if now - self._revalidated.get(uid, float("-inf")) < _REVALIDATE_EVERY_SECONDS:
             return
         self._revalidated[uid] = now
-        if len(self._revalidated) > _MOST_SESSIONS:
+        if len(self._revalidated) > _MOST_CONNECTIONS:
             self._revalidated.popitem(last=False)
         event = ObjectEvent(
             resource="connections",
@@ -210,7 +215,7 @@ class Connections:
 
 
 def require_validated(connection: Connection) -> None:
-    """Raises ``NotReady`` unless the Connection was validated in its current form and is here to stay."""
+    """Raises ``NotReady`` unless the Connection was validated in its current form and is not being deleted."""
     validated = connection.status.condition(ConditionType.VALIDATED)
     if connection.deleting:
         raise NotReady(Reason.CONNECTION_NOT_READY, f"Connection {connection.name!r} is being deleted")
@@ -224,7 +229,7 @@ def require_validated(connection: Connection) -> None:
 
 
 def _covers(opened: OpenConnection, versions: Versions) -> bool:
-    """Whether the session was read at or after ``versions``; unknown versions are covered by nothing."""
+    """Whether the connection was read at or after ``versions``. Nothing covers unknown versions."""
     if versions.connection is None or versions.secret is None:
         return False
     return int(opened.connection.metadata.resource_version) >= int(versions.connection) and int(
@@ -232,7 +237,7 @@ def _covers(opened: OpenConnection, versions: Versions) -> bool:
     ) >= int(versions.secret)
 
 
-def _same_credential(opened: OpenConnection, connection: Connection, found: Credential) -> bool:
+def _same_credential(opened: OpenConnection, connection: Connection, found: FoundCredential) -> bool:
     old = opened.connection
     return (
         old.metadata.uid == connection.metadata.uid

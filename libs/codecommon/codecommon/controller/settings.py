@@ -1,4 +1,4 @@
-"""Settings of the services that reconcile objects against git hosts, besides those of every process."""
+"""The settings of the services that reconcile objects against git hosts, on top of those of every process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from codecommon.githost.budget.limits import Limits, parse_host_limits
 from codecommon.githost.host_names import host_entry
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.limits import Limits, parse_host_limits
+from codecommon.githost.registry import published_limits
 from codecommon.process.settings import ServiceSettings
 
 
@@ -20,7 +21,7 @@ def _git_hosts(value: object) -> object:
 
 
 def _host_limits(value: object) -> object:
-    return parse_host_limits(value) if isinstance(value, str) else value
+    return parse_host_limits(value, published_limits()) if isinstance(value, str) else value
 
 
 def _proxies(value: object) -> object:
@@ -28,7 +29,7 @@ def _proxies(value: object) -> object:
 
 
 class ReconcilerSettings(ServiceSettings):
-    """What connection-svc, repository-svc and access-svc understand."""
+    """The settings of connection-svc, repository-svc and access-svc."""
 
     allowed_git_hosts: Annotated[frozenset[str], BeforeValidator(_git_hosts)] = Field(
         default=frozenset(),

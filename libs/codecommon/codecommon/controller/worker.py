@@ -35,7 +35,7 @@ from codecommon.controller.reconcile import (
     reconcile,
 )
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.work import Job, Urgency, working_on
+from codecommon.githost.job import Job, Urgency, working_on
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing

@@ -1,6 +1,6 @@
-"""Git hosts: the neutral protocol that reconcilers speak, the HTTP stack and the budget that all hosts share.
+"""Git hosts: what reconcilers ask of them, and the HTTP stack and the budget that all hosts share.
 
-``protocol`` is the seam: no name of one host's API passes it. ``http`` is the stack of transports, ``budget`` the
-limits. Each host is a package of its own; ``github`` is the one we have. It imports ``api``, ``process`` and
-``messaging``.
+A host is a package of its own, such as ``github``, and ``registry`` alone knows it. It implements three protocols:
+``protocol.GitBackend`` (what a session can do), ``provider.Provider`` (where the host may be, and its credentials) and
+``host_api.HostApi`` (what ``http`` and ``budget`` must know of its API). docs/adding-a-host.md goes through them.
 """

@@ -1,4 +1,4 @@
-"""Names of git hosts as operators and tenants write them."""
+"""One spelling for the names of git hosts, whoever wrote them: an operator in a setting, or a tenant in ``baseURL``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NEVER_IN_AN_ENTRY: Final = re.compile(r"[\s\x00-\x1f\x7f\\@/?#]")
 
 
 def host_name(host: str) -> str:
-    """One spelling for one host: lower case, punycode, no trailing dot. Raises ValueError."""
+    """``host`` in lower case and punycode, without a trailing dot. Raises ValueError for what is no host name."""
     if ":" in host:
         return f"[{ipaddress.IPv6Address(host)}]"
     name = host.removesuffix(".")
@@ -25,7 +25,7 @@ def host_name(host: str) -> str:
 
 
 def host_entry(text: str) -> str:
-    """An operator's ``host`` or ``host:port`` in that one spelling. Raises ValueError with what is wrong."""
+    """An operator's ``host`` or ``host:port`` in the spelling of ``host_name``. Raises ValueError with what is wrong."""
     wrong = ValueError(f"{text!r} is not of the form host or host:port")
     if _NEVER_IN_AN_ENTRY.search(text):
         raise wrong

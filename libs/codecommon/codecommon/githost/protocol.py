@@ -1,67 +1,71 @@
-"""What a git host must be able to do for us.
+"""What a git host must be able to do for us, in terms that fit every host.
+
+Names and ids are opaque strings. An owner may hold slashes (``group/subgroup``); a provider refuses what its hosts cannot have.
 
 Every method is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` (``codecommon.api.results``) with a
-reason of ``docs/conditions.md``; nothing else is known of a host's errors outside its backend. A ``get_`` returns None only when
-the host says that the thing does not exist, never because it could not be asked.
+reason of ``docs/conditions.md``. What callers must tell apart has a type of its own: ``CredentialRejected``, ``KeyInUse``,
+``HostUnavailable``, ``AlreadyExists``. A ``get_`` returns None only when the host says that the thing does not exist, never
+because it could not be asked.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, Literal, Protocol, TypeVar
 
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Visibility
-from codecommon.api.results import Terminal
-from codecommon.process.secrets import SecretValue
+from codecommon.api.results import Retryable, Terminal
 
 OwnerKind = Literal["User", "Organization"]
+"""``User``: one person's account. ``Organization``: an account that several people share (on other hosts a group or a workspace).
 
+Both exist on every host that we know, and the difference decides who may create there and which roles there are.
+"""
 
 CapabilityName = Literal["createRepository", "deleteRepository", "deployKeys", "collaborators", "packages"]
 CapabilityStatus = Literal["Yes", "No", "Unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class AppSecret:
-    """A GitHub App's identity: it makes tokens of its installation on ``owner`` and of no other.
-
-    ``installation_id`` None: looked up by ``owner``. ``private_key``: PEM, PKCS#1 or PKCS#8.
-    """
-
-    app_id: str
-    installation_id: str | None
-    owner: str
-    private_key: SecretValue
+class Credential(Protocol):
+    """What a Connection's Secret holds. Only its provider looks inside; its repr shows nothing secret."""
 
     @property
-    def app(self) -> str:
-        """The App, as a digest of its id and key: who has another App's id but not its key does not get the same."""
-        return hashlib.sha256(f"{self.app_id}\0{self.private_key.reveal().strip()}".encode()).hexdigest()
+    def issuer(self) -> str | None:
+        """A digest of what makes the tokens of this credential, if that sends requests of its own (a GitHub App); else None.
+
+        The host counts those requests apart. Whoever lacks the issuer's key cannot have its digest.
+        """
+        ...
+
+    def for_owner(self, owner: str) -> Credential:
+        """The credential for repositories of ``owner``; the same object where it serves every owner, or this one already.
+
+        Raises ``Terminal`` (``OwnerMismatch``) where the Secret limits it to another owner.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class HostTarget:
-    """Where and as whom: what a backend needs to open a session.
+    """Where and as whom: what a provider needs to open a session.
 
-    ``base_url``: as written in the Connection, empty for the provider's public host; the backend judges it.
-    ``credential``: a Secret's text, taken for a token, or an App's key.
-    ``principal``: cache key of the credential (cluster, Connection uid, Secret resourceVersion), the uid with spec.type, the
-    Secret's key and, where an App acts on another account, its owner behind it; no two tenants share one.
+    ``base_url``: as written in the Connection, empty for the provider's public host; the provider checks it.
+    ``credential``: as the provider read it from the Secret. ``principal``: the credential's key in caches. It consists of the
+    cluster, the Connection's uid (with spec.type, the Secret's key and, for a credential of another owner, that owner) and the
+    Secret's resourceVersion. No two tenants share one.
     """
 
     base_url: str
-    credential: SecretValue | AppSecret
+    credential: Credential
     ca_bundle: str | None
     principal: tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One thing that we do with a credential. ``message``: what is missing or not told, and how to grant it."""
+    """One use of a credential. ``message``: what is missing or unknown, and how to grant it."""
 
     name: CapabilityName
     status: CapabilityStatus
@@ -72,8 +76,8 @@ class Capability:
 class Account:
     """Whom a credential speaks for.
 
-    ``scopes`` and ``expires_at`` None: the host does not say, or it renews itself. ``token_type``: classic, fine-grained, oauth,
-    installation, app-user or unknown. ``id``: of the user, or of the App's installation.
+    ``scopes`` and ``expires_at`` None: the host does not say, or the credential renews itself. ``token_type``: a word of the
+    provider's, such as classic or unknown. ``id``: of what the host takes the credential for, a user or an application.
     """
 
     login: str
@@ -86,7 +90,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class HostRepository:
-    """One repository as the host shows it. ``id`` is the numeric id in decimal, stable over rename and transfer."""
+    """One repository as the host shows it. ``id`` stays the same over rename and transfer."""
 
     id: str
     owner: str
@@ -110,14 +114,14 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The name was given up by a rename or a transfer; the API answers it with a redirect to ``location``, a URL."""
+    """A rename or transfer gave the name up; the API answers it with a redirect to ``location``, a URL."""
 
     location: str
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRequest:
-    """A repository to be made, complete with all that the host needs to make it."""
+    """A repository to be made, with everything that the host needs to know."""
 
     owner: str
     owner_kind: OwnerKind
@@ -142,7 +146,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
-    """A whole list, and ``at``, the Date header of its first page: the moment from which what appears may be ours."""
+    """A whole list. ``at``: the Date header of its first page; what appears after that moment may be ours."""
 
     items: tuple[T, ...]
     at: datetime
@@ -150,9 +154,9 @@ class Listed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """One deploy key. ``key`` is algorithm and base64 material, without comment. ``id`` in decimal.
+    """One deploy key. ``key`` is algorithm and base64 material, without comment.
 
-    ``enabled``: False where the organisation has disabled deploy keys since, which keeps them and lets none in.
+    ``enabled``: False where the owner has disabled deploy keys since; the host then keeps the key, and it opens nothing.
     """
 
     id: str
@@ -165,9 +169,9 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A user's own access. ``role``: pull, triage, push, maintain, admin, or a custom role's name, as in spec.
+    """A user's own access. ``role``: one of ``AccessHost.roles`` or the name of a custom role, as in spec.
 
-    ``user_id`` in decimal, which stays when the user takes another name; None where the host did not tell.
+    ``user_id`` stays the same when the user takes another name; None where the host did not tell it.
     """
 
     username: str
@@ -177,7 +181,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """``role``, ``user_id`` as in ``Grant``. An ``expired`` one can no longer be accepted, and still shows. ``id`` in decimal."""
+    """``role`` and ``user_id`` as in ``Grant``. An ``expired`` one can no longer be accepted, and is still listed."""
 
     id: str
     username: str
@@ -188,7 +192,31 @@ class Invitation:
 
 
 class AlreadyExists(Exception):
-    """The host refused to create because the name is taken: somebody made it since it was last looked at."""
+    """The host refused to create because the name is taken: somebody made the thing since we last looked."""
+
+
+class CredentialRejected(Terminal):
+    """The host no longer takes the credential. Another one may be in the Secret by now.
+
+    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account any more.
+    """
+
+    def __init__(self, message: str, *, reason: Reason = Reason.CREDENTIAL_REJECTED) -> None:
+        super().__init__(reason, message)
+
+
+class KeyInUse(Terminal):
+    """The deploy key is registered already, and a key can be registered once."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.KEY_IN_USE, message)
+
+
+class HostUnavailable(Retryable):
+    """There is no answer of the host: it is unknown whether the request took effect. ``after`` as of ``Retryable``."""
+
+    def __init__(self, message: str, *, after: timedelta | None = None) -> None:
+        super().__init__(Reason.HOST_UNAVAILABLE, message, after=after)
 
 
 class ConnectionHost(Protocol):
@@ -197,13 +225,13 @@ class ConnectionHost(Protocol):
         ...
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
-        """Whether ``owner`` is a user or an organisation; None when the host knows no such account (for this credential)."""
+        """Whose account ``owner`` is; None when the host shows this credential no such account."""
         ...
 
-    async def require_admission(self, organization: str) -> None:
-        """Ask for something that the organisation shows only to credentials it admits.
+    async def verify_access(self, organization: str) -> None:
+        """Read something that the organisation shows only to the credentials that it admits.
 
-        ``Terminal``: ``SSORequired``, with the address to authorise the credential at; ``MissingPermission``.
+        Raises ``Terminal``: ``SSORequired``, with the address where the credential can be authorised; ``MissingPermission``.
         """
         ...
 
@@ -212,11 +240,11 @@ class RepositoryHost(Protocol):
     async def get_owner_kind(self, owner: str) -> OwnerKind | None: ...
 
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
-        """Look a repository up by name; a redirect is reported, not followed."""
+        """Look a repository up by name. A redirect is reported and not followed."""
         ...
 
     async def get_repository(self, repo_id: str) -> HostRepository | None:
-        """Look a repository up by its numeric id, wherever it was renamed or transferred to."""
+        """Look a repository up by its id, whatever its name and owner are now."""
         ...
 
     async def has_branch(self, repo: HostRepository, branch: str) -> bool: ...
@@ -228,15 +256,26 @@ class RepositoryHost(Protocol):
     async def update_repository(self, repo_id: str, changes: RepositoryChanges) -> HostRepository: ...
 
     async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
-        """Delete by id; a repository that is gone already counts as deleted.
+        """Delete by id. A repository that is gone already counts as deleted.
 
-        ``public``: it is one that everybody can see. Raises ``Terminal`` (``MissingPermission``) where the credential could not
-        see whether it is gone.
+        ``public``: everybody can see the repository. Raises ``Terminal`` (``MissingPermission``) where the credential cannot see
+        whether the repository is gone.
         """
         ...
 
 
 class AccessHost(Protocol):
+    def roles(self, kind: OwnerKind) -> tuple[str, ...]:
+        """The permissions that a user can be given on a repository of such an owner, from the narrowest to the widest.
+
+        An organisation may have custom roles besides.
+        """
+        ...
+
+    def is_username(self, name: str) -> bool:
+        """Whether a user can have this name at all."""
+        ...
+
     async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
         """All deploy keys, every page; None when the repository is gone.
 
@@ -245,54 +284,57 @@ class AccessHost(Protocol):
         ...
 
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
-        """Register a key. ``Terminal``: ``KeyInUse``, ``DeployKeysDisabled``, ``InvalidPublicKey``, ``MissingPermission``."""
+        """Register a key.
+
+        Raises ``KeyInUse``, ``Terminal``: ``DeployKeysDisabled``, ``InvalidPublicKey``, ``MissingPermission``.
+        """
         ...
 
     async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
-        """Remove a key; one that is gone already counts as removed.
+        """Remove a key. A key that is gone already counts as removed.
 
-        Raises ``Terminal`` (``MissingPermission``) where it is not, or the host does not show whether it is.
+        Raises ``Terminal`` (``MissingPermission``) where the key stays, or the host does not show whether it is gone.
         """
         ...
 
     async def get_user_id(self, login: str) -> str | None:
-        """The id of the account that has this login now, in decimal; None: there is none, or it is not shown."""
+        """The id of the account that has this login now; None: there is none, or it is not shown."""
         ...
 
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
-        """Users with a grant of their own (not through a team or the organisation), every page; None as above."""
+        """Users with a grant of their own, not through a team or the organisation; pages and None as of ``list_deploy_keys``."""
         ...
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
-        """Open and expired invitations, every page; None as above."""
+        """Open and expired invitations; pages and None as of ``list_deploy_keys``."""
         ...
 
     async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
         """Grant or invite, or change the role of a grant; returns the invitation where the host sent one.
 
-        ``Terminal``: ``UserNotFound``, ``PermissionUnsupported``, ``InvitationRefused`` (the organisation forbids it).
+        Raises ``Terminal``: ``UserNotFound``, ``PermissionUnsupported``, ``InvitationRefused`` (the organisation forbids it);
         ``Retryable``: ``InvitationLimit`` (the host's daily number for the repository is used up).
         """
         ...
 
     async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
-        """Change the role that an open invitation offers; one of the five standard roles.
+        """Change the role that an open invitation offers to another one of ``roles``.
 
-        ``Retryable``: ``HostConflict`` (there is no such invitation any more: accepted, declined or withdrawn).
+        Raises ``Retryable``: ``HostConflict`` (there is no such invitation any more: accepted, declined or withdrawn).
         """
         ...
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
-        """Withdraw an invitation, open or expired; one that is gone counts as withdrawn. Raises as ``delete_deploy_key``."""
+        """Withdraw an open or expired invitation. One that is gone counts as withdrawn. Raises as ``delete_deploy_key``."""
         ...
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
-        """Revoke the user's own grant; a user without one counts as revoked. Raises as ``delete_deploy_key``."""
+        """Revoke the user's own grant. A user without one counts as revoked. Raises as ``delete_deploy_key``."""
         ...
 
 
 class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
-    """A session with one host under one credential. ``host`` is its name as pinned in status, with port if not the default."""
+    """A session with one host under one credential."""
 
     @property
     def name(self) -> str:
@@ -300,32 +342,13 @@ class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
         ...
 
     @property
-    def host(self) -> str: ...
-
-    async def await_turn(self) -> None:
-        """Return once something may be created, as far as the budget knows: what is noted before a create is then not in vain.
-
-        Raises ``Retryable`` (``RateLimited``) with the object's time where that is not within a second.
-        """
+    def host(self) -> str:
+        """The host's name as pinned in status, with the port if it is not the scheme's own."""
         ...
 
+    async def await_turn(self) -> None:
+        """Return once the budget lets something be created. Wait for it before you store what a create needs.
 
-OpenBackend = Callable[[HostTarget], GitBackend]
-
-
-class Registry:
-    """Backends by ``Connection.spec.provider``."""
-
-    def __init__(self, backends: Mapping[str, OpenBackend]) -> None:
-        self._backends = dict(backends)
-
-    def open(self, provider: str, target: HostTarget) -> GitBackend:
-        """Raises ``Terminal`` (``ProviderNotFound``) for a provider nobody registered."""
-        try:
-            opener = self._backends[provider]
-        except KeyError:
-            known = ", ".join(sorted(self._backends))
-            raise Terminal(
-                Reason.PROVIDER_NOT_FOUND, f"provider {provider!r} is not known here; use one of: {known}"
-            ) from None
-        return opener(target)
+        Raises ``Retryable`` (``RateLimited``), with the time reserved for the object, where the wait is longer than a second.
+        """
+        ...

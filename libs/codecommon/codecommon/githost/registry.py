@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from codecommon.githost.budget.gate import Budgets
-from codecommon.githost.budget.limits import Limits
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import Conditional
 from codecommon.githost.http.outage import Guarded
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
-from codecommon.githost.protocol import Registry
+from codecommon.githost.limits import Limits
+from codecommon.githost.provider import Provider, Registry
 from codecommon.messaging.bus import Bus
+
+
+def providers(allowed_hosts: Collection[str] = ()) -> tuple[Provider, ...]:
+    """Every provider that we have. A new host is added here.
+
+    ``allowed_hosts``: ``host[:port]``s that ``baseURL`` may name besides each provider's own (CODE_ALLOWED_GIT_HOSTS).
+    Raises ValueError for an entry of another form.
+    """
+    return (GithubProvider(allowed_hosts),)
+
+
+def published_limits() -> Mapping[str, Limits]:
+    """The limits that each provider publishes, by its name."""
+    return {provider.name: provider.limits for provider in providers()}
 
 
 @asynccontextmanager
 async def open_registry(
-    allowed: AllowedHosts, bus: Bus, limits: Mapping[str, Limits], proxies: ProxyRules
+    allowed_hosts: Collection[str], bus: Bus, limits: Mapping[str, Limits], proxies: ProxyRules
 ) -> AsyncIterator[Registry]:
-    """Every provider we have, over connections that are closed when the block is left.
+    """Every provider, over connections that are closed when the block is left.
 
-    ``limits``: by host, those that the operator knows of.
+    ``allowed_hosts``: as of ``providers``. ``limits``: those that the operator states, by the host's name.
     """
     budgets = Budgets(bus, limits)
-    # From the outside in. What a host in an outage is not sent must cost its account nothing.
+    # From the outside in. A request that the breaker refuses must cost the account nothing.
     transport = HostTransport(layers=[Guarded, budgets.layer, Conditional], turns=budgets.await_turn, proxies=proxies)
     await budgets.open()
     try:
-        yield Registry({"github": open_github(transport, allowed)})
+        yield Registry(providers(allowed_hosts), transport)
     finally:
         await transport.aclose()
         await budgets.aclose()

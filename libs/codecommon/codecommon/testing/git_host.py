@@ -1,41 +1,51 @@
-"""A git host in memory, for tests of what stands on ``GitBackend``.
+"""A git host in memory, for tests of what uses ``GitBackend``.
 
-It is held to the same contract tests as the real backend (tests/contract/test_git_backend.py), so a service that is right with
-it is right with the protocol. What a person or another program does to the host is done to its ``repositories`` directly.
+The contract tests (tests/contract/test_git_backend.py, test_access_backend.py) hold it to the same behaviour as the real backend,
+so a service that is right with it is right with the protocol. A test changes ``repositories`` directly to act as a person or
+another program on the host.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from codecommon.api.connection import ConnectionSpec
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
-from codecommon.githost.github.names import check_owner, check_repository_name
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.limits import Limits
 from codecommon.githost.protocol import (
     Absent,
     Account,
     AlreadyExists,
     Capability,
+    Credential,
+    GitBackend,
     Grant,
     HostKey,
     HostRepository,
     HostTarget,
     Invitation,
+    KeyInUse,
     Listed,
     OwnerKind,
     Redirected,
     RepositoryChanges,
     RepositoryRequest,
 )
+from codecommon.githost.registry import providers
 
 _DEFAULT_BRANCH: Final = "main"
-_ROLES: Final = frozenset({"pull", "triage", "push", "maintain", "admin"})
-_ROLES_OF_USERS: Final = frozenset({"pull", "push", "admin"})
+_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
+_ROLES_OF_USERS: Final = ("pull", "push", "admin")
+_LOGIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\[bot\])?")
+_REPOSITORY_NAME: Final = re.compile(r"(?!.*\.(?i:git|wiki)$|\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _PUBLIC_KEY: Final = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/=]+")
 
 T = TypeVar("T")
@@ -53,12 +63,40 @@ class StubRepository:
     invited: dict[str, Invitation] = field(default_factory=dict[str, Invitation])
 
 
+class StubProvider:
+    """A registered provider whose sessions are stubs, made by ``open_session``. All else is the provider's own."""
+
+    def __init__(self, open_session: Callable[[HostTarget], GitBackend], name: str = "github") -> None:
+        self._real = next(provider for provider in providers() if provider.name == name)
+        self._open_session = open_session
+
+    @property
+    def name(self) -> str:
+        return self._real.name
+
+    @property
+    def limits(self) -> Limits:
+        return self._real.limits
+
+    def endpoint(self, base_url: str) -> HostEndpoint:
+        return self._real.endpoint(base_url)
+
+    def credential_keys(self, spec: ConnectionSpec) -> str:
+        return self._real.credential_keys(spec)
+
+    def read_credential(self, spec: ConnectionSpec, data: Mapping[str, str], where: str) -> Credential:
+        return self._real.read_credential(spec, data, where)
+
+    def open(self, target: HostTarget, transport: HostTransport) -> GitBackend:
+        return self._open_session(target)
+
+
 class StubBackend:
     """A session of ``login`` at a host with the given organisations and other users.
 
     ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
-    ``users`` are those that can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the
-    owner, else by invitation; ``invites`` False gives it to all at once.
+    ``users`` can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the owner, otherwise
+    by invitation. ``invites`` False gives access to all of them at once.
     """
 
     def __init__(
@@ -101,7 +139,7 @@ class StubBackend:
         return self._host
 
     def open(self, target: HostTarget) -> StubBackend:
-        """``OpenBackend``: this same session, whatever the target."""
+        """For ``StubProvider``: this same session, whatever the target."""
         return self
 
     def raise_next(self, method: str, *errors: Exception) -> None:
@@ -178,18 +216,18 @@ class StubBackend:
         self._fail("validate_connection")
         return self._account
 
-    async def require_admission(self, organization: str) -> None:
-        self._fail("require_admission")
+    async def verify_access(self, organization: str) -> None:
+        self._fail("verify_access")
 
     async def get_owner_kind(self, owner: str) -> OwnerKind | None:
         self._fail("get_owner_kind")
-        check_owner(owner)
+        _check_login(owner)
         return self._owners.get(owner.lower())
 
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
         self._fail("find_repository")
-        check_owner(owner)
-        check_repository_name(name)
+        _check_login(owner)
+        _check_repository_name(name)
         if (found := self._named(owner, name)) is not None:
             return found
         if (location := self.redirects.get((owner.lower(), name.lower()))) is not None:
@@ -207,8 +245,8 @@ class StubBackend:
 
     async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
         self._fail("ensure_repository")
-        check_owner(request.owner)
-        check_repository_name(request.name)
+        _check_login(request.owner)
+        _check_repository_name(request.name)
         if request.owner_kind == "User" and request.owner.lower() != self._account.login.lower():
             raise Terminal(
                 Reason.OWNER_MISMATCH, f"the credential is that of {self._account.login}, not of {request.owner}"
@@ -255,6 +293,12 @@ class StubBackend:
             }
             self.writes.append(("delete_repository", (repo_id,)))
 
+    def roles(self, kind: OwnerKind) -> tuple[str, ...]:
+        return _ROLES_OF_USERS if kind == "User" else _ROLES
+
+    def is_username(self, name: str) -> bool:
+        return _LOGIN.fullmatch(name) is not None
+
     async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
         self._fail("list_deploy_keys")
         repository = self.repositories.get(repo_id)
@@ -270,7 +314,7 @@ class StubBackend:
         if not _PUBLIC_KEY.fullmatch(material):
             raise Terminal(Reason.INVALID_PUBLIC_KEY, "the key is invalid")
         if any(material == key.key for other in self.repositories.values() for key in other.keys.values()):
-            raise Terminal(Reason.KEY_IN_USE, "the key is already registered; a key serves one repository")
+            raise KeyInUse("the key is already registered; a key serves one repository")
         self.writes.append(("create_deploy_key", (repo_id, title, public_key, read_only)))
         return self.add_key(repo_id, title, material, read_only)
 
@@ -282,7 +326,7 @@ class StubBackend:
 
     async def get_user_id(self, login: str) -> str | None:
         self._fail("get_user_id")
-        check_owner(login)
+        _check_login(login)
         return self._account_ids.get(login.lower())
 
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
@@ -303,7 +347,7 @@ class StubBackend:
 
     async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
         self._fail("set_collaborator")
-        check_owner(username)
+        _check_login(username)
         repository, user = self._existing(repo_id), username.lower()
         owner = repository.seen.owner.lower()
         if self._owners.get(user) != "User":
@@ -382,6 +426,16 @@ class StubBackend:
     def _fail(self, method: str) -> None:
         if self._errors[method]:
             raise self._errors[method].popleft()
+
+
+def _check_login(name: str) -> None:
+    if not _LOGIN.fullmatch(name):
+        raise Terminal(Reason.INVALID_NAME, "no account can have this name")
+
+
+def _check_repository_name(name: str) -> None:
+    if not _REPOSITORY_NAME.fullmatch(name):
+        raise Terminal(Reason.INVALID_NAME, "no repository can have this name")
 
 
 def _now() -> datetime:

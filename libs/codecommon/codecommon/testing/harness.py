@@ -12,12 +12,14 @@ from codecommon.controller.connections import Connections
 from codecommon.controller.context import Hints, ReconcileContext, utc_now
 from codecommon.controller.reconcile import reconcile
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostTarget, Registry
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.protocol import HostTarget
+from codecommon.githost.provider import Registry
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import ObjectEvent, Versions
 from codecommon.testing.clock import Clock
-from codecommon.testing.git_host import StubBackend
+from codecommon.testing.git_host import StubBackend, StubProvider
 from codecommon.testing.objects import InMemoryKcp, workspace
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -49,7 +51,7 @@ class World:
         self.now: Callable[[], datetime] = utc_now
         self.objects = self.kcp.objects(workspace())
         self.connections = Connections(
-            Registry({"github": self._open}),
+            Registry([StubProvider(self._open)], HostTransport()),
             kcp=self.kcp,
             bus=cast(Bus, self.bus),
             credentials_namespace=NAMESPACE,

@@ -10,11 +10,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from codecommon.api.connection import Connection
+from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Ready, Terminal
 from codecommon.controller.connections import require_validated
-from codecommon.githost.protocol import AppSecret, HostTarget
+from codecommon.githost.github.credential import AppSecret, TokenSecret
+from codecommon.githost.protocol import CredentialRejected, HostTarget
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.events import Versions
+from codecommon.process.secrets import SecretValue
 from codecommon.testing.builders import (
     TOKEN,
     condition,
@@ -53,14 +56,14 @@ async def test_the_secret_key_and_namespace_have_defaults(world: World) -> None:
     secret = world.add(secret_object())
     world.add(connection_object())
     found = await world.connections.credential(world.objects, main(world))
-    assert (found.value.reveal(), found.version) == (TOKEN, version(secret))
+    assert (found.value, found.version) == (TokenSecret(SecretValue(TOKEN)), version(secret))
 
 
 async def test_the_secret_key_and_namespace_can_be_named(world: World) -> None:
     world.add(secret_object("mine", namespace="team", pat="other"))
     world.add(connection_object(secretRef={"name": "mine", "namespace": "team", "key": "pat"}))
     found = await world.connections.credential(world.objects, main(world))
-    assert found.value.reveal() == "other"
+    assert found.value == TokenSecret(SecretValue("other"))
 
 
 def no_secret(world: World) -> None:
@@ -196,13 +199,13 @@ async def test_a_missing_connection_is_waited_for(world: World) -> None:
 # ---- a credential that the host rejects
 
 
-def rejected(reason: str = "CredentialRejected") -> Terminal:
-    return Terminal(reason, "m")
+def rejected(reason: Reason = Reason.CREDENTIAL_REJECTED) -> CredentialRejected:
+    return CredentialRejected("m", reason=reason)
 
 
-@pytest.mark.parametrize("reason", ["CredentialRejected", "AppNotInstalled"])
+@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED])
 async def test_the_same_credential_is_not_tried_twice_and_its_connection_is_validated_again(
-    world: World, reason: str
+    world: World, reason: Reason
 ) -> None:
     world.add(secret_object(), validated_connection())
     attempts = 0

@@ -18,7 +18,7 @@ from codecommon.api.results import NotReady, Outcome, Released, Retryable, Termi
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
 from codecommon.controller.worker import WorkerTiming
-from codecommon.githost.work import Job, current_job
+from codecommon.githost.job import Job, current_job
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus

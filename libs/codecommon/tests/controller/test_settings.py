@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from codecommon.controller.settings import ReconcilerSettings
-from codecommon.githost.budget.limits import GITHUB, Limits, Window
+from codecommon.githost.github.provider import LIMITS as GITHUB
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.limits import Limits, Window
 from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import SettingsError
 

@@ -5,15 +5,18 @@ import logging
 import pytest
 
 from codecommon.api.results import Terminal
-from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github.api import GITHUB_API
+from codecommon.githost.github.provider import LIMITS, GithubProvider
 
-GITHUB = HostEndpoint("https://api.github.com", "github.com", public=True, operator_named=False)
+GITHUB = HostEndpoint(
+    GITHUB_API, "https://api.github.com", "github.com", "github.com", limits=LIMITS, operator_named=False
+)
 
 
 @pytest.mark.parametrize(
     "base_url",
     [
-        None,
         "",
         "https://github.com",
         "https://github.com/",
@@ -23,16 +26,18 @@ GITHUB = HostEndpoint("https://api.github.com", "github.com", public=True, opera
         "https://api.github.com/api/v3/",
     ],
 )
-def test_every_spelling_of_github_leads_to_its_api(base_url: str | None) -> None:
-    assert AllowedHosts().endpoint(base_url) == GITHUB
+def test_every_spelling_of_github_leads_to_its_api(base_url: str) -> None:
+    assert GithubProvider().endpoint(base_url) == GITHUB
 
 
 @pytest.mark.parametrize(
     "base_url", ["https://octo.ghe.com", "https://api.octo.ghe.com", "https://OCTO.ghe.com/api/v3"]
 )
 def test_data_residency_has_an_api_host_of_its_own(base_url: str) -> None:
-    expected = HostEndpoint("https://api.octo.ghe.com", "octo.ghe.com", public=True, operator_named=False)
-    assert AllowedHosts().endpoint(base_url) == expected
+    expected = HostEndpoint(
+        GITHUB_API, "https://api.octo.ghe.com", "octo.ghe.com", "*.ghe.com", limits=LIMITS, operator_named=False
+    )
+    assert GithubProvider().endpoint(base_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,8 +67,8 @@ def test_data_residency_has_an_api_host_of_its_own(base_url: str) -> None:
     ],
 )
 def test_a_host_the_operator_named_is_reached_at_its_api_root(entry: str, base_url: str, root: str, host: str) -> None:
-    expected = HostEndpoint(root, host, public=False, operator_named=True)
-    assert AllowedHosts([entry]).endpoint(base_url) == expected
+    expected = HostEndpoint(GITHUB_API, root, host, host, limits=None, operator_named=True)
+    assert GithubProvider([entry]).endpoint(base_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,23 +114,23 @@ def test_a_host_the_operator_named_is_reached_at_its_api_root(entry: str, base_u
 )
 def test_a_credential_cannot_be_sent_anywhere_else(base_url: str) -> None:
     with pytest.raises(Terminal) as refused:
-        AllowedHosts(["ghe.example"]).endpoint(base_url)
+        GithubProvider(["ghe.example"]).endpoint(base_url)
     assert refused.value.reason == "HostNotAllowed"
 
 
 def test_the_refusal_says_what_to_ask_the_operator_for() -> None:
     with pytest.raises(Terminal, match=r"add ghe\.example:8443 to CODE_ALLOWED_GIT_HOSTS"):
-        AllowedHosts().endpoint("https://GHE.example:8443")
+        GithubProvider().endpoint("https://GHE.example:8443")
 
 
 def test_a_password_in_the_url_is_not_repeated() -> None:
     with pytest.raises(Terminal) as refused:
-        AllowedHosts().endpoint("https://user:hunter2@ghe.example")
+        GithubProvider().endpoint("https://user:hunter2@ghe.example")
     assert "hunter2" not in str(refused.value)
 
 
 def test_a_refused_host_is_logged_once_and_ready_to_paste(caplog: pytest.LogCaptureFixture) -> None:
-    allowed = AllowedHosts(["b.example", "a.example:1"])
+    allowed = GithubProvider(["b.example", "a.example:1"])
     with caplog.at_level(logging.WARNING):
         for base_url in ("https://c.example", "https://C.example./", "https://c.example"):
             with pytest.raises(Terminal):
@@ -136,7 +141,7 @@ def test_a_refused_host_is_logged_once_and_ready_to_paste(caplog: pytest.LogCapt
 
 
 def test_a_tenant_cannot_fill_the_log_with_hosts(caplog: pytest.LogCaptureFixture) -> None:
-    allowed = AllowedHosts()
+    allowed = GithubProvider()
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
             with pytest.raises(Terminal):
@@ -149,4 +154,4 @@ def test_a_tenant_cannot_fill_the_log_with_hosts(caplog: pytest.LogCaptureFixtur
 )
 def test_an_entry_of_another_form_is_an_error_of_configuration(entry: str) -> None:
     with pytest.raises(ValueError, match="not of the form host"):
-        AllowedHosts([entry])
+        GithubProvider([entry])

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import Conditional
 from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
-ENDPOINT = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")
+ENDPOINT = GithubProvider(["ghe.example"]).endpoint("https://ghe.example")
 # Between requests: fifty of them take an hour.
 SECONDS = 74
 ALICE, BOB = ("cluster", "alice", "1"), ("cluster", "bob", "1")

@@ -1,14 +1,69 @@
+"""What a Connection's Secret must hold, by type, and which tokens may be sent."""
+
 from __future__ import annotations
+
+import base64
+from typing import Any
 
 import pytest
 
-from codecommon.api.results import Terminal
-from codecommon.githost.github.endpoint import AllowedHosts
-from codecommon.githost.github.token import judge
+from codecommon.api.connection import ConnectionSpec
+from codecommon.api.results import Interruption, Terminal
+from codecommon.githost.github.credential import AppSecret, TokenSecret, judge, read_credential
+from codecommon.githost.github.provider import GithubProvider
+from codecommon.githost.protocol import Credential
 from codecommon.process.secrets import SecretValue
+from codecommon.testing.builders import connection_object
 
-GITHUB = AllowedHosts().endpoint("")
-OWN = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIhidden\n-----END RSA PRIVATE KEY-----\n"
+APP = {"githubAppID": "7", "githubAppPrivateKey": KEY}
+
+
+def read(data: dict[str, Any], type_: str = "github-app") -> Credential:
+    spec = ConnectionSpec.model_validate(connection_object(type=type_, owner="acme")["spec"])
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return read_credential(spec, encoded, "Secret default/app")
+
+
+@pytest.mark.parametrize("type_", ["pat", "oauth"])
+def test_an_oauth_token_is_read_like_a_personal_one(type_: str) -> None:
+    assert read({"token": "t"}, type_) == TokenSecret(SecretValue("t"))
+
+
+def test_an_app_is_read_under_the_names_that_flux_uses() -> None:
+    assert read(APP) == AppSecret("7", None, "acme", SecretValue(KEY))
+    named = APP | {"githubAppInstallationID": "9\n", "githubAppInstallationOwner": "ACME"}
+    assert read(named) == AppSecret("7", "9", "acme", SecretValue(KEY))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "says"),
+    [
+        ({}, "CredentialUnavailable", "githubAppID"),
+        ({"githubAppID": "7"}, "CredentialUnavailable", "githubAppPrivateKey"),
+        (APP | {"githubAppPrivateKey": ""}, "CredentialUnavailable", "githubAppPrivateKey"),
+        (APP | {"githubAppID": "seven"}, "CredentialInvalid", "githubAppID"),
+        (APP | {"githubAppInstallationID": "9/../8"}, "CredentialInvalid", "githubAppInstallationID"),
+        (APP | {"githubAppPrivateKey": KEY * 2000}, "CredentialInvalid", "githubAppPrivateKey"),
+        (APP | {"githubAppInstallationOwner": "elsewhere"}, "OwnerMismatch", "githubAppInstallationOwner"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named_and_nothing_is_quoted(data: dict[str, str], reason: str, says: str) -> None:
+    with pytest.raises(Interruption) as refused:
+        read(data)
+    assert refused.value.reason == reason
+    assert says in refused.value.message
+    assert not any(value and value in refused.value.message for value in data.values() if value != "7")
+
+
+def test_nothing_that_can_be_printed_shows_the_key() -> None:
+    assert "hidden" not in repr(read(APP)).replace("<hidden>", "")
+
+
+# ---- which tokens may be sent
+
+GITHUB = GithubProvider().endpoint("")
+OWN = GithubProvider(["ghe.example"]).endpoint("https://ghe.example")
 
 
 @pytest.mark.parametrize(
@@ -25,13 +80,13 @@ OWN = AllowedHosts(["ghe.example"]).endpoint("https://ghe.example")
     ],
 )
 def test_the_kind_of_a_token_is_told_by_its_shape(value: str, kind: str) -> None:
-    credential = judge(SecretValue(value), GITHUB)
-    assert (credential.token.reveal(), credential.kind) == (value, kind)
+    token = judge(SecretValue(value), GITHUB)
+    assert (token.value.reveal(), token.kind) == (value, kind)
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_the_newline_at_the_end_of_a_file_is_not_part_of_the_token(ending: str) -> None:
-    assert judge(SecretValue("ghp_abcdefgh" + ending), GITHUB).token.reveal() == "ghp_abcdefgh"
+    assert judge(SecretValue("ghp_abcdefgh" + ending), GITHUB).value.reveal() == "ghp_abcdefgh"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from codecommon.api.results import Retryable, Terminal
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import TokenSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import Absent, GitBackend, HostTarget, Redirected, RepositoryChanges, RepositoryRequest
@@ -43,8 +43,8 @@ async def transport() -> AsyncIterator[HostTransport]:
 
 @pytest.fixture
 def backend(scripted: Any, transport: HostTransport) -> GitBackend:
-    target = HostTarget(scripted.url, SecretValue(TOKEN), None, ("cluster", "uid", "1"))
-    return open_github(transport, AllowedHosts([scripted.name]))(target)
+    target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
+    return GithubProvider([scripted.name]).open(target, transport)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ async def test_a_session_that_must_not_be_is_refused_before_anything_is_sent(
     transport: HostTransport, base_url: str, token: str, ca_bundle: str | None, reason: str
 ) -> None:
     with pytest.raises(Terminal) as refused:
-        open_github(transport, AllowedHosts())(HostTarget(base_url, SecretValue(token), ca_bundle, ("c", "u", "1")))
+        GithubProvider().open(
+            HostTarget(base_url, TokenSecret(SecretValue(token)), ca_bundle, ("c", "u", "1")), transport
+        )
     assert refused.value.reason == reason
 
 
@@ -133,10 +135,10 @@ async def test_an_organisation_that_shows_only_what_single_sign_on_does_not_prot
 ) -> None:
     scripted.answer(200, [], X_GitHub_SSO="partial-results; organizations=21955855,20582480")
     with pytest.raises(Terminal) as refused:
-        await backend.require_admission("acme")
+        await backend.verify_access("acme")
     assert refused.value.reason == "SSORequired"
     scripted.answer(200, [])
-    await backend.require_admission("acme")
+    await backend.verify_access("acme")
 
 
 async def test_an_absence_is_dated_by_the_host(scripted: Any, backend: GitBackend) -> None:
@@ -324,9 +326,9 @@ async def test_what_a_layer_of_the_transport_decides_is_raised_as_it_is(scripted
             raise Retryable("RateLimited", "later")
 
     stack = HostTransport(layers=[lambda _: Gate()], proxies=ProxyRules())
-    target = HostTarget(scripted.url, SecretValue(TOKEN), None, ("cluster", "uid", "1"))
+    target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
     with pytest.raises(Retryable, match="later"):
-        await open_github(stack, AllowedHosts([scripted.name]))(target).validate_connection()
+        await GithubProvider([scripted.name]).open(target, stack).validate_connection()
     await stack.aclose()
 
 
@@ -336,9 +338,9 @@ async def test_a_bug_is_not_dressed_up_as_an_answer_of_the_host(scripted: Any) -
             raise KeyError("bug")
 
     stack = HostTransport(layers=[lambda _: Broken()], proxies=ProxyRules())
-    target = HostTarget(scripted.url, SecretValue(TOKEN), None, ("cluster", "uid", "1"))
+    target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
     with pytest.raises(KeyError):
-        await open_github(stack, AllowedHosts([scripted.name]))(target).validate_connection()
+        await GithubProvider([scripted.name]).open(target, stack).validate_connection()
     await stack.aclose()
 
 

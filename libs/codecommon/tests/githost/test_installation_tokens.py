@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from codecommon.githost.github.app import InstallationTokens
-from codecommon.githost.github.endpoint import AllowedHosts
-from codecommon.githost.protocol import AppSecret
+from codecommon.githost.github.credential import AppSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.process.secrets import SecretValue
 from codecommon.testing.clock import Clock
 
@@ -59,7 +59,7 @@ def clock() -> Clock:
 @pytest.fixture
 def tokens(host: AppHost, clock: Clock, private_key: str) -> InstallationTokens:
     secret = AppSecret("1", None, "acme", SecretValue(private_key))
-    return InstallationTokens(AllowedHosts().endpoint(""), secret, host, clock)
+    return InstallationTokens(GithubProvider().endpoint(""), secret, host, clock)
 
 
 async def test_a_token_is_replaced_at_80_percent_of_its_life_and_not_before(

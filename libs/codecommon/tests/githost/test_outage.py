@@ -10,12 +10,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from codecommon.api.results import Retryable
-from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.outage import Guarded
 from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
-HOSTS = AllowedHosts(["ghe.example", "other.example"])
+HOSTS = GithubProvider(["ghe.example", "other.example"])
 ENDPOINT = HOSTS.endpoint("https://ghe.example")
 # No layer under test looks at it.
 TLS = httpx.create_ssl_context()

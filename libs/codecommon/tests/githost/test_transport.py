@@ -15,12 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import REGISTRY
 
 from codecommon.api.results import Terminal
-from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github.api import GITHUB_API
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http import observe
 from codecommon.githost.http.network import AnswerTooLong
-from codecommon.githost.http.observe import host_label, url_template
 from codecommon.githost.http.proxy import ProxyRules
-from codecommon.githost.http.sender import sender_of
+from codecommon.githost.http.sender import Sender, attach, sender_of
 from codecommon.githost.http.transport import HostTransport
 
 PRINCIPAL = ("cluster", "uid", "1")
@@ -34,7 +35,7 @@ async def transport() -> AsyncIterator[HostTransport]:
 
 
 def endpoint(scripted: Any) -> HostEndpoint:
-    return AllowedHosts([scripted.name]).endpoint(scripted.url)
+    return GithubProvider([scripted.name]).endpoint(scripted.url)
 
 
 def client(stack: HostTransport, where: HostEndpoint, ca_bundle: str | None = None) -> httpx.AsyncClient:
@@ -152,7 +153,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
 async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> None:
     stack = HostTransport(proxies=ProxyRules(http=scripted.url))
     scripted.answer(200, {})
-    async with client(stack, AllowedHosts(["ghe.example"]).endpoint("http://ghe.example")) as http:
+    async with client(stack, GithubProvider(["ghe.example"]).endpoint("http://ghe.example")) as http:
         assert (await http.get("/user")).status_code == 200
     await stack.aclose()
     assert scripted.seen[0].target == "http://ghe.example/api/v3/user"
@@ -161,7 +162,7 @@ async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> 
 async def test_the_authority_in_a_bundle_is_trusted_by_those_who_name_it_and_by_nobody_else(
     transport: HostTransport, private: Any
 ) -> None:
-    where = AllowedHosts([private.host.name]).endpoint(private.host.url)
+    where = GithubProvider([private.host.name]).endpoint(private.host.url)
     private.host.answer(200, {})
     async with client(transport, where, private.authority) as http:
         assert (await http.get("/user")).status_code == 200
@@ -179,12 +180,12 @@ async def test_every_certificate_of_a_bundle_is_trusted_whatever_stands_beside_t
     first, second = (private.stranger, private.authority) if last else (private.authority, private.stranger)
     bundle = f"\ufeff# Autorité de Zürich\n{first}\n# 証明書\n{second}"
     private.host.answer(200, {})
-    async with client(transport, AllowedHosts([private.host.name]).endpoint(private.host.url), bundle) as http:
+    async with client(transport, GithubProvider([private.host.name]).endpoint(private.host.url), bundle) as http:
         assert (await http.get("/user")).status_code == 200
 
 
 async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport: HostTransport, private: Any) -> None:
-    where = AllowedHosts([private.host.name]).endpoint(private.host.url)
+    where = GithubProvider([private.host.name]).endpoint(private.host.url)
     for _ in range(2):
         private.host.answer(200, {})
         async with client(transport, where, private.authority) as http:
@@ -195,7 +196,7 @@ async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport:
 @pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
 async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
     with pytest.raises(Terminal) as refused:
-        transport.borrow(AllowedHosts().endpoint(""), PRINCIPAL, bundle)
+        transport.borrow(GithubProvider().endpoint(""), PRINCIPAL, bundle)
     assert refused.value.reason == "CABundleInvalid"
 
 
@@ -213,7 +214,7 @@ async def test_a_bundle_without_certificates_is_told_to_the_user(transport: Host
     ],
 )
 def test_a_span_s_name_holds_no_name_of_a_tenant(path: str, template: str) -> None:
-    assert url_template(path) == template
+    assert GITHUB_API.url_template(path) == template
 
 
 async def test_a_request_is_traced_and_counted_without_its_url(
@@ -225,6 +226,7 @@ async def test_a_request_is_traced_and_counted_without_its_url(
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     traced = observe.Observed(transport.borrow(endpoint(scripted), PRINCIPAL, None))
     request = httpx.Request("GET", f"{scripted.url}/api/v3/repos/acme/web?token=hunter2")
+    attach(request, Sender(endpoint(scripted), PRINCIPAL, httpx.create_ssl_context()))
     scripted.answer(404, {})
     labels = {"method": "GET", "status": "404", "host": scripted.name}
     await traced.handle_async_request(request)
@@ -250,6 +252,6 @@ async def test_a_request_without_an_answer_is_counted_by_its_failure(transport: 
 
 
 def test_tenants_cannot_make_labels() -> None:
-    hosts = AllowedHosts()
-    labels = {host_label(hosts.endpoint(f"https://t{number}.ghe.com")) for number in range(5)}
+    hosts = GithubProvider()
+    labels = {hosts.endpoint(f"https://t{number}.ghe.com").label for number in range(5)}
     assert labels == {"*.ghe.com"}

@@ -1,7 +1,8 @@
-"""A host's "not now" for an account, known to all processes. Asking costs a look into a dictionary.
+"""Blocks: a host refused an account's request because of a limit, and all processes pause that account.
 
-A refusal is stored in the bucket ``CODE_BUDGETS``; the message that stores it is itself what the other processes listen to.
-One that got lost is found at the next look into the bucket, half a minute later at most.
+A block is stored in the bucket ``CODE_BUDGETS``. Every process subscribes to the bucket, so storing a block tells all of them. If
+that message is lost, a process finds the block when it next reads the bucket, half a minute later at most. To ask for a block
+costs a lookup in a dictionary.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
-from codecommon.githost.budget.look import Looks
-from codecommon.githost.budget.shared import BudgetUnavailable
+from codecommon.githost.budget.shared import BudgetUnavailable, SingleFlight
 from codecommon.messaging.bus import BUDGETS, Bus
 
 _log = logging.getLogger(__name__)
@@ -29,15 +29,15 @@ _FIRST_SECONDS: Final = 60.0
 _LONGEST_SECONDS: Final = 3600.0
 _LOOK_EVERY_SECONDS: Final = 30.0
 _MOST_KNOWN: Final = 4096
-# Answers to one burst name moments that differ by less than this.
+# The answers to one burst of requests name moments that differ by less than this.
 _SAME_SECONDS: Final = 1.0
-# Who waits for the end of a block comes back within half a minute after it.
+# Objects that wait for the end of a block come back within half a minute after it.
 _AGAIN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """From ``since`` ``until`` (epoch seconds). ``strikes``: refusals in a row that named no time, or too short a one."""
+    """A pause from ``since`` to ``until`` (epoch seconds). ``strikes``: refusals in a row that named no sufficient time."""
 
     since: float = 0.0
     until: float = 0.0
@@ -45,16 +45,16 @@ class Block:
 
 
 def blocked_by(known: Block, started: float, now: float, after: float | None, *, worked: bool = False) -> Block:
-    """The block after a refusal of a request that was ``started`` then; ``after`` None: the host named no time to come.
+    """The block after a refusal of a request that was ``started`` then. ``after`` (seconds) None: the host named no time to come.
 
-    ``worked``: the host has carried out others since the last block was over, so the time that it named was long enough.
+    ``worked``: since the last block ended, the host has carried out requests. So the time that it had named was long enough.
     """
     again = not worked and known.until <= started < known.until + _AGAIN_SECONDS
     if after is not None and not again:
         until = now + min(after, _LONGEST_SECONDS)
         return Block(now, until, known.strikes) if until > known.until + _SAME_SECONDS else known
     if started < known.since:
-        # Under way when the others were refused: it is no refusal of what we do since.
+        # The request was already under way when the block began, so its refusal says nothing about what we did since.
         return known
     strikes = known.strikes if now < known.until + _LONGEST_SECONDS else 0
     seconds = max(after or 0.0, _FIRST_SECONDS * 2.0**strikes)
@@ -63,16 +63,16 @@ def blocked_by(known: Block, started: float, now: float, after: float | None, *,
 
 @dataclass(slots=True)
 class _Known:
-    """``looked`` None: not yet. ``worked``: as of ``blocked_by``."""
+    """``looked``: when the bucket was last read; None: not yet. ``worked``: as of ``blocked_by``."""
 
     block: Block = field(default_factory=Block)
     worked: bool = False
     looked: float | None = None
-    first_look: Looks = field(default_factory=Looks)
+    first_lookup: SingleFlight = field(default_factory=SingleFlight)
 
 
 class Blocks:
-    """Use ``start`` before anything else."""
+    """The blocks of all accounts that this process uses. Call ``start`` first."""
 
     def __init__(self, bus: Bus, bucket: KeyValue, clock: Callable[[], float]) -> None:
         self._bus = bus
@@ -85,13 +85,13 @@ class Blocks:
         await self._bus.nc.subscribe(f"$KV.{BUDGETS}.block.*", cb=self._told)
 
     async def get(self, key: str) -> Block:
-        """The block of an account as far as it is known here; the first calls for one wait for a look into the bucket.
+        """The block of an account as this process knows it. The first calls for an account wait until the bucket is read.
 
-        Raises ``BudgetUnavailable`` as long as there was no answer to any look.
+        Raises ``BudgetUnavailable`` as long as no such read has been answered.
         """
         known = self._entry(key)
         if known.looked is None:
-            async with known.first_look.turn():
+            async with known.first_lookup.turn():
                 if known.looked is None:
                     await self._look(key, first=True)
                     known.looked = self._clock()
@@ -103,7 +103,7 @@ class Blocks:
         return known.block
 
     async def refused(self, key: str, started: float, after: float | None) -> Block:
-        """Note a refusal and tell the others. Returns the block that holds now."""
+        """Record a refusal and tell the other processes. Returns the block that holds now."""
         known = self._entry(key)
         block = blocked_by(known.block, started, self._clock(), after, worked=known.worked)
         if block != known.block:
@@ -115,7 +115,7 @@ class Blocks:
         return block
 
     def answered(self, key: str, started: float) -> None:
-        """Note that a request which was ``started`` then was not refused."""
+        """Record that a request which was ``started`` then was not refused."""
         known = self._entry(key)
         if started >= known.block.until:
             known.worked = True
@@ -126,7 +126,7 @@ class Blocks:
         await asyncio.gather(*self._looking, return_exceptions=True)
 
     async def _look(self, key: str, *, first: bool) -> None:
-        """``first``: a failure is raised, for nothing is known yet."""
+        """Read the bucket. ``first``: nothing is known yet, so a failure raises ``BudgetUnavailable``."""
         try:
             entry = await self._bucket.get(f"block.{key}")
         except NotFoundError:

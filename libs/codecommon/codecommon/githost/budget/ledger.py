@@ -1,8 +1,12 @@
-"""What an account has asked of its host lately, and when the next request may start. Pure: time is an argument.
+"""The ledger: what an account has asked of its host lately, and when the next request may start. Pure: time is an argument.
 
-A request is counted from its start until its answer is in, and from then on as made at that moment: the host has seen it
-then at the latest, so no window that slides over the host's own record can hold more than this one. A request whose
-process died is taken for answered when its lease ends.
+Counting. A request holds a lease from its start until its answer is in. From then on it counts as made at that moment. The host
+has seen it by then, so no window over the host's own record can hold more than a window over this one. If a process dies, its
+requests count as answered when their leases end.
+
+Waiting. A write that must wait gets a reservation, which is a time of its own and a place in one line. The place is decided by
+turn and then by age. A workspace's objects have consecutive turns, which start after the turn that was served last. So no object
+waits for more objects of another workspace than of its own. Docs: docs/adr/0006-one-budget-per-account.md.
 """
 
 from __future__ import annotations
@@ -16,39 +20,80 @@ from typing import Final
 
 import orjson
 
-from codecommon.githost.budget.limits import Limits, Window
-from codecommon.githost.budget.quota import Quota, Spending, newest, quota_allows_at
-from codecommon.githost.work import Job, Urgency
+from codecommon.githost.job import Job, Urgency
+from codecommon.githost.limits import Limits, Quota, Window, newest
 
 LEASE_SECONDS: Final = 30.0
-"""Longer than the deadline of a request."""
+"""Must be longer than the deadline of a request."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CREATING: Final = frozenset({"POST", "PATCH", "PUT"})
+# The part of the quota that stays for more urgent requests, and the most that one kind may spend between two renewals.
+_QUOTA_LEFT_TO_OTHERS: Final[Mapping[Urgency, float]] = {
+    "interactive": 0.0,
+    "desired": 0.05,
+    "drift": 0.2,
+    "crawl": 0.3,
+}
+_SHARE_OF_QUOTA: Final[Mapping[Urgency, float]] = {"drift": 0.25, "crawl": 0.125}
 _READ_POINTS: Final = 1
 _WRITE_POINTS: Final = 5
-# Of points and of requests at once; of content drift and crawl have no more than of the quota.
+# The part of the points, and of the requests at once, that each urgency may use.
 _SHARE: Final[Mapping[Urgency, float]] = {"interactive": 1.0, "desired": 0.9, "drift": 0.25, "crawl": 0.125}
 _SHARE_OF_CREATES: Final[Mapping[Urgency, float]] = {**_SHARE, "desired": 1.0}
-# While others have a turn reserved: these need half of the points for their writes and what they read before.
-_SHARE_WITHOUT_TURN: Final = 0.4
+# The part of the points for an object without a reservation, while others of its workspace have one. Those need half of the
+# points for their writes and the reads before them.
+_SHARE_WITHOUT_RESERVATION: Final = 0.4
 _SHARE_OF_ONE_WORKSPACE: Final = 0.5
-# Another workspace counts as present if it made a request within this part of a window.
+# Another workspace counts as present if it created something within this part of a window.
 _PRESENT: Final = 1 / 6
-# The record is written with each request, so it must stay short; who finds it full comes back when there should be room.
+# The ledger is written with each request, so it must stay short. When it is full, a newcomer gets an estimated time only.
 _MOST_RESERVATIONS: Final = 500
-# These come a little before there is room, so that no room is left unused; some then get another time.
+# Estimated times are a little too early, so that no room is left unused. Some newcomers then get another time.
 _AHEAD_OF_TIME: Final = 0.75
-# Who is later than this many intervals keeps its place in the line, but holds up nobody who is there: room is for using.
+# An object that is later than this many intervals keeps its place in the line, but the others no longer wait for it.
 _PUNCTUAL_INTERVALS: Final = 2
-# For who comes late to its turn: thousands of messages may be before it, and one without its place would go to their end.
+# How long an unused reservation is kept. A message can be late because thousands of others are delivered before it.
 _GRACE_SECONDS: Final = 600.0
-# For so long after its time it is expected every moment, and the others read less.
-_EXPECTED_SECONDS: Final = 30.0
-# How soon to look again for a free place among the requests at once.
+# When to ask again where too many requests are under way.
 _LOOK_AGAIN: Final = 0.05
-_POINTS_RESOLUTION: Final = 60
+# Points are summed in so many slots per window, to keep the ledger short.
+_SLOTS_PER_WINDOW: Final = 60
+# A timer may fire a moment early.
 _CLOSE_ENOUGH: Final = 0.001
+
+
+@dataclass(slots=True)
+class Spending:
+    """Requests per urgency since the quota was renewed. ``until``: when it is renewed next."""
+
+    until: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+    def count(self, urgency: Urgency, quota: Quota | None, now: float) -> None:
+        if quota is None:
+            return
+        if now >= self.until:
+            self.until, self.counts = quota.reset, {}
+        self.counts[urgency] = self.counts.get(urgency, 0) + 1
+
+    def give_back(self, urgency: Urgency) -> None:
+        """Undo ``count`` for a request that took nothing from the quota."""
+        if self.counts.get(urgency, 0) > 0:
+            self.counts[urgency] -= 1
+
+
+def quota_allows_at(urgency: Urgency, quota: Quota | None, spending: Spending, now: float) -> float:
+    """When the quota lets a request be made: ``now``, or when it is renewed."""
+    if quota is None or now >= quota.reset:
+        return now
+    spent = spending.counts.get(urgency, 0) if now < spending.until else 0
+    share = _SHARE_OF_QUOTA.get(urgency)
+    if quota.remaining <= quota.limit * _QUOTA_LEFT_TO_OTHERS[urgency] or (
+        share is not None and spent >= quota.limit * share
+    ):
+        return quota.reset
+    return now
 
 
 def points_of(method: str) -> int:
@@ -57,9 +102,9 @@ def points_of(method: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that somebody wants to make. ``lease``: a name for it that no other request has; ``quota``: as known here.
+    """A request that a task wants to make. ``lease``: a name that no other request has. ``quota``: as this process knows it.
 
-    ``later``: it is not made at once, and only a place is wanted for it.
+    ``later``: the request follows soon, and only a reservation is wanted for it.
     """
 
     lease: str
@@ -71,12 +116,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """To be started now, and settled (``Ledger.settle``) once it is over; for a ``later`` one: to be asked for soon."""
+    """Start the request now, and call ``Ledger.settle`` once it is over. For a ``later`` one: ask for the request itself soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``until`` in epoch seconds. ``reserved``: nobody else was given that time."""
+    """Ask again at ``until`` (epoch seconds). ``reserved``: the time is this object's own."""
 
     until: float
     reserved: bool
@@ -93,8 +138,11 @@ class _Lease:
 
 @dataclass(slots=True)
 class _Reservation:
-    """``at``: when it is due; ``place``: when it first was. ``turn``: how many of its workspace go before it, counted on
-    from the turn that was served when it came; with ``place`` its place in the line."""
+    """A time that belongs to one object. ``at``: when it is due. The line is ordered by ``turn``, then by ``place``.
+
+    ``turn``: one more than that of the object of its workspace before it, or than the turn that was served when it came.
+    ``place``: when it was due at first.
+    """
 
     at: float
     place: float
@@ -107,8 +155,8 @@ class _Reservation:
 class Ledger:
     """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order.
 
-    ``served``: the turn of the reservation that started last. ``behind``, ``behind_points`` (of each workspace): the last time
-    that was given out without a reservation.
+    ``served``: the highest turn that has started. ``behind`` and ``behind_points`` (by workspace): the last time that was given
+    to somebody who has no reservation, for a write and for points.
     """
 
     creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
@@ -147,7 +195,7 @@ class Ledger:
     # ---- operations
 
     def ask(self, ask: Ask, limits: Limits, now: float) -> Granted | Wait:
-        """Start a request, or say when to ask again."""
+        """Start the request, or say when to ask again."""
         self._forget(limits, now)
         self.quota = newest(self.quota, ask.quota)
         write, creates = ask.method not in _READS, ask.method in _CREATING
@@ -165,7 +213,7 @@ class Ledger:
                 self._start(ask, now)
             return Granted()
         if not write or turn <= now + _CLOSE_ENOUGH:
-            # A comparison by the clock that finds no room does not come back for it.
+            # Drift work that finds no room does not come back for it.
             if points < allowed or ask.job.urgency != "desired":
                 return Wait(allowed, reserved=False)
             if self._own(ask.job) is not None:
@@ -174,7 +222,7 @@ class Ledger:
         return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
 
     def settle(self, lease: str, limits: Limits, now: float, *, free: bool = False) -> None:
-        """The answer is in, or there will be none. ``free``: nothing of the quota went."""
+        """The answer is in, or there will be none. ``free``: the request took nothing from the quota."""
         done = self.leases.pop(lease, None)
         if done is not None:
             self._enter(done, limits, now)
@@ -184,7 +232,7 @@ class Ledger:
     # ---- when
 
     def _turn(self, job: Job, creates: bool, limits: Limits, now: float) -> float:
-        """When a write may start, after those whose turn is before."""
+        """When a write may start, after those that are before it in the line."""
         ahead = self._ahead(job, limits, now) if job.urgency != "interactive" else []
         at = max(now, self.last_write + limits.interval)
         if creates:
@@ -200,10 +248,9 @@ class Ledger:
         return at
 
     def _ahead(self, job: Job, limits: Limits, now: float) -> list[tuple[float, bool, str]]:
-        """(time, whether it creates, workspace) of those before ``job`` in the line who are not late, in order.
+        """(time, whether it creates, workspace) of the punctual objects before ``job`` in the line, in order.
 
-        Workspaces take turns: nobody waits for more of another workspace's objects than of its own. One order for all who wait:
-        two that each let the other go first would do so for ever.
+        All who wait stand in one line. If two objects could each let the other go first, neither would ever go.
         """
         own = self._own(job)
         mine = (own.turn, own.place) if own is not None else (self._next_turn(job.workspace), inf)
@@ -219,7 +266,7 @@ class Ledger:
 
     @staticmethod
     def _window_at(window: Window, made: list[tuple[float, str]], job: Job, now: float, other: float) -> float:
-        """``other``: when another workspace made the newest of ``made`` that is its own."""
+        """When ``window`` has room. ``other``: when another workspace created something last."""
         count = max(1, int(window.count * _SHARE_OF_CREATES[job.urgency]))
         at = made[-count][0] + window.kept if len(made) >= count else now
         alone = other + window.seconds * _PRESENT
@@ -227,12 +274,12 @@ class Ledger:
             own = [time for time, workspace in made if workspace == job.workspace]
             most = max(1, int(count * _SHARE_OF_ONE_WORKSPACE))
             if len(own) >= most:
-                # No longer than the other is there: a time that is given out is not moved forward when it has gone.
+                # Not later than the other workspace is present: a time that was given out is not moved forward when it has gone.
                 at = max(at, min(own[-most] + window.kept, alone))
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at, share = now, self._share_of_points(ask.job, now)
+        at, share = now, self._share_of_points(ask.job)
         for window in limits.points:
             budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
@@ -247,14 +294,13 @@ class Ledger:
                 at = max(at, now + _LOOK_AGAIN)
         return at
 
-    def _share_of_points(self, job: Job, now: float) -> float:
+    def _share_of_points(self, job: Job) -> float:
         if job.urgency != "desired" or self._own(job) is not None:
             return _SHARE[job.urgency]
-        # Its own only: who comes new would else read nothing while another's long line is made, and so never come to a turn.
-        waited_for = any(
-            r.at > now - _EXPECTED_SECONDS for r in self.reservations.values() if r.workspace == job.workspace
-        )
-        return _SHARE_WITHOUT_TURN if waited_for else _SHARE["desired"]
+        # Only those of its own workspace count. Otherwise a new workspace could read nothing while another's long line is served,
+        # and would never get a reservation.
+        wait = any(r.workspace == job.workspace for r in self.reservations.values())
+        return _SHARE_WITHOUT_RESERVATION if wait else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
@@ -262,7 +308,7 @@ class Ledger:
         return now if len(self.leases) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN
 
     def _own(self, job: Job) -> _Reservation | None:
-        """A comparison by the clock of the same object has no turn, and must not put off the one that the object waits for."""
+        """The object's reservation. Drift work on the same object has none, and must not postpone the object's own."""
         return self.reservations.get(job.uid) if job.urgency == "desired" else None
 
     # ---- changes
@@ -271,7 +317,7 @@ class Ledger:
         write = ask.method not in _READS
         if write:
             own = self.reservations.get(ask.job.uid)
-            # What is removed only to be made again keeps its turn for that.
+            # An object that removes something only to make it again keeps its reservation for the second step.
             if own is not None and (ask.method in _CREATING or not own.creates):
                 self.served = max(self.served, own.turn)
                 del self.reservations[ask.job.uid]
@@ -297,14 +343,17 @@ class Ledger:
         return Wait(at, reserved=True)
 
     def _hold_place(self, job: Job, creates: bool, now: float) -> None:
-        """For a turn that has come, until it is used."""
+        """Reserve the present moment for a write that follows soon."""
         wanted = job.urgency == "desired" and job.uid and job.uid not in self.reservations
         if wanted and self._make_room(job.workspace):
             turn = self._next_turn(job.workspace)
             self.reservations[job.uid] = _Reservation(now, now, turn, creates, job.workspace)
 
     def _make_room(self, workspace: str) -> bool:
-        """Whether the record has room for one more; the workspace with the most gives its last up for one that has fewer."""
+        """Whether there is room for one more reservation.
+
+        When the ledger is full and ``workspace`` holds fewer than another, the workspace with the most loses its last one.
+        """
         if len(self.reservations) < _MOST_RESERVATIONS:
             return True
         held = Counter(r.workspace for r in self.reservations.values())
@@ -316,8 +365,8 @@ class Ledger:
         return True
 
     def _wait_for_points(self, ask: Ask, at: float, limits: Limits, now: float) -> Wait:
-        """All would find room at the same moment, and most of them none by then: each comes when its points are free."""
-        share = self._share_of_points(ask.job, now)
+        """A time of its own for each, when its points are free. At the same moment only the first would find any."""
+        share = self._share_of_points(ask.job)
         pace = max(window.seconds / (window.count * share) for window in limits.points)
         self.behind_points = {workspace: last for workspace, last in self.behind_points.items() if last > now}
         last = max(self.behind_points.get(ask.job.workspace, 0.0), at) + points_of(ask.method) * pace
@@ -328,8 +377,8 @@ class Ledger:
         if lease.creates and limits.creates:
             insort(self.creates, (at, lease.workspace))
         if limits.points:
-            grain = max(window.seconds for window in limits.points) / _POINTS_RESOLUTION
-            # Rounded up, which is on the safe side: what is counted together is as old as its youngest.
+            grain = max(window.seconds for window in limits.points) / _SLOTS_PER_WINDOW
+            # Rounded up to be safe: all points of a slot count as made at its end.
             slot = (at // grain + 1) * grain
             index = bisect_right(self.points, slot, key=_time)
             if index and self.points[index - 1][0] == slot:
@@ -346,7 +395,7 @@ class Ledger:
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
 
     def _expire(self, now: float) -> None:
-        """Forget the reservations that nobody used. It looks at all of them, which is for writes only."""
+        """Drop reservations that nobody used. This looks at all of them, so only writes do it."""
         unused = now - _GRACE_SECONDS
         for uid in [uid for uid, reservation in self.reservations.items() if reservation.at <= unused]:
             del self.reservations[uid]

@@ -1,4 +1,4 @@
-"""One ledger per account in NATS KV, written by compare-and-set: whatever several processes grant, each has seen the others'."""
+"""One ledger per account in NATS KV, written by compare-and-set, so that no process grants what another has granted already."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from nats.js.errors import KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
-from codecommon.githost.budget.limits import Limits
+from codecommon.githost.limits import Limits
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +25,28 @@ _ATTEMPTS: Final = 50
 
 
 class BudgetUnavailable(Exception):
-    """NATS does not answer, so nobody knows what others have asked of the host, or were told by it."""
+    """NATS does not answer, so this process cannot know what the others have sent to the host, or what it told them."""
+
+
+class SingleFlight:
+    """One lookup at a time. Tasks that come meanwhile wait for it and share its failure, so none starts another in vain."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._failures = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Raises ``BudgetUnavailable`` where the lookup that this task waited for did."""
+        failures = self._failures
+        async with self._turn:
+            if self._failures != failures:
+                raise BudgetUnavailable
+            try:
+                yield
+            except BudgetUnavailable:
+                self._failures += 1
+                raise
 
 
 @dataclass(slots=True, eq=False)
@@ -50,10 +72,7 @@ class _Stored:
 
 
 class SharedLedger:
-    """The ledger of one account, for all tasks of this process.
-
-    What is asked while a write is under way is written together with the next one.
-    """
+    """The ledger of one account, for all tasks of this process. Requests that come during a write share the next write."""
 
     def __init__(self, bucket: KeyValue, key: str, limits: Limits, clock: Callable[[], float] = time.time) -> None:
         self._bucket = bucket
@@ -64,7 +83,7 @@ class SharedLedger:
         self._writer: asyncio.Task[None] | None = None
         self._stored: _Stored | None = None
         self.reserved = 0
-        """How many objects had a turn reserved when the ledger was last seen."""
+        """The number of reservations when the ledger was last seen."""
 
     async def ask(self, ask: Ask) -> Granted | Wait:
         """Raises ``BudgetUnavailable``."""
@@ -73,14 +92,14 @@ class SharedLedger:
         try:
             return await asked.answer
         except asyncio.CancelledError:
-            # Whether it was granted in the meantime or is yet to be: the place is free again.
+            # Its place is free again, whether it was granted already or would be.
             self.settle(ask.lease)
             raise
 
     def settle(self, lease: str, *, free: bool = False) -> None:
-        """The request is over, whatever came of it; ``free``: nothing of the quota went.
+        """The request is over, with any result. ``free``: it took nothing from the quota.
 
-        Written in the background; the lease's end makes up for a failure.
+        It is written in the background. If that fails, the request counts until its lease ends.
         """
         self._add(_Settled(lease, self._clock(), free))
 
@@ -100,7 +119,7 @@ class SharedLedger:
                 batch, self._waiting = self._waiting, []
                 try:
                     await self._write(batch)
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for an answer must get one
+                except Exception as error:  # noqa: BLE001 - every task that waits for an answer must get one, whatever failed
                     if not isinstance(error, NatsError | TimeoutError | BudgetUnavailable):
                         _log.exception("the shared budget cannot be written")
                     else:
@@ -115,13 +134,13 @@ class SharedLedger:
         for attempt in range(_ATTEMPTS):
             fresh = self._stored is None
             stored = self._stored or await self._read()
-            # What is changed here counts only once it is written, and is read anew if that fails.
+            # A change counts only once it is written. If that fails, the ledger is read again.
             self._stored, ledger = None, stored.ledger
             answers = self._apply(ledger, batch)
             encoded = ledger.encode()
             granted = any(isinstance(answer, Granted) for answer in answers.values())
             if encoded == stored.data or (stored.data is None and not granted):
-                # A refusal must not rest on an old record: others may have finished since.
+                # A wait must not be the result of an old record: other processes may have finished since.
                 if not fresh and answers:
                     continue
                 self._stored = stored

@@ -1,7 +1,7 @@
 """An answer of the REST API, and the parts of its objects that we use.
 
-githubkit's own models are not used for answers: they hold every field of today's github.com to be there, and an Enterprise Server
-of another version, or a token that sees less, leaves some out. These models ask for what we cannot do without.
+githubkit's own models are not used for answers. They require every field that github.com has now, and an Enterprise Server of
+another version, or a token that sees less, leaves some out. These models require only what we cannot do without.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Any, Final, TypeVar, cast
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from codecommon.api.reasons import Reason
 from codecommon.api.repository import Visibility
-from codecommon.api.results import Retryable
-from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation
+from codecommon.githost.protocol import Grant, HostKey, HostRepository, HostUnavailable, Invitation
 
-# spec says what the API takes for a grant; what it shows of one, and all it says of invitations, has the older words.
+# spec uses the words that the API takes for a grant. What the API shows of a grant, and invitations, use older words.
 _SPEC_WORDS: Final = {"read": "pull", "write": "push"}
 _OLDER_WORDS: Final = {word: older for older, word in _SPEC_WORDS.items()}
 _WIDEST_FIRST: Final = ("admin", "maintain", "push", "triage", "pull")
+_EXPIRY_HEADER: Final = "github-authentication-token-expiration"
+# github.com writes `2026-12-01 00:00:00 UTC`; older answers and servers write an offset.
+_EXPIRY_FORMATS: Final = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z")
 _ARRAY: Final = TypeAdapter(list[Any])
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -52,7 +53,7 @@ class Answer:
         return cast(Mapping[str, Any], value) if isinstance(value, dict) else None
 
     def parse(self, model: type[ModelT]) -> ModelT:
-        """The body as ``model``. Raises ``Retryable`` (``HostUnavailable``) when it is not one: a proxy's page, a cut body."""
+        """The body as ``model``. Raises ``HostUnavailable`` when it is not one: a proxy's page, a cut body."""
         try:
             return model.model_validate_json(self.body)
         except ValidationError:
@@ -66,8 +67,8 @@ class Answer:
         except ValidationError:
             raise self._not_the_api() from None
 
-    def _not_the_api(self) -> Retryable:
-        return Retryable(Reason.HOST_UNAVAILABLE, f"{self.host} answered with something that is not its API's")
+    def _not_the_api(self) -> HostUnavailable:
+        return HostUnavailable(f"{self.host} answered with something that is not its API's")
 
     @property
     def message(self) -> str | None:
@@ -86,7 +87,7 @@ class Answer:
 
     @property
     def says_moved(self) -> bool:
-        """A redirect of the API itself, for what was renamed, not of a proxy or a gateway in front of it, to its login."""
+        """A redirect of the API itself, for what was renamed; one of a proxy or gateway in front of it, to a login, is not."""
         root, location = httpx.URL(f"{self.api_base}/"), self.location
         if not self.is_redirect or location is None:
             return False
@@ -108,9 +109,9 @@ class Answer:
         return date_in(self.headers)
 
     def required_date(self) -> datetime:
-        """The host's clock, where what comes after it counts as ours. Raises ``Retryable`` for an answer without it."""
+        """The host's clock, for a moment from which what appears counts as ours. Raises ``HostUnavailable`` for none."""
         if self.date is None:
-            raise Retryable(Reason.HOST_UNAVAILABLE, f"{self.host} answered without a date")
+            raise HostUnavailable(f"{self.host} answered without a date")
         return self.date
 
 
@@ -120,6 +121,17 @@ def date_in(headers: httpx.Headers) -> datetime | None:
         return parsedate_to_datetime(headers["date"]).astimezone(UTC)
     except (KeyError, ValueError):
         return None
+
+
+def token_expiry(headers: httpx.Headers) -> datetime | None:
+    """The end of the token that was sent, in UTC; None when it has none or the host does not tell."""
+    text = headers.get(_EXPIRY_HEADER, "").strip().replace(" UTC", " +0000")
+    for form in _EXPIRY_FORMATS:
+        try:
+            return datetime.strptime(text, form).astimezone(UTC)
+        except ValueError:
+            continue
+    return None
 
 
 class Owner(BaseModel):
@@ -217,7 +229,7 @@ class InvitationAnswer(BaseModel):
     expired: bool = False
 
     def to_invitation(self) -> Invitation | None:
-        """None: it is nobody's."""
+        """None for an invitation of nobody: its user has deleted the account."""
         if self.invitee is None:
             return None
         return Invitation(

@@ -1,7 +1,7 @@
 """A GitHub App: the JWT that it signs, its installation on an account, and the tokens of that installation.
 
-Tokens live in the memory of this process and nowhere else. githubkit's own strategy is not used: its cache is one for all
-servers, and it asks for as many tokens as there are first calls.
+Tokens live in the memory of this process and nowhere else. githubkit's own strategy is not used, because its cache does not tell
+servers apart, and it asks for as many tokens as there are first calls.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from pydantic import BaseModel, Field
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
+from codecommon.githost.endpoint import HostEndpoint
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.github.credential import AppSecret
 from codecommon.githost.github.names import check_owner
-from codecommon.githost.protocol import AppSecret, OwnerKind
+from codecommon.githost.protocol import CredentialRejected, OwnerKind
 from codecommon.process.secrets import SecretValue
 
-# GitHub takes ten minutes at most, by its own clock; iat in the past allows for a clock of ours that is a little ahead.
+# GitHub accepts ten minutes at most, by its own clock. An iat in the past allows for our clock being a little ahead.
 _JWT_BACKDATED_SECONDS: Final = 60
 _JWT_SECONDS: Final = 540
-# A JWT is up to 20 s old when it is rejected, the time that a request may take; a difference like that is not the reason.
+# A JWT is up to 20 s old when it is rejected, the time that a request may take. Such a difference is not the reason.
 _LEAST_OFFSET_SECONDS: Final = 30
-# A clock in the wrong time zone is off by less; whoever tells another date is not to get a JWT that is good on that day.
+# A clock in the wrong time zone is off by less. A host that tells another date must not get a JWT that is valid on that day.
 _MOST_OFFSET_SECONDS: Final = 86400
 _REFRESHED_AT: Final = 0.8
 _MISSING: Final = frozenset({404})
@@ -74,7 +75,7 @@ class _Token:
 
 
 class AppKey:
-    """Signs as the App: by our clock, or by the host's once it has rejected ours.
+    """Signs as the App: by our clock, or by the host's clock once the host has rejected ours.
 
     Raises ``Terminal`` (``CredentialInvalid``) for a key that is not an RSA key in PEM form.
     """
@@ -110,9 +111,9 @@ class AppKey:
 
 
 class InstallationTokens:
-    """The tokens of one installation, at one endpoint. However many ask at once, the host is asked once.
+    """The tokens of one installation, at one endpoint. However many tasks ask at once, the host is asked once.
 
-    Every method raises ``Terminal``: ``AppNotInstalled``, ``OwnerMismatch``, ``CredentialRejected``.
+    Every method raises ``CredentialRejected`` (with that reason, or ``AppNotInstalled``) and ``Terminal`` (``OwnerMismatch``).
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class InstallationTokens:
         return self._token.value if self._token is not None and self._clock() < self._token.refresh_at else None
 
     async def _mint(self) -> SecretValue:
-        # The account is looked at before there is a token: one of a wrong installation never comes to be.
+        # The installation's account is checked first, so that no token of a wrong installation is ever made.
         remembered = self._installation_id
         number = remembered or (await self.installation()).id
         attempt = Attempt("make a token of the App's installation", write=True)
@@ -183,7 +184,7 @@ class InstallationTokens:
         if answer.status == 404:
             self._installation_id = None
             if remembered is not None and self._secret.installation_id is None:
-                # An App that was taken off and put on again has another installation.
+                # An App that was uninstalled and installed again has another installation.
                 return await self._mint()
             raise self._not_installed()
         if answer.status == 403:
@@ -218,28 +219,24 @@ class InstallationTokens:
     async def _send(self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int]) -> Answer:
         try:
             return await self._client.send(attempt, call, also=also)
-        except Terminal as refused:
-            if refused.reason != Reason.CREDENTIAL_REJECTED:
-                raise
-            raise Terminal(
-                Reason.CREDENTIAL_REJECTED,
+        except CredentialRejected:
+            raise CredentialRejected(
                 f"{self._client.host} rejected the App's key: check githubAppID and githubAppPrivateKey in the Secret "
                 "(the key may have been deleted in the App's settings)",
             ) from None
 
-    def _not_installed(self) -> Terminal:
+    def _not_installed(self) -> CredentialRejected:
         where = (
             f"has no installation {self._secret.installation_id} of this App"
             if self._secret.installation_id is not None
             else f"has no installation of this App on {self._secret.owner}"
         )
-        return Terminal(
-            Reason.APP_NOT_INSTALLED, f"{self._client.host} {where}; install the App on {self._secret.owner}"
+        return CredentialRejected(
+            f"{self._client.host} {where}; install the App on {self._secret.owner}", reason=Reason.APP_NOT_INSTALLED
         )
 
-    def _suspended(self) -> Terminal:
-        return Terminal(
-            Reason.CREDENTIAL_REJECTED,
+    def _suspended(self) -> CredentialRejected:
+        return CredentialRejected(
             f"the App's installation on {self._secret.owner} is suspended; unsuspend it in the account's settings",
         )
 

@@ -1,67 +1,75 @@
-"""A session with GitHub: its account and repositories; access.py has the rest."""
+"""A session with GitHub: its account, repositories, deploy keys, collaborators and invitations.
+
+GitHub answers 404 both for what is gone and for what a credential must not see or change. So a 404 to a list does not yet say
+that the repository is gone, nor a 404 to a removal that the thing is.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from githubkit import Response
+from pydantic import BaseModel
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Terminal
-from codecommon.githost.github.access import GithubAccess
-from codecommon.githost.github.answer import AccountAnswer, Answer, RepositoryAnswer
-from codecommon.githost.github.classify import Attempt, classify, lacks_scope, require_whole, withheld
+from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github.answer import (
+    AccountAnswer,
+    Answer,
+    CollaboratorAnswer,
+    DeployKeyAnswer,
+    InvitationAnswer,
+    RepositoryAnswer,
+    invitation_permission,
+)
+from codecommon.githost.github.classify import (
+    OF_INVITATIONS,
+    OF_KEYS,
+    Attempt,
+    classify,
+    lacks_scope,
+    require_whole,
+    withheld,
+)
 from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.github.endpoint import AllowedHosts, HostEndpoint
-from codecommon.githost.github.holder import AppHolders, Holder, TokenHolder
-from codecommon.githost.github.names import check_owner, check_repository_name, is_branch_name
-from codecommon.githost.github.token import judge
-from codecommon.githost.http.transport import Borrowed, HostTransport
+from codecommon.githost.github.holder import Holder
+from codecommon.githost.github.names import check_owner, check_repository_name, is_login
+from codecommon.githost.http.transport import Borrowed
 from codecommon.githost.protocol import (
     Absent,
     Account,
-    AppSecret,
-    GitBackend,
+    Grant,
+    HostKey,
     HostRepository,
-    HostTarget,
-    OpenBackend,
+    Invitation,
+    Listed,
     OwnerKind,
     Redirected,
     RepositoryChanges,
     RepositoryRequest,
 )
+from codecommon.githost.refs import is_branch_name
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
+_ROLES_OF_USERS: Final = ("pull", "push", "admin")
+_PER_PAGE: Final = 100
+# A repository with more keys or collaborators than this is a host that sends us in circles.
+_MOST_PAGES: Final = 100
+_NEXT: Final = re.compile(r'rel="?next"?')
+_CREATED: Final = 201
 _MOVED: Final = frozenset({301, 302, 307, 308})
 _NOT_FOUND: Final = frozenset({404})
 _NO_EXTRA: Final[frozenset[int]] = frozenset()
 _SAME_VISIBILITY: Final = "visibility is already"
 
 
-def open_github(transport: HostTransport, allowed: AllowedHosts) -> OpenBackend:
-    """The opener of ``GithubBackend`` sessions over the process's transport.
-
-    It raises ``Terminal``: ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``, each before anything is sent.
-    """
-
-    apps = AppHolders()
-
-    def open_session(target: HostTarget) -> GitBackend:
-        endpoint = allowed.endpoint(target.base_url)
-        app = target.credential.app if isinstance(target.credential, AppSecret) else None
-        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle, app)
-        match target.credential:
-            case AppSecret() as secret:
-                holder = apps.holder(endpoint, target, secret, borrowed)
-            case token:
-                holder = TokenHolder(judge(token, endpoint))
-        return GithubBackend(endpoint, holder, borrowed)
-
-    return open_session
-
-
-class GithubBackend(GithubAccess):
+class GithubBackend:
     """One credential at one GitHub host; ``codecommon.githost.protocol`` says what the methods do."""
 
     def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: Borrowed) -> None:
@@ -83,13 +91,15 @@ class GithubBackend(GithubAccess):
     async def await_turn(self) -> None:
         await self._transport.await_turn()
 
+    # ---- the account
+
     async def validate_connection(self) -> Account:
         account = await self._holder.account(self._client)
         self._login = account.login
         return account
 
-    async def require_admission(self, organization: str) -> None:
-        # Private repositories are what single sign-on and an organisation's policy on tokens protect; its profile is public.
+    async def verify_access(self, organization: str) -> None:
+        # Single sign-on and an organisation's policy on tokens protect its private repositories. Its profile is public.
         answer = await self._client.send(
             Attempt(f"list the repositories of {organization}"),
             self._rest.repos.async_list_for_org(organization, type="private", per_page=1, headers=HEADERS),
@@ -109,10 +119,15 @@ class GithubBackend(GithubAccess):
         self._owner_kinds[owner.lower()] = kind
         return kind
 
-    async def get_user_id(self, login: str) -> str | None:
-        check_owner(login)
-        account = await self._account(login)
-        return None if account is None else str(account.id)
+    async def _account(self, login: str) -> AccountAnswer | None:
+        answer = await self._client.send(
+            Attempt(f"read the account {login}"),
+            self._rest.users.async_get_by_username(login, headers=HEADERS),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(AccountAnswer)
+
+    # ---- repositories
 
     async def find_repository(self, owner: str, name: str) -> HostRepository | Absent | Redirected:
         check_owner(owner)
@@ -125,7 +140,7 @@ class GithubBackend(GithubAccess):
         if answer.status in _MOVED:
             return Redirected(self._client.scrub(str(answer.location)))
         if answer.status == 404:
-            # What we make after this moment counts as ours, so the moment is taken from the host's clock or not at all.
+            # What we make after this moment counts as ours, so it must be the host's clock that tells it.
             return Absent(answer.required_date())
         return _repository(answer)
 
@@ -179,18 +194,10 @@ class GithubBackend(GithubAccess):
         answer = await self._client.send(
             Attempt(doing, write=True, scope="delete_repo"), self._client.by_id("DELETE", repo_id), also=_NOT_FOUND
         )
-        # Of a private one that a token may not see GitHub says the same as of one that is gone.
+        # GitHub also answers 404 for a private repository that the token may not see.
         seeing = Attempt(doing, write=True, scope="public_repo" if public else "repo")
         if answer.status == 404 and lacks_scope(answer, seeing):
             raise withheld(answer, seeing)
-
-    async def _account(self, login: str) -> AccountAnswer | None:
-        answer = await self._client.send(
-            Attempt(f"read the account {login}"),
-            self._rest.users.async_get_by_username(login, headers=HEADERS),
-            also=_NOT_FOUND,
-        )
-        return None if answer.status == 404 else answer.parse(AccountAnswer)
 
     def _create_in_org(self, request: RepositoryRequest) -> Awaitable[Response[Any]]:
         return self._rest.repos.async_create_in_org(
@@ -218,7 +225,7 @@ class GithubBackend(GithubAccess):
         )
 
     async def _check_own_account(self, request: RepositoryRequest) -> None:
-        """GitHub creates in the account of the credential whatever one asks for; so that account must be the one asked for."""
+        """GitHub creates in the credential's own account, whatever is asked for. So that account must be the requested one."""
         if request.visibility == "internal":
             raise Terminal(
                 Reason.VALIDATION_FAILED,
@@ -262,6 +269,171 @@ class GithubBackend(GithubAccess):
             )
         return found
 
+    # ---- deploy keys
+
+    async def list_deploy_keys(self, repo_id: str) -> Listed[HostKey] | None:
+        listed = await self._list(repo_id, "/keys", DeployKeyAnswer, "read the deploy keys")
+        return None if listed is None else Listed(tuple(key.to_host_key() for key in listed.items), listed.at)
+
+    async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
+        answer = await self._client.send(
+            Attempt(_of(repo_id, "register a deploy key"), write=True, refusals=OF_KEYS),
+            self._client.by_id(
+                "POST", repo_id, "/keys", body={"title": title, "key": public_key, "read_only": read_only}
+            ),
+        )
+        return answer.parse(DeployKeyAnswer).to_host_key()
+
+    async def delete_deploy_key(self, repo_id: str, key_id: str) -> None:
+        refused = await self._remove(repo_id, f"/keys/{_number(key_id)}", "remove a deploy key")
+        # The list decides: GitHub also answers 404 for one key where the credential may not see the keys.
+        if refused is not None and _shows(await self.list_deploy_keys(repo_id), key_id):
+            raise refused
+
+    # ---- collaborators and invitations
+
+    def roles(self, kind: OwnerKind) -> tuple[str, ...]:
+        return _ROLES_OF_USERS if kind == "User" else _ROLES
+
+    def is_username(self, name: str) -> bool:
+        return is_login(name)
+
+    async def get_user_id(self, login: str) -> str | None:
+        check_owner(login)
+        account = await self._account(login)
+        return None if account is None else str(account.id)
+
+    async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
+        doing, params = "read the collaborators", {"affiliation": "direct"}
+        listed = await self._list(repo_id, "/collaborators", CollaboratorAnswer, doing, params)
+        return None if listed is None else Listed(tuple(user.to_grant() for user in listed.items), listed.at)
+
+    async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
+        listed = await self._list(repo_id, "/invitations", InvitationAnswer, "read the invitations")
+        if listed is None:
+            return None
+        # An invitation whose user has deleted the account names nobody.
+        return Listed(
+            tuple(found for item in listed.items if (found := item.to_invitation()) is not None),
+            listed.at,
+        )
+
+    async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
+        check_owner(username)
+        attempt = Attempt(_of(repo_id, f"give {username} {role}"), write=True, refusals=OF_INVITATIONS)
+        answer = await self._client.send(
+            attempt,
+            self._client.by_id("PUT", repo_id, f"/collaborators/{username}", body={"permission": role}),
+            also=_NOT_FOUND,
+        )
+        if answer.status == 404:
+            await self._require_user(repo_id, username, answer)
+            raise classify(answer, attempt, self._client.scrub)
+        return answer.parse(InvitationAnswer).to_invitation() if answer.status == _CREATED else None
+
+    async def update_invitation(self, repo_id: str, invitation_id: str, role: str) -> None:
+        attempt = Attempt(_of(repo_id, f"change an invitation to {role}"), write=True, refusals=OF_INVITATIONS)
+        answer = await self._client.send(
+            attempt,
+            self._client.by_id(
+                "PATCH",
+                repo_id,
+                f"/invitations/{_number(invitation_id)}",
+                body={"permissions": invitation_permission(role)},
+            ),
+            also=_NOT_FOUND,
+        )
+        if answer.status != 404:
+            return
+        if not lacks_scope(answer, attempt) and await self.get_repository(repo_id) is not None:
+            raise Retryable(
+                Reason.HOST_CONFLICT, f"{answer.host} shows no such invitation any more when asked to {attempt.doing}"
+            )
+        raise classify(answer, attempt, self._client.scrub)
+
+    async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
+        refused = await self._remove(repo_id, f"/invitations/{_number(invitation_id)}", "withdraw an invitation")
+        if refused is not None and _shows(await self.list_invitations(repo_id), invitation_id):
+            raise refused
+
+    async def remove_collaborator(self, repo_id: str, username: str) -> None:
+        check_owner(username)
+        refused = await self._remove(repo_id, f"/collaborators/{username}", f"revoke the access of {username}")
+        if refused is not None and await self._has_access(repo_id, username):
+            raise refused
+
+    async def _has_access(self, repo_id: str, username: str) -> bool:
+        """Whether the user can reach the repository, by a grant or otherwise."""
+        attempt = Attempt(_of(repo_id, f"look for {username} among the collaborators"))
+        call = self._client.by_id("GET", repo_id, f"/collaborators/{username}")
+        answer = await self._client.send(attempt, call, also=_NOT_FOUND)
+        if answer.status == 404 and lacks_scope(answer, attempt):
+            raise withheld(answer, attempt)
+        return answer.status != 404
+
+    async def _require_user(self, repo_id: str, username: str, answer: Answer) -> None:
+        """Raises ``Terminal`` (``UserNotFound``) where a 404 is about the user."""
+        if await self.get_repository(repo_id) is not None and await self.get_owner_kind(username) != "User":
+            raise Terminal(
+                Reason.USER_NOT_FOUND,
+                f"{answer.host} has no user {username}; correct the name: make a new object with it",
+            )
+
+    # ---- lists and removals
+
+    async def _list(
+        self, repo_id: str, tail: str, model: type[ModelT], doing: str, params: dict[str, Any] | None = None
+    ) -> Listed[ModelT] | None:
+        attempt = Attempt(_of(repo_id, doing))
+        items: list[ModelT] = []
+        first: Answer | None = None
+        for page in range(1, _MOST_PAGES + 1):
+            # Pages are asked for by number. The address in Link could lead the credential elsewhere.
+            query = {**(params or {}), "per_page": _PER_PAGE, "page": page}
+            answer = await self._client.send(
+                attempt, self._client.by_id("GET", repo_id, tail, params=query), also=_NOT_FOUND
+            )
+            if answer.status == 404:
+                if await self.get_repository(repo_id) is None:
+                    return None
+                raise withheld(answer, attempt)
+            first = first or answer
+            found = answer.parse_list(model)
+            items += found
+            # A full page may have got a next page since, even where a 304 says that the page itself is unchanged.
+            if len(found) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
+                return Listed(tuple(items), first.required_date())
+        raise Retryable(
+            Reason.UNEXPECTED_ANSWER, f"{self._client.host} shows no end of pages when asked to {attempt.doing}"
+        )
+
+    async def _remove(self, repo_id: str, tail: str, doing: str) -> Retryable | None:
+        """None after a removal. After a 404, the refusal to raise if the thing is still there."""
+        attempt = Attempt(_of(repo_id, doing), write=True)
+        answer = await self._client.send(attempt, self._client.by_id("DELETE", repo_id, tail), also=_NOT_FOUND)
+        if answer.status != 404:
+            return None
+        if lacks_scope(answer, attempt):
+            raise classify(answer, attempt, self._client.scrub)
+        refused = withheld(answer, attempt)
+        # It can be tried again: what shows the thing may lag behind a removal of a moment ago.
+        return Retryable(refused.reason, refused.message)
+
 
 def _repository(answer: Answer) -> HostRepository:
     return answer.parse(RepositoryAnswer).to_host_repository()
+
+
+def _shows(listed: Listed[HostKey] | Listed[Invitation] | None, identifier: str) -> bool:
+    return listed is not None and any(item.id == identifier for item in listed.items)
+
+
+def _of(repo_id: str, doing: str) -> str:
+    return f"{doing} of the repository with the id {repo_id}"
+
+
+def _number(identifier: str) -> str:
+    """The id as one segment of a path. Raises ``Terminal`` (``ValidationFailed``) for anything else."""
+    if not (identifier.isascii() and identifier.isdecimal()):
+        raise Terminal(Reason.VALIDATION_FAILED, "an id in status is not a number")
+    return identifier

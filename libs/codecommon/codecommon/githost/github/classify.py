@@ -1,13 +1,12 @@
-"""What an error answer of GitHub means to us: whose turn it is, and what to tell the user.
+"""What an error answer of GitHub means: who must act, and what to tell the user. Pure.
 
-Pure. Limits come first, because GitHub answers 403 for them as it does for a missing right; what nothing here recognises can be
-tried again. Every reason is in docs/conditions.md.
+Limits come first, because GitHub answers 403 for them as it does for a missing right. An answer that nothing here recognises can
+be tried again. Every reason is in docs/conditions.md.
 """
 
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,11 +19,12 @@ from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.githost.github.answer import Answer
-from codecommon.githost.github.scopes import granted_scopes, missing_rights
-from codecommon.githost.protocol import AlreadyExists
+from codecommon.githost.github.rights import granted_scopes, missing_rights
+from codecommon.githost.http.network import is_certificate_error
+from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable, KeyInUse
 
 _LONGEST_QUOTE: Final = 1024
-# GitHub asks for a minute at least where it names no time; its own windows are an hour long.
+# GitHub asks for a minute at least where it names no time. Its own windows are an hour long.
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 _USUAL_WAIT: Final = timedelta(seconds=60)
 _LONGEST_WAIT: Final = timedelta(hours=1)
@@ -40,16 +40,16 @@ _INSTALLATION_SUSPENDED: Final = re.compile(r"installation has been suspended|su
 _NAME_TAKEN: Final = re.compile(r"already exists", re.I)
 
 
-# A refused invitation becomes possible again one by one, within a day.
+# Within a day after the limit was reached, invitations become possible again one by one.
 _INVITATION_WAIT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A 403 or 422 that GitHub tells apart only by its words.
+    """A 403 or 422 whose meaning GitHub tells only by its words.
 
-    ``words``: looked for in its message and errors. ``advice``: what a person can do. ``after``: when to try again what passes by
-    itself. ``statuses``: those it is answered with.
+    ``words``: looked for in its message and errors. ``advice``: what a person can do. ``after``: when to try again, for a refusal
+    that passes by itself. ``statuses``: those of the answer.
     """
 
     words: re.Pattern[str]
@@ -63,9 +63,9 @@ class Refusal:
 class Attempt:
     """What was asked of the host.
 
-    ``doing``: for the message, as in "to {doing}". ``write``: whether it changes the host. ``creates``: whether a taken name is
-    an answer. ``scope``: the classic token scope it is known to need. ``refusals``: what it can be refused for besides rights;
-    the first that fits counts.
+    ``doing``: for the message, as in "to {doing}". ``write``: whether it changes the host. ``creates``: whether "the name is
+    taken" is a possible answer. ``scope``: the classic token scope that it is known to need. ``refusals``: for what it can be
+    refused besides rights; the first that fits counts.
     """
 
     doing: str
@@ -93,7 +93,7 @@ OF_KEYS: Final = (
     ),
 )
 OF_INVITATIONS: Final = (
-    # The sentence names the member, so it is looked for before words that may be part of a name.
+    # The sentence names the member, so it comes before the words that may be part of a name.
     Refusal(
         re.compile(r"cannot assign\b.*\bpermission of\b", re.I),
         Reason.PERMISSION_UNSUPPORTED,
@@ -126,10 +126,10 @@ OF_INVITATIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit of the host that a request was refused for.
+    """A limit of the host for which a request was refused.
 
-    ``what``: what the host does, for the message. ``now``: the moment of the refusal, by the host's clock. ``named``: how long to
-    wait by its word, None where it names no time that is still to come.
+    ``what``: what the host does, for the message. ``now``: the moment of the refusal, by the host's clock. ``named``: how
+    long the host says to wait, None where it names no time to come.
     """
 
     what: str
@@ -141,7 +141,7 @@ Scrub = Callable[[str], str]
 
 
 def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | AlreadyExists:
-    """The exception for an answer that is not a success. ``scrub`` takes secrets out of what is quoted from it."""
+    """The exception for an answer that is not a success. ``scrub`` removes secrets from what is quoted of it."""
     text = scrub(answer.message or "")[:_LONGEST_QUOTE]
     if answer.status in (403, 429) and (limit := limit_of(answer)) is not None:
         return _wait(answer, limit)
@@ -153,8 +153,7 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
         return refused
     match answer.status:
         case 401:
-            return Terminal(
-                Reason.CREDENTIAL_REJECTED,
+            return CredentialRejected(
                 f"{answer.host} rejected the credential: it has been revoked, has expired or was mistyped. "
                 "Put a valid token into the Secret",
             )
@@ -180,7 +179,7 @@ def classify(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | A
             )
 
 
-def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
+def unreachable(host: str, error: httpx.HTTPError) -> HostUnavailable:
     """The exception for a request without an answer. The library's words are not quoted: they may hold addresses."""
     if isinstance(error, httpx.TimeoutException):
         what = "did not answer in time"
@@ -194,7 +193,7 @@ def unreachable(host: str, error: httpx.HTTPError) -> Retryable:
         what = "cannot be reached"
     else:
         what = "broke off the connection"
-    return Retryable(Reason.HOST_UNAVAILABLE, f"{host} {what}")
+    return HostUnavailable(f"{host} {what}")
 
 
 def withheld(answer: Answer, attempt: Attempt) -> Terminal:
@@ -233,7 +232,7 @@ def _wait(answer: Answer, limit: Limit) -> Retryable:
 
 
 def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
-    """Retry-After as a time to wait: seconds or an HTTP date; something else counts as not named a time."""
+    """Retry-After as a time to wait: seconds or an HTTP date. Any other value names no time."""
     value = answer.headers.get("retry-after")
     if value is None:
         return None
@@ -254,12 +253,12 @@ def _reset(answer: Answer, now: datetime) -> timedelta | None:
 
 
 def _to_come(named: timedelta) -> timedelta | None:
-    """A time that the host named, within bounds; one that is over already counts as not named."""
+    """A time that the host named, within bounds; None for one that is over already."""
     return min(max(named, _SHORTEST_WAIT), _LONGEST_WAIT) if named > timedelta() else None
 
 
 def _refused(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | None:
-    """The refusal of ``attempt`` that GitHub's words are; None for another."""
+    """The refusal of ``attempt`` that GitHub's words tell; None where they tell none."""
     words = _all_words(answer)
     refusal = next((r for r in attempt.refusals if answer.status in r.statuses and r.words.search(words)), None)
     if refusal is None or _single_sign_on(answer) is not None:
@@ -267,19 +266,16 @@ def _refused(answer: Answer, attempt: Attempt, scrub: Scrub) -> Interruption | N
     message = f"{answer.host} refused to {attempt.doing}: {scrub(words)[:_LONGEST_QUOTE]}. {refusal.advice}"
     if refusal.after is not None:
         return Retryable(refusal.reason, message, after=refusal.after)
-    return Terminal(refusal.reason, message)
+    return KeyInUse(message) if refusal.reason == Reason.KEY_IN_USE else Terminal(refusal.reason, message)
 
 
 def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
     if (sso := _single_sign_on(answer)) is not None:
         return sso
     if _SUSPENDED.search(text):
-        return Terminal(
-            Reason.CREDENTIAL_REJECTED, f"{answer.host} has suspended the account of this credential: {text}"
-        )
+        return CredentialRejected(f"{answer.host} has suspended the account of this credential: {text}")
     if _INSTALLATION_SUSPENDED.search(text):
-        return Terminal(
-            Reason.CREDENTIAL_REJECTED,
+        return CredentialRejected(
             f"the App's installation is suspended; unsuspend it in the account's settings ({answer.host}: {text})",
         )
     if attempt.write and _ARCHIVED.search(text):
@@ -366,21 +362,10 @@ def _redirect(answer: Answer, scrub: Scrub) -> Retryable:
     # Of the address only the host, as it was sent: the rest is a login's, and another one each time.
     host = scrub(answer.location.raw_host.decode())[:_LONGEST_QUOTE] if answer.location is not None else ""
     where = f"to {host}" if host else "elsewhere"
-    return Retryable(
-        Reason.HOST_UNAVAILABLE,
+    return HostUnavailable(
         f"something between here and {answer.host} redirects {where}, which is not followed; check the proxy, and spec.baseURL",
     )
 
 
-def _unavailable(answer: Answer, text: str) -> Retryable:
-    return Retryable(Reason.HOST_UNAVAILABLE, f"{answer.host} answered {answer.status}: {text}")
-
-
-def is_certificate_error(error: BaseException) -> bool:
-    """Whether a certificate that was not accepted is at the root of it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+def _unavailable(answer: Answer, text: str) -> HostUnavailable:
+    return HostUnavailable(f"{answer.host} answered {answer.status}: {text}")

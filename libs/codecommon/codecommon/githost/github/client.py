@@ -1,9 +1,10 @@
-"""Requests of one credential at one GitHub host, and what their answers mean."""
+"""Requests of one credential at one GitHub host: the token that goes with them, and what their answers mean."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 import httpx
 from githubkit import GitHub, Response, UnauthAuthStrategy
@@ -11,22 +12,79 @@ from githubkit.exception import RequestError
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.github.answer import Answer
-from codecommon.githost.github.authority import Authority, Authorized
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github.answer import Answer, date_in
 from codecommon.githost.github.classify import Attempt, classify, unreachable
-from codecommon.githost.github.endpoint import HostEndpoint
 from codecommon.process.redact import Redactor
+from codecommon.process.secrets import SecretValue
 
-# The version that every Enterprise Server in support knows; githubkit's own default is newer than some of them.
+# Every Enterprise Server in support knows this version. githubkit's own default is newer than some of them.
 HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
 _NO_EXTRA: Final[frozenset[int]] = frozenset()
 
 
-class Client:
-    """githubkit over the process's transport, with every error answer turned into what it means to us.
+class Authority(Protocol):
+    """Where the token of a request comes from."""
 
-    ``host``: as pinned in status. ``rest``: githubkit's methods, whose calls go through ``send``. ``scrub`` takes the tokens
-    that were sent out of a text. Cheap to make and without anything to close: connections belong to ``transport``.
+    async def token(self) -> SecretValue:
+        """The token to send now."""
+        ...
+
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
+        """Another token, to be sent once; None when there is no other. ``told``: the host's clock when it answered 401."""
+        ...
+
+
+class FixedToken:
+    """The token of a Secret."""
+
+    def __init__(self, token: SecretValue) -> None:
+        self._token = token
+
+    async def token(self) -> SecretValue:
+        return self._token
+
+    async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
+        return None
+
+
+class Authorized(httpx.AsyncBaseTransport):
+    """Sends every request with the authority's token, and once more after a 401 if there is another token.
+
+    It is a transport and not an ``httpx.Auth``, because the client's hook takes error answers before an auth flow sees them. A
+    request that is answered 401 did nothing, so any request may be repeated. ``scrub`` learns each token that is sent.
+    """
+
+    def __init__(self, below: httpx.AsyncBaseTransport, authority: Authority, scrub: Redactor) -> None:
+        self._below = below
+        self._authority = authority
+        self._scrub = scrub
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        token = await self._authority.token()
+        response = await self._send(request, token)
+        if response.status_code != 401:
+            return response
+        other = await self._authority.after_rejection(token, date_in(response.headers))
+        if other is None:
+            return response
+        await response.aclose()
+        return await self._send(request, other)
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+    async def _send(self, request: httpx.Request, token: SecretValue) -> httpx.Response:
+        self._scrub.register(token.reveal())
+        request.headers["Authorization"] = f"Bearer {token.reveal()}"
+        return await self._below.handle_async_request(request)
+
+
+class Client:
+    """githubkit over the process's transport. Every error answer becomes the exception that it means.
+
+    ``host``: as pinned in status. ``rest``: githubkit's methods, whose calls go through ``send``. ``scrub`` removes the tokens
+    that were sent from a text. A client is cheap to make and has nothing to close, because connections belong to ``transport``.
     """
 
     def __init__(self, endpoint: HostEndpoint, authority: Authority, transport: httpx.AsyncBaseTransport) -> None:
@@ -59,8 +117,10 @@ class Client:
         body: dict[str, Any] | None = None,
         params: dict[str, Any] | None = None,
     ) -> Awaitable[Response[Any]]:
-        """A call to ``/repositories/{id}{tail}``: the address that a rename does not change; GitHub's own redirects lead to it,
-        its documentation does not name it."""
+        """A call to ``/repositories/{id}{tail}``, the address that a rename does not change.
+
+        GitHub's own redirects lead to it. Its documentation does not name it.
+        """
         if not (repo_id.isascii() and repo_id.isdecimal()):
             raise Terminal(Reason.VALIDATION_FAILED, "status.repoID is not the number of a repository")
         return self._github.arequest(
@@ -70,9 +130,9 @@ class Client:
     async def send(
         self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
     ) -> Answer:
-        """The answer of ``call`` if it is a success or its status is among ``also``; otherwise raises what it means.
+        """The answer of ``call`` if it is a success or its status is among ``also``. Otherwise raises what the answer means.
 
-        A 404 or a redirect must be the API's own to be among them.
+        A 404 or a redirect counts as among ``also`` only if it is the API's own.
         """
         try:
             return self._answer((await call).raw_response)
@@ -85,7 +145,7 @@ class Client:
             raise classify(answer, attempt, self.scrub)
         if isinstance(cause, httpx.HTTPError):
             raise unreachable(self.host, cause) from cause
-        # Decided by a layer of the transport, or a bug: either way not the host's answer.
+        # A layer of the transport decided it, or it is a bug. Neither is an answer of the host.
         raise cause
 
     def _answer(self, response: httpx.Response) -> Answer:
@@ -93,7 +153,7 @@ class Client:
 
 
 def _is_the_apis(answer: Answer) -> bool:
-    """Whether a 404 or a redirect is; of others the status tells."""
+    """Whether a 404 or a redirect is the API's own. For any other answer the status decides."""
     if answer.status == 404:
         return answer.says_not_found
     return answer.says_moved or not answer.is_redirect

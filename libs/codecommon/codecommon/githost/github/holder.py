@@ -9,17 +9,15 @@ import httpx
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.github import capabilities
-from codecommon.githost.github.answer import AccountAnswer
+from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.github import rights
+from codecommon.githost.github.answer import AccountAnswer, token_expiry
 from codecommon.githost.github.app import InstallationTokens
-from codecommon.githost.github.authority import Authority, FixedToken
 from codecommon.githost.github.classify import Attempt
-from codecommon.githost.github.client import HEADERS, Client
-from codecommon.githost.github.endpoint import HostEndpoint
-from codecommon.githost.github.expiry import token_expiry
-from codecommon.githost.github.scopes import granted_scopes
-from codecommon.githost.github.token import Credential, TokenKind
-from codecommon.githost.protocol import Account, AppSecret, HostTarget, OwnerKind
+from codecommon.githost.github.client import HEADERS, Authority, Client, FixedToken
+from codecommon.githost.github.credential import AppSecret, Token, TokenKind
+from codecommon.githost.github.rights import granted_scopes
+from codecommon.githost.protocol import Account, HostTarget, OwnerKind
 
 _MOST_APPS: Final = 2048
 
@@ -29,18 +27,18 @@ class Holder(Protocol):
     def authority(self) -> Authority: ...
 
     async def account(self, client: Client) -> Account:
-        """Ask the host who it is; ``client`` is the session's own."""
+        """Ask the host who the holder is. ``client``: the session's own."""
         ...
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
-        """Raises ``Terminal`` where the host is known to create nothing in that account for such a credential."""
+        """Raises ``Terminal`` where GitHub is known to create nothing in that account for such a credential."""
         ...
 
 
 class TokenHolder:
-    def __init__(self, credential: Credential) -> None:
-        self._kind: TokenKind = credential.kind
-        self.authority: Authority = FixedToken(credential)
+    def __init__(self, token: Token) -> None:
+        self._kind: TokenKind = token.kind
+        self.authority: Authority = FixedToken(token.value)
 
     async def account(self, client: Client) -> Account:
         if self._kind == "installation":
@@ -59,7 +57,7 @@ class TokenHolder:
             scopes=scopes,
             token_type=self._kind,
             expires_at=token_expiry(answer.headers),
-            capabilities=capabilities.of_token(self._kind, scopes),
+            capabilities=rights.of_token(self._kind, scopes),
         )
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
@@ -73,14 +71,14 @@ class AppHolder:
 
     async def account(self, client: Client) -> Account:
         installation = await self._tokens.installation()
-        # Looking the installation up needs the App's key only; that it also gives tokens is what the others rely on.
+        # Looking the installation up needs the App's key only. All other requests need a token, so one is made here.
         await self._tokens.token()
         return Account(
             login=installation.login,
             id=installation.id,
             scopes=None,
             token_type="installation",  # noqa: S106
-            capabilities=capabilities.of_installation(installation.permissions, installation.account_kind),
+            capabilities=rights.of_installation(installation.permissions, installation.account_kind),
         )
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
@@ -99,7 +97,7 @@ class AppHolder:
 
 
 class AppHolders:
-    """The App sessions of a process: opened again, one goes on with the tokens that it has.
+    """The App sessions of a process. A session that is opened again goes on with the tokens that it has.
 
     Kept per endpoint and ``HostTarget.principal``, so no two tenants and no two versions of a Secret share tokens.
     """

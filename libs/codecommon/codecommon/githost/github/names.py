@@ -1,4 +1,4 @@
-"""Pure rules about names, shared by the git hosts."""
+"""GitHub's rules for the names of accounts and repositories. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from codecommon.api.results import Terminal
 
 _REPOSITORY_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _RESERVED_ENDINGS: Final = (".git", ".wiki")
-# Wider than GitHub's own rule: managed users have an underscore, bots end with [bot]; enough to be one segment of a path.
+# Wider than GitHub's own rule: managed users have an underscore, bots end with [bot]. Enough to be one segment of a path.
 _LOGIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\[bot\])?")
-# git-check-ref-format(1), as far as it keeps a name inside its segment of a URL.
-_NOT_IN_A_BRANCH: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|^[-/]|[/.]$|(^|/)\.|\.lock(/|$)")
 
 
 def check_repository_name(name: str) -> None:
-    """Refuse a name that the host would alter or that is not one segment of a URL: ``Terminal`` (``InvalidName``)."""
+    """Raises ``Terminal`` (``InvalidName``) for a name that GitHub would alter or that is not one segment of a URL."""
     if not _REPOSITORY_NAME.fullmatch(name):
         raise _invalid("a repository's name has 1 to 100 characters out of A-Z, a-z, 0-9, '.', '_' and '-'")
     if name in (".", "..") or name.lower().endswith(_RESERVED_ENDINGS):
@@ -25,7 +23,7 @@ def check_repository_name(name: str) -> None:
 
 
 def check_owner(owner: str) -> None:
-    """Refuse what cannot be the login of an account: ``Terminal`` (``InvalidName``)."""
+    """Raises ``Terminal`` (``InvalidName``) for what cannot be the login of an account."""
     if not is_login(owner):
         raise _invalid("the owner is not the login of a user or an organisation")
 
@@ -33,11 +31,6 @@ def check_owner(owner: str) -> None:
 def is_login(name: str) -> bool:
     """Whether ``name`` can be the login of an account."""
     return _LOGIN.fullmatch(name) is not None
-
-
-def is_branch_name(branch: str) -> bool:
-    """Whether git would accept ``branch`` as the name of a branch."""
-    return bool(branch) and not _NOT_IN_A_BRANCH.search(branch)
 
 
 def _invalid(message: str) -> Terminal:

@@ -1,5 +1,4 @@
-"""The one way out to git hosts: proxy, TLS, timeouts, conditional requests, a breaker for hosts that fail, spans and
-counts.
+"""The one way out to git hosts: proxies, TLS, timeouts, conditional requests, a circuit breaker, traces and metrics.
 
-It knows requests and answers, and no host's API.
+It knows requests and answers. What it must know of a host's API it asks of ``HostApi``.
 """

@@ -1,4 +1,4 @@
-"""Whether one host is asked at all, decided from how it answered lately. No I/O.
+"""A circuit breaker: whether a host is asked at all, decided from its latest answers. No I/O.
 
 closed ──failures──► open ──probe answered──► recovering ──enough answers──► closed
                       ▲  └─probe failed─┘          │
@@ -13,21 +13,21 @@ from typing import Final, Literal
 
 Admission = Literal["request", "probe", "refused"]
 
-# More than bad luck on a host that is asked hundreds of times a minute, and still few requests for one that is down.
+# On a host that is asked hundreds of times a minute this is no coincidence, and a host that is down gets few requests.
 _FAILURES_IN_A_ROW: Final = 5
-# A host that answers now and then: half of the latest requests.
+# For a host that answers now and then: half of the latest requests failed.
 _WINDOW: Final = 20
 _FAILURES_IN_WINDOW: Final = 10
 _FIRST_PROBE_SECONDS: Final = 5.0
-# With the spread and the runtime's jitter on top, whoever waits is back within 40 s after the host is.
+# With the spread and the runtime's jitter on top, all who wait come back within 40 s after the host does.
 _LONGEST_PROBE_SECONDS: Final = 25.0
-# A host that just came back has cold caches and everybody's backlog.
+# A host that just came back has cold caches, and all who waited ask it again.
 _FIRST_AT_ONCE: Final = 4
 _ENOUGH_AT_ONCE: Final = 64
 
 
 class Breaker:
-    """The state of one host. What ``admit`` says of a request goes with it into ``answered``, ``failed`` or ``abandoned``.
+    """The state of one host. Each request that ``admit`` lets pass ends in ``answered``, ``failed`` or ``abandoned``.
 
     ``clock``: seconds, monotonic.
     """
@@ -50,7 +50,7 @@ class Breaker:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many requests are under way as a host that just came back is asked at once."""
+        """Whether the host has just come back, and as many requests are under way as it may get at once."""
         return not self.is_open and self._at_once is not None and self._running >= self._at_once
 
     def admit(self) -> Admission:
@@ -68,10 +68,10 @@ class Breaker:
         self._running -= 1
         self._in_a_row = 0
         if self.is_open:
-            # Even if it was sent before the breaker opened: an answer is an answer.
+            # Any answer counts, even to a request that was sent before the breaker opened.
             self._close()
         elif self._at_once is not None:
-            # One more for each answer doubles it per round trip.
+            # One more for each answer doubles the number with each round trip.
             self._at_once += 1
             if self._at_once >= _ENOUGH_AT_ONCE:
                 self._at_once = None
@@ -82,7 +82,7 @@ class Breaker:
         self._in_a_row += 1
         self._lately.append(False)
         if self.is_open:
-            # What was sent before the breaker opened says nothing new.
+            # A request that was sent before the breaker opened says nothing new.
             if admission == "probe":
                 self._probe_again_after(min(self._interval * 2, _LONGEST_PROBE_SECONDS))
         elif self._in_a_row >= _FAILURES_IN_A_ROW or self._lately.count(False) >= _FAILURES_IN_WINDOW:
@@ -90,7 +90,7 @@ class Breaker:
             self._probe_again_after(_FIRST_PROBE_SECONDS)
 
     def abandoned(self, admission: Admission) -> None:
-        """It ended in a way that says nothing of the host: whoever comes next may probe."""
+        """The request ended in a way that says nothing about the host. After a probe, the next request may probe again."""
         self._running -= 1
         if admission == "probe":
             self._probing = False

@@ -1,8 +1,9 @@
-"""Reads that cost nothing where nothing has changed: ETag and body are kept, and the host is asked whether they still hold.
+"""Conditional reads: ETag and body of an answer are kept, and the host is asked whether they still hold.
 
-GitHub does not count a 304 against the quota. The host is asked for every read, so whoever reads compares with the host's state
-as it is now, and our own writes invalidate nothing. GitHub computes ETags over the Authorization header, so this stands below
-the authorisation, and what is kept belongs to one credential: docs/adr/0007-conditional-requests.md.
+A host that does not count a 304 against the quota (GitHub) then answers most reads for free. The host is asked for every read, so
+a reader always compares with the host's state of now, and our own writes invalidate nothing. An ETag may depend on the
+credential (GitHub's do), so this layer stands below the authorisation, and an answer is kept for one credential only:
+docs/adr/0007-conditional-requests.md.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from typing import Final
 import httpx
 import orjson
 
+from codecommon.githost.host_api import HostApi
 from codecommon.githost.http.metrics import CONDITIONAL_REQUESTS
-from codecommon.githost.http.observe import host_label
 from codecommon.githost.http.sender import REVALIDATED, sender_of
 
-# A repository's answer is 7 KiB, so this is the state of some 4,000 of them; the process's goal is 140 MiB.
+# An answer about a repository has 7 KiB, so this holds some 4,000 of them. The goal for a whole process is 140 MiB.
 _MOST_BYTES: Final = 32 * 1024 * 1024
-# A page of a hundred repositories fits; what is longer would push out hundreds of others.
+# A page of a hundred repositories fits. A longer answer would push out hundreds of others.
 _LONGEST_BODY: Final = 1024 * 1024
-# What Python takes for an entry besides its body: key, URL and header strings.
+# The memory of an entry besides its body: key, URL and header strings.
 _OVERHEAD_BYTES: Final = 4096
 _FEWEST_JUDGED: Final = 50
 _LEAST_SHARE: Final = 0.1
-# GitHub's quota is renewed hourly, and so are installation tokens, with which all ETags change.
+# A quota is usually renewed hourly. So are the tokens of a GitHub App's installation, with which all its ETags change.
 _PERIOD_SECONDS: Final = 3600.0
-# As many as there are sessions (codecommon.controller.connections).
+# As many as there are open connections (codecommon.controller.connections).
 _MOST_PRINCIPALS: Final = 2048
 
-# Headers that say something about the moment, or about the bytes of one answer; never told from memory.
-_MOMENTARY: Final = frozenset({"age", "date", "retry-after", "x-github-request-id", "x-github-sso"})
+# Headers about the moment, or about the bytes of one answer, are never taken from memory. HostApi.is_momentary knows the host's.
+_MOMENTARY: Final = frozenset({"age", "date", "retry-after"})
 _FRAMING: Final = frozenset({"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"})
 
 _Principal = tuple[str, str, str]
@@ -43,7 +44,7 @@ _Key = tuple[_Principal, str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A 200: its ETag, the headers that stay true as long as the body does, and the body as encoded by the host."""
+    """An answer 200: its ETag, the headers that hold as long as the body does, and the body as the host encoded it."""
 
     etag: str
     headers: tuple[tuple[str, str], ...]
@@ -55,10 +56,10 @@ class _Kept:
 
 
 class Conditional(httpx.AsyncBaseTransport):
-    """Sends GETs with the ETag that was seen last, and answers a 304 as the 200 that it stands for.
+    """Sends each GET with the ETag that was seen last, and turns a 304 into the 200 that it stands for.
 
-    Such a 200 has the body of then and the headers of now (Date, quota). Nothing is shared between principals. For a principal
-    with few 304s in an hour the layer switches itself off for an hour. ``clock``: seconds, monotonic.
+    Such a 200 has the kept body and the headers of now (Date, quota). Principals share nothing. The layer switches itself off for
+    an hour for a principal with few 304s in the hour before. ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Conditional(httpx.AsyncBaseTransport):
         if request.method != "GET":
             return await self._below.handle_async_request(request)
         sender = sender_of(request)
-        label = host_label(sender.endpoint)
-        if not self._worth.while_for(sender.principal):
+        label = sender.endpoint.label
+        if not self._worth.is_on_for(sender.principal):
             CONDITIONAL_REQUESTS.labels("off", label).inc()
             return await self._below.handle_async_request(request)
         key = (sender.principal, str(request.url), request.headers.get("accept", ""))
@@ -95,11 +96,10 @@ class Conditional(httpx.AsyncBaseTransport):
         if kept is not None and response.status_code == 304:
             await response.aclose()
             return _revived(kept, response)
-        return await self._remember(key, response)
+        return await self._remember(key, sender.endpoint.api, response)
 
-    async def _remember(self, key: _Key, response: httpx.Response) -> httpx.Response:
-        """The response, kept if it may be; what was kept for the key before is out of date in any case, unless it is an error
-        that says nothing about it."""
+    async def _remember(self, key: _Key, api: HostApi, response: httpx.Response) -> httpx.Response:
+        """Keep the response if it may be kept. Otherwise drop what was kept before, unless an error leaves it possibly valid."""
         etag = response.headers.get("etag")
         if response.status_code != 200 or not etag or "json" not in response.headers.get("content-type", ""):
             if response.status_code in (200, 404, 410):
@@ -111,9 +111,9 @@ class Conditional(httpx.AsyncBaseTransport):
         headers = tuple(
             (name, value)
             for name, value in response.headers.multi_items()
-            if name not in _MOMENTARY and not name.startswith("x-ratelimit-")
+            if name not in _MOMENTARY and not api.is_momentary(name)
         )
-        if len(body) <= _LONGEST_BODY and self._worth.while_for(key[0]) and _is_whole(body, response.headers):
+        if len(body) <= _LONGEST_BODY and self._worth.is_on_for(key[0]) and _is_whole(body, response.headers):
             self._memory.put(key, _Kept(etag, headers, body))
         else:
             self._memory.drop(key)
@@ -126,7 +126,7 @@ class Conditional(httpx.AsyncBaseTransport):
 
 
 def _is_whole(body: bytes, headers: httpx.Headers) -> bool:
-    """Whether the body decodes to JSON. The host would confirm the ETag of one that broke off with its connection for ever."""
+    """Whether the body decodes to JSON. The host would for ever confirm the ETag of a body that was cut with its connection."""
     try:
         orjson.loads(httpx.Response(200, headers=headers, content=body).content)
     except (httpx.DecodingError, orjson.JSONDecodeError):
@@ -142,7 +142,7 @@ def _revived(kept: _Kept, now: httpx.Response) -> httpx.Response:
 
 
 class _Memory:
-    """What was used last, up to ``most`` bytes."""
+    """The answers that were used last, up to ``most`` bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -172,7 +172,7 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Share:
-    """``since``: when counting begins; until then the principal is off."""
+    """Conditional requests of a principal. ``since``: when counting begins; until then the layer is off for it."""
 
     since: float
     asked: int = 0
@@ -180,18 +180,18 @@ class _Share:
 
 
 class _Worth:
-    """Whether asking conditionally pays, per principal: a body that is kept for nothing takes the place of one that saves."""
+    """Whether conditional requests pay, per principal: a body that is kept in vain takes the place of one that saves."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._shares: OrderedDict[_Principal, _Share] = OrderedDict()
 
-    def while_for(self, principal: _Principal) -> bool:
+    def is_on_for(self, principal: _Principal) -> bool:
         share = self._shares.get(principal)
         return share is None or self._clock() >= share.since
 
     def counted(self, principal: _Principal, hit: bool) -> bool:
-        """Count a conditional request; False: it was the one too many, and the principal is off from now on."""
+        """Count a conditional request. False: they do not pay, and the layer is off for the principal from now on."""
         now = self._clock()
         share = self._shares.setdefault(principal, _Share(now))
         self._shares.move_to_end(principal)
@@ -199,10 +199,10 @@ class _Worth:
             self._shares.popitem(last=False)
         share.asked += 1
         share.hits += hit
-        # Right after its renewal a token sees nothing but misses, so it is judged by what it does until the next one.
+        # Right after its renewal a token sees nothing but misses, so a principal is judged over a whole period.
         if share.asked < _FEWEST_JUDGED or now < share.since + _PERIOD_SECONDS:
             return True
         worth = share.hits >= share.asked * _LEAST_SHARE
-        # Judged by the latest only: a good past must not hide that every token is new by now.
+        # Only the latest period counts: a good past must not hide that every token is new by now.
         self._shares[principal] = _Share(now if worth else now + _PERIOD_SECONDS)
         return worth

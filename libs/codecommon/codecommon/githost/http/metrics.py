@@ -1,4 +1,4 @@
-"""Figures about requests to git hosts. Served at ``/metrics`` by ``codecommon.process.health``."""
+"""Metrics about requests to git hosts. Served at ``/metrics`` by ``codecommon.process.health``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The bottom of the transport stack: one request over the network, answered whole and in bounded time.
 
-httpx asks for it, aiohttp carries it out: httpx's own pool looks at every connection for every request, which at a hundred
-connections costs more than the requests themselves. A connection that was kept for too long breaks when it is used; aiohttp
-then sends once more on another, but only what HTTP calls idempotent, so never a POST or a PATCH.
+The interface is httpx's, and aiohttp does the work. httpx's own pool looks at every connection for every request, which at a
+hundred connections costs more than the requests themselves. A connection that was kept for too long breaks when it is used.
+aiohttp then sends the request once more on another connection if HTTP calls its method idempotent; a POST or PATCH is sent once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from codecommon.githost.http.sender import sender_of
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
 _MOST_CONNECTIONS_PER_HOST: Final = 100
 _KEEP_ALIVE_SECONDS: Final = 30
-# A page of a hundred repositories is below 1 MiB; a longer answer is not one of GitHub's API.
+# A page of a hundred repositories is below 1 MiB. A longer answer is not one of a git host's API.
 _LONGEST_ANSWER: Final = 16 * 1024 * 1024
 
 
@@ -94,7 +94,7 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
-    """The same failure in httpx's words. The text is dropped: it may hold an address."""
+    """The same failure as httpx names it. The text is dropped, because it may hold an address."""
     name = type(error).__name__
     match error:
         case aiohttp.ServerTimeoutError():
@@ -113,8 +113,18 @@ def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
             return httpx.RemoteProtocolError(name)
 
 
+def is_certificate_error(error: BaseException) -> bool:
+    """Whether the cause of ``error`` is a certificate that was not accepted."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _cause(error: aiohttp.ClientError) -> BaseException:
-    """What a certificate was refused for, where that is the reason."""
+    """The TLS error behind a refused certificate; otherwise ``error`` itself."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError) and isinstance(error.certificate_error, ssl.SSLError):
         return error.certificate_error
     return error

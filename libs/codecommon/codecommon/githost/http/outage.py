@@ -1,6 +1,6 @@
-"""A host that does not answer is asked now and then, by one request at a time, and everybody else is told at once.
+"""A host that does not answer is probed now and then by one request. All other requests fail at once.
 
-Without it every slot of the process would wait for the deadline of a request again and again, and a host that comes back
+Without this layer every slot of the process would wait for the deadline of a request again and again, and a host that comes back
 would meet all of them together.
 """
 
@@ -17,28 +17,26 @@ from typing import Final
 
 import httpx
 
-from codecommon.api.reasons import Reason
-from codecommon.api.results import Retryable
-from codecommon.githost.github.classify import is_certificate_error
-from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
 from codecommon.githost.http.breaker import Admission, Breaker
 from codecommon.githost.http.metrics import HOST_REFUSED, HOSTS_DOWN
-from codecommon.githost.http.observe import host_label
+from codecommon.githost.http.network import is_certificate_error
 from codecommon.githost.http.sender import sender_of
+from codecommon.githost.protocol import HostUnavailable
 
 _log = logging.getLogger(__name__)
 
 # Those who wait for the same probe must not come back at the same moment.
 _SPREAD_SECONDS: Final = 5.0
-# Tenants can name any subdomain of ghe.com, so what is remembered of hosts is bounded.
+# Tenants can invent names of hosts (any subdomain of ghe.com), so their number is bounded.
 _MOST_HOSTS: Final = 1024
 
 
 class Guarded(httpx.AsyncBaseTransport):
     """A breaker per host around the transport below.
 
-    Failures are requests without a whole answer, 5xx, and pages where the API's JSON should be. Of a host that keeps failing
-    every request ends in ``Retryable`` (``HostUnavailable``), its message the same in every outage and process; right after one,
+    A failure is a request without a whole answer, or with one that is not the API's (``HostApi.is_answer``). While a host keeps
+    failing, every request raises ``HostUnavailable``, with the same message in every outage and process. Right after an outage,
     requests wait for each other. ``clock``: seconds, monotonic.
     """
 
@@ -60,17 +58,17 @@ class Guarded(httpx.AsyncBaseTransport):
         try:
             response = await self._below.handle_async_request(request)
         except BaseException as error:
-            # Whose certificate is trusted is the session's affair, and says of the host neither that it works nor that it fails.
+            # Which certificates a session trusts is its own affair. It does not show that the host works, or that it fails.
             if not isinstance(error, httpx.TransportError) or is_certificate_error(error):
                 host.breaker.abandoned(admission)
                 host.wake()
                 raise
             self._settle(host, admission, answered=False)
             if host.breaker.is_open:
-                # In the words that all others get: a probe must not rewrite the status of the object that it was made for.
+                # The same message for everybody: a probe must not rewrite the status of the object that it was sent for.
                 raise self._refusal(host) from error
             raise
-        self._settle(host, admission, answered=_is_answer(response))
+        self._settle(host, admission, answered=host.endpoint.api.is_answer(response))
         if host.breaker.is_open:
             raise self._refusal(host)
         return response
@@ -80,7 +78,7 @@ class Guarded(httpx.AsyncBaseTransport):
             await host.changed.wait()
         admission = host.breaker.admit()
         if admission == "refused":
-            HOST_REFUSED.labels(host_label(host.endpoint)).inc()
+            HOST_REFUSED.labels(host.endpoint.label).inc()
             raise self._refusal(host)
         return admission
 
@@ -108,18 +106,16 @@ class Guarded(httpx.AsyncBaseTransport):
         self._hosts.move_to_end(endpoint.api_base)
         return host
 
-    def _refusal(self, host: _Host) -> Retryable:
-        # Without a time: each process has its own, and so has each outage of a host that answers now and then.
-        return Retryable(
-            Reason.HOST_UNAVAILABLE,
+    def _refusal(self, host: _Host) -> HostUnavailable:
+        # The message names no time, because each process would name another one, and each outage too.
+        return HostUnavailable(
             f"{host.endpoint.host} does not answer as it should; it is asked every few seconds, and work goes on once it answers",
             after=timedelta(seconds=host.breaker.next_probe_in + self._rng.uniform(0.0, _SPREAD_SECONDS)),
         )
 
     def _publish(self, endpoint: HostEndpoint) -> None:
-        label = host_label(endpoint)
-        down = sum(host.breaker.is_open for host in self._hosts.values() if host_label(host.endpoint) == label)
-        HOSTS_DOWN.labels(label).set(down)
+        down = sum(host.breaker.is_open for host in self._hosts.values() if host.endpoint.label == endpoint.label)
+        HOSTS_DOWN.labels(endpoint.label).set(down)
 
     async def aclose(self) -> None:
         await self._below.aclose()
@@ -135,7 +131,3 @@ class _Host:
         """Let everybody who waits look again."""
         self.changed.set()
         self.changed = asyncio.Event()
-
-
-def _is_answer(response: httpx.Response) -> bool:
-    return response.status_code < 500 and not response.headers.get("content-type", "").startswith("text/html")

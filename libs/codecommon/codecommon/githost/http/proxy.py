@@ -1,7 +1,7 @@
 """Which proxy a request goes through.
 
-httpx reads HTTP(S)_PROXY only when it builds its own transport, and ours is shared; so the rules are applied here, as Go's
-net/http applies them, which is what values files of today's provider were written for.
+httpx reads HTTP(S)_PROXY only when it builds its own transport, and ours is shared. So the rules are applied here. They are those
+of Go's net/http, because existing values files were written for the Go provider.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the layers of the transport know of who is calling."""
+"""On whose behalf the HTTP stack sends a request. Every layer reads it from the request."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Final, cast
 
 import httpx
 
-from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
 
-_EXTENSION: Final = "codecommon.session"
+_EXTENSION: Final = "codecommon.sender"
 REVALIDATED: Final = "codecommon.revalidated"
-"""Extension of a response that stands for a 304, which costs nothing of the quota."""
+"""Extension of a response that stands for a 304 (``HostApi.not_modified_is_free``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One credential at one host. ``principal``: its cache key (``HostTarget``); ``tls``: the authorities to trust.
+    """One credential at one host. ``principal``: its cache key (``HostTarget``). ``tls``: the authorities to trust.
 
-    ``app``: of which App it is an installation (``AppSecret.app``), None for a token.
+    ``issuer``: what makes the credential's tokens and has a budget of its own (``Credential.issuer``); None: nothing does.
     """
 
     endpoint: HostEndpoint
     principal: tuple[str, str, str]
     tls: ssl.SSLContext
-    app: str | None = None
+    issuer: str | None = None
 
 
 def attach(request: httpx.Request, sender: Sender) -> None:
@@ -33,5 +33,5 @@ def attach(request: httpx.Request, sender: Sender) -> None:
 
 
 def sender_of(request: httpx.Request) -> Sender:
-    """The session that a request belongs to."""
+    """The sender of a request that passed ``attach``."""
     return cast(Sender, request.extensions[_EXTENSION])

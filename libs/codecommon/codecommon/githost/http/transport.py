@@ -1,7 +1,7 @@
 """The one way out to git hosts: a stack of httpx transports that all sessions of a process share.
 
 From the outside in: the ``layers`` that the process adds (a breaker, a budget gate, a conditional cache), then observation, then
-the network. A session borrows the stack; what a layer must know of the session travels in the request's extensions.
+the network. A session borrows the stack. Its ``Sender`` travels in the extensions of each request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.github.endpoint import HostEndpoint
+from codecommon.githost.endpoint import HostEndpoint
 from codecommon.githost.http.network import Network
 from codecommon.githost.http.observe import Observed
 from codecommon.githost.http.proxy import ProxyRules
@@ -25,9 +25,9 @@ from codecommon.githost.http.sender import Sender, attach
 Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 Turns = Callable[[Sender], Awaitable[None]]
 
-# GitHub cuts a request after 10 s; a handler must not hang on a host that sends a byte now and then.
+# github.com ends a request after 10 s. A handler must not hang on a host that sends a byte now and then.
 _DEADLINE_SECONDS: Final = 20.0
-# Tenants name authorities, so what is kept for each is bounded.
+# Tenants choose their caBundle, so the number of contexts is bounded.
 _MOST_BUNDLES: Final = 64
 
 
@@ -55,36 +55,33 @@ class HostTransport:
         self._stack = stack
 
     def borrow(
-        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None, app: str | None = None
+        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None, issuer: str | None = None
     ) -> Borrowed:
-        """A transport for one session; closing it closes nothing. ``app``: as of ``Session``.
+        """A transport for one session; closing it closes nothing. ``issuer``: as of ``Sender``.
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
-        return Borrowed(self._stack, Sender(endpoint, principal, self._tls.trusting(ca_bundle), app), self._turns)
+        return Borrowed(self._stack, Sender(endpoint, principal, self._tls.trusting(ca_bundle), issuer), self._turns)
 
     async def aclose(self) -> None:
         await self._stack.aclose()
 
 
 class Borrowed(httpx.AsyncBaseTransport):
-    """The shared stack in one session's hands.
-
-    githubkit makes an httpx client for each call and closes it with its transport; that must not reach the stack.
-    """
+    """The shared stack, lent to one session. An HTTP client that closes its transport does not close the stack."""
 
     def __init__(self, stack: httpx.AsyncBaseTransport, sender: Sender, turns: Turns | None) -> None:
         self._stack = stack
-        self._session = sender
+        self._sender = sender
         self._turns = turns
 
     async def await_turn(self) -> None:
         """``GitBackend.await_turn``, for this session."""
         if self._turns is not None:
-            await self._turns(self._session)
+            await self._turns(self._sender)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        attach(request, self._session)
+        attach(request, self._sender)
         return await self._stack.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -114,7 +111,7 @@ class _TlsContexts:
 
 def _extended_context(ca_bundle: str) -> ssl.SSLContext:
     context = httpx.create_ssl_context()
-    # PEM is ASCII; what else there is stands in comments or is a byte order mark, and ssl takes none of it.
+    # PEM is ASCII. Anything else stands in a comment or is a byte order mark, and ssl refuses it.
     pem = ca_bundle.encode("ascii", "ignore").decode()
     try:
         context.load_verify_locations(cadata=pem)

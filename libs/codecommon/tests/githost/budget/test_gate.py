@@ -18,13 +18,13 @@ from prometheus_client import REGISTRY
 from codecommon.api.results import Retryable
 from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
-from codecommon.githost.budget.limits import Limits, Window
 from codecommon.githost.budget.shared import SharedLedger
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import Conditional
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport, Layer
-from codecommon.githost.work import Job, working_on
+from codecommon.githost.job import Job, working_on
+from codecommon.githost.limits import Limits, Window
 from codecommon.messaging.bus import BUDGETS, PRINCIPALS, Bus
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.clock import Clock
@@ -44,7 +44,7 @@ async def process(
     budgets = Budgets(bus, {host.name: limits} if limits else {}, clock)
     transport = HostTransport(layers=[budgets.layer, *more], proxies=ProxyRules())
     await budgets.open()
-    where = AllowedHosts([host.name]).endpoint(host.url)
+    where = GithubProvider([host.name]).endpoint(host.url)
 
     def client(principal: tuple[str, str, str] = PRINCIPAL) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=where.api_base, transport=transport.borrow(where, principal, None))
@@ -61,7 +61,7 @@ async def turns(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Cal
     budgets = Budgets(bus, {host.name: limits} if limits else {})
     transport = HostTransport(turns=budgets.await_turn, proxies=ProxyRules())
     await budgets.open()
-    where = AllowedHosts([host.name]).endpoint(host.url)
+    where = GithubProvider([host.name]).endpoint(host.url)
     try:
         yield transport.borrow(where, PRINCIPAL, None).await_turn
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from codecommon.api.results import Retryable
 from codecommon.githost.budget.gate import Budgets
-from codecommon.githost.github.backend import open_github
-from codecommon.githost.github.endpoint import AllowedHosts
+from codecommon.githost.github.credential import AppSecret, TokenSecret
+from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
-from codecommon.githost.protocol import AppSecret, GitBackend, HostTarget, OpenBackend
+from codecommon.githost.protocol import GitBackend, HostTarget
 from codecommon.messaging.bus import Bus
 from codecommon.process.secrets import SecretValue
 
@@ -39,12 +39,13 @@ def app() -> AppSecret:
 
 
 @asynccontextmanager
-async def process(bus: Bus, host: Any) -> AsyncIterator[OpenBackend]:
+async def process(bus: Bus, host: Any) -> AsyncIterator[Callable[[HostTarget], GitBackend]]:
     budgets = Budgets(bus, {})
     transport = HostTransport(layers=[budgets.layer], proxies=ProxyRules())
     await budgets.open()
     try:
-        yield open_github(transport, AllowedHosts([host.name]))
+        github = GithubProvider([host.name])
+        yield lambda target: github.open(target, transport)
     finally:
         await transport.aclose()
         await budgets.aclose()
@@ -109,5 +110,5 @@ async def test_a_token_that_is_there_and_other_credentials_are_used_on_and_who_h
         scripted.answer(200, {"id": 5, "login": "alice", "type": "User"})
         assert await sender.get_user_id("alice") == "5"
         scripted.answer(200, {"id": 5, "login": "alice", "type": "User"})
-        token = HostTarget(scripted.url, SecretValue("ghp_token"), None, ("cluster", "token", "1"))
+        token = HostTarget(scripted.url, TokenSecret(SecretValue("ghp_token")), None, ("cluster", "token", "1"))
         assert await open_session(token).get_user_id("alice") == "5"

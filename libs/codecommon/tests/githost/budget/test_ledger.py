@@ -10,9 +10,9 @@ from collections import deque
 import pytest
 
 from codecommon.githost.budget.ledger import LEASE_SECONDS, Ask, Granted, Ledger, Wait
-from codecommon.githost.budget.limits import GITHUB, Limits, Window
-from codecommon.githost.budget.quota import Quota
-from codecommon.githost.work import Job, Urgency
+from codecommon.githost.github.provider import LIMITS as GITHUB
+from codecommon.githost.job import Job, Urgency
+from codecommon.githost.limits import Limits, Quota, Window
 
 NOW = 1_000_000.0
 _leases = itertools.count()

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from codecommon.githost.github import capabilities
-from codecommon.githost.github.expiry import token_expiry
+from codecommon.githost.github import rights
+from codecommon.githost.github.answer import token_expiry
 from codecommon.githost.protocol import Capability
 
 NAMES = ("createRepository", "deleteRepository", "deployKeys", "collaborators", "packages")
@@ -31,11 +31,11 @@ def verdicts(found: tuple[Capability, ...]) -> str:
     ],
 )
 def test_scopes_decide_where_they_are_told(scopes: tuple[str, ...], expected: str) -> None:
-    assert verdicts(capabilities.of_token("classic", scopes)) == expected
+    assert verdicts(rights.of_token("classic", scopes)) == expected
 
 
 def test_what_is_missing_is_named() -> None:
-    found = {c.name: c.message for c in capabilities.of_token("oauth", ("public_repo",))}
+    found = {c.name: c.message for c in rights.of_token("oauth", ("public_repo",))}
     assert "scope delete_repo" in found["deleteRepository"]
     assert "read:packages" in found["packages"]
     assert "for public repositories" in found["createRepository"]
@@ -51,7 +51,7 @@ def test_what_is_missing_is_named() -> None:
     ],
 )
 def test_what_the_host_does_not_tell_is_unknown_with_what_is_needed(kind: Any, expected: str, needs: str) -> None:
-    found = capabilities.of_token(kind, None)
+    found = rights.of_token(kind, None)
     assert verdicts(found) == expected
     assert needs in found[0].message
 
@@ -65,7 +65,7 @@ def test_what_the_host_does_not_tell_is_unknown_with_what_is_needed(kind: Any, e
     ],
 )
 def test_permissions_decide_for_an_installation(permissions: dict[str, str], account: Any, expected: str) -> None:
-    assert verdicts(capabilities.of_installation(permissions, account)) == expected
+    assert verdicts(rights.of_installation(permissions, account)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The budget's figures, by host and urgency; never by account, which would name tenants."""
+"""The budget's metrics, by host and urgency. There is no label for the account, because it would name tenants."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from codecommon.githost.budget.quota import Quota
-from codecommon.githost.work import Urgency
+from codecommon.githost.job import Urgency
+from codecommon.githost.limits import Quota
 
 REQUESTS: Final = Counter(
     "code_host_budget_requests", "Requests that the budget let pass, by urgency.", ("host", "urgency")
@@ -29,8 +29,8 @@ REMAINING: Final = Gauge(
 )
 
 
-class Measures:
-    """The figures of one host."""
+class HostMetrics:
+    """The metrics of one host."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -40,7 +40,7 @@ class Measures:
         REQUESTS.labels(self._host, urgency).inc()
         POINTS.labels(self._host, urgency).inc(points)
 
-    def waits(self, urgency: Urgency, seconds: float, *, again: bool) -> None:
+    def waited(self, urgency: Urgency, seconds: float, *, again: bool) -> None:
         """``again``: the same request has waited before."""
         if not again:
             WAITS.labels(self._host, urgency).inc()

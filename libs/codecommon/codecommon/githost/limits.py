@@ -1,4 +1,4 @@
-"""The limits that a host puts on one account, and how an operator writes them down."""
+"""The limits that a host puts on one account: those it publishes, how an operator states them, and the quota. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ class Window:
 
     @property
     def kept(self) -> float:
-        """Seconds for which we count a request: a little longer, because the clocks of replicas differ."""
+        """Seconds for which a request counts: a little longer than the window, because the clocks of replicas differ."""
         return self.seconds + min(1.0, self.seconds / 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``creates``: content-creating requests; ``points``: what requests cost; ``interval``: seconds from the start of one write
-    to the next; ``concurrent``: requests at once, None for any number."""
+    """Limits that are known before a request is sent.
+
+    ``creates``: content-creating requests, which are POST, PUT and PATCH. ``points``: the cost of all requests; a read costs 1, a
+    write 5. ``interval``: seconds from the start of one write to the start of the next. ``concurrent``: requests at once, None
+    for any number.
+    """
 
     creates: tuple[Window, ...] = ()
     points: tuple[Window, ...] = ()
@@ -37,14 +41,27 @@ class Limits:
     concurrent: int | None = None
 
 
-# https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits
-# and, for the interval, its best practices.
-GITHUB: Final = Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(900, 60.0),), 1.0, 100)
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The requests that an account may make until ``reset`` (epoch seconds), as an answer of the host tells them."""
+
+    limit: int
+    remaining: int
+    reset: float
 
 
-def parse_host_limits(text: str) -> Mapping[str, Limits]:
-    """``ghe.example=github; 127.0.0.1:8080=creates:80/1m,interval:1s`` by the name that status pins, which is without a
-    scheme's own port. Raises ValueError with what is wrong.
+def newest(one: Quota | None, other: Quota | None) -> Quota | None:
+    """Which of two answers is the later one: within a window the quota only falls."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda quota: (quota.reset, -quota.remaining))
+
+
+def parse_host_limits(text: str, published: Mapping[str, Limits]) -> Mapping[str, Limits]:
+    """``ghe.example=github; 127.0.0.1:8080=creates:80/1m,interval:1s`` by host.
+
+    The host is named as in status, without a scheme's own port. ``published``: the limits that a word such as ``github`` stands
+    for. Raises ValueError with what is wrong.
     """
     found: dict[str, Limits] = {}
     for item in filter(None, (part.strip() for part in text.split(";"))):
@@ -54,11 +71,11 @@ def parse_host_limits(text: str) -> Mapping[str, Limits]:
         host = host_entry(name).removesuffix(":443").removesuffix(":80")
         if host in found:
             raise ValueError(f"{host} is there twice")
-        found[host] = GITHUB if rules == "github" else _limits(rules)
+        found[host] = published[rules] if rules in published else _limits(rules, published)
     return found
 
 
-def _limits(text: str) -> Limits:
+def _limits(text: str, published: Mapping[str, Limits]) -> Limits:
     creates: list[Window] = []
     points: list[Window] = []
     interval, concurrent = 0.0, None
@@ -74,7 +91,7 @@ def _limits(text: str) -> Limits:
             case "concurrent":
                 concurrent = _count(rule, value)
             case _:
-                raise ValueError(f"{rule!r} is none of: github, {_KNOWN}")
+                raise ValueError(f"{rule!r} is none of: {', '.join((*sorted(published), _KNOWN))}")
     return Limits(tuple(creates), tuple(points), interval, concurrent)
 
 

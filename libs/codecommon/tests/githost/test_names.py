@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from codecommon.api.results import Terminal
-from codecommon.githost.github.names import check_owner, check_repository_name, is_branch_name
+from codecommon.githost.github.names import check_owner, check_repository_name
+from codecommon.githost.refs import is_branch_name
 
 
 @pytest.mark.parametrize("name", ["web", "a", "x" * 100, "a.b_c-D9", "-", ".github", "git", "..."])

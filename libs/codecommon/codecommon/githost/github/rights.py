@@ -1,6 +1,7 @@
 """What a credential may be used for, as far as its scopes or permissions tell. Pure.
 
-``Yes`` speaks of the credential alone: what the account behind it may do in an organisation or repository shows when tried.
+A capability ``Yes`` speaks of the credential alone. Whether the account behind it may do the same in an organisation or a
+repository shows only when it is tried.
 """
 
 from __future__ import annotations
@@ -9,15 +10,73 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from codecommon.githost.github.scopes import with_contained
-from codecommon.githost.github.token import TokenKind
+import httpx
+
+from codecommon.githost.github.credential import TokenKind
 from codecommon.githost.protocol import Capability, CapabilityName, OwnerKind
+
+# A scope and those it contains: https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps.
+_CONTAINS: Final[dict[str, tuple[str, ...]]] = {
+    "repo": ("repo:status", "repo_deployment", "public_repo", "repo:invite", "security_events"),
+    "admin:org": ("write:org", "read:org", "manage_runners:org"),
+    "write:org": ("read:org",),
+    "user": ("read:user", "user:email", "user:follow"),
+    "write:packages": ("read:packages",),
+    "admin:repo_hook": ("write:repo_hook", "read:repo_hook"),
+    "write:repo_hook": ("read:repo_hook",),
+}
+
+
+# ---- scopes and what a refused request lacks
+
+
+def granted_scopes(headers: httpx.Headers) -> tuple[str, ...] | None:
+    """The scopes of a classic or OAuth token; None for the other kinds, whose rights GitHub does not tell."""
+    value = headers.get("x-oauth-scopes")
+    return None if value is None else tuple(_names(value))
+
+
+def missing_rights(headers: httpx.Headers, scope: str) -> str:
+    """A sentence on what the token lacks for a refused request; empty where that is not known.
+
+    ``scope``: the classic scope that the request is known to need; empty: any of those that GitHub names.
+    """
+    granted = granted_scopes(headers)
+    if granted is None:
+        permissions = headers.get("x-accepted-github-permissions", "")
+        if permissions:
+            either = " or ".join(part.strip() for part in permissions.split(";"))
+            return f"The token needs the permission {either}{_classic(scope)}"
+        return f"The token needs the scope {scope}" if scope else ""
+    held = with_contained(granted)
+    accepted = [scope] if scope else _names(headers.get("x-accepted-oauth-scopes", ""))
+    if not accepted or held.intersection(accepted):
+        return ""
+    return f"The token lacks the scope {' or '.join(accepted)}; it has {', '.join(granted) or 'none'}"
+
+
+def _classic(scope: str) -> str:
+    return f" (a classic token: the scope {scope})" if scope else ""
+
+
+def with_contained(granted: tuple[str, ...]) -> set[str]:
+    """The scopes themselves and those inside them."""
+    return {*granted, *(contained for scope in granted for contained in _CONTAINS.get(scope, ()))}
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+# ---- capabilities
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """``scope``: of a classic or OAuth token; ``public``: ``public_repo`` does it for public repositories; ``permission``: of the
-    other kinds."""
+    """What a capability needs. ``scope``: of a classic or OAuth token. ``permission``: of every other credential.
+
+    ``public``: the scope ``public_repo`` is enough for public repositories.
+    """
 
     name: CapabilityName
     scope: str
@@ -39,7 +98,7 @@ _NO_PACKAGES: Final = (
 
 
 def of_token(kind: TokenKind, scopes: Iterable[str] | None) -> tuple[Capability, ...]:
-    """``scopes`` None: the host does not tell them."""
+    """The capabilities of a token. ``scopes`` None: the host does not tell them."""
     if scopes is not None:
         held = with_contained(tuple(scopes))
         return (*(_by_scope(need, held) for need in _NEEDS), _packages_by_scope(held))
@@ -47,7 +106,7 @@ def of_token(kind: TokenKind, scopes: Iterable[str] | None) -> tuple[Capability,
 
 
 def of_installation(permissions: Mapping[str, str], account: OwnerKind) -> tuple[Capability, ...]:
-    """``permissions`` as the installation has them, name to level; ``account``: what it is installed on."""
+    """The capabilities of an installation. ``permissions``: name to level. ``account``: what it is installed on."""
     return (
         *(_by_permission(need, permissions, account) for need in _NEEDS),
         Capability("packages", "No", _NO_PACKAGES),

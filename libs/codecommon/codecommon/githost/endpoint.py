@@ -1,0 +1,153 @@
+"""Which hosts a Connection may name, and where their APIs are.
+
+Whoever may write a Connection chooses where a Secret of the workspace is sent. So ``baseURL`` may name a provider's own hosts and
+those that the operator listed, and no others. The URL of the API is put together from the checked parts. The text that the user
+wrote is never used as a URL, so no two parsers can disagree about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from codecommon.api.reasons import Reason
+from codecommon.api.results import Terminal
+from codecommon.githost.host_api import HostApi
+from codecommon.githost.host_names import host_entry, host_name
+from codecommon.githost.limits import Limits
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_NEVER_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
+# A tenant can name any number of hosts; the log must not grow with them.
+_MOST_HOSTS_LOGGED: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class HostEndpoint:
+    """Where one host's API is, and how it is spoken.
+
+    ``api_base``: URL of the API's root, without trailing slash. ``host``: the name that status pins, with the port if it is not
+    the scheme's own (``github.com``, ``ghe.example``, ``127.0.0.1:8080``). ``label``: the host in metrics; hosts whose names
+    tenants can invent share one. ``limits``: those that the host is known to enforce, None where they are not known.
+    ``operator_named``: allowed by the operator; False for a host of the provider's own.
+    """
+
+    api: HostApi
+    api_base: str
+    host: str
+    label: str
+    limits: Limits | None
+    operator_named: bool
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port."""
+        parts = urlsplit(self.api_base)
+        return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+    def path_of(self, url: httpx.URL) -> str:
+        """The path of ``url`` below the API's root."""
+        return url.path.removeprefix(urlsplit(self.api_base).path)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The checked parts of a ``baseURL``. ``host``: in the one spelling of ``host_name``."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """The host, with the port if it is not the scheme's own."""
+        return self.host if self.has_usual_port else f"{self.host}:{self.port}"
+
+    @property
+    def has_usual_port(self) -> bool:
+        return self.port == _DEFAULT_PORTS[self.scheme]
+
+
+class AllowedHosts:
+    """The hosts that ``baseURL`` may name for one provider: the provider's own and ``entries``.
+
+    ``entries``: ``host[:port]``, the items of CODE_ALLOWED_GIT_HOSTS; one without a port stands for the scheme's own port.
+    ``own``: the endpoint of a host of the provider's own, None for any other. ``brand``: the provider in messages.
+    ``api_path``: path of the API's root on a server that the operator named. Raises ValueError for an entry of another form.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[str],
+        *,
+        api: HostApi,
+        api_path: str,
+        brand: str,
+        own: Callable[[Address], HostEndpoint | None],
+    ) -> None:
+        self._entries = tuple(sorted({host_entry(entry) for entry in entries}))
+        self._api = api
+        self._api_path = api_path
+        self._brand = brand
+        self._own = own
+        self._logged: set[str] = set()
+
+    def endpoint(self, base_url: str) -> HostEndpoint:
+        """Where the API of ``base_url`` is.
+
+        Raises ``Terminal`` (``HostNotAllowed``). The first refusal of a host is logged for the operator, ready to paste.
+        """
+        address = self._parse(base_url)
+        if (own := self._own(address)) is not None:
+            return own
+        exact = f"{address.host}:{address.port}"
+        if exact in self._entries or (address.has_usual_port and address.host in self._entries):
+            root = f"{address.scheme}://{address.name}{self._api_path}"
+            return HostEndpoint(self._api, root, address.name, address.name, limits=None, operator_named=True)
+        self._log_refusal(address.name)
+        raise _not_allowed(
+            f"baseURL names the host {address.name}, which is neither one of {self._brand}'s own nor allowed here; "
+            f"ask the operator to add {address.name} to CODE_ALLOWED_GIT_HOSTS"
+        )
+
+    def _parse(self, base_url: str) -> Address:
+        if _NEVER_IN_A_URL.search(base_url):
+            raise _not_allowed("baseURL holds white space, a control character or a backslash")
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+            host = host_name(parts.hostname or "")
+        except ValueError:
+            raise _not_allowed("baseURL is not a URL; write it as https://host or https://host:port") from None
+        _check_form(base_url, parts)
+        if parts.path.rstrip("/") not in ("", self._api_path):
+            raise _not_allowed(f"baseURL may end with the host or with {self._api_path}, not with another path")
+        return Address(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+
+    def _log_refusal(self, host: str) -> None:
+        if host in self._logged or len(self._logged) >= _MOST_HOSTS_LOGGED:
+            return
+        self._logged.add(host)
+        value = ",".join((*self._entries, host))
+        _log.warning("a Connection names a git host that is not allowed; to allow it: CODE_ALLOWED_GIT_HOSTS=%s", value)
+
+
+def _check_form(base_url: str, parts: SplitResult) -> None:
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise _not_allowed("baseURL must begin with https:// (or http:// for a host that the operator named)")
+    if "@" in parts.netloc:
+        raise _not_allowed("baseURL must not hold a user name or password; the credential belongs into the Secret")
+    if "?" in base_url or "#" in base_url:
+        raise _not_allowed("baseURL must not hold a query or a fragment")
+
+
+def _not_allowed(message: str) -> Terminal:
+    return Terminal(Reason.HOST_NOT_ALLOWED, message)

@@ -1,0 +1,89 @@
+"""GitHub as a provider: github.com, GitHub Enterprise Cloud with data residency, and GitHub Enterprise Server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from codecommon.api.connection import ConnectionSpec
+from codecommon.githost.endpoint import Address, AllowedHosts, HostEndpoint
+from codecommon.githost.github import credential as credentials
+from codecommon.githost.github.api import GITHUB_API
+from codecommon.githost.github.backend import GithubBackend
+from codecommon.githost.github.credential import AppSecret, TokenSecret
+from codecommon.githost.github.holder import AppHolders, TokenHolder
+from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.limits import Limits, Window
+from codecommon.githost.protocol import Credential, GitBackend, HostTarget
+
+# https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits
+# and, for the interval, its best practices.
+LIMITS: Final = Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(900, 60.0),), 1.0, 100)
+
+_GITHUB_COM: Final = HostEndpoint(
+    GITHUB_API, "https://api.github.com", "github.com", "github.com", limits=LIMITS, operator_named=False
+)
+_ENTERPRISE_SERVER_PATH: Final = "/api/v3"
+_DATA_RESIDENCY: Final = re.compile(r"(?:api\.)?(?!api\.)([a-z0-9-]+\.ghe\.com)")
+# Tenants can name any subdomain, so all of them are one host in metrics.
+_DATA_RESIDENCY_LABEL: Final = "*.ghe.com"
+
+
+class GithubProvider:
+    """``codecommon.githost.provider`` says what the members do.
+
+    ``allowed_hosts``: Enterprise Servers that the operator listed, each ``host[:port]``. Raises ValueError for another form.
+    """
+
+    def __init__(self, allowed_hosts: Iterable[str] = ()) -> None:
+        self._hosts = AllowedHosts(
+            allowed_hosts, api=GITHUB_API, api_path=_ENTERPRISE_SERVER_PATH, brand="GitHub", own=_own_endpoint
+        )
+        self._apps = AppHolders()
+
+    @property
+    def name(self) -> str:
+        return "github"
+
+    @property
+    def limits(self) -> Limits:
+        return LIMITS
+
+    def endpoint(self, base_url: str) -> HostEndpoint:
+        return self._hosts.endpoint(base_url) if base_url else _GITHUB_COM
+
+    def credential_keys(self, spec: ConnectionSpec) -> str:
+        return credentials.credential_keys(spec)
+
+    def read_credential(self, spec: ConnectionSpec, data: Mapping[str, str], where: str) -> Credential:
+        return credentials.read_credential(spec, data, where)
+
+    def open(self, target: HostTarget, transport: HostTransport) -> GitBackend:
+        endpoint = self.endpoint(target.base_url)
+        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle, target.credential.issuer)
+        match target.credential:
+            case AppSecret() as secret:
+                holder = self._apps.holder(endpoint, target, secret, borrowed)
+            case TokenSecret(value):
+                holder = TokenHolder(credentials.judge(value, endpoint))
+            case other:
+                raise TypeError(f"not a credential that GithubProvider has read: {type(other).__name__}")
+        return GithubBackend(endpoint, holder, borrowed)
+
+
+def _own_endpoint(address: Address) -> HostEndpoint | None:
+    if address.scheme != "https" or not address.has_usual_port:
+        return None
+    if address.host in ("github.com", "api.github.com"):
+        return _GITHUB_COM
+    if match := _DATA_RESIDENCY.fullmatch(address.host):
+        return HostEndpoint(
+            GITHUB_API,
+            f"https://api.{match[1]}",
+            match[1],
+            _DATA_RESIDENCY_LABEL,
+            limits=LIMITS,
+            operator_named=False,
+        )
+    return None
