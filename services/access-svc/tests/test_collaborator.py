@@ -13,7 +13,7 @@ from codecommon.api.access import Collaborator
 from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import Grant, HostRepository, Invitation, Listed
+from codecommon.githost.protocol import Grant, HostRepository, HostUnavailable, Invitation, Listed
 from codecommon.testing.builders import collaborator_object, condition, made_repository
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
@@ -271,7 +271,7 @@ async def test_other_trouble_meanwhile_makes_no_expired_invitation_of_a_declined
     pass_by(world, timedelta(minutes=5))
     await world.settle(users, "alice")
     pass_by(world, timedelta(days=8))
-    for trouble in (Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "no")):
+    for trouble in (HostUnavailable("502"), Terminal("MissingPermission", "no")):
         host.raise_next("list_collaborators", trouble)
         await world.settle(users, "alice")
     result = await world.settle(users, "alice")
@@ -580,7 +580,7 @@ async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_cl
 ) -> None:
     """A grant has no time, so what somebody gives by hand after it would count as ours."""
     world.add(collaborator_object())
-    host.raise_next("set_collaborator", Retryable("HostUnavailable", "502"), Terminal("MissingPermission", "403"))
+    host.raise_next("set_collaborator", HostUnavailable("502"), Terminal("MissingPermission", "403"))
     await world.settle(users, "alice")
     assert CREATE_CLAIM in world.stored("collaborators", "alice")["metadata"]["annotations"]
     await world.settle(users, "alice")

@@ -13,7 +13,7 @@ from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import COLLABORATORS
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostRepository
+from codecommon.githost.protocol import HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import DELETED, api_binding, collaborator_object, condition, deploy_key_object
 from codecommon.testing.git_host import StubBackend
@@ -152,7 +152,7 @@ async def test_a_secret_of_that_name_that_is_anothers_is_left_alone(
 async def test_the_object_stays_while_the_host_fails(
     world: World, keys: Controller[DeployKey], host: StubBackend, made: None
 ) -> None:
-    host.raise_next("delete_deploy_key", Retryable("HostUnavailable", "502"))
+    host.raise_next("delete_deploy_key", HostUnavailable("502"))
     assert isinstance(await delete_key(world, keys), Retryable)
     assert not gone(world, "deploykeys", "key")
     assert pair(world) is not None
@@ -175,7 +175,7 @@ async def test_without_the_credential_the_object_stays_and_says_how_to_let_go(
 async def test_an_object_that_never_came_as_far_as_the_host_goes_without_a_credential(
     world: World, keys: Controller[DeployKey], users: Controller[Collaborator], host: StubBackend
 ) -> None:
-    host.raise_next("create_deploy_key", Retryable("HostUnavailable", "refused"))
+    host.raise_next("create_deploy_key", HostUnavailable("refused"))
     world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
     world.add(deploy_key_object(metadata={"finalizers": ["deploykeys.code.kedge.faros.sh/finalizer"]}))
     await world.settle(keys, "key")

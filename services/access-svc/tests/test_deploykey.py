@@ -19,7 +19,7 @@ from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.meta import Workspace
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostKey, HostRepository, Listed
+from codecommon.githost.protocol import HostKey, HostRepository, HostUnavailable, Listed
 from codecommon.kcp.client import Conflict, JsonObject
 from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
 from codecommon.testing.git_host import StubBackend
@@ -265,7 +265,7 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
     world.add(deploy_key_object(publicKey=GIVEN))
     await world.settle(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
-    host.raise_next("delete_deploy_key", Retryable("HostUnavailable", "502"))
+    host.raise_next("delete_deploy_key", HostUnavailable("502"))
 
     assert isinstance(await world.settle(keys, "key"), Retryable)
     assert len(on_host(host, site)) == 2
@@ -356,7 +356,7 @@ async def test_a_key_whose_registration_was_never_answered_is_removed_when_anoth
     async def unanswered(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         monkeypatch.undo()
         await create(repo_id, title, public_key, read_only)
-        raise Retryable("HostUnavailable", "timeout")
+        raise HostUnavailable("timeout")
 
     monkeypatch.setattr(host, "create_deploy_key", unanswered)
     assert isinstance(await world.settle(keys, "key"), Retryable)
@@ -390,7 +390,7 @@ async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanw
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
     world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": None}})
     for _ in range(2):
-        host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
+        host.raise_next("create_deploy_key", HostUnavailable("502"))
         assert isinstance(await world.settle(keys, "key"), Retryable)
         assert conditions(world.stored("deploykeys", "key"))["KeyReplacing"] == ("True", "Recreating")
         assert is_due(world, keys), "nothing is in its place"
@@ -669,7 +669,7 @@ async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
     await world.settle(keys, "key")
     works = entry(world, "ssh-privatekey")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
-    host.raise_next("create_deploy_key", Retryable("HostUnavailable", "502"))
+    host.raise_next("create_deploy_key", HostUnavailable("502"))
 
     await world.settle(keys, "key")
     assert entry(world, "ssh-privatekey") == works

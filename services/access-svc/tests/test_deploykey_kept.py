@@ -10,7 +10,7 @@ from access_svc.deploykey import material
 from codecommon.api.access import DeployKey
 from codecommon.api.results import Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostKey, HostRepository, Listed
+from codecommon.githost.protocol import HostKey, HostRepository, HostUnavailable, Listed
 from codecommon.kcp.client import Forbidden, Invalid, NotFound
 from codecommon.testing.builders import deploy_key_object
 from codecommon.testing.git_host import StubBackend
@@ -55,7 +55,7 @@ class Host:
         async def unanswered(repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
             self._patch.setattr(self._stub, "create_deploy_key", create)
             await create(repo_id, title, public_key, read_only)
-            raise Retryable("HostUnavailable", "no answer")
+            raise HostUnavailable("no answer")
 
         self._patch.setattr(self._stub, "create_deploy_key", unanswered)
 

@@ -13,7 +13,7 @@ from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.kinds import COLLABORATORS
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostRepository
+from codecommon.githost.protocol import HostRepository, HostUnavailable
 from codecommon.testing.builders import collaborator_object, condition
 from codecommon.testing.git_host import StubBackend, StubRepository
 from codecommon.testing.harness import World, conditions, message
@@ -78,7 +78,7 @@ async def test_a_grant_whose_user_could_not_be_looked_up_is_ours_and_the_id_is_l
     world: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:
     host.invites = False
-    host.raise_next("get_user_id", Retryable("HostUnavailable", "502"))
+    host.raise_next("get_user_id", HostUnavailable("502"))
     world.add(collaborator_object())
     assert isinstance(await world.settle(users, "alice"), Retryable)
     assert isinstance(await world.settle(users, "alice"), Ready)

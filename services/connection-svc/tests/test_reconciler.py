@@ -11,6 +11,7 @@ from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import CONNECTIONS, DEPLOY_KEYS, REPOSITORIES
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostUnavailable
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.events import Versions
 from codecommon.testing.builders import (
@@ -176,7 +177,7 @@ async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
     world.add(secret_object())
     world.add(connection_object())
     await world.settle(controller, "main")
-    world.host.raise_next("validate_connection", Retryable("HostUnavailable", "502"))
+    world.host.raise_next("validate_connection", HostUnavailable("502"))
 
     assert isinstance(await world.settle(controller, "main"), Retryable)
 
@@ -274,7 +275,7 @@ async def test_in_an_outage_status_goes_on_speaking_of_the_secret_before(
 ) -> None:
     add_validated(world, "before")
     world.add(secret_object())
-    world.host.raise_next(method, Retryable("HostUnavailable", "502"))
+    world.host.raise_next(method, HostUnavailable("502"))
 
     assert isinstance(await world.settle(controller, "main"), Retryable)
     assert account_in(world.stored("connections", "main")) == ACCOUNT

@@ -8,6 +8,7 @@ from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostUnavailable
 from codecommon.testing.builders import repository_object
 from codecommon.testing.harness import World, conditions
 from codecommon.testing.repositories import SITE, ago, held, made
@@ -151,7 +152,7 @@ async def test_taking_over_while_the_host_fails_does_not_turn_an_old_wish_into_a
     found = world.host.add_repository("octocat", "site")
     status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
     world.add(repository_object(description="edited", visibility="public", metadata=held(generation=2), status=status))
-    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
+    world.host.raise_next("update_repository", HostUnavailable("502"))
 
     for _ in range(3):
         await world.settle(controller, "site")
@@ -165,7 +166,7 @@ async def test_an_edit_of_visibility_is_not_forgotten_when_the_host_fails(
     world.add(repository_object(visibility="private"))
     await world.settle(controller, "site")
     world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
-    world.host.raise_next("update_repository", Retryable("HostUnavailable", "502"))
+    world.host.raise_next("update_repository", HostUnavailable("502"))
 
     await world.settle(controller, "site")
     assert conditions(world.stored("repositories", "site"))["Ready"] == ("Unknown", "HostUnavailable")
@@ -178,7 +179,7 @@ async def test_an_id_is_kept_when_the_settings_that_follow_fail(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object(defaultBranch="trunk"))
-    world.host.raise_next("has_branch", Retryable("HostUnavailable", "502"))
+    world.host.raise_next("has_branch", HostUnavailable("502"))
 
     await world.settle(controller, "site")
 

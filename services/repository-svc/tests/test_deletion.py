@@ -13,7 +13,7 @@ from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostRepository
+from codecommon.githost.protocol import HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.harness import World, conditions, message
@@ -125,7 +125,7 @@ async def test_the_object_stays_while_the_host_fails(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(), going(site))
-    world.host.raise_next("delete_repository", Retryable("HostUnavailable", "502"))
+    world.host.raise_next("delete_repository", HostUnavailable("502"))
 
     assert isinstance(await world.settle(controller, "site"), Retryable)
     assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "HostUnavailable")

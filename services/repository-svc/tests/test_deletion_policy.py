@@ -12,7 +12,7 @@ from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
 from codecommon.controller.cleanup import may_give_up
-from codecommon.githost.protocol import Absent, HostRepository, Redirected
+from codecommon.githost.protocol import Absent, HostRepository, HostUnavailable, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
 from codecommon.testing.repositories import NOW, SEEN
 from repository_svc.decide import Found
@@ -128,9 +128,9 @@ def test_after_a_look_at_the_host(case: Look) -> None:
 GIVEN_UP = {
     "the credential is gone: at once": (NotReady("CredentialUnavailable", ""), 0, True),
     "the host refuses: at once": (Terminal("Forbidden", ""), 0, True),
-    "the host is down: not at once": (Retryable("HostUnavailable", ""), 0, False),
-    "the host is down for five minutes: still waited for": (Retryable("HostUnavailable", ""), 300, False),
-    "the host is down for longer: the workspace does not hang on us": (Retryable("HostUnavailable", ""), 301, True),
+    "the host is down: not at once": (HostUnavailable(""), 0, False),
+    "the host is down for five minutes: still waited for": (HostUnavailable(""), 300, False),
+    "the host is down for longer: the workspace does not hang on us": (HostUnavailable(""), 301, True),
 }
 
 

@@ -13,7 +13,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import AlreadyExists, CredentialRejected
+from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable
 from codecommon.kcp.client import JsonObject
 from codecommon.testing.builders import (
     api_binding,
@@ -128,17 +128,20 @@ async def test_a_repository_of_an_organisation_is_made_there(world: World, contr
     assert [r.seen.owner for r in world.host.repositories.values()] == ["acme"]
 
 
-@pytest.mark.parametrize(("reason", "may_have_been_made"), [("HostUnavailable", True), ("RateLimited", False)])
+@pytest.mark.parametrize(
+    ("failure", "may_have_been_made"),
+    [(HostUnavailable("502"), True), (Retryable(Reason.RATE_LIMITED, "until 12:00"), False)],
+)
 async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_have_taken_effect(
-    world: World, controller: Controller[Repository], reason: str, may_have_been_made: bool
+    world: World, controller: Controller[Repository], failure: Retryable, may_have_been_made: bool
 ) -> None:
     world.add(repository_object())
-    world.host.raise_next("ensure_repository", Retryable(reason, "until 12:00"))
+    world.host.raise_next("ensure_repository", failure)
 
     await world.settle(controller, "site")
 
     site = world.stored("repositories", "site")
-    assert conditions(site) == {"Ready": ("Unknown", reason), "Reconciling": ("True", reason)}
+    assert conditions(site) == {"Ready": ("Unknown", failure.reason), "Reconciling": ("True", failure.reason)}
     assert (CREATE_CLAIM in site["metadata"]["annotations"]) is may_have_been_made
 
 

@@ -13,11 +13,10 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.meta import Resource
-from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext
-from codecommon.githost.protocol import AlreadyExists, GitBackend
+from codecommon.githost.protocol import AlreadyExists, GitBackend, HostUnavailable
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
@@ -90,4 +89,4 @@ def _is_clear(refused: Interruption | AlreadyExists) -> bool:
     """Whether it is certain that nothing was made: the host answered, and named no id."""
     if isinstance(refused, AlreadyExists):
         return True
-    return refused.reason != Reason.HOST_UNAVAILABLE and "repoID" not in refused.status
+    return not isinstance(refused, HostUnavailable) and "repoID" not in refused.status

@@ -28,13 +28,9 @@ CONDITIONS: Final = frozenset(
         ConditionType.WIDER_ACCESS,
     }
 )
-STANDARD_ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
-"""From the narrowest to the widest."""
 MOST_INVITATIONS: Final = 3
 """An expired invitation is sent anew until this many were sent. By then the user does not want it, or never saw it."""
 
-_OF_USERS: Final = frozenset({"pull", "push", "admin"})
-"""The roles that a repository of a user has."""
 _INVITATION_LIFE: Final = timedelta(days=7)
 
 _NOT_PENDING: Final = condition(ConditionType.INVITATION_PENDING, "False", Reason.NOT_ACCEPTED, "no invitation is open")
@@ -185,8 +181,18 @@ class Invite:
 Decision = Ended | Withdraw | InForce | ChangeRole | Wait | Invite
 
 
-def decide(obj: Collaborator, seen: Seen, now: datetime, *, repository_made_at: datetime | None = None) -> Decision:
-    """``repository_made_at``: when we created the repository, if we did. An older invitation was to one that is gone.
+def decide(
+    obj: Collaborator,
+    seen: Seen,
+    now: datetime,
+    *,
+    roles: tuple[str, ...],
+    repository_made_at: datetime | None = None,
+) -> Decision:
+    """What to do about the user's access.
+
+    ``roles``: the host's standard roles, from the narrowest to the widest. ``repository_made_at``: when we created the
+    repository, if we did. An older invitation was to one that is gone.
 
     Raises ``Terminal`` (``InvitationDeclined``), ``Retryable`` (``HostNotYetVisible``).
     """
@@ -201,7 +207,7 @@ def decide(obj: Collaborator, seen: Seen, now: datetime, *, repository_made_at: 
             return InForce(grant, origin)
         if as_found:
             return InForce(grant, origin, differs=True)
-        if _is_wider(grant.role, wanted) and _stayed_wider(obj, grant):
+        if _is_wider(grant.role, wanted, roles) and _stayed_wider(obj, grant):
             return InForce(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:
@@ -209,18 +215,20 @@ def decide(obj: Collaborator, seen: Seen, now: datetime, *, repository_made_at: 
     if invitation.expired:
         return Invite(_sent_with(obj, 1), instead_of=invitation)
     # The host names no custom role in an invitation, so only standard roles can be compared.
-    change = invitation.role != wanted and wanted in STANDARD_ROLES and not as_found
+    change = invitation.role != wanted and wanted in roles and not as_found
     return Wait(invitation, origin_of(obj, invitation), change)
 
 
-def decide_after_change(obj: Collaborator, shown: Grant, origin: Origin, now: datetime) -> InForce:
-    """What holds once the role was set and the host shows the grant ``shown``.
+def decide_after_change(
+    obj: Collaborator, shown: Grant, origin: Origin, now: datetime, *, roles: tuple[str, ...]
+) -> InForce:
+    """What holds once the role was set and the host shows the grant ``shown``. ``roles``: as of ``decide``.
 
     Raises for a narrower role: ``Retryable`` (``HostNotYetVisible``), or ``Terminal`` (``PermissionUnsupported``) once it has
     been narrower for too long to be a list that lags behind.
     """
     wanted = obj.spec.permission
-    wider = _is_wider(shown.role, wanted)
+    wider = _is_wider(shown.role, wanted, roles)
     if shown.role != wanted and not wider:
         if _lags_too_long(obj, now):
             raise Terminal(
@@ -296,10 +304,10 @@ def _asked_anew(obj: Collaborator) -> bool:
     )
 
 
-def _is_wider(role: str, wanted: str) -> bool:
+def _is_wider(role: str, wanted: str, roles: tuple[str, ...]) -> bool:
     """Whether ``role`` is wider than ``wanted``, or may be: the width of a custom role is not known."""
-    if role in STANDARD_ROLES and wanted in STANDARD_ROLES:
-        return STANDARD_ROLES.index(role) > STANDARD_ROLES.index(wanted)
+    if role in roles and wanted in roles:
+        return roles.index(role) > roles.index(wanted)
     return role != wanted
 
 
@@ -336,18 +344,24 @@ def require_within_bounds(obj: Collaborator, decision: Invite) -> None:
         )
 
 
-def require_possible(obj: Collaborator, login: str, owner: str, kind: OwnerKind | None) -> None:
-    """Raises ``Terminal`` (``PermissionUnsupported``) for what GitHub refuses on a user's own repositories."""
+def require_possible(
+    obj: Collaborator, login: str, owner: str, kind: OwnerKind | None, roles_of_users: tuple[str, ...]
+) -> None:
+    """Raises ``Terminal`` (``PermissionUnsupported``) for what a host refuses on a user's own repositories.
+
+    ``kind``: of the owner. ``roles_of_users``: the roles that a repository of a user has.
+    """
     if kind != "User":
         return
     if login.lower() == owner.lower():
         raise Terminal(
             Reason.PERMISSION_UNSUPPORTED, f"{owner} owns the repository and has every permission; delete this object"
         )
-    if obj.spec.permission not in _OF_USERS:
+    if obj.spec.permission not in roles_of_users:
         raise Terminal(
             Reason.PERMISSION_UNSUPPORTED,
-            f"the repository belongs to the user {owner}, where a collaborator can have pull, push or admin, not "
+            f"the repository belongs to the user {owner}, where a collaborator can have "
+            f"{', '.join(roles_of_users[:-1])} or {roles_of_users[-1]}, not "
             f"{obj.spec.permission}; change spec.permission, or move the repository to an organisation",
         )
 

@@ -18,7 +18,6 @@ from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, claiming, stored_claim
-from codecommon.githost.github.names import is_login
 from codecommon.githost.protocol import Grant
 
 
@@ -32,7 +31,6 @@ class CollaboratorReconciler:
         if ctx.object.deleting:
             return await finalize(ctx, self._connections)
         try:
-            _require_login(ctx.object)
             repository = await require_repository(ctx)
 
             async def work() -> Outcome:
@@ -44,10 +42,13 @@ class CollaboratorReconciler:
 
     async def _ensure(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
         target = await open_target(ctx, self._connections, repository)
+        _require_username(ctx.object, target)
         await _require_eldest_by_login(ctx)
         seen = await require_seen(target, ctx.object)
         await _require_eldest_by_id(ctx, seen)
-        decision = decide.decide(ctx.object, seen, ctx.now, repository_made_at=stored_claim(repository))
+        decision = decide.decide(
+            ctx.object, seen, ctx.now, roles=_standard_roles(target), repository_made_at=stored_claim(repository)
+        )
         match decision:
             case InForce():
                 await ctx.ensure_finalizer()
@@ -71,7 +72,8 @@ class CollaboratorReconciler:
             raise report.pending(ctx, target, invitation, "Created", 1)
         # The host answers the same whether or not that changed anything.
         shown = (await require_seen(target, ctx.object)).grant or change.grant
-        return report.in_force(ctx, target, decide.decide_after_change(ctx.object, shown, change.origin, ctx.now))
+        decided = decide.decide_after_change(ctx.object, shown, change.origin, ctx.now, roles=_standard_roles(target))
+        return report.in_force(ctx, target, decided)
 
     async def _wait(self, ctx: ReconcileContext[Collaborator], target: Target, wait: Wait) -> Ready:
         await ctx.ensure_finalizer()
@@ -116,9 +118,14 @@ class CollaboratorReconciler:
 # ---- what must hold before the user's access is touched
 
 
-def _require_login(obj: Collaborator) -> None:
+def _standard_roles(target: Target) -> tuple[str, ...]:
+    """From the narrowest to the widest. Those of an organisation include those of a user."""
+    return target.host.roles("Organization")
+
+
+def _require_username(obj: Collaborator, target: Target) -> None:
     """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have."""
-    if not is_login(obj.spec.username):
+    if not target.host.is_username(obj.spec.username):
         raise Terminal(
             Reason.INVALID_NAME,
             f"spec.username {obj.spec.username!r} is not a GitHub login; usernames cannot be changed, make a new object",
@@ -156,4 +163,6 @@ async def _require_permitted(ctx: ReconcileContext[Collaborator], target: Target
 
 
 async def _require_possible(ctx: ReconcileContext[Collaborator], target: Target, login: str, owner: str) -> None:
-    decide.require_possible(ctx.object, login, owner, await target.host.get_owner_kind(owner))
+    decide.require_possible(
+        ctx.object, login, owner, await target.host.get_owner_kind(owner), target.host.roles("User")
+    )

@@ -24,7 +24,7 @@ from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
 from codecommon.controller.create_claim import claim_for, claiming
-from codecommon.githost.protocol import HostKey, Listed
+from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Exchange:
                 return await target.host.create_deploy_key(target.repo_id, wanted.title, public, wanted.read_only)
             except Interruption as interruption:
                 refused = interruption
-                if young and refused.reason == Reason.KEY_IN_USE:
+                if young and isinstance(refused, KeyInUse):
                     refused = Retryable(
                         Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet"
                     )
