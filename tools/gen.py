@@ -7,12 +7,16 @@ docs/api.md and docs/conditions.md. It removes a file in the two schema folders 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
+import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -245,14 +249,29 @@ object is deleted.
 """
 
 
+def documented(enumeration: type[StrEnum]) -> Iterator[tuple[str, str, str]]:
+    """Each member's value, and its docstring before and after the first colon. Raises SystemExit for one without."""
+    (definition,) = ast.parse(inspect.getsource(enumeration)).body
+    assert isinstance(definition, ast.ClassDef)
+    docstrings = {
+        member.targets[0].id: text.value.value
+        for member, text in pairwise(definition.body)
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr)
+    }
+    for member in enumeration:
+        head, colon, meaning = " ".join(docstrings.get(member.name, "").split()).partition(": ")
+        if not colon:
+            raise SystemExit(f"{enumeration.__name__}.{member.name} has no docstring of the form 'what: meaning'")
+        yield member.value, head, meaning
+
+
 def conditions_doc() -> str:
-    out = [CONDITIONS_DOC_HEADER, "| type | polarity | kinds | means |", "|---|---|---|---|"]
-    out += [
-        "| " + " | ".join(map(_cell, (f"`{kind}`", kind.polarity, kind.kinds, kind.meaning))) + " |"
-        for kind in ConditionType
-    ]
+    out = [CONDITIONS_DOC_HEADER, "| type | kinds | polarity | means |", "|---|---|---|---|"]
+    for value, head, meaning in documented(ConditionType):
+        kinds, _, polarity = head.partition("; ")
+        out.append("| " + " | ".join(map(_cell, (f"`{value}`", kinds, polarity, meaning))) + " |")
     out += [REASONS_DOC_HEADER, "| reason | result | means |", "|---|---|---|"]
-    out += ["| " + " | ".join(map(_cell, (f"`{reason}`", reason.results, reason.meaning))) + " |" for reason in Reason]
+    out += ["| " + " | ".join(map(_cell, (f"`{value}`", *text))) + " |" for value, *text in documented(Reason)]
     return "\n".join(out) + "\n"
 
 

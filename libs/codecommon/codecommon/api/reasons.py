@@ -1,482 +1,221 @@
-"""Every condition type and every reason, with what it means: docs/conditions.md is generated from here.
+"""Every condition type and every reason. docs/conditions.md is generated from the docstrings below.
 
-Code compares members, never their text. A reason that only one place can raise is still listed here, because people look it up.
+Code compares members, never their text. A reason that only one place can raise is listed too, because people look it up.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
 
 
 class ConditionType(StrEnum):
-    """The type of a condition. ``polarity``: which status is good; ``kinds``: which kinds have it; ``meaning``: for people."""
+    """The type of a condition. Each docstring: which kinds have it; its polarity; what it means."""
 
-    _value_: str
-    polarity: str
-    kinds: str
-    meaning: str
-
-    def __new__(cls, value: str, polarity: str, kinds: str, meaning: str) -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.polarity, member.kinds, member.meaning = polarity, kinds, meaning
-        return member
-
-    READY = (
-        "Ready",
-        "normal: True is good",
-        "all",
-        (
-            "True: the host is as declared, at this generation. Unknown: the spec changed and the host could not "
-            "be asked yet"
-        ),
-    )
-    RECONCILING = (
-        "Reconciling",
-        "present only while it holds",
-        "all",
-        "being worked on, or waiting for another object or for the host",
-    )
-    STALLED = (
-        "Stalled",
-        "present only while it holds",
-        "all",
-        "somebody has to act; the message says what to do",
-    )
-    VALIDATED = (
-        "Validated",
-        "normal",
-        "Connection",
-        "the credential was accepted by the host",
-    )
-    SETTINGS_DIFFER = (
-        "SettingsDiffer",
-        "present only while it holds",
-        "Repository, DeployKey, Collaborator",
-        "settings on the host that differ from spec and are left as found",
-    )
-    DEFAULT_BRANCH_PENDING = (
-        "DefaultBranchPending",
-        "present only while it holds",
-        "Repository",
-        "`spec.defaultBranch` names a branch that does not exist yet; Ready is not affected",
-    )
-    ARCHIVED = (
-        "Archived",
-        "present only while it holds",
-        "Repository",
-        "read-only on the host; settings are not sent",
-    )
-    KEY_REPLACING = (
-        "KeyReplacing",
-        "present only while it holds",
-        "DeployKey",
-        "the key was removed to be registered again with its new title or access, and is not there yet",
-    )
-    INVITATION_PENDING = (
-        "InvitationPending",
-        "False once an invitation came to nothing, else present only while it holds",
-        "Collaborator",
-        "the user has to accept the invitation",
-    )
-    WIDER_ACCESS = (
-        "WiderAccess",
-        "present only while it holds",
-        "Collaborator",
-        (
-            "the user has more than spec says, through a team, the organisation or its base permission; or "
-            "another role than spec says, one of the two being a custom one, whose width is not known"
-        ),
-    )
-    ACCESS_ENDED = (
-        "AccessEnded",
-        "present only while it holds",
-        "Collaborator",
-        "`spec.expiresAt` has passed and the object gives no access any more",
-    )
+    READY = "Ready"
+    """all; normal (True is good): True: the host is as declared, at this generation. Unknown: the spec changed and the
+    host could not be asked yet.
+    """
+    RECONCILING = "Reconciling"
+    """all; present only while it holds: Being worked on, or waiting for another object or for the host."""
+    STALLED = "Stalled"
+    """all; present only while it holds: Somebody has to act; the message says what to do."""
+    VALIDATED = "Validated"
+    """Connection; normal: The credential was accepted by the host."""
+    SETTINGS_DIFFER = "SettingsDiffer"
+    """Repository, DeployKey, Collaborator; present only while it holds: Settings on the host that differ from spec and
+    are left as found.
+    """
+    DEFAULT_BRANCH_PENDING = "DefaultBranchPending"
+    """Repository; present only while it holds: `spec.defaultBranch` names a branch that does not exist yet; Ready is
+    not affected.
+    """
+    ARCHIVED = "Archived"
+    """Repository; present only while it holds: Read-only on the host; settings are not sent."""
+    KEY_REPLACING = "KeyReplacing"
+    """DeployKey; present only while it holds: The key was removed to be registered again with its new title or access,
+    and is not there yet.
+    """
+    INVITATION_PENDING = "InvitationPending"
+    """Collaborator; False once an invitation came to nothing, else present only while it holds: The user has to accept
+    the invitation.
+    """
+    WIDER_ACCESS = "WiderAccess"
+    """Collaborator; present only while it holds: The user has more than spec says, through a team, the organisation or
+    its base permission; or another role than spec says, one of the two being a custom one, whose width is not known.
+    """
+    ACCESS_ENDED = "AccessEnded"
+    """Collaborator; present only while it holds: `spec.expiresAt` has passed and the object gives no access any more.
+    """
 
 
 class Reason(StrEnum):
-    """The reason of a condition. ``results``: what reconciling ends in with it; ``meaning``: for people."""
+    """The reason of a condition. Each docstring: what reconciling ends in with it (see docs/conditions.md); what it means."""
 
-    _value_: str
-    results: str
-    meaning: str
-
-    def __new__(cls, value: str, results: str, meaning: str) -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.results, member.meaning = results, meaning
-        return member
-
-    RECONCILED = (
-        "Reconciled",
-        "ready",
-        "the host is as declared",
-    )
-    VALIDATED = (
-        "Validated",
-        "ready",
-        "on `Validated`: the host accepted the credential",
-    )
-    PROGRESSING = (
-        "Progressing",
-        "running",
-        "a pass that takes longer than two seconds, of an object that says no other reason yet",
-    )
-    CREDENTIAL_UNAVAILABLE = (
-        "CredentialUnavailable",
-        "waiting, retried",
-        (
-            "the Secret, or its key, is missing or being deleted; the namespace for the Secret of a generated key "
-            "is missing (retried). On a deleted object: clean-up waits for it; restore it, or set "
-            "`deletionPolicy: Orphan`"
-        ),
-    )
-    SECRETS_CLAIM_NOT_ACCEPTED = (
-        "SecretsClaimNotAccepted",
-        "stalled",
-        "the workspace has not accepted the provider's claim on Secrets",
-    )
-    CREDENTIAL_INVALID = (
-        "CredentialInvalid",
-        "stalled",
-        (
-            "the Secret holds no token, no usable key of an App, or a token of an installation (`ghs_…`), which "
-            "ends after an hour; nothing was sent"
-        ),
-    )
-    CREDENTIAL_REJECTED = (
-        "CredentialRejected",
-        "stalled",
-        "the host answered 401, or suspended the account or the App's installation",
-    )
-    PROVIDER_NOT_FOUND = (
-        "ProviderNotFound",
-        "stalled",
-        "`spec.provider` is not known here",
-    )
-    HOST_NOT_ALLOWED = (
-        "HostNotAllowed",
-        "stalled",
-        "`spec.baseURL` is not one of GitHub's hosts and the operator has not named it",
-    )
-    CA_BUNDLE_INVALID = (
-        "CABundleInvalid",
-        "stalled",
-        "`spec.caBundle` holds no certificate that can be read",
-    )
-    OWNER_NOT_FOUND = (
-        "OwnerNotFound",
-        "stalled",
-        "the host shows no such user or organisation to this credential",
-    )
-    OWNER_MISMATCH = (
-        "OwnerMismatch",
-        "stalled",
-        (
-            "the owner is another user's account, in which the credential cannot create, or not the account of "
-            "the App's installation; `githubAppInstallationOwner` is not `spec.owner`; `githubAppInstallationID` "
-            "is that of another owner than the Repository's"
-        ),
-    )
-    APP_NOT_INSTALLED = (
-        "AppNotInstalled",
-        "stalled",
-        ("the GitHub App is not installed on the owner's account, or has no installation of the id in the Secret"),
-    )
-    APP_CANNOT_CREATE = (
-        "AppCannotCreate",
-        "stalled",
-        "GitHub lets no App create a repository in a user's account; refused before the call",
-    )
-    SSO_REQUIRED = (
-        "SSORequired",
-        "stalled",
-        "the organisation wants single sign-on; the message has the address to authorise the token at",
-    )
-    MISSING_PERMISSION = (
-        "MissingPermission",
-        "stalled, retried",
-        (
-            "the credential lacks a scope or permission, which the message names (retried: the host answers a "
-            "removal with 404 and still shows the thing)"
-        ),
-    )
-    CONNECTION_NOT_FOUND = (
-        "ConnectionNotFound",
-        "waiting",
-        "`spec.connectionRef` names no Connection",
-    )
-    CONNECTION_NOT_READY = (
-        "ConnectionNotReady",
-        "waiting",
-        "the Connection is not validated, or is being deleted",
-    )
-    DELETION_BLOCKED = (
-        "DeletionBlocked",
-        "waiting, retried",
-        (
-            "kept until the objects that refer to it are gone; the message lists them (retried: the workspace "
-            "gives up the API, and those say Delete)"
-        ),
-    )
-    INVALID_NAME = (
-        "InvalidName",
-        "stalled",
-        "a name that the host would refuse or alter, or a username that is no login",
-    )
-    NAME_ALTERED = (
-        "NameAltered",
-        "stalled",
-        "the host made the repository under another name",
-    )
-    NAME_TAKEN = (
-        "NameTaken",
-        "stalled, retried",
-        (
-            "the repository exists: not made by this object and `adoptionPolicy: CreateOnly` (stalled); not shown "
-            "to this credential (retried)"
-        ),
-    )
-    NAME_REDIRECTED = (
-        "NameRedirected",
-        "stalled",
-        "the name was given up by a rename on the host",
-    )
-    DUPLICATE_REPOSITORY = (
-        "DuplicateRepository",
-        "stalled, retried",
-        "another object of the workspace stands for the same repository (retried: it may be making it now)",
-    )
-    IDENTITY_CONFLICT = (
-        "IdentityConflict",
-        "stalled",
-        "the object is bound to another host or owner than its Connection now says",
-    )
-    HOST_OBJECT_MISSING = (
-        "HostObjectMissing",
-        "stalled",
-        (
-            "the repository is gone and was not made by this object, or there is nothing to adopt. On a deleted "
-            "DeployKey or Collaborator: the host does not show the repository, so what was made in it may still "
-            "be there; restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository "
-            "too"
-        ),
-    )
-    HOST_NOT_YET_VISIBLE = (
-        "HostNotYetVisible",
-        "retried",
-        "the host does not show yet what was just made or changed",
-    )
-    REPOSITORY_ARCHIVED = (
-        "RepositoryArchived",
-        "stalled",
-        "the host refused a write because the repository is archived",
-    )
-    NOT_FOUND_OR_NO_ACCESS = (
-        "NotFoundOrNoAccess",
-        "stalled",
-        "404 on a write",
-    )
-    VALIDATION_FAILED = (
-        "ValidationFailed",
-        "stalled",
-        (
-            "the host refused the request, its words are in the message; or it would: `rotateEvery` below a "
-            "minute, `visibility: internal` in a user's account"
-        ),
-    )
-    GONE = (
-        "Gone",
-        "stalled",
-        "the host no longer offers this (410)",
-    )
-    UNAVAILABLE_FOR_LEGAL_REASONS = (
-        "UnavailableForLegalReasons",
-        "stalled",
-        "451",
-    )
-    REPOSITORY_NOT_FOUND = (
-        "RepositoryNotFound",
-        "waiting",
-        "`spec.repositoryRef` names no Repository",
-    )
-    REPOSITORY_NOT_READY = (
-        "RepositoryNotReady",
-        "waiting",
-        "the Repository is not on the host yet, or is being deleted",
-    )
-    SECRET_NOT_WRITABLE = (
-        "SecretNotWritable",
-        "stalled",
-        ("the workspace refuses to store the key pair: its namespace is being deleted, a quota, an immutable Secret"),
-    )
-    SECRET_NAME_TAKEN = (
-        "SecretNameTaken",
-        "stalled, retried",
-        ("the Secret `deploykey-<name>` is not this DeployKey's (stalled), or is still being deleted (retried)"),
-    )
-    INVALID_PUBLIC_KEY = (
-        "InvalidPublicKey",
-        "stalled",
-        "`spec.publicKey` is no public key that the host takes",
-    )
-    KEY_IN_USE = (
-        "KeyInUse",
-        "stalled",
-        "the deploy key is registered elsewhere on the host",
-    )
-    DEPLOY_KEYS_DISABLED = (
-        "DeployKeysDisabled",
-        "stalled",
-        "the organisation does not allow deploy keys",
-    )
-    DUPLICATE_DEPLOY_KEY = (
-        "DuplicateDeployKey",
-        "stalled",
-        "an older object of the workspace is for the same public key",
-    )
-    DUPLICATE_COLLABORATOR = (
-        "DuplicateCollaborator",
-        "stalled",
-        "an older object of the workspace is for the same user",
-    )
-    INVITATION_PENDING = (
-        "InvitationPending",
-        "waiting",
-        "the user has not accepted yet; the resync notices when they do",
-    )
-    INVITATION_EXPIRED = (
-        "InvitationExpired",
-        "stalled",
-        "three invitations have expired; a new `reconcile-requested-at` invites again",
-    )
-    INVITATION_DECLINED = (
-        "InvitationDeclined",
-        "stalled",
-        (
-            "the user declined, or the invitation was withdrawn on the host; only a new `reconcile-requested-at`, "
-            "or an edit, invites again"
-        ),
-    )
-    INVITATION_REFUSED = (
-        "InvitationRefused",
-        "stalled",
-        "the organisation or the user does not admit the invitation",
-    )
-    INVITATION_LIMIT = (
-        "InvitationLimit",
-        "retried",
-        "the invitations that the host allows a repository in a day are used up",
-    )
-    USER_NOT_FOUND = (
-        "UserNotFound",
-        "stalled",
-        "the host knows no user `spec.username`, or none any more",
-    )
-    USER_CHANGED = (
-        "UserChanged",
-        "stalled",
-        (
-            "the user whose access it was renamed or deleted their account, has no access any more, and somebody "
-            "else has the login `spec.username` now, who is not invited. Delete the object, which takes away what "
-            "access of that user there still is, and create one with the username of whom you mean"
-        ),
-    )
-    PERMISSION_UNSUPPORTED = (
-        "PermissionUnsupported",
-        "stalled",
-        (
-            "the host does not have this permission for this kind of owner, it is less than the base permission "
-            "of the organisation that the user is a member of, the user owns the repository, there is no such "
-            "custom role, or the host takes it and goes on showing less"
-        ),
-    )
-    RATE_LIMITED = (
-        "RateLimited",
-        "retried",
-        (
-            "the host's limits for the account or the App are used up, it asked for a pause, or NATS does not "
-            "answer whether so; waiting until the time in the message"
-        ),
-    )
-    HOST_CONFLICT = (
-        "HostConflict",
-        "retried",
-        "409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed",
-    )
-    HOST_UNAVAILABLE = (
-        "HostUnavailable",
-        "retried",
-        (
-            "5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's; in an "
-            "outage the host is asked by a probe now and then, and the log says since when"
-        ),
-    )
-    UNEXPECTED_ANSWER = (
-        "UnexpectedAnswer",
-        "retried",
-        "any other answer",
-    )
-    BINDING_NOT_VISIBLE = (
-        "BindingNotVisible",
-        "retried",
-        "kcp shows no APIBinding while one must be there",
-    )
-    CONFLICT = (
-        "Conflict",
-        "retried",
-        "others keep writing the object",
-    )
-    INTERNAL_ERROR = (
-        "InternalError",
-        "retried",
-        "a defect of ours; the log has the trace",
-    )
-    LEFT_AS_FOUND = (
-        "LeftAsFound",
-        "condition",
-        "on `SettingsDiffer`",
-    )
-    BRANCH_MISSING = (
-        "BranchMissing",
-        "condition",
-        "on `DefaultBranchPending`",
-    )
-    ARCHIVED_ON_HOST = (
-        "ArchivedOnHost",
-        "condition",
-        "on `Archived`",
-    )
-    RECREATING = (
-        "Recreating",
-        "condition",
-        "on `KeyReplacing`",
-    )
-    AWAITING_ACCEPTANCE = (
-        "AwaitingAcceptance",
-        "condition",
-        "on `InvitationPending`, which is True",
-    )
-    NOT_ACCEPTED = (
-        "NotAccepted",
-        "condition",
-        "on `InvitationPending`, which is False",
-    )
-    DECLINED = (
-        "Declined",
-        "condition",
-        "on `InvitationPending`, which is False: declined, or withdrawn on the host",
-    )
-    NOT_OURS = (
-        "NotOurs",
-        "condition",
-        "on `WiderAccess`",
-    )
-    EXPIRED = (
-        "Expired",
-        "condition",
-        "on `AccessEnded`",
-    )
+    RECONCILED = "Reconciled"
+    """ready: The host is as declared."""
+    VALIDATED = "Validated"
+    """ready: On `Validated`: the host accepted the credential."""
+    PROGRESSING = "Progressing"
+    """running: The object has been worked on for longer than two seconds, and had no other reason yet."""
+    CREDENTIAL_UNAVAILABLE = "CredentialUnavailable"
+    """waiting, retried: The Secret, or its key, is missing or being deleted; the namespace for the Secret of a
+    generated key is missing (retried). On a deleted object: clean-up waits for it; restore it, or set `deletionPolicy:
+    Orphan`.
+    """
+    SECRETS_CLAIM_NOT_ACCEPTED = "SecretsClaimNotAccepted"
+    """stalled: The workspace has not accepted the provider's claim on Secrets."""
+    CREDENTIAL_INVALID = "CredentialInvalid"
+    """stalled: The Secret holds no token, no usable key of an App, or a token of an installation (`ghs_…`), which ends
+    after an hour; nothing was sent.
+    """
+    CREDENTIAL_REJECTED = "CredentialRejected"
+    """stalled: The host answered 401, or suspended the account or the App's installation."""
+    PROVIDER_NOT_FOUND = "ProviderNotFound"
+    """stalled: `spec.provider` is not known here."""
+    HOST_NOT_ALLOWED = "HostNotAllowed"
+    """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it."""
+    CA_BUNDLE_INVALID = "CABundleInvalid"
+    """stalled: `spec.caBundle` holds no certificate that can be read."""
+    OWNER_NOT_FOUND = "OwnerNotFound"
+    """stalled: The host shows no such user or organisation to this credential."""
+    OWNER_MISMATCH = "OwnerMismatch"
+    """stalled: The owner is another user's account, in which the credential cannot create, or not the account of the
+    App's installation; `githubAppInstallationOwner` is not `spec.owner`; `githubAppInstallationID` is that of another
+    owner than the Repository's.
+    """
+    APP_NOT_INSTALLED = "AppNotInstalled"
+    """stalled: The GitHub App is not installed on the owner's account, or has no installation of the id in the Secret.
+    """
+    APP_CANNOT_CREATE = "AppCannotCreate"
+    """stalled: GitHub lets no App create a repository in a user's account; refused before the call."""
+    SSO_REQUIRED = "SSORequired"
+    """stalled: The organisation wants single sign-on; the message has the address to authorise the token at."""
+    MISSING_PERMISSION = "MissingPermission"
+    """stalled, retried: The credential lacks a scope or permission, which the message names (retried: the host answers
+    a removal with 404 and still shows the thing).
+    """
+    CONNECTION_NOT_FOUND = "ConnectionNotFound"
+    """waiting: `spec.connectionRef` names no Connection."""
+    CONNECTION_NOT_READY = "ConnectionNotReady"
+    """waiting: The Connection is not validated, or is being deleted."""
+    DELETION_BLOCKED = "DeletionBlocked"
+    """waiting, retried: Kept until the objects that refer to it are gone; the message lists them (retried: the
+    workspace gives up the API, and those say Delete).
+    """
+    INVALID_NAME = "InvalidName"
+    """stalled: A name that the host would refuse or alter, or a username that is no login."""
+    NAME_ALTERED = "NameAltered"
+    """stalled: The host made the repository under another name."""
+    NAME_TAKEN = "NameTaken"
+    """stalled, retried: The repository exists: not made by this object and `adoptionPolicy: CreateOnly` (stalled); not
+    shown to this credential (retried).
+    """
+    NAME_REDIRECTED = "NameRedirected"
+    """stalled: The name was given up by a rename on the host."""
+    DUPLICATE_REPOSITORY = "DuplicateRepository"
+    """stalled, retried: Another object of the workspace stands for the same repository (retried: it may be making it
+    now).
+    """
+    IDENTITY_CONFLICT = "IdentityConflict"
+    """stalled: The object is bound to another host or owner than its Connection now says."""
+    HOST_OBJECT_MISSING = "HostObjectMissing"
+    """stalled: The repository is gone and was not made by this object, or there is nothing to adopt. On a deleted
+    DeployKey or Collaborator: the host does not show the repository, so what was made in it may still be there; restore
+    the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too.
+    """
+    HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
+    """retried: The host does not show yet what was just made or changed."""
+    REPOSITORY_ARCHIVED = "RepositoryArchived"
+    """stalled: The host refused a write because the repository is archived."""
+    NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
+    """stalled: 404 on a write."""
+    VALIDATION_FAILED = "ValidationFailed"
+    """stalled: The host refused the request, its words are in the message; or it would: `rotateEvery` below a minute,
+    `visibility: internal` in a user's account.
+    """
+    GONE = "Gone"
+    """stalled: The host no longer offers this (410)."""
+    UNAVAILABLE_FOR_LEGAL_REASONS = "UnavailableForLegalReasons"
+    """stalled: 451."""
+    REPOSITORY_NOT_FOUND = "RepositoryNotFound"
+    """waiting: `spec.repositoryRef` names no Repository."""
+    REPOSITORY_NOT_READY = "RepositoryNotReady"
+    """waiting: The Repository is not on the host yet, or is being deleted."""
+    SECRET_NOT_WRITABLE = "SecretNotWritable"  # noqa: S105
+    """stalled: The workspace refuses to store the key pair: its namespace is being deleted, a quota, an immutable
+    Secret.
+    """
+    SECRET_NAME_TAKEN = "SecretNameTaken"  # noqa: S105
+    """stalled, retried: The Secret `deploykey-<name>` is not this DeployKey's (stalled), or is still being deleted
+    (retried).
+    """
+    INVALID_PUBLIC_KEY = "InvalidPublicKey"
+    """stalled: `spec.publicKey` is no public key that the host takes."""
+    KEY_IN_USE = "KeyInUse"
+    """stalled: The deploy key is registered elsewhere on the host."""
+    DEPLOY_KEYS_DISABLED = "DeployKeysDisabled"
+    """stalled: The organisation does not allow deploy keys."""
+    DUPLICATE_DEPLOY_KEY = "DuplicateDeployKey"
+    """stalled: An older object of the workspace is for the same public key."""
+    DUPLICATE_COLLABORATOR = "DuplicateCollaborator"
+    """stalled: An older object of the workspace is for the same user."""
+    INVITATION_PENDING = "InvitationPending"
+    """waiting: The user has not accepted yet; the resync notices when they do."""
+    INVITATION_EXPIRED = "InvitationExpired"
+    """stalled: Three invitations have expired; a new `reconcile-requested-at` invites again."""
+    INVITATION_DECLINED = "InvitationDeclined"
+    """stalled: The user declined, or the invitation was withdrawn on the host; only a new `reconcile-requested-at`, or
+    an edit, invites again.
+    """
+    INVITATION_REFUSED = "InvitationRefused"
+    """stalled: The organisation or the user does not admit the invitation."""
+    INVITATION_LIMIT = "InvitationLimit"
+    """retried: The invitations that the host allows a repository in a day are used up."""
+    USER_NOT_FOUND = "UserNotFound"
+    """stalled: The host knows no user `spec.username`, or none any more."""
+    USER_CHANGED = "UserChanged"
+    """stalled: The user whose access it was renamed or deleted their account, has no access any more, and somebody else
+    has the login `spec.username` now, who is not invited. Delete the object, which takes away what access of that user
+    there still is, and create one with the username of whom you mean.
+    """
+    PERMISSION_UNSUPPORTED = "PermissionUnsupported"
+    """stalled: The host does not have this permission for this kind of owner, it is less than the base permission of
+    the organisation that the user is a member of, the user owns the repository, there is no such custom role, or the
+    host takes it and goes on showing less.
+    """
+    RATE_LIMITED = "RateLimited"
+    """retried: The host's limits for the account or the App are used up, it asked for a pause, or NATS does not answer
+    whether so; waiting until the time in the message.
+    """
+    HOST_CONFLICT = "HostConflict"
+    """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
+    HOST_UNAVAILABLE = "HostUnavailable"
+    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's; in an outage
+    the host is asked by a probe now and then, and the log says since when.
+    """
+    UNEXPECTED_ANSWER = "UnexpectedAnswer"
+    """retried: Any other answer."""
+    BINDING_NOT_VISIBLE = "BindingNotVisible"
+    """retried: Kcp shows no APIBinding while one must be there."""
+    CONFLICT = "Conflict"
+    """retried: Others keep writing the object."""
+    INTERNAL_ERROR = "InternalError"
+    """retried: A defect of ours; the log has the trace."""
+    LEFT_AS_FOUND = "LeftAsFound"
+    """condition: On `SettingsDiffer`."""
+    BRANCH_MISSING = "BranchMissing"
+    """condition: On `DefaultBranchPending`."""
+    ARCHIVED_ON_HOST = "ArchivedOnHost"
+    """condition: On `Archived`."""
+    RECREATING = "Recreating"
+    """condition: On `KeyReplacing`."""
+    AWAITING_ACCEPTANCE = "AwaitingAcceptance"
+    """condition: On `InvitationPending`, which is True."""
+    NOT_ACCEPTED = "NotAccepted"
+    """condition: On `InvitationPending`, which is False."""
+    DECLINED = "Declined"
+    """condition: On `InvitationPending`, which is False: declined, or withdrawn on the host."""
+    NOT_OURS = "NotOurs"
+    """condition: On `WiderAccess`."""
+    EXPIRED = "Expired"
+    """condition: On `AccessEnded`."""
