@@ -55,6 +55,9 @@ _AHEAD_OF_TIME: Final = 0.75
 _PUNCTUAL_INTERVALS: Final = 2
 # How long an unused reservation is kept. A message can be late because thousands of others are delivered before it.
 _GRACE_SECONDS: Final = 600.0
+# For so long after its time an object is expected any moment, and the others of its workspace read less. An object that was
+# deleted while it waited never comes.
+_EXPECTED_SECONDS: Final = 30.0
 # When to ask again where too many requests are under way.
 _LOOK_AGAIN: Final = 0.05
 # Points are summed in so many slots per window, to keep the ledger short.
@@ -279,7 +282,7 @@ class Ledger:
         return at
 
     def _points_at(self, ask: Ask, limits: Limits, now: float) -> float:
-        at, share = now, self._share_of_points(ask.job)
+        at, share = now, self._share_of_points(ask.job, now)
         for window in limits.points:
             budget = window.count * share - points_of(ask.method)
             spent = sum(lease.points for lease in self.leases.values())
@@ -294,13 +297,15 @@ class Ledger:
                 at = max(at, now + _LOOK_AGAIN)
         return at
 
-    def _share_of_points(self, job: Job) -> float:
+    def _share_of_points(self, job: Job, now: float) -> float:
         if job.urgency != "desired" or self._own(job) is not None:
             return _SHARE[job.urgency]
         # Only those of its own workspace count. Otherwise a new workspace could read nothing while another's long line is served,
         # and would never get a reservation.
-        wait = any(r.workspace == job.workspace for r in self.reservations.values())
-        return _SHARE_WITHOUT_RESERVATION if wait else _SHARE["desired"]
+        expected = any(
+            r.at > now - _EXPECTED_SECONDS for r in self.reservations.values() if r.workspace == job.workspace
+        )
+        return _SHARE_WITHOUT_RESERVATION if expected else _SHARE["desired"]
 
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
@@ -366,7 +371,7 @@ class Ledger:
 
     def _wait_for_points(self, ask: Ask, at: float, limits: Limits, now: float) -> Wait:
         """A time of its own for each, when its points are free. At the same moment only the first would find any."""
-        share = self._share_of_points(ask.job)
+        share = self._share_of_points(ask.job, now)
         pace = max(window.seconds / (window.count * share) for window in limits.points)
         self.behind_points = {workspace: last for workspace, last in self.behind_points.items() if last > now}
         last = max(self.behind_points.get(ask.job.workspace, 0.0), at) + points_of(ask.method) * pace

@@ -475,3 +475,13 @@ def provider(limits: Limits, count: int, late: float, reading: float = 0.01) -> 
             places -= 1
             at(now + rng.uniform(0.5, 1.5) * reading, "pass", waiting.popleft())
     return granted, sorted(arrivals)
+
+
+def test_an_object_that_never_comes_to_its_turn_does_not_keep_its_workspace_from_reading() -> None:
+    limits, ledger = Limits(points=(Window(100, 60.0),), interval=1.0), Ledger()
+    done(ledger, limits, NOW)
+    ask(ledger, limits, NOW, uid="deleted while it waits")
+    for _ in range(35):
+        done(ledger, limits, NOW, "GET")
+    assert isinstance(ask(ledger, limits, NOW, "GET")[1], Wait), "its points are left to it while it is expected"
+    assert ask(ledger, limits, NOW + 32, "GET")[1] == Granted()
