@@ -9,14 +9,14 @@ from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
 from access_svc.deploykey.rotation import step_due
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
-from codecommon.controller import composition as controllers
+from codecommon.controller.composition import host_clients
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.process.service import Service
 
 
 async def main(service: Service[ReconcilerSettings]) -> None:
-    async with controllers.host_clients(service) as clients:
+    async with host_clients(service) as clients:
         keys = DeployKeyReconciler(clients.connections, Pairs(service.settings.credentials_namespace))
         users = CollaboratorReconciler(clients.connections)
         await clients.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codecommon.api.kinds import REPOSITORIES
-from codecommon.controller import composition as controllers
+from codecommon.controller.composition import host_clients
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.process.service import Service
@@ -12,6 +12,6 @@ from repository_svc.reconciler import RepositoryReconciler
 
 
 async def main(service: Service[ReconcilerSettings]) -> None:
-    async with controllers.host_clients(service) as clients:
+    async with host_clients(service) as clients:
         reconciler = RepositoryReconciler(clients.connections)
         await clients.run(Controller(REPOSITORIES, reconciler, owned=CONDITIONS))

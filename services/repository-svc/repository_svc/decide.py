@@ -14,7 +14,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository, Visibility
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import claim_for, claimed, stored_claim
+from codecommon.controller.create_claim import claim_for, is_under_claim, stored_claim
 from codecommon.githost.protocol import (
     Absent,
     HostRepository,
@@ -63,7 +63,7 @@ def origin_of(repo: Repository, seen: HostRepository) -> Origin:
         return go_provider.resolve_origin(
             repo.status.origin, object_created_at=repo.metadata.creation_timestamp, made_at=seen.created_at
         )
-    return "Created" if claimed(repo, seen.created_at) else "Adopted"
+    return "Created" if is_under_claim(repo, seen.created_at) else "Adopted"
 
 
 def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -> Bind | None:

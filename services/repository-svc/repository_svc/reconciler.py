@@ -9,7 +9,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Retryable, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.create_claim import claiming
+from codecommon.controller.create_claim import under_create_claim
 from codecommon.githost.protocol import AlreadyExists, GitBackend, RepositoryChanges
 from repository_svc import decide, identity
 from repository_svc.finalize import finalize
@@ -69,7 +69,7 @@ class RepositoryReconciler:
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
-            async with claiming(ctx, host, decision.claim):
+            async with under_create_claim(ctx, host, decision.claim):
                 return decide.Bind(await host.ensure_repository(request), "Created")
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"

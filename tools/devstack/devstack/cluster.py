@@ -21,7 +21,6 @@ from devstack.resources import DEFAULT_NAMESPACE, RECONCILE_REQUESTED_AT, Manife
 
 APPLY = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 FIELD_MANAGER = "devstack"
 
 MAX_WATCH_LINE = 8 << 20

@@ -1,4 +1,4 @@
-"""What the composition roots of the reconciling services share: they open the clients and run the runtime."""
+"""What the composition roots of the reconciling services share: they open the clients and run the engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,6 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
         ) as registry:
             connections = Connections(
                 registry,
-                kcp=kcp,
                 bus=bus,
                 credentials_namespace=settings.credentials_namespace,
             )

@@ -20,7 +20,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
 from codecommon.githost.protocol import Credential, CredentialRejected, GitBackend, HostTarget
 from codecommon.githost.provider import Registry
-from codecommon.kcp.client import Forbidden, NotFound, ProviderKcp, ProviderObjects, require_provider
+from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
 
@@ -59,13 +59,11 @@ class Connections:
         self,
         registry: Registry,
         *,
-        kcp: ProviderKcp,
         bus: Bus,
         credentials_namespace: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._kcp = kcp
         self._bus = bus
         self._namespace = credentials_namespace
         self._clock = clock

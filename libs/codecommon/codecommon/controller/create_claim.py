@@ -48,14 +48,14 @@ def stored_claim(obj: Resource[Any, Any]) -> datetime | None:
     return claim if claim.tzinfo else claim.replace(tzinfo=UTC)
 
 
-def claimed(obj: Resource[Any, Any], created_at: datetime) -> bool:
+def is_under_claim(obj: Resource[Any, Any], created_at: datetime) -> bool:
     """Whether what was made at ``created_at`` was made under this object's claim."""
     claim = stored_claim(obj)
     return claim is not None and claim <= created_at <= claim + CLAIM_WINDOW
 
 
 @asynccontextmanager
-async def claiming(
+async def under_create_claim(
     ctx: ReconcileContext[T],
     host: GitBackend,
     claim: str,

@@ -52,7 +52,6 @@ class World:
         self.objects = self.kcp.objects(workspace())
         self.connections = Connections(
             Registry([StubProvider(self._open)], HostTransport()),
-            kcp=self.kcp,
             bus=cast(Bus, self.bus),
             credentials_namespace=NAMESPACE,
             clock=self.clock,

@@ -254,7 +254,6 @@ async def test_tls_server_name_is_not_expected_of_another_server(server: Server)
 async def test_a_callers_objects_do_not_reach_the_credentials_of_connections(server: Server) -> None:
     connections = Connections(
         registry=Any,  # type: ignore[arg-type]
-        kcp=Any,  # type: ignore[arg-type]
         bus=Any,  # type: ignore[arg-type]
         credentials_namespace="default",
     )

@@ -17,7 +17,7 @@ from codecommon.api.origin import UNRECORDED, Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import CLAIM_WINDOW, claimed
+from codecommon.controller.create_claim import CLAIM_WINDOW, is_under_claim
 from codecommon.githost.protocol import Grant, Invitation, Listed, OwnerKind
 
 CONDITIONS: Final = frozenset(
@@ -112,7 +112,7 @@ def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
         created = obj.metadata.creation_timestamp
         return go_provider.resolve_origin(origin, object_created_at=created, made_at=None)
     if invitation is not None:
-        return "Created" if claimed(obj, invitation.created_at) else "Adopted"
+        return "Created" if is_under_claim(obj, invitation.created_at) else "Adopted"
     # A grant has no time. The create claim is withdrawn after a clear no, so what it stands for was sent.
     return "Created" if CREATE_CLAIM in obj.metadata.annotations else "Adopted"
 

@@ -17,7 +17,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.create_claim import claim_for, claiming, stored_claim
+from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
 from codecommon.githost.protocol import Grant
 
 
@@ -93,7 +93,7 @@ class CollaboratorReconciler:
             decide.require_same_user(obj, await host.get_user_id(login))
         await _require_permitted(ctx, target, login)
         claim = claim_for(obj, at, bound=is_recorded(obj.status.origin))
-        async with claiming(ctx, host, claim, timeless=True):
+        async with under_create_claim(ctx, host, claim, timeless=True):
             if invite.instead_of is not None:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, login, obj.spec.permission)

@@ -12,7 +12,7 @@ from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import claimed
+from codecommon.controller.create_claim import is_under_claim
 from codecommon.githost.protocol import HostKey
 
 CONDITIONS: Final = frozenset({ConditionType.KEY_REPLACING, ConditionType.SETTINGS_DIFFER})
@@ -97,7 +97,7 @@ def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
             return "Created"
         created = key.metadata.creation_timestamp
         return go_provider.resolve_origin(status.origin, object_created_at=created, made_at=seen.created_at)
-    ours = generated or seen.id == status.previous_key_id or claimed(key, seen.created_at)
+    ours = generated or seen.id == status.previous_key_id or is_under_claim(key, seen.created_at)
     return "Created" if ours else "Adopted"
 
 
@@ -112,7 +112,7 @@ def find_unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) ->
     if lost is None or lost == material:
         return None
     recorded = (key.status.key_id, key.status.previous_key_id)
-    return next((k for k in keys if k.key == lost and k.id not in recorded and claimed(key, k.created_at)), None)
+    return next((k for k in keys if k.key == lost and k.id not in recorded and is_under_claim(key, k.created_at)), None)
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
-from codecommon.controller.create_claim import claim_for, claiming
+from codecommon.controller.create_claim import claim_for, under_create_claim
 from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
 
@@ -114,7 +114,7 @@ class Exchange:
         claim = claim_for(ctx.object, self.listed.at, bound=ctx.object.status.key_id is not None and not unseen)
         young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM)
         # The claim alone does not say which key it is for.
-        async with claiming(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
+        async with under_create_claim(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
             try:
                 if plan.in_the_way is not None:
                     await self._make_way(plan.in_the_way)

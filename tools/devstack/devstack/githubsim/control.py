@@ -115,10 +115,6 @@ class SimControl:
         """The deploy keys that a classic or OAuth token made go with it."""
         await self.edit_token(token_id, revoked=True)
 
-    async def expire_token(self, token_id: int) -> None:
-        """The token is no good from now on."""
-        await self.edit_token(token_id, expires_in=0)
-
     async def create_app(self, slug: str) -> IssuedApp:
         """A GitHub App, installed nowhere. It acts as ``<slug>[bot]``."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
