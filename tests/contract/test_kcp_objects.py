@@ -15,7 +15,8 @@ from codecommon.api.kinds import API_VERSION, REPOSITORIES
 from codecommon.api.meta import Workspace
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Kcp, KcpError, NotFound, Objects
 from codecommon.kcp.endpoints import SLICE_PATH, endpoint_urls
-from codecommon.kcp.kubeconfig import KubeAccess, kubeconfig_path
+from codecommon.kcp.kubeconfig import KubeAccess
+from codecommon.process.settings import kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
 from codecommon.testing.objects import InMemoryKcp, workspace
 from devstack.kcp import SECRETS_CLAIM

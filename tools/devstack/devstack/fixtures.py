@@ -25,7 +25,7 @@ from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 from devstack.tenants import TenantPool
-from devstack.workers import PREFIX, share_kcp_among_workers, shared_kcp
+from devstack.workers import PREFIX, hub_path, share_kcp_among_workers, shared_kcp
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,8 +91,8 @@ async def _enterprise_sim(run_dir: Path) -> AsyncIterator[EnterpriseSim]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def devhub(kcp: Kcp, run_dir: Path) -> AsyncIterator[DevHub]:
-    async with DevHub(kcp, run_dir / "devhub") as running:
+async def devhub(kcp: Kcp, run_dir: Path, pytestconfig: pytest.Config) -> AsyncIterator[DevHub]:
+    async with DevHub(kcp, run_dir / "devhub", path=hub_path(pytestconfig)) as running:
         yield running
 
 

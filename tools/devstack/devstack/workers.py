@@ -1,6 +1,11 @@
 """How the tests of one run are spread over xdist's workers, and the one kcp that all of them use.
 
 The controller starts kcp as soon as a worker has collected a test that needs it, and stops it after the last worker.
+
+A worker runs one test file after the other. Most end-to-end tests use an installation of the provider that a worker
+starts once and keeps: `INSTALLATIONS` workers at most have one, and those take the files that use it first. The other
+workers run everything else, beginning with the files that use kcp alone. End-to-end tests mostly wait, so there are
+more workers than processors.
 """
 
 from __future__ import annotations
@@ -16,38 +21,74 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from devstack.devhub.provisioning import HUB_PATH
 from devstack.errors import NotReady
 from devstack.kcp import READY_FILE, START_TIMEOUT
 from devstack.paths import RUNS
 
 PREFIX: Final = "tests-"
+INSTALLATIONS: Final = 3
+"""Each costs about 20 s of a processor to start."""
+
 _FOLDER: Final = "kcp_folder"
 _STOP_TIMEOUT: Final = 30.0
-# Besides what is shared by all (kcp), these need the installed provider and its services; the others bring their own.
-_WITH_SERVICES: Final = ("tests/e2e/", "tools/devstack/tests/test_devhub.py")
-_WITH_KCP_ONLY: Final = (
-    "tests/contract/test_kcp_objects.py",
-    "tests/e2e/test_cache.py",
-    "tests/e2e/test_init.py",
+# These use kcp, and start on it what else they need.
+_WITH_KCP: Final = (
     "tests/e2e/test_serve.py",
     "tests/e2e/test_traces.py",
     "tests/e2e/test_watcher.py",
+    "tests/e2e/test_init.py",
+    "tests/contract/test_kcp_objects.py",
     "tools/devstack/tests/test_kcp.py",
+)
+# These use the worker's installation. The longest come first, so that the workers finish together.
+_WITH_INSTALLATION: Final = (
+    "tests/e2e/test_outage.py",
+    "tests/e2e/test_crashes.py",
+    "tests/e2e/test_budget.py",
+    "tests/e2e/",
+    "tools/devstack/tests/test_devhub.py",
 )
 
 
-def scope(nodeid: str) -> str:
-    """What runs on one worker in one go: all that share the services, all that need kcp besides, else a file."""
-    if nodeid.startswith(_WITH_KCP_ONLY):
-        return "kcp"
-    return "services" if nodeid.startswith(_WITH_SERVICES) else nodeid.partition("::")[0]
+def needs_installation(file: str) -> bool:
+    return file.startswith(_WITH_INSTALLATION) and not file.startswith(_WITH_KCP)
+
+
+def needs_kcp(file: str) -> bool:
+    return file.startswith(_WITH_INSTALLATION + _WITH_KCP)
+
+
+def _rank(file: str) -> int:
+    """The place in the order of files: a low one starts early."""
+    order = (*_WITH_KCP, *_WITH_INSTALLATION)
+    return next((place for place, prefix in enumerate(order) if file.startswith(prefix)), len(order))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 class _ByWhatTheyNeed(LoadScopeScheduling):
     """xdist's own groups do not reach its scheduler with this pytest: they are written into an id that is no longer read."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope(nodeid)
+        return _file(nodeid)
+
+    def _next_for(self, node: Any) -> str | None:
+        """The file that the worker is to run next, None if nothing is left that it may run."""
+        may_install = int(node.gateway.id.removeprefix("gw")) < min(INSTALLATIONS, max(1, self.numnodes - 1))
+        possible = [file for file in self.workqueue if may_install or not needs_installation(file)]
+        return min(possible, key=lambda file: (may_install and not needs_installation(file), _rank(file)), default=None)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        file = self._next_for(node)
+        if file is None:
+            # Otherwise it would wait for more before it runs its last test.
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
 
 
 class _Controller:
@@ -67,7 +108,7 @@ class _Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        wanted = any(scope(nodeid) in ("kcp", "services") for nodeid in ids)
+        wanted = any(needs_kcp(_file(nodeid)) for nodeid in ids)
         if wanted and self._keeper is None and not os.environ.get("CODE_DEV_KUBECONFIG"):
             folder = self._run / "kcp"
             folder.mkdir(parents=True)
@@ -101,3 +142,9 @@ async def shared_kcp(config: pytest.Config) -> Path | None:
     except TimeoutError:
         raise NotReady(f"kcp does not serve after {START_TIMEOUT:g} s; {folder / 'kcp.log'} says more") from None
     return folder / "admin.kubeconfig"
+
+
+def hub_path(config: pytest.Config) -> str:
+    """The workspace below which the worker's development hub makes its own."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    return f"{HUB_PATH}-{given['workerid']}" if given else HUB_PATH
