@@ -106,7 +106,8 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
             while not any(waits_until(r) and r["metadata"]["name"] in names for r in await tenant.list("repositories")):
                 await asyncio.sleep(0.2)
 
-    before, after = ([f"{when}-{number}" for number in range(14)] for when in ("before", "after"))
+    # With these the account has used up what it may create in 20 s, so that the line lasts even where creating is slow.
+    before, after = [f"before-{number}" for number in range(26)], [f"after-{number}" for number in range(8)]
     await in_line(before)
     await tenant.patch("deploykeys", "ci", {"spec": {"title": "two"}})
     await tenant.wait_for("deploykeys", "ci", has("Reconciling", "True", "RateLimited"))

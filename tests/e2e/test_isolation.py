@@ -27,6 +27,9 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+FLOOD = 600
+"""Far more than a workspace's share of the slots. codecommon's `test_runtime_shares` proves that share with 2,000 events."""
+
 
 async def test_same_named_objects_of_two_tenants_never_meet(
     services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
@@ -71,9 +74,10 @@ async def test_a_name_that_would_lead_into_another_workspace_leads_nowhere(
     await devhub.delete_tenant(victim)
 
 
-async def test_two_thousand_objects_of_a_dead_credential_do_not_delay_another_tenant(
+async def test_the_many_objects_of_a_dead_credential_do_not_delay_another_tenant(
     services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
 ) -> None:
+    """Slow, because kcp stores some 60 objects a second, and the flood has to last longer than the other tenant's work."""
     dead = await devhub.create_tenant()
     await devhub.enable(dead)
     account = await scenario.account("dead")
@@ -90,8 +94,8 @@ async def test_two_thousand_objects_of_a_dead_credential_do_not_delay_another_te
         async with gate:
             await dead.create(repository(f"repo-{number}", "acme"))
 
-    flood = asyncio.create_task(asyncio.wait_for(asyncio.gather(*map(create, range(2000))), 120))
-    await dead.wait_for("repositories", "repo-500", lambda r: r is not None, 60)
+    flood = asyncio.create_task(asyncio.wait_for(asyncio.gather(*map(create, range(FLOOD))), 120))
+    await dead.wait_for("repositories", "repo-100", lambda r: r is not None, 60)
     for number in range(5):
         await tenant.apply(repository(f"mine-{number}", "acme"))
         await tenant.wait_for("repositories", f"mine-{number}", is_ready, 20)

@@ -49,6 +49,8 @@ _WITH_INSTALLATION: Final = (
     "tests/e2e/",
     "tools/devstack/tests/test_devhub.py",
 )
+# Each of these tests makes a workspace of its own: they share nothing, and can fill up whichever worker is free.
+_TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
 
 
 def needs_installation(file: str) -> bool:
@@ -73,21 +75,23 @@ class _ByWhatTheyNeed(LoadScopeScheduling):
     """xdist's own groups do not reach its scheduler with this pytest: they are written into an id that is no longer read."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _file(nodeid)
+        return nodeid if nodeid.startswith(_TEST_BY_TEST) else _file(nodeid)
 
     def _next_for(self, node: Any) -> str | None:
-        """The file that the worker is to run next, None if nothing is left that it may run."""
+        """The file or test that the worker is to run next, None if nothing is left that it may run."""
         may_install = int(node.gateway.id.removeprefix("gw")) < min(INSTALLATIONS, max(1, self.numnodes - 1))
-        possible = [file for file in self.workqueue if may_install or not needs_installation(file)]
-        return min(possible, key=lambda file: (may_install and not needs_installation(file), _rank(file)), default=None)
+        possible = [scope for scope in self.workqueue if may_install or not needs_installation(scope)]
+        return min(
+            possible, key=lambda scope: (may_install and not needs_installation(scope), _rank(scope)), default=None
+        )
 
     def _assign_work_unit(self, node: Any) -> None:
-        file = self._next_for(node)
-        if file is None:
+        scope = self._next_for(node)
+        if scope is None:
             # Otherwise it would wait for more before it runs its last test.
             node.shutdown()
             return
-        self.workqueue.move_to_end(file, last=False)
+        self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
 
 
