@@ -77,6 +77,7 @@ async def test_an_invitation_is_pending_until_the_user_accepts_which_is_noticed_
 async def test_a_new_invitation_that_the_host_does_not_list_yet_counts_as_open(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because the resync, which looks twice, comes by every 10 s."""
     account, guest = await _site(scenario, tenant)
     await scenario.control.set_switches(token_id=account.token.id, visibility_delay=60.0)
     await tenant.apply(collaborator("guest", "site", guest))

@@ -32,6 +32,7 @@ def _children(pid: int) -> list[int]:
 async def test_watcher_and_services_killed_in_the_middle_of_a_hundred_creates(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because NATS delivers what the killed services held again only after 15 s."""
     account = await scenario.account()
     await scenario.connect(tenant, account)
     foreign = await scenario.control.create_repository(account.login, "repo-7", description="foreign")
