@@ -220,7 +220,7 @@ async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_tok
 async def test_an_apps_token_is_replaced_at_four_fifths_of_its_life_by_each_service(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
-    """Slow, because it waits for a token of 30 s to be replaced. The host tells ages in whole seconds, so a short one says little."""
+    """Slow, because a token lives 30 s. The host tells its end in whole seconds, which would be too coarse for a short life."""
     control, org, life = scenario.control, unique("org"), 30.0
     await control.create_org(org)
     app = await control.create_app(unique("app"))

@@ -28,7 +28,7 @@ from devstack.paths import RUNS
 
 PREFIX: Final = "tests-"
 INSTALLATIONS: Final = 3
-"""Each costs about 20 s of a processor to start."""
+"""Each is a dozen processes, and a provider workspace that kcp has to set up: more of them cost more than they save."""
 
 _FOLDER: Final = "kcp_folder"
 _STOP_TIMEOUT: Final = 30.0
