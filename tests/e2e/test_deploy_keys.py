@@ -228,14 +228,16 @@ async def test_a_generated_pair_is_rotated_and_the_old_key_works_a_while_longer(
         return found is not None and found["status"]["keyID"] != first["status"]["keyID"]
 
     await _made(tenant, "ci", timedelta(days=31))
-    during = await tenant.wait_for("deploykeys", "ci", rotated)
+    await tenant.wait_for("deploykeys", "ci", rotated)
+    # The ids are in status before the rotation is over. Another look begins only after its end.
+    during = await tenant.reconcile("deploykeys", "ci", "rotated")
     assert during["status"]["previousKeyID"] == first["status"]["keyID"]
     ids = {str(k.id) for k in await scenario.control.keys(account.login, "site")}
     assert ids == {first["status"]["keyID"], during["status"]["keyID"]}
     assert (await _secret(tenant, during))["data"] != before["data"]
 
     await _made(tenant, "ci", timedelta(minutes=11))
-    after = await tenant.wait_for("deploykeys", "ci", lambda r: "previousKeyID" not in r["status"])
+    after = await tenant.wait_for("deploykeys", "ci", lambda r: "previousKeyID" not in r["status"], 60)
     ids = {str(k.id) for k in await scenario.control.keys(account.login, "site")}
     assert ids == {after["status"]["keyID"]}
 
@@ -251,5 +253,5 @@ async def test_everything_deleted_at_once_finishes(
     for resource, name in everything:
         await tenant.delete(resource, name)
     for resource, name in everything:
-        await tenant.wait_for(resource, name, is_gone)
+        await tenant.wait_for(resource, name, is_gone, 60)
     assert await scenario.repositories_of(account.login) == {}
