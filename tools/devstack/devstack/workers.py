@@ -1,11 +1,11 @@
-"""How the tests of one run are spread over xdist's workers, and the one kcp that all of them use.
+"""Spreads the tests of a run over xdist's workers, and starts the one kcp that all workers use.
 
 The controller starts kcp as soon as a worker has collected a test that needs it, and stops it after the last worker.
 
-A worker runs one test file after the other. Most end-to-end tests use an installation of the provider that a worker
-starts once and keeps: `INSTALLATIONS` workers at most have one, and those take the files that use it first. The other
-workers run everything else, beginning with the files that use kcp alone. End-to-end tests mostly wait, so there are
-more workers than processors.
+A worker runs one test file after the other. Most end-to-end tests use an installation of the provider, which a worker
+starts once and keeps. At most `INSTALLATIONS` workers have one; they run the files that need it first. The other workers
+run everything else, and begin with the files that need kcp alone. End-to-end tests mostly wait, so there are more
+workers than processors.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ INSTALLATIONS: Final = 3
 
 _FOLDER: Final = "kcp_folder"
 _STOP_TIMEOUT: Final = 30.0
-# These use kcp, and start on it what else they need.
-_WITH_KCP: Final = (
+# These need kcp, and start whatever else they need themselves.
+WITH_KCP: Final = (
     "tests/e2e/test_serve.py",
     "tests/e2e/test_traces.py",
     "tests/e2e/test_watcher.py",
@@ -41,29 +41,29 @@ _WITH_KCP: Final = (
     "tests/contract/test_kcp_objects.py",
     "tools/devstack/tests/test_kcp.py",
 )
-# These use the worker's installation. The longest come first, so that the workers finish together.
-_WITH_INSTALLATION: Final = (
+# These need the worker's installation. The longest come first, so that the workers finish at about the same time.
+WITH_INSTALLATION: Final = (
     "tests/e2e/test_outage.py",
     "tests/e2e/test_crashes.py",
     "tests/e2e/test_budget.py",
     "tests/e2e/",
     "tools/devstack/tests/test_devhub.py",
 )
-# Each of these tests makes a workspace of its own: they share nothing, and can fill up whichever worker is free.
-_TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
+# The tests of these files share nothing, so any free worker can run the next one.
+TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
 
 
 def needs_installation(file: str) -> bool:
-    return file.startswith(_WITH_INSTALLATION) and not file.startswith(_WITH_KCP)
+    return file.startswith(WITH_INSTALLATION) and not file.startswith(WITH_KCP)
 
 
 def needs_kcp(file: str) -> bool:
-    return file.startswith(_WITH_INSTALLATION + _WITH_KCP)
+    return file.startswith(WITH_INSTALLATION + WITH_KCP)
 
 
 def _rank(file: str) -> int:
     """The place in the order of files: a low one starts early."""
-    order = (*_WITH_KCP, *_WITH_INSTALLATION)
+    order = (*WITH_KCP, *WITH_INSTALLATION)
     return next((place for place, prefix in enumerate(order) if file.startswith(prefix)), len(order))
 
 
@@ -72,10 +72,10 @@ def _file(nodeid: str) -> str:
 
 
 class _ByWhatTheyNeed(LoadScopeScheduling):
-    """xdist's own groups do not reach its scheduler with this pytest: they are written into an id that is no longer read."""
+    """Hands out whole files. Marks of xdist (`xdist_group`) cannot say this: it writes them into an id that pytest ignores."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(_TEST_BY_TEST) else _file(nodeid)
+        return nodeid if nodeid.startswith(TEST_BY_TEST) else _file(nodeid)
 
     def _next_for(self, node: Any) -> str | None:
         """The file or test that the worker is to run next, None if nothing is left that it may run."""
@@ -88,7 +88,7 @@ class _ByWhatTheyNeed(LoadScopeScheduling):
     def _assign_work_unit(self, node: Any) -> None:
         scope = self._next_for(node)
         if scope is None:
-            # Otherwise it would wait for more before it runs its last test.
+            # A worker runs its last test only when it knows that no other follows.
             node.shutdown()
             return
         self.workqueue.move_to_end(scope, last=False)
@@ -96,7 +96,7 @@ class _ByWhatTheyNeed(LoadScopeScheduling):
 
 
 class _Controller:
-    """Has kcp as a child, which ends when its standard input does: with this process, however that ends."""
+    """Keeps kcp as a child process. kcp ends when its standard input closes, so it never outlives this process."""
 
     def __init__(self) -> None:
         self._run = RUNS / f"{PREFIX}{os.getpid()}"
@@ -128,13 +128,16 @@ class _Controller:
 
 
 def share_kcp_among_workers(config: pytest.Config) -> None:
-    """To be called from ``pytest_configure``; without workers it changes nothing."""
+    """Makes the controller start kcp for its workers. Call it from ``pytest_configure``. Without workers it has no effect."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Controller())
 
 
 async def shared_kcp(config: pytest.Config) -> Path | None:
-    """The kubeconfig of the kcp that the workers share, once it serves; None: there are no workers."""
+    """The kubeconfig of the kcp that the workers share, once it serves; None without workers.
+
+    Raises `NotReady` after `START_TIMEOUT` seconds.
+    """
     given: dict[str, Any] = getattr(config, "workerinput", {})
     if _FOLDER not in given:
         return None
