@@ -122,6 +122,7 @@ async def test_a_user_who_renames_keeps_being_ours_and_the_deletion_removes_the_
 async def test_who_takes_the_login_of_a_user_without_access_is_not_invited(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because the resync, which finds the change on the host, comes by every 10 s."""
     account, guest, renamed = await _renamed_guest(scenario, tenant)
     await scenario.control.create_user(guest)
     await scenario.control.edit_repository(account.login, "site", grants={renamed: None})

@@ -73,6 +73,7 @@ async def test_watcher_and_services_killed_in_the_middle_of_a_hundred_creates(
 async def test_access_svc_killed_in_the_middle_of_forty_keys_leaves_one_of_each(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because NATS delivers what the killed services held again only after 15 s."""
     account = await scenario.account()
     await scenario.connect(tenant, account)
     await tenant.apply(repository("site", "acme"))

@@ -49,7 +49,8 @@ WITH_INSTALLATION: Final = (
     "tests/e2e/",
     "tools/devstack/tests/test_devhub.py",
 )
-# The tests of these files share nothing, so any free worker can run the next one.
+# The tests of these files share nothing, so any free worker can run the next one. They are slow, because kcp sets up a
+# provider workspace with eight schemas, and tenants that bind it, for each.
 TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
 
 
