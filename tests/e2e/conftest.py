@@ -23,24 +23,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("devstack.fixtures")
 
 
-# The simulator under a second name, for which the operator has said what it allows; see `test_budget`.
+# What `CODE_GIT_HOST_LIMITS` says of the simulator's second name. `test_budget` has the simulator enforce the same.
 PACED_LIMITS = "creates:10/5s,creates:25/20s,points:900/5s,interval:100ms,concurrent:20"
 
 
 @pytest.fixture(scope="session")
 def paced_authority(github_sim: SimulatorProcess) -> str:
+    """The simulator under a second name, to which `PACED_LIMITS` apply."""
     return github_sim.authority.replace("127.0.0.1", "localhost")
 
 
 @pytest.fixture(scope="session")
 def github_paced_authority(failing_sims: Sequence[SimulatorProcess]) -> str:
-    """A simulator under a second name, for which the operator has said that it has GitHub's limits."""
+    """A simulator under a second name, to which GitHub's own limits apply."""
     return failing_sims[-1].authority.replace("127.0.0.1", "localhost")
 
 
 @pytest_asyncio.fixture(scope="session")
 async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess]]:
-    """One for each way of failing in `test_outage`, so that all can fail at the same time."""
+    """A simulator for each kind of outage in `test_outage`, so that all outages last at the same time, and one more."""
     sims = [SimulatorProcess(run_dir / f"githubsim-failing-{number}") for number in range(4)]
     async with AsyncExitStack() as exits:
         await asyncio.gather(*(exits.enter_async_context(sim) for sim in sims))
@@ -77,7 +78,7 @@ async def scenario(github_sim: SimulatorProcess) -> AsyncIterator[Scenario]:
 
 @pytest_asyncio.fixture(scope="module")
 async def shared_tenant(tenants: TenantPool) -> AsyncIterator[Tenant]:
-    """One workspace for all tests of a module that leave nothing behind in it."""
+    """One workspace for those tests of a module that leave nothing behind in it."""
     taken = await tenants.take()
     yield taken
     await tenants.give_back(taken)

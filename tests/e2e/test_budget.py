@@ -45,6 +45,7 @@ def waits_until(manifest: Manifest | None) -> datetime | None:
 async def test_more_repositories_than_the_limits_allow_are_all_made_once_and_no_limit_is_exceeded(
     services: Process, scenario: Scenario, tenant: Tenant, shared_tenant: Tenant, paced_authority: str
 ) -> None:
+    """Slow, because the limits allow 25 creates in 20 s, and it needs more."""
     account = await scenario.account()
     await scenario.control.set_switches(token_id=account.token.id, **ENFORCED)
     await scenario.connect(tenant, account, authority=paced_authority)
@@ -93,6 +94,7 @@ async def test_two_workspaces_with_one_account_at_the_pace_of_github_do_not_put_
 async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
     services: Process, scenario: Scenario, tenant: Tenant, paced_authority: str
 ) -> None:
+    """Slow, because the limits allow 25 creates in 20 s, and it needs more."""
     account = await scenario.account()
     await scenario.connect(tenant, account, authority=paced_authority)
     await tenant.apply(repository("site", "acme"))
@@ -106,7 +108,8 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
             while not any(waits_until(r) and r["metadata"]["name"] in names for r in await tenant.list("repositories")):
                 await asyncio.sleep(0.2)
 
-    before, after = ([f"{when}-{number}" for number in range(14)] for when in ("before", "after"))
+    # With these the account has used up what it may create in 20 s, so that the line lasts even where creating is slow.
+    before, after = [f"before-{number}" for number in range(26)], [f"after-{number}" for number in range(8)]
     await in_line(before)
     await tenant.patch("deploykeys", "ci", {"spec": {"title": "two"}})
     await tenant.wait_for("deploykeys", "ci", has("Reconciling", "True", "RateLimited"))
@@ -124,6 +127,7 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
 async def test_the_end_of_an_access_is_kept_while_there_is_no_quota_for_repairing(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because the access ends 25 s after it was asked for: it must be granted before that on a busy machine too."""
     account = await scenario.account()
     org, guests = unique("org"), [unique("leaving"), unique("staying")]
     for guest in guests:

@@ -121,7 +121,8 @@ async def test_deleting_the_workspace_finishes_and_leaves_the_host_alone(
     await scenario.control.clear_journal()
     await devhub.delete_tenant(tenant)
     parent, _, name = tenant.workspace_path.rpartition(":")
-    await kcp.cluster(parent).wait_for("workspaces", name, is_gone, 60)
+    # kcp looks at a workspace that is being deleted again after ever longer pauses.
+    await kcp.cluster(parent).wait_for("workspaces", name, is_gone, 120)
     assert set(await scenario.repositories_of(login)) == {"one", "two"}
     assert await scenario.requests_of(login, writes_only=True) == []
 

@@ -43,6 +43,7 @@ async def _kept(tenant: Tenant, resource: str, name: str) -> Any:
 async def test_a_credential_that_does_not_see_the_repository_any_more_leaves_no_key_and_no_access_behind(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because no event tells what has changed on the host: the objects come back with growing delays."""
     account, org, guest = await _shared_site(scenario, tenant)
     await scenario.control.edit_token(account.token.id, hidden_orgs=[org])
     for resource, name in ACCESS:
@@ -61,6 +62,7 @@ async def test_a_credential_that_does_not_see_the_repository_any_more_leaves_no_
 async def test_what_was_in_a_repository_that_somebody_deleted_goes_with_its_object(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
+    """Slow, because no event tells what has changed on the host: the objects come back with growing delays."""
     _, org, _ = await _shared_site(scenario, tenant)
     await scenario.control.delete_repository(org, "site")
     for resource, name in ACCESS:

@@ -78,6 +78,7 @@ async def outages(
 async def test_an_outage_turns_nothing_red_and_is_caught_up_without_a_storm(
     outages: Mapping[str, asyncio.Task[None]], kind: str
 ) -> None:
+    """Slow, because an outage must outlast the deadline of a request, and probes follow each other at up to 25 s."""
     await outages[kind]
 
 

@@ -1,7 +1,8 @@
 """pytest fixtures around real processes, shared by all tests of one run.
 
-Registered as a plugin (see ``tests/e2e/conftest.py``), so that kcp starts once whichever folders are tested.
-Everything listens on the loopback interface, and lives and dies with the run.
+Each conftest that needs them registers this module as a plugin (see ``tests/e2e/conftest.py``), so that there is one set of
+session fixtures whichever folders are tested. All workers share one kcp. Each worker has its own of everything else.
+All servers listen on the loopback interface and end with the run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 from devstack.tenants import TenantPool
-from devstack.workers import PREFIX, share_kcp_among_workers, shared_kcp
+from devstack.workers import PREFIX, hub_path, share_kcp_among_workers, shared_kcp
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,10 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def run_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """The folder with data and logs of this run; kept if a test failed, until the next run."""
+    """The folder with this worker's data and logs. If a test failed, it stays until the next run."""
     for old in RUNS.glob(f"{PREFIX}*"):
         if not _alive(int(old.name.removeprefix(PREFIX))):
-            # Another worker may be at it too.
+            # Another worker may be removing it at the same time.
             shutil.rmtree(old, ignore_errors=True)
     folder = RUNS / f"{PREFIX}{os.getpid()}"
     folder.mkdir(parents=True)
@@ -63,7 +64,7 @@ def dev_settings() -> Settings:
 
 @pytest_asyncio.fixture(scope="session")
 async def kcp(run_dir: Path, dev_settings: Settings, pytestconfig: pytest.Config) -> AsyncIterator[Kcp]:
-    """A real kcp: started once per run (about 25 s), or the one of ``CODE_DEV_KUBECONFIG``."""
+    """A real kcp: the one of ``CODE_DEV_KUBECONFIG``, the one that the workers share, or one started here (about 25 s)."""
     kubeconfig = dev_settings.kubeconfig or await shared_kcp(pytestconfig)
     async with Kcp(run_dir / "kcp", kubeconfig=kubeconfig) as running:
         yield running
@@ -71,34 +72,34 @@ async def kcp(run_dir: Path, dev_settings: Settings, pytestconfig: pytest.Config
 
 @pytest_asyncio.fixture(scope="session")
 async def nats_server(run_dir: Path) -> AsyncIterator[NatsServer]:
-    """A real nats-server with JetStream. A test that stops it starts it again."""
+    """A real nats-server with JetStream. A test that stops it must start it again."""
     async with NatsServer(run_dir / "nats") as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session")
 async def github_sim(run_dir: Path) -> AsyncIterator[SimulatorProcess]:
-    """The GitHub simulator as a process of its own; ``.url`` for Connections, ``.control`` to look inside."""
+    """The GitHub simulator in its own process. ``.url`` is for Connections, ``.control`` looks inside."""
     async with SimulatorProcess(run_dir / "githubsim") as running:
         yield running
 
 
 @pytest_asyncio.fixture(name="enterprise_sim", scope="session")
 async def _enterprise_sim(run_dir: Path) -> AsyncIterator[EnterpriseSim]:
-    """The simulator behind TLS with an authority of its own."""
+    """The simulator behind TLS with a certificate that no public authority has signed."""
     async with enterprise_sim(run_dir / "enterprise") as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session")
-async def devhub(kcp: Kcp, run_dir: Path) -> AsyncIterator[DevHub]:
-    async with DevHub(kcp, run_dir / "devhub") as running:
+async def devhub(kcp: Kcp, run_dir: Path, pytestconfig: pytest.Config) -> AsyncIterator[DevHub]:
+    async with DevHub(kcp, run_dir / "devhub", path=hub_path(pytestconfig)) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session")
 async def provider(devhub: DevHub, run_dir: Path, dev_settings: Settings) -> ProviderInstallation:
-    """The provider's workspace with its API in it: provisioned by the hub, filled by ``code-provider init``."""
+    """The provider's workspace with its API: the hub provisions it, ``code-provider init`` fills it."""
     provisioned = await devhub.provision_provider("code")
     installation = install_provider(provisioned, run_dir / "provider", devhub.url, dev_settings.environment)
     await run_init(installation)
@@ -108,13 +109,16 @@ async def provider(devhub: DevHub, run_dir: Path, dev_settings: Settings) -> Pro
 
 @pytest.fixture(scope="session")
 def services_environment() -> Mapping[str, str]:
-    """What ``code-provider serve`` gets besides its addresses; a conftest may override it."""
+    """Settings of ``code-provider serve`` besides its addresses. A conftest may override them.
+
+    The resync interval is longer than the five seconds in which some tests expect an event to have its effect.
+    """
     return {"CODE_RESYNC_INTERVAL": "10s"}
 
 
 @pytest_asyncio.fixture(scope="session")
 async def services_nats(run_dir: Path) -> AsyncIterator[NatsServer]:
-    """The services' own: on the other, tests play services of the same names."""
+    """The nats-server of the services. On `nats_server`, tests act as services of the same names."""
     async with NatsServer(run_dir / "services-nats") as running:
         yield running
 
@@ -128,7 +132,7 @@ async def services(
     kcp: Kcp,
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
-    """``code-provider serve`` with all six services, for the whole run."""
+    """``code-provider serve`` with all six services, until the end of the run."""
     allowed = f"{github_sim.authority},{enterprise_sim.host}"
     environment = {"NATS_URL": services_nats.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:
@@ -145,7 +149,7 @@ async def tenants(devhub: DevHub, provider: ProviderInstallation) -> AsyncIterat
 
 @pytest_asyncio.fixture
 async def tenant(tenants: TenantPool) -> AsyncIterator[Tenant]:
-    """An empty workspace with the provider enabled. New ones: ``devhub.create_tenant()`` and ``enable``."""
+    """An empty workspace with the provider enabled. For a new one, use ``devhub.create_tenant()`` and ``enable``."""
     taken = await tenants.take()
     yield taken
     await tenants.give_back(taken)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -29,13 +28,13 @@ START_TIMEOUT = 120.0
 WORKSPACE_TIMEOUT = 60.0
 BIND_TIMEOUT = 60.0
 READY_FILE = "ready"
-"""Made in its folder by ``python -m devstack.kcp FOLDER`` once it serves."""
+"""The file that ``python -m devstack.kcp FOLDER`` makes in FOLDER once kcp serves."""
 
 GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "3GiB"}
-"""A tenth less of the processor for half a gigabyte more of memory; the environment of the caller comes first."""
+"""This saves a tenth of the processor time and costs half a gigabyte of memory. The caller's environment overrides it."""
 
 ADMIN_CONTEXT = "base"
-"""The context of kcp's own admin.kubeconfig whose user may do everything in every workspace."""
+"""The context in kcp's admin.kubeconfig whose user may do everything in every workspace."""
 
 SECRETS_CLAIM: dict[str, Any] = {
     "resource": "secrets",
@@ -45,10 +44,9 @@ SECRETS_CLAIM: dict[str, Any] = {
 
 
 class Kcp:
-    """A kcp to work with: started in `folder`, or the existing one that `kubeconfig` describes.
+    """A kcp that is started in `folder`, or the existing one that `kubeconfig` describes; an async context manager.
 
-    An async context manager. Workspaces are named by path (``root:kedge:…``) when they are made and by the
-    logical-cluster ID that comes back ever after.
+    A workspace is created by its path (``root:kedge:…``), which returns its logical-cluster ID. All other calls take the ID.
     """
 
     def __init__(self, folder: Path, *, kubeconfig: Path | None = None) -> None:
@@ -98,13 +96,9 @@ class Kcp:
         self._access = load_access(self.kubeconfig, ADMIN_CONTEXT)
 
     async def _serves(self, url: str) -> bool:
-        # Its certificate is made by kcp itself while it starts; the kubeconfig with its authority comes last.
-        trusting = ssl.create_default_context()
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        # There is no authority to verify with yet: kcp writes its kubeconfig last.
         try:
-            async with self.session.get(
-                f"{url}/readyz", ssl=trusting, timeout=aiohttp.ClientTimeout(total=2)
-            ) as answer:
+            async with self.session.get(f"{url}/readyz", ssl=False, timeout=aiohttp.ClientTimeout(total=2)) as answer:
                 return answer.status == 200 and self.kubeconfig.is_file()
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -137,7 +131,7 @@ class Kcp:
         return await whole_server.request(method, path, body, content_type, **options)
 
     async def create_workspace(self, path: str) -> str:
-        """Makes the workspace and its parents (type ``universal``) if they are not there; waits until it is Ready.
+        """Creates the workspace and its parents (type ``universal``) unless they exist, and waits until it is Ready.
 
         Returns its logical-cluster ID.
         """
@@ -159,7 +153,7 @@ class Kcp:
         return self._ready_workspaces[path]
 
     async def delete_workspace(self, path: str) -> None:
-        """Asks for the deletion of the workspace and everything in it; does not wait for it."""
+        """Requests the deletion of the workspace and everything in it, without waiting for it."""
         parent, _, name = path.rpartition(":")
         for known in [known for known in self._ready_workspaces if f"{known}:".startswith(f"{path}:")]:
             del self._ready_workspaces[known]
@@ -168,9 +162,9 @@ class Kcp:
     async def bind(
         self, cluster: str, export_path: str, export_name: str, claims: Sequence[dict[str, Any]], *, name: str = "code"
     ) -> str:
-        """Creates the APIBinding as the hub does and waits until it is Bound and its API served; returns its name.
+        """Creates the APIBinding as the hub does, waits until it is Bound and its API served, and returns its name.
 
-        A claim without a ``state`` is accepted. A binding of that name that exists is left as it is.
+        A claim without a ``state`` is accepted. An existing binding of that name stays as it is.
         """
         target = self.cluster(cluster)
         manifest: Manifest = {
@@ -192,7 +186,7 @@ class Kcp:
         return name
 
     async def unbind(self, cluster: str, *, name: str = "code") -> None:
-        """Deletes the APIBinding; it stays until the finalizers of all bound objects are gone."""
+        """Deletes the APIBinding. It stays until all bound objects have lost their finalizers."""
         await self.cluster(cluster).delete("apibindings", name)
 
 
@@ -210,10 +204,10 @@ def _phase_is(phase: str) -> Predicate:
 
 
 async def service_account_token(target: Cluster, name: str, *, admin_binding: str, timeout: float = 30.0) -> str:
-    """Makes ServiceAccount ``default/<name>`` with cluster-admin in its workspace; returns its non-expiring token.
+    """Creates ServiceAccount ``default/<name>`` with cluster-admin in its workspace; returns its token, which does not expire.
 
-    This is how the hub makes credentials for providers and for a tenant's MCP server (hub-contract.md §1.3, §5.4).
-    kcp takes the token from then on: it writes one into the Secret a moment (0.4 s) before it knows it itself.
+    The hub makes credentials for providers and for a tenant's MCP server in this way (hub-contract.md §1.3, §5.4). kcp
+    writes a token into the Secret about 0.4 s before it accepts it; this returns once kcp accepts it.
     """
     await target.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
     await target.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _in_default(name)})
@@ -248,7 +242,7 @@ def _in_default(name: str) -> dict[str, str]:
 
 
 async def _until_served(target: Cluster, resources: Sequence[dict[str, Any]]) -> None:
-    """kcp calls a binding Bound a moment before discovery lists all that it brings."""
+    """Waits for discovery: kcp calls a binding Bound a moment before discovery lists all its resources."""
     missing = {(f"/apis/{r['group']}/{r['storageVersions'][0]}", r["resource"]) for r in resources}
     async with asyncio.timeout(BIND_TIMEOUT):
         while missing:
@@ -259,7 +253,7 @@ async def _until_served(target: Cluster, resources: Sequence[dict[str, Any]]) ->
 
 
 async def _once_served(create: Callable[[], Awaitable[Manifest]], *, not_yet: int = 404) -> Manifest:
-    """kcp calls a workspace Ready a moment before it serves its APIs, and answers 404 (`not_yet`) meanwhile."""
+    """Repeats a call while it is answered with `not_yet`: kcp calls a workspace Ready a moment before it serves its APIs."""
     async with asyncio.timeout(WORKSPACE_TIMEOUT):
         while True:
             try:
@@ -271,7 +265,7 @@ async def _once_served(create: Callable[[], Awaitable[Manifest]], *, not_yet: in
 
 
 async def _keep(folder: Path) -> None:
-    """A kcp for others to use, until standard input is closed."""
+    """Runs a kcp for other processes until standard input is closed."""
     async with Kcp(folder):
         (folder / READY_FILE).touch()
         await asyncio.to_thread(sys.stdin.read)

@@ -16,7 +16,7 @@ START_TIMEOUT = 20.0
 
 
 class NatsServer:
-    """An async context manager; `url` is where it serves. Restarts keep port and data."""
+    """An async context manager; `url` is where it serves. A restart keeps port and data."""
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.port = port or free_ports(1)[0]
@@ -47,7 +47,7 @@ class NatsServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Starts it and waits until it serves; on the data of the last start, if there was one."""
+        """Starts it on the data of the last start, if there was one, and waits until it serves."""
         require_free(self.port, "nats-server")
         await self._process.start()
         try:
@@ -57,11 +57,11 @@ class NatsServer:
             raise
 
     async def stop(self) -> None:
-        """An orderly shutdown; nothing happens if it does not run."""
+        """Shuts it down in order. Does nothing if it does not run."""
         await self._process.stop()
 
     async def kill(self) -> None:
-        """A crash: SIGKILL."""
+        """Kills it with SIGKILL, as in a crash."""
         await self._process.kill()
 
     async def restart(self) -> None:
@@ -73,7 +73,7 @@ class NatsServer:
         return self._process
 
     async def _serves(self) -> bool:
-        """Whether the server sends its INFO line; it does so once JetStream is recovered."""
+        """Whether the server sends its INFO line, which it does once JetStream has recovered."""
         try:
             reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
         except OSError:

@@ -1,4 +1,4 @@
-"""The GitHub simulator as a process of its own, as the services see it: over HTTP only."""
+"""The GitHub simulator in its own process, which the services reach over HTTP only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SimulatorProcess:
         return urlsplit(self.url).netloc
 
     async def _announced(self) -> bool:
-        """The simulator says where it serves in one line of JSON, once it does."""
+        """Whether it serves: it then writes its address to the log, in one line of JSON."""
         for line in self.process.tail().splitlines():
             if line.startswith('{"url"'):
                 self.url = json.loads(line)["url"]

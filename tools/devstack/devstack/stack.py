@@ -1,4 +1,4 @@
-"""The whole development stack in the order in which its parts need each other."""
+"""Starts the whole development stack in the order of its dependencies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that runs. `simulator` is None when the services work on a real git host."""
+    """All parts, running. `simulator` is None when the services work on a real git host."""
 
     folder: Path
     kcp: Kcp
@@ -46,9 +46,9 @@ async def running_stack(
     simulated: bool = True,
     services_environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Starts everything, yields when the provider serves and is in the hub's catalogue, stops everything.
+    """Starts all parts, yields once the provider serves and is in the hub's catalogue, and stops all parts.
 
-    Raises `StackError` with what to do if a part cannot be started; nothing is left running then either.
+    Raises `StackError`, whose text says what to do, if a part does not start. It stops the parts that run by then.
     """
     async with AsyncExitStack() as exits:
         kcp, nats = Kcp(folder / "kcp", kubeconfig=settings.kubeconfig), NatsServer(folder / "nats")
@@ -72,12 +72,12 @@ async def running_stack(
 
 
 async def enter_together(exits: AsyncExitStack, *managers: AbstractAsyncContextManager[object]) -> None:
-    """Enters all at the same time; if one fails the others are left again and its own error is raised."""
+    """Enters all managers at the same time. If one fails, this exits the others and raises its error."""
     await all_of(*(exits.enter_async_context(manager) for manager in managers))
 
 
 async def all_of(*work: Coroutine[Any, Any, object]) -> None:
-    """Runs all at the same time; the first error ends the others and is raised as itself, not as a group."""
+    """Runs all coroutines at the same time. The first error cancels the others; it is raised as itself, not as a group."""
     try:
         async with asyncio.TaskGroup() as group:
             for one in work:
@@ -92,7 +92,7 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def timed(say: Say, what: str, work: Awaitable[T]) -> T:
-    """Says `what` and how long `work` took, once it is done."""
+    """Awaits `work`, then says `what` and how many seconds it took."""
     started = time.monotonic()
     result = await work
     say(f"{what} ({time.monotonic() - started:.1f} s)")

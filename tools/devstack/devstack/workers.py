@@ -1,6 +1,11 @@
-"""How the tests of one run are spread over xdist's workers, and the one kcp that all of them use.
+"""Spreads the tests of a run over xdist's workers, and starts the one kcp that all workers use.
 
 The controller starts kcp as soon as a worker has collected a test that needs it, and stops it after the last worker.
+
+A worker runs one test file after the other. Most end-to-end tests use an installation of the provider, which a worker
+starts once and keeps. At most `INSTALLATIONS` workers have one; they run the files that need it first. The other workers
+run everything else, and begin with the files that need kcp alone. End-to-end tests mostly wait, so there are more
+workers than processors.
 """
 
 from __future__ import annotations
@@ -16,43 +21,84 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from devstack.devhub.provisioning import HUB_PATH
 from devstack.errors import NotReady
 from devstack.kcp import READY_FILE, START_TIMEOUT
 from devstack.paths import RUNS
 
 PREFIX: Final = "tests-"
+INSTALLATIONS: Final = 3
+"""Each is a dozen processes, and a provider workspace that kcp has to set up: more of them cost more than they save."""
+
 _FOLDER: Final = "kcp_folder"
 _STOP_TIMEOUT: Final = 30.0
-# Besides what is shared by all (kcp), these need the installed provider and its services; the others bring their own.
-_WITH_SERVICES: Final = ("tests/e2e/", "tools/devstack/tests/test_devhub.py")
-_WITH_KCP_ONLY: Final = (
-    "tests/contract/test_kcp_objects.py",
+# These need kcp, and start whatever else they need themselves.
+WITH_KCP: Final = (
     "tests/e2e/test_adding_a_kind.py",
-    "tests/e2e/test_cache.py",
-    "tests/e2e/test_init.py",
     "tests/e2e/test_serve.py",
     "tests/e2e/test_traces.py",
     "tests/e2e/test_watcher.py",
+    "tests/e2e/test_init.py",
+    "tests/contract/test_kcp_objects.py",
     "tools/devstack/tests/test_kcp.py",
 )
+# These need the worker's installation. The longest come first, so that the workers finish at about the same time.
+WITH_INSTALLATION: Final = (
+    "tests/e2e/test_outage.py",
+    "tests/e2e/test_crashes.py",
+    "tests/e2e/test_budget.py",
+    "tests/e2e/",
+    "tools/devstack/tests/test_devhub.py",
+)
+# The tests of these files share nothing, so any free worker can run the next one. They are slow, because kcp sets up a
+# provider workspace with eight schemas, and tenants that bind it, for each.
+TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
 
 
-def scope(nodeid: str) -> str:
-    """What runs on one worker in one go: all that share the services, all that need kcp besides, else a file."""
-    if nodeid.startswith(_WITH_KCP_ONLY):
-        return "kcp"
-    return "services" if nodeid.startswith(_WITH_SERVICES) else nodeid.partition("::")[0]
+def needs_installation(file: str) -> bool:
+    return file.startswith(WITH_INSTALLATION) and not file.startswith(WITH_KCP)
+
+
+def needs_kcp(file: str) -> bool:
+    return file.startswith(WITH_INSTALLATION + WITH_KCP)
+
+
+def _rank(file: str) -> int:
+    """The place in the order of files: a low one starts early."""
+    order = (*WITH_KCP, *WITH_INSTALLATION)
+    return next((place for place, prefix in enumerate(order) if file.startswith(prefix)), len(order))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 class _ByWhatTheyNeed(LoadScopeScheduling):
-    """xdist's own groups do not reach its scheduler with this pytest: they are written into an id that is no longer read."""
+    """Hands out whole files. Marks of xdist (`xdist_group`) cannot say this: it writes them into an id that pytest ignores."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope(nodeid)
+        return nodeid if nodeid.startswith(TEST_BY_TEST) else _file(nodeid)
+
+    def _next_for(self, node: Any) -> str | None:
+        """The file or test that the worker is to run next, None if nothing is left that it may run."""
+        may_install = int(node.gateway.id.removeprefix("gw")) < min(INSTALLATIONS, max(1, self.numnodes - 1))
+        possible = [scope for scope in self.workqueue if may_install or not needs_installation(scope)]
+        return min(
+            possible, key=lambda scope: (may_install and not needs_installation(scope), _rank(scope)), default=None
+        )
+
+    def _assign_work_unit(self, node: Any) -> None:
+        scope = self._next_for(node)
+        if scope is None:
+            # A worker runs its last test only when it knows that no other follows.
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
 
 
 class _Controller:
-    """Has kcp as a child, which ends when its standard input does: with this process, however that ends."""
+    """Keeps kcp as a child process. kcp ends when its standard input closes, so it never outlives this process."""
 
     def __init__(self) -> None:
         self._run = RUNS / f"{PREFIX}{os.getpid()}"
@@ -68,7 +114,7 @@ class _Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        wanted = any(scope(nodeid) in ("kcp", "services") for nodeid in ids)
+        wanted = any(needs_kcp(_file(nodeid)) for nodeid in ids)
         if wanted and self._keeper is None and not os.environ.get("CODE_DEV_KUBECONFIG"):
             folder = self._run / "kcp"
             folder.mkdir(parents=True)
@@ -84,13 +130,16 @@ class _Controller:
 
 
 def share_kcp_among_workers(config: pytest.Config) -> None:
-    """To be called from ``pytest_configure``; without workers it changes nothing."""
+    """Makes the controller start kcp for its workers. Call it from ``pytest_configure``. Without workers it has no effect."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Controller())
 
 
 async def shared_kcp(config: pytest.Config) -> Path | None:
-    """The kubeconfig of the kcp that the workers share, once it serves; None: there are no workers."""
+    """The kubeconfig of the kcp that the workers share, once it serves; None without workers.
+
+    Raises `NotReady` after `START_TIMEOUT` seconds.
+    """
     given: dict[str, Any] = getattr(config, "workerinput", {})
     if _FOLDER not in given:
         return None
@@ -102,3 +151,9 @@ async def shared_kcp(config: pytest.Config) -> Path | None:
     except TimeoutError:
         raise NotReady(f"kcp does not serve after {START_TIMEOUT:g} s; {folder / 'kcp.log'} says more") from None
     return folder / "admin.kubeconfig"
+
+
+def hub_path(config: pytest.Config) -> str:
+    """The workspace below which the worker's development hub makes its own."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    return f"{HUB_PATH}-{given['workerid']}" if given else HUB_PATH

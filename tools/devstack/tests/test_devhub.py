@@ -49,7 +49,7 @@ async def test_a_registered_provider_is_in_the_catalogue_and_its_entry_is_ready(
 ) -> None:
     async with browser.get("/api/providers") as answer:
         (item,) = (await answer.json())["items"]
-    assert (item["name"], item["ready"], item["apiExportPath"]) == ("code", True, "root:kedge:providers:code")
+    assert (item["name"], item["ready"], item["apiExportPath"]) == ("code", True, f"{devhub.path}:providers:code")
     entry = await devhub.kcp.cluster(provider.provisioned.cluster).get("catalogentries", "code")
     assert entry is not None
     assert entry["status"]["conditions"][0]["reason"] == "EndpointsResolved"

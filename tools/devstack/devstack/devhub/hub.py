@@ -15,7 +15,7 @@ from aiohttp import web
 
 from devstack.devhub.catalog import follow_entry
 from devstack.devhub.certificate import server_context
-from devstack.devhub.provisioning import PROVIDERS_PATH, ProvisionedProvider, provision_provider
+from devstack.devhub.provisioning import HUB_PATH, ProvisionedProvider, provision_provider
 from devstack.devhub.proxy import open_proxy_session
 from devstack.devhub.registry import SWEEP_INTERVAL, ProviderRecord, ProviderRegistry
 from devstack.devhub.routes import Routes
@@ -24,19 +24,28 @@ from devstack.ports import LOOPBACK, free_ports
 from devstack.resources import is_ready
 from devstack.tenant import Tenant
 
-TENANTS_PATH = "root:kedge:tenants"
 SHUTDOWN_TIMEOUT = 1.0
 
 
 class DevHub:
-    """An async context manager that serves at `url` (https, self-signed) while it is entered."""
+    """An async context manager that serves at `url` (https, self-signed) while it is entered.
+
+    `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp.
+    """
 
     def __init__(
-        self, kcp: Kcp, folder: Path, *, port: int | None = None, registry: ProviderRegistry | None = None
+        self,
+        kcp: Kcp,
+        folder: Path,
+        *,
+        port: int | None = None,
+        registry: ProviderRegistry | None = None,
+        path: str = HUB_PATH,
     ) -> None:
         self.port = port or free_ports(1)[0]
         self.url = f"https://{LOOPBACK}:{self.port}"
-        self.registry = registry or ProviderRegistry()
+        self.path = path
+        self.registry = registry or ProviderRegistry(providers_path=f"{path}:providers")
         self.kcp = kcp
         self._folder = folder
         self._tenants: dict[str, Tenant] = {}
@@ -70,7 +79,7 @@ class DevHub:
 
     async def provision_provider(self, name: str = "code") -> ProvisionedProvider:
         """Makes workspace and kubeconfig of a provider and follows its CatalogEntry from now on."""
-        provisioned = await provision_provider(self.kcp, name, self.url)
+        provisioned = await provision_provider(self.kcp, name, self.url, hub_path=self.path)
         self._spawn(follow_entry(self.kcp.cluster(provisioned.cluster), name, self.registry))
         return provisioned
 
@@ -86,7 +95,7 @@ class DevHub:
 
     async def create_tenant(self, *, organization: str = "dev", workspace: str | None = None) -> Tenant:
         """Makes a workspace and its user; nothing is enabled in it yet. Safe to call many times at once."""
-        path = f"{TENANTS_PATH}:{organization}:{workspace or f'ws-{uuid.uuid4().hex[:10]}'}"
+        path = f"{self.path}:tenants:{organization}:{workspace or f'ws-{uuid.uuid4().hex[:10]}'}"
         cluster = await self.kcp.create_workspace(path)
         administrator = self.kcp.cluster(cluster)
         token = await service_account_token(administrator, "member", admin_binding="kedge:member")
@@ -130,7 +139,7 @@ class DevHub:
         found: dict[str, str] = {}
         for binding in await self.kcp.cluster(tenant.cluster).list("apibindings"):
             path = binding["spec"]["reference"]["export"].get("path", "")
-            if binding.get("status", {}).get("phase") == "Bound" and path.startswith(f"{PROVIDERS_PATH}:"):
+            if binding.get("status", {}).get("phase") == "Bound" and path.startswith(f"{self.path}:providers:"):
                 found[path.rpartition(":")[2]] = binding["metadata"]["name"]
         return found
 

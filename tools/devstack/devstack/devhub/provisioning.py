@@ -11,7 +11,9 @@ from devstack.kcp import Kcp, service_account_token
 from devstack.kubeconfig import kubeconfig
 from devstack.resources import condition
 
-PROVIDERS_PATH = "root:kedge:providers"
+HUB_PATH = "root:kedge"
+"""Below it the hub keeps the workspaces of providers and tenants."""
+
 CRD_TIMEOUT = 30.0
 
 
@@ -25,12 +27,13 @@ class ProvisionedProvider:
     kubeconfig: str = field(repr=False)
 
 
-async def provision_provider(kcp: Kcp, name: str, base_url: str) -> ProvisionedProvider:
+async def provision_provider(kcp: Kcp, name: str, base_url: str, *, hub_path: str = HUB_PATH) -> ProvisionedProvider:
     """Does the hub's provisioning (hub-contract.md §1.3); running it again changes nothing.
 
-    The kubeconfig addresses the workspace by logical-cluster ID below `base_url`, which is the hub's own URL.
+    The provider's workspace is ``<hub_path>:providers:<name>``. The kubeconfig addresses it by logical-cluster ID below
+    `base_url`, which is the hub's own URL.
     """
-    path = f"{PROVIDERS_PATH}:{name}"
+    path = f"{hub_path}:providers:{name}"
     cluster = await kcp.create_workspace(path)
     workspace = kcp.cluster(cluster)
     token = await service_account_token(workspace, "provider", admin_binding="kedge:providers:sa:provider")

@@ -24,6 +24,7 @@ class ProviderRecord:
     name: str
     spec: dict[str, Any]
     endpoints_valid: bool
+    providers_path: str
     last_heartbeat: float | None = None
     heartbeat_stale: bool = False
     reported_version: str = field(default="")
@@ -47,7 +48,7 @@ class ProviderRecord:
 
     @property
     def export_path(self) -> str:
-        return f"root:kedge:providers:{self.name}"
+        return f"{self.providers_path}:{self.name}"
 
     @property
     def claims(self) -> list[dict[str, Any]]:
@@ -57,8 +58,9 @@ class ProviderRecord:
 class ProviderRegistry:
     """Keyed by the CatalogEntry's name, as in the hub: the last one to be reconciled wins."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, *, providers_path: str = "root:kedge:providers") -> None:
         self._clock = clock
+        self._providers_path = providers_path
         self._records: dict[str, ProviderRecord] = {}
 
     def get(self, name: str) -> ProviderRecord | None:
@@ -70,7 +72,7 @@ class ProviderRegistry:
         valid = endpoints_valid(spec)
         record = self._records.get(name)
         if record is None:
-            record = self._records[name] = ProviderRecord(name, spec, valid)
+            record = self._records[name] = ProviderRecord(name, spec, valid, self._providers_path)
         record.spec, record.endpoints_valid = spec, valid
         return record
 
