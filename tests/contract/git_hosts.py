@@ -66,7 +66,7 @@ class Host:
         return replace(defaults, **fields)
 
     async def create(self, **fields: object) -> HostRepository:
-        created = await self.backend.ensure_repository(await self.request(**fields))
+        created = await self.backend.create_repository(await self.request(**fields))
         self.made.append(created)
         return created
 

@@ -11,7 +11,7 @@ from git_hosts import public_key
 
 from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.conditional import ETagLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, RepositoryChanges
@@ -51,7 +51,7 @@ async def bed() -> AsyncIterator[Bed]:
         await control.create_user(ME)
         await control.create_repository(ME, "web", description="as it was")
         clock = Clock()
-        cache = partial(Conditional, most_bytes=64 * 1024, clock=clock)
+        cache = partial(ETagLayer, most_bytes=64 * 1024, clock=clock)
         transport = HostTransport(layers=[cache], proxies=ProxyRules())
         try:
             yield Bed(control, sim.url, transport, clock)

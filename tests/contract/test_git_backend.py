@@ -74,7 +74,7 @@ async def test_a_taken_name_is_reported_as_such(host: Host) -> None:
 async def test_nothing_is_created_in_another_users_account(host: Host) -> None:
     request = await host.request(owner=needs(host.other))
     with pytest.raises(Terminal) as refused:
-        await host.backend.ensure_repository(request)
+        await host.backend.create_repository(request)
     assert refused.value.reason == "OwnerMismatch"
     assert isinstance(await host.backend.find_repository(host.owner, request.name), Absent)
 
@@ -84,7 +84,7 @@ async def test_an_organisation_that_cannot_be_seen_gets_nothing_and_neither_does
 ) -> None:
     request = replace(await host.request(), owner=f"nobody-{uuid.uuid4().hex[:16]}", owner_kind="Organization")
     with pytest.raises(Terminal) as refused:
-        await host.backend.ensure_repository(request)
+        await host.backend.create_repository(request)
     assert refused.value.reason == "NotFoundOrNoAccess"
     assert isinstance(await host.backend.find_repository(host.owner, request.name), Absent)
 

@@ -93,12 +93,12 @@ async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: A
         "packages": "No",
     }
     await session.verify_access("acme")
-    assert (await session.ensure_repository(REQUEST)).owner == "acme"
+    assert (await session.create_repository(REQUEST)).owner == "acme"
 
 
 async def test_an_installation_gives_access_and_takes_it_away(host: AppHost) -> None:
     session = host.session()
-    repo_id = (await session.ensure_repository(REQUEST)).id
+    repo_id = (await session.create_repository(REQUEST)).id
     key = await session.create_deploy_key(repo_id, "ci", public_key(), True)
     await host.control.create_user("guest")
     invitation = await session.set_collaborator(repo_id, "guest", "push")
@@ -111,7 +111,7 @@ async def test_an_installation_gives_access_and_takes_it_away(host: AppHost) -> 
 
 
 async def test_an_installation_without_administration_may_not_and_is_told_the_permission(host: AppHost) -> None:
-    repo_id = (await host.session().ensure_repository(REQUEST)).id
+    repo_id = (await host.session().create_repository(REQUEST)).id
     await host.control.edit_installation(host.installation, permissions={"metadata": "read"})
     session = host.session(version="2")
     assert await session.list_collaborators(repo_id) is not None, "metadata is enough to see who has access"
@@ -156,7 +156,7 @@ async def test_a_revoked_token_is_replaced_once_and_the_request_repeated(host: A
     session = host.session()
     await session.find_repository("acme", "site")
     assert await host.control.revoke_installation_tokens(host.installation) == 1
-    created = await session.ensure_repository(REQUEST)
+    created = await session.create_repository(REQUEST)
     assert created.name == "site"
     assert await host.minted() == 2
 
@@ -197,7 +197,7 @@ async def test_an_app_that_is_installed_again_is_found_though_it_has_another_ins
     await session.find_repository("acme", "site")
     await host.control.uninstall_app(host.installation)
     assert await host.control.install_app(host.app_id, "acme") != host.installation
-    assert (await session.ensure_repository(REQUEST)).owner == "acme"
+    assert (await session.create_repository(REQUEST)).owner == "acme"
 
 
 async def test_an_installation_that_the_secret_names_is_not_exchanged_for_another(host: AppHost) -> None:
@@ -290,7 +290,7 @@ async def test_creating_in_a_users_account_is_refused_before_the_call(host: AppH
     await host.control.clear_journal()
     request = RepositoryRequest("octocat", "User", "site", "private", "", auto_init=False)
     with pytest.raises(Terminal) as refused:
-        await session.ensure_repository(request)
+        await session.create_repository(request)
     assert refused.value.reason == "AppCannotCreate"
     assert (await host.control.journal()).total == 0
 
@@ -302,7 +302,7 @@ async def test_creating_for_another_owner_than_the_connections_is_refused_before
     await session.validate_connection()
     await host.control.clear_journal()
     with pytest.raises(Terminal, match=r"spec\.owner is other") as refused:
-        await session.ensure_repository(replace(REQUEST, owner="other"))
+        await session.create_repository(replace(REQUEST, owner="other"))
     assert refused.value.reason == "OwnerMismatch"
     assert (await host.control.journal()).total == 0
-    assert (await session.ensure_repository(replace(REQUEST, owner="ACME"))).owner == "acme"
+    assert (await session.create_repository(replace(REQUEST, owner="ACME"))).owner == "acme"

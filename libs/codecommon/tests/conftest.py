@@ -14,7 +14,7 @@ from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 
 STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
-BUCKETS = (bus_module.LOCKS, bus_module.LEASES, bus_module.POISON_MESSAGES, bus_module.BUDGETS, bus_module.PRINCIPALS)
+BUCKETS = (bus_module.LOCKS, bus_module.LEASES, bus_module.POISON_MESSAGES, bus_module.BUDGETS, bus_module.ACCOUNTS)
 
 
 def pytest_configure(config: pytest.Config) -> None:

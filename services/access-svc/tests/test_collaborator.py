@@ -58,7 +58,7 @@ async def test_a_stranger_is_invited_and_the_acceptance_is_noticed_without_a_cha
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, NotReady)
     invitation = host.repositories[site.id].invited["alice"]
     assert invitation.role == "push"
@@ -70,9 +70,9 @@ async def test_a_stranger_is_invited_and_the_acceptance_is_noticed_without_a_cha
     assert world.stored("collaborators", "alice")["status"]["invitationID"] == invitation.id
 
     host.writes.clear()
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.accept(site.id, "alice")
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
     assert "invitationID" not in world.stored("collaborators", "alice")["status"]
     assert world.stored("collaborators", "alice")["status"]["origin"] == "Created"
@@ -85,10 +85,10 @@ async def test_a_member_of_the_organisation_has_access_at_once(
     host.members["acme"] = {"alice"}
     host.custom_roles.add("releaser")
     world.add(collaborator_object(permission="releaser"))
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.repositories[team_site.id].granted == {"alice": "releaser"}
     host.writes.clear()
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.writes == []
 
 
@@ -97,16 +97,16 @@ async def test_a_changed_permission_and_drift_are_repaired(
 ) -> None:
     host.members["acme"] = {"alice"}
     world.add(collaborator_object(permission="triage"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"spec": {"permission": "maintain"}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     granted = host.repositories[team_site.id].granted
     assert granted == {"alice": "maintain"}
     granted["alice"] = "pull"
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert granted == {"alice": "maintain"}
     granted.clear()
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert granted == {"alice": "maintain"}
 
 
@@ -114,9 +114,9 @@ async def test_the_role_of_an_open_invitation_follows_spec(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object(permission="pull"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.repositories[site.id].invited["alice"].role == "admin"
     assert done(host) == ["set_collaborator", "update_invitation"]
 
@@ -129,7 +129,7 @@ async def test_an_invitation_that_is_accepted_while_its_role_is_changed_is_tried
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world.add(collaborator_object(permission="pull"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
     update_invitation = host.update_invitation
 
@@ -138,8 +138,8 @@ async def test_an_invitation_that_is_accepted_while_its_role_is_changed_is_tried
         await update_invitation(repo_id, invitation_id, role)
 
     monkeypatch.setattr(host, "update_invitation", too_late)
-    assert isinstance(await world.settle(users, "alice"), Retryable)
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Retryable)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.repositories[site.id].granted == {"alice": "admin"}
 
 
@@ -151,7 +151,7 @@ async def test_a_username_that_is_no_login_is_refused_before_anything_is_written
     for method in ("list_collaborators", "get_owner_kind", "get_user_id", "set_collaborator"):
         host.raise_next(method, AssertionError("the host was called"))
     for _ in range(2):
-        result = await world.settle(users, "alice")
+        result = await world.reconcile(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "InvalidName"
         assert f"spec.username {username!r} is not a GitHub login" in result.message
@@ -165,7 +165,7 @@ async def test_a_role_that_a_users_repository_does_not_know_is_refused_before_th
 ) -> None:
     world.add(collaborator_object(permission=permission))
     host.raise_next("set_collaborator", AssertionError("the host was called"))
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "PermissionUnsupported"
 
@@ -174,10 +174,10 @@ async def test_after_a_transfer_to_an_organisation_its_roles_can_be_given(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object(permission="maintain"))
-    assert isinstance(await world.settle(users, "alice"), Terminal)
+    assert isinstance(await world.reconcile(users, "alice"), Terminal)
     host.rename(site.id, "site", owner="acme")
     host.members["acme"] = {"alice"}
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.repositories[site.id].granted == {"alice": "maintain"}
 
 
@@ -185,7 +185,7 @@ async def test_the_owner_of_a_repository_is_no_collaborator(
     world: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:
     world.add(collaborator_object(username="Octocat"))
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "PermissionUnsupported"
     assert host.writes == []
@@ -196,18 +196,18 @@ async def test_an_expired_invitation_is_sent_anew_three_times_at_most(
 ) -> None:
     world.add(collaborator_object())
     for sent in range(1, 4):
-        assert isinstance(await world.settle(users, "alice"), NotReady)
+        assert isinstance(await world.reconcile(users, "alice"), NotReady)
         assert world.stored("collaborators", "alice")["status"]["invitations"] == sent
         host.expire(site.id, "alice")
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationExpired"
     assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "NotAccepted")
     assert done(host).count("set_collaborator") == 3
-    assert isinstance(await world.settle(users, "alice"), Terminal)
+    assert isinstance(await world.reconcile(users, "alice"), Terminal)
 
     ask_again(world, "now")
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
     assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("True", "AwaitingAcceptance")
 
@@ -217,12 +217,12 @@ async def test_an_expired_invitation_that_the_host_lists_no_more_is_sent_anew_th
 ) -> None:
     world.add(collaborator_object())
     for sent in range(1, 4):
-        assert isinstance(await world.settle(users, "alice"), NotReady)
+        assert isinstance(await world.reconcile(users, "alice"), NotReady)
         assert world.stored("collaborators", "alice")["status"]["invitations"] == sent
         pass_by(world, timedelta(days=7))
         host.decline(site.id, "alice")
     for _ in range(2):
-        result = await world.settle(users, "alice")
+        result = await world.reconcile(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "InvitationExpired"
     assert done(host).count("set_collaborator") == 3
@@ -245,18 +245,18 @@ async def test_somebody_who_declines_is_not_asked_again_unless_a_person_says_so(
     asking: Callable[[World], None],
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
     for ago in (timedelta(minutes=5), timedelta(days=6), timedelta(days=8), timedelta(days=365)):
         pass_by(world, ago)
-        result = await world.settle(users, "alice")
+        result = await world.reconcile(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "InvitationDeclined"
         assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "Declined")
     assert done(host) == ["set_collaborator"]
 
     asking(world)
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert "alice" in host.repositories[site.id].invited
     assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
     assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("True", "AwaitingAcceptance")
@@ -266,15 +266,15 @@ async def test_other_trouble_meanwhile_makes_no_expired_invitation_of_a_declined
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
     pass_by(world, timedelta(minutes=5))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     pass_by(world, timedelta(days=8))
     for trouble in (HostUnavailable("502"), Terminal("MissingPermission", "no")):
         host.raise_next("list_collaborators", trouble)
-        await world.settle(users, "alice")
-    result = await world.settle(users, "alice")
+        await world.reconcile(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationDeclined"
     assert done(host) == ["set_collaborator"]
@@ -284,15 +284,15 @@ async def test_a_declined_invitation_is_not_sent_to_a_repository_made_in_the_pla
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
     pass_by(world, timedelta(minutes=5))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     del host.repositories[site.id]
     made = host.add_repository("octocat", "site")
     claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
     world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationDeclined"
 
@@ -301,13 +301,13 @@ async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_t
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
     del host.repositories[site.id]
     made = host.add_repository("octocat", "site")
     claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
     world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     invitation = host.repositories[made.id].invited["alice"]
     assert world.stored("collaborators", "alice")["status"]["invitationID"] == invitation.id
     assert world.stored("collaborators", "alice")["status"]["invitations"] == 1
@@ -317,9 +317,9 @@ async def test_an_invitation_that_the_host_does_not_show_yet_is_waited_for(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Retryable)
     assert result.reason == "HostNotYetVisible"
 
@@ -332,7 +332,7 @@ async def test_an_invitation_that_is_accepted_between_the_two_lists_is_not_taken
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
     list_invitations = host.list_invitations
 
@@ -341,7 +341,7 @@ async def test_an_invitation_that_is_accepted_between_the_two_lists_is_not_taken
         return await list_invitations(repo_id)
 
     monkeypatch.setattr(host, "list_invitations", just_accepted)
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert done(host) == ["set_collaborator"]
 
 
@@ -361,7 +361,7 @@ async def test_a_user_who_lost_the_grant_just_before_a_change_of_role_is_invited
         return await set_collaborator(repo_id, username, role)
 
     monkeypatch.setattr(host, "set_collaborator", lost)
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     status = world.stored("collaborators", "alice")["status"]
     assert status["invitationID"] == host.repositories[site.id].invited["alice"].id
     assert status["origin"] == "Created"
@@ -373,7 +373,7 @@ async def test_access_ends_by_itself(
     host.invites = False
     until = (datetime.now(UTC) + timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
     world.add(collaborator_object(expiresAt=until))
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Ready)
     assert result.requeue_after is not None
     assert timedelta(minutes=29) < result.requeue_after <= timedelta(minutes=30)
@@ -381,7 +381,7 @@ async def test_access_ends_by_itself(
 
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
     assert is_due(world, users)
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert not is_due(world, users)
     assert host.repositories[site.id].granted == {}
     assert conditions(world.stored("collaborators", "alice")) == {
@@ -389,11 +389,11 @@ async def test_access_ends_by_itself(
         "AccessEnded": ("True", "Expired"),
     }
     host.writes.clear()
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.writes == []
 
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": until}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.repositories[site.id].granted == {"alice": "push"}
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
@@ -403,12 +403,12 @@ async def test_an_open_invitation_is_withdrawn_when_access_ends(
 ) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
     world.add(collaborator_object(expiresAt=soon))
-    pending = await world.settle(users, "alice")
+    pending = await world.reconcile(users, "alice")
     assert isinstance(pending, NotReady)
     assert pending.requeue_after is not None
     assert pending.requeue_after <= timedelta(minutes=30), "it may be accepted without anybody telling"
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": "2026-01-01T01:30:00+01:30"}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.repositories[site.id].invited == {}
     assert conditions(world.stored("collaborators", "alice")) == {
         "Ready": ("True", "Reconciled"),
@@ -423,10 +423,10 @@ async def test_an_object_that_is_too_late_from_the_start_takes_nothing_away_that
 ) -> None:
     granted = host.repositories[site.id].granted
     world.add(collaborator_object(expiresAt=moment(timedelta(days=1)), deletionPolicy="Orphan"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     granted["alice"] = "admin"
     for _ in range(2):
-        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert granted == {"alice": "admin"}
     assert "origin" not in world.stored("collaborators", "alice")["status"]
     assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
@@ -438,9 +438,9 @@ async def test_access_that_was_found_and_kept_ends_too(
     granted = host.repositories[site.id].granted
     granted["alice"] = "push"
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert granted == {}
 
 
@@ -449,7 +449,7 @@ async def test_access_given_by_hand_before_is_adopted(
 ) -> None:
     host.repositories[site.id].granted["alice"] = "push"
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert world.stored("collaborators", "alice")["status"]["origin"] == "Adopted"
     assert host.writes == []
 
@@ -466,7 +466,7 @@ async def test_access_through_a_team_is_not_reported_as_ours(
     host.set_collaborator = shows_admin  # type: ignore[method-assign]
     world.add(collaborator_object(permission="pull"))
     for _ in range(2):
-        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
         assert conditions(world.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
         assert "admin" in message(world.stored("collaborators", "alice"), "WiderAccess")
     assert done(host) == ["set_collaborator"], "it is tried once for each spec"
@@ -497,21 +497,21 @@ async def test_a_narrower_role_right_after_a_change_is_a_list_that_lags_behind_a
     with monkeypatch.context() as lagging:
         shows(host, lagging, "pull")
         for _ in range(2):
-            result = await world.settle(users, "alice")
+            result = await world.reconcile(users, "alice")
             assert isinstance(result, Retryable)
             assert result.reason == "HostNotYetVisible"
             assert "WiderAccess" not in conditions(world.stored("collaborators", "alice"))
         told = world.stored("collaborators", "alice")["status"]["conditions"]
         long_ago = [condition | {"lastTransitionTime": "2026-01-01T00:00:00Z"} for condition in told]
         world.kcp.edit("collaborators", "alice", {"status": {"conditions": long_ago}})
-        given_up = await world.settle(users, "alice")
+        given_up = await world.reconcile(users, "alice")
         assert isinstance(given_up, Terminal)
         assert given_up.reason == "PermissionUnsupported"
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
     granted["alice"] = "pull"
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert granted == {"alice": "maintain"}
 
 
@@ -522,7 +522,7 @@ async def test_a_narrower_role_that_was_once_reported_as_wider_is_repaired(
     granted["alice"] = "pull"
     reported = condition("WiderAccess", "True", "NotOurs", "the user has pull through a team")
     world.add(collaborator_object(permission="maintain", status={"origin": "Created", "conditions": [reported]}))
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert granted == {"alice": "maintain"}
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
@@ -542,7 +542,7 @@ async def test_a_wider_role_and_one_that_cannot_be_ranked_is_reported_and_set_on
     world.add(collaborator_object(permission=wanted))
     shows(host, monkeypatch, shown)
     for _ in range(2):
-        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
         assert conditions(world.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
     assert done(host) == ["set_collaborator"]
 
@@ -558,8 +558,8 @@ async def test_a_grant_whose_answer_was_lost_is_ours(
 
     world.kcp.once(lambda r: r.subresource == "status", die)
     with pytest.raises(Killed):
-        await world.settle(users, "alice")
-    await world.settle(users, "alice")
+        await world.reconcile(users, "alice")
+    await world.reconcile(users, "alice")
     assert world.stored("collaborators", "alice")["status"]["origin"] == "Created"
     assert done(host) == ["set_collaborator"]
 
@@ -570,7 +570,7 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
 ) -> None:
     world.add(collaborator_object())
     host.raise_next("set_collaborator", Terminal(reason, "no"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert conditions(world.stored("collaborators", "alice"))["Stalled"] == ("True", reason)
     assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
 
@@ -581,12 +581,12 @@ async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_cl
     """A grant has no time, so what somebody gives by hand after it would count as ours."""
     world.add(collaborator_object())
     host.raise_next("set_collaborator", HostUnavailable("502"), Terminal("MissingPermission", "403"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert CREATE_CLAIM in world.stored("collaborators", "alice")["metadata"]["annotations"]
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
     host.repositories[site.id].granted["alice"] = "push"
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert world.stored("collaborators", "alice")["status"]["origin"] == "Adopted"
 
 
@@ -595,7 +595,7 @@ async def test_while_its_turn_has_not_come_nothing_is_claimed(
 ) -> None:
     world.add(collaborator_object())
     host.raise_next("await_turn", Retryable("RateLimited", "until 12:00"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.writes == []
     assert [write.subresource for write in world.kcp.writes("collaborators")] == ["status"]
     assert conditions(world.stored("collaborators", "alice"))["Reconciling"] == ("True", "RateLimited")
@@ -606,7 +606,7 @@ async def test_the_daily_number_of_invitations_of_a_repository_is_waited_for(
 ) -> None:
     world.add(collaborator_object())
     host.raise_next("set_collaborator", Retryable("InvitationLimit", "50 a day"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert conditions(world.stored("collaborators", "alice"))["Reconciling"] == ("True", "InvitationLimit")
 
 
@@ -615,7 +615,7 @@ async def test_two_objects_for_one_user_the_older_has_it(
 ) -> None:
     elder: dict[str, Any] = {"creationTimestamp": "2025-01-01T00:00:00Z"}
     world.add(collaborator_object("elder", metadata=elder, username="Alice"), collaborator_object())
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateCollaborator"
     assert host.writes == []

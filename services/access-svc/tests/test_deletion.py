@@ -45,19 +45,19 @@ def a_host_call_fails_the_test(host: StubBackend) -> None:
 
 async def delete_key(world: World, keys: Controller[DeployKey]) -> Any:
     world.kcp.remove("deploykeys", "key")
-    return await world.settle(keys, "key")
+    return await world.reconcile(keys, "key")
 
 
 async def delete_user(world: World, users: Controller[Collaborator]) -> Any:
     world.kcp.remove("collaborators", "alice")
-    return await world.settle(users, "alice")
+    return await world.reconcile(users, "alice")
 
 
 @pytest.fixture
 async def made(world: World, keys: Controller[DeployKey]) -> None:
     """A generated key that is in force."""
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
 
 async def test_the_key_and_the_secret_go_with_the_object(
@@ -73,9 +73,9 @@ async def test_a_key_that_a_rotation_replaced_goes_too(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": "2026-01-01T00:00:00Z"}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert len(host.repositories[site.id].keys) == 2
     await delete_key(world, keys)
     assert host.repositories[site.id].keys == {}
@@ -99,7 +99,7 @@ async def test_an_adopted_key_stays_unless_delete_is_asked_for(
     host.add_key(site.id, "key", GIVEN)
     for policy, left in ((None, 1), ("Delete", 0)):
         world.add(deploy_key_object(publicKey=GIVEN, deletionPolicy=policy))
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         assert isinstance(await delete_key(world, keys), Released)
         assert len(host.repositories[site.id].keys) == left
 
@@ -114,7 +114,7 @@ async def test_a_key_whose_registration_was_not_recorded_is_found_and_removed(
         world.add(deploy_key_object(**spec))
         world.kcp.once(lambda r: (r.resource == "secrets" and r.method == "PATCH") or r.subresource == "status", die)
         with pytest.raises(Killed):
-            await world.settle(keys, "key")
+            await world.reconcile(keys, "key")
         assert len(host.repositories[site.id].keys) == 1
         await delete_key(world, keys)
         assert host.repositories[site.id].keys == {}
@@ -129,11 +129,11 @@ async def test_a_key_that_replaced_an_adopted_one_and_was_not_recorded_goes_and_
 
     found = host.add_key(site.id, "theirs", GIVEN)
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": material.generate().public}})
     world.kcp.once(lambda r: r.subresource == "status", die)
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
     assert len(host.repositories[site.id].keys) == 2
     await delete_key(world, keys)
     assert list(host.repositories[site.id].keys) == [found.id]
@@ -156,7 +156,7 @@ async def test_the_object_stays_while_the_host_fails(
     assert isinstance(await delete_key(world, keys), Retryable)
     assert not gone(world, "deploykeys", "key")
     assert pair(world) is not None
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert gone(world, "deploykeys", "key")
 
 
@@ -178,7 +178,7 @@ async def test_an_object_that_never_came_as_far_as_the_host_goes_without_a_crede
     host.raise_next("create_deploy_key", HostUnavailable("refused"))
     world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
     world.add(deploy_key_object(metadata={"finalizers": ["deploykeys.code.kedge.faros.sh/finalizer"]}))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert isinstance(await delete_key(world, keys), Released)
 
 
@@ -194,7 +194,7 @@ async def test_what_is_in_a_repository_that_the_credential_does_not_see_any_more
 ) -> None:
     host.invites = False
     world.add(collaborator_object(deletionPolicy=policy))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     hidden = host.repositories.pop(site.id)
     for result in (await delete_key(world, keys), await delete_user(world, users)):
         assert isinstance(result, Terminal)
@@ -204,8 +204,8 @@ async def test_what_is_in_a_repository_that_the_credential_does_not_see_any_more
     assert pair(world) is not None
 
     host.repositories[site.id] = hidden
-    assert isinstance(await world.settle(keys, "key"), Released)
-    assert isinstance(await world.settle(users, "alice"), Released)
+    assert isinstance(await world.reconcile(keys, "key"), Released)
+    assert isinstance(await world.reconcile(users, "alice"), Released)
     assert (hidden.keys, hidden.granted) == ({}, {})
 
 
@@ -220,8 +220,8 @@ async def test_nothing_waits_for_ever_for_a_repository_that_the_host_does_not_sh
 ) -> None:
     host.invites = False
     world.add(deploy_key_object(deletionPolicy="Delete"), collaborator_object(deletionPolicy="Delete"))
-    await world.settle(keys, "key")
-    await world.settle(users, "alice")
+    await world.reconcile(keys, "key")
+    await world.reconcile(users, "alice")
     host.repositories.clear()
     assert isinstance(await delete_key(world, keys), Terminal)
     assert isinstance(await delete_user(world, users), Terminal)
@@ -234,8 +234,8 @@ async def test_nothing_waits_for_ever_for_a_repository_that_the_host_does_not_sh
         case _:
             world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}})
             world.kcp.remove("repositories", "site")
-    assert isinstance(await world.settle(keys, "key"), Released)
-    assert isinstance(await world.settle(users, "alice"), Released)
+    assert isinstance(await world.reconcile(keys, "key"), Released)
+    assert isinstance(await world.reconcile(users, "alice"), Released)
 
 
 @pytest.mark.parametrize("how", ["gone", "goes with it"])
@@ -249,7 +249,7 @@ async def test_a_child_of_a_repository_that_is_gone_or_goes_with_it_is_released_
 ) -> None:
     host.invites = False
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     if how == "gone":
         world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
     world.kcp.remove("repositories", "site")
@@ -283,7 +283,7 @@ async def test_a_workspace_that_leaves_keeps_everything_on_the_host(
 ) -> None:
     host.invites = False
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.kcp.edit("apibindings", "code", {"metadata": {"finalizers": ["apis.kcp.io/apibinding-finalizer"]}})
     world.kcp.remove("apibindings", "code")
     assert isinstance(await delete_key(world, keys), Released)
@@ -302,13 +302,13 @@ async def test_a_workspace_that_leaves_removes_what_says_delete_if_it_still_can(
     world.kcp.add(binding)
     for credential, left in ((False, 1), (True, 0)):
         world.kcp.add(deploy_key_object("other", publicKey=GIVEN, deletionPolicy="Delete"))
-        await world.settle(keys, "other")
+        await world.reconcile(keys, "other")
         kept = world.kcp.stored("secrets", "credential", namespace=NAMESPACE)
         assert kept is not None
         if not credential:
             world.kcp.remove("secrets", "credential", namespace=NAMESPACE)
         world.kcp.remove("deploykeys", "other")
-        assert isinstance(await world.settle(keys, "other"), Released)
+        assert isinstance(await world.reconcile(keys, "other"), Released)
         given = [key for key in host.repositories[site.id].keys.values() if key.key == GIVEN]
         assert len(given) == left
         world.kcp.add(kept)
@@ -323,8 +323,8 @@ async def test_what_says_delete_goes_although_the_workspace_that_leaves_keeps_th
 ) -> None:
     host.invites = False
     world.add(deploy_key_object(deletionPolicy="Delete"), collaborator_object(deletionPolicy="Delete"))
-    await world.settle(keys, "key")
-    await world.settle(users, "alice")
+    await world.reconcile(keys, "key")
+    await world.reconcile(users, "alice")
     world.add(api_binding(terminating=True))
     world.kcp.remove("repositories", "site")
     assert isinstance(await delete_key(world, keys), Released)
@@ -341,7 +341,7 @@ async def test_a_pending_invitation_is_withdrawn_and_an_accepted_grant_revoked(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, accepted: bool
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     if accepted:
         host.accept(site.id, "alice")
     assert isinstance(await delete_user(world, users), Released)
@@ -357,7 +357,7 @@ async def test_an_invitation_that_is_accepted_while_it_is_withdrawn_leaves_no_ac
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     cancel = host.cancel_invitation
 
     async def too_late(repo_id: str, invitation_id: str) -> None:
@@ -374,7 +374,7 @@ async def test_access_given_by_hand_stays(
 ) -> None:
     host.repositories[site.id].granted["alice"] = "push"
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     await delete_user(world, users)
     assert host.repositories[site.id].granted == {"alice": "push"}
 
@@ -383,7 +383,7 @@ async def test_access_given_by_hand_stays_when_an_object_goes_that_was_too_late_
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(collaborator_object(expiresAt="2026-01-01T00:00:00Z"))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.repositories[site.id].granted["alice"] = "admin"
     assert isinstance(await delete_user(world, users), Released)
     assert host.repositories[site.id].granted == {"alice": "admin"}
@@ -398,7 +398,7 @@ async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
     world.add(collaborator_object())
     world.kcp.once(lambda r: r.subresource == "status", die)
     with pytest.raises(Killed):
-        await world.settle(users, "alice")
+        await world.reconcile(users, "alice")
     raw = world.kcp.stored("collaborators", "alice")
     assert raw is not None
     assert CREATE_CLAIM in raw["metadata"]["annotations"]
@@ -415,10 +415,10 @@ async def test_a_duplicate_key_that_goes_takes_nothing_from_the_object_that_stay
     """Of two objects of one second the later was first: the key counts as made by it, and the other is the elder."""
     second = moment()
     world.add(deploy_key_object(metadata={"creationTimestamp": second, "uid": "b"}, publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.add(deploy_key_object("elder", metadata={"creationTimestamp": second, "uid": "a"}, publicKey=GIVEN))
-    assert isinstance(await world.settle(keys, "elder"), Ready)
-    assert isinstance(await world.settle(keys, "key"), Terminal)
+    assert isinstance(await world.reconcile(keys, "elder"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Terminal)
     assert isinstance(await delete_key(world, keys), Released)
     assert [key.key for key in host.repositories[site.id].keys.values()] == [GIVEN]
 
@@ -429,10 +429,10 @@ async def test_a_duplicate_collaborator_that_goes_takes_nothing_from_the_object_
     host.invites = False
     second = moment()
     world.add(collaborator_object(metadata={"creationTimestamp": second, "uid": "b"}))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.add(collaborator_object("elder", metadata={"creationTimestamp": second, "uid": "a"}, username="Alice"))
-    assert isinstance(await world.settle(users, "elder"), Ready)
-    assert isinstance(await world.settle(users, "alice"), Terminal)
+    assert isinstance(await world.reconcile(users, "elder"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Terminal)
     assert isinstance(await delete_user(world, users), Released)
     assert host.repositories[site.id].granted == {"alice": "push"}
 
@@ -445,7 +445,7 @@ async def test_of_two_objects_of_the_provider_before_this_one_the_younger_goes_w
         metadata = {"finalizers": [COLLABORATORS.finalizer], "creationTimestamp": made}
         ready = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Reconciled")]}
         world.add(collaborator_object(name, metadata=metadata, status=ready))
-        await world.settle(users, name)
+        await world.reconcile(users, name)
     assert isinstance(await delete_user(world, users), Released)
     assert host.repositories[site.id].granted == {"alice": "push"}
 
@@ -456,12 +456,12 @@ async def test_the_elder_goes_with_the_access_that_it_gave_and_a_refused_duplica
     """Or the duplicate would find access that nobody made, and leave it behind when it goes."""
     host.invites = False
     world.add(collaborator_object(metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     world.add(collaborator_object("younger"))
-    assert isinstance(await world.settle(users, "younger"), Terminal)
+    assert isinstance(await world.reconcile(users, "younger"), Terminal)
     await delete_user(world, users)
     assert host.repositories[site.id].granted == {}
-    await world.settle(users, "younger")
+    await world.reconcile(users, "younger")
     assert host.repositories[site.id].granted == {"alice": "push"}
     raw = world.kcp.stored("collaborators", "younger")
     assert raw is not None

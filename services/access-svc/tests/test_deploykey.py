@@ -75,7 +75,7 @@ async def test_a_generated_pair_is_stored_before_it_is_registered_and_mounted_on
         lambda r: seen.append((done(host), r.method)) if r.writes and r.resource == "secrets" else None
     )
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert seen == [([], "POST"), (["create_deploy_key"], "PATCH")]
     secret = pair(world)
@@ -101,7 +101,7 @@ async def test_until_the_key_is_registered_consumers_find_no_private_key(
     world.add(deploy_key_object())
     host.raise_next("create_deploy_key", Terminal("DeployKeysDisabled", "deploy keys are disabled"))
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert entry(world, "ssh-privatekey") == "\n"
     assert "secretRef" not in world.stored("deploykeys", "key")["status"]
@@ -115,10 +115,10 @@ async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
     world.add(deploy_key_object())
     host.raise_next("create_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
     waiting = entry(world, "next-ssh-publickey")
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     (key,) = on_host(host, site)
     assert waiting.startswith(key.key)
@@ -135,9 +135,9 @@ async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
 
     world.kcp.once(lambda r: r.resource == "secrets" and r.method == "PATCH", die)
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     (key,) = on_host(host, site)
     assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
@@ -147,11 +147,11 @@ async def test_a_crash_between_register_and_status_never_leaves_a_second_key(
 
 async def test_a_settled_object_costs_no_write(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.requests.clear()
     host.writes.clear()
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert [r for r in world.kcp.requests if r.writes] == []
     assert host.writes == []
@@ -164,7 +164,7 @@ async def test_a_secret_of_that_name_that_is_not_ours_is_left_alone(
     foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": type_}
     world.add(foreign, deploy_key_object())
 
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
 
     assert isinstance(result, Terminal)
     assert result.reason == "SecretNameTaken"
@@ -176,16 +176,16 @@ async def test_a_secret_put_where_ours_was_is_neither_overwritten_nor_deleted(
     world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
     foreign = secret_object("deploykey-key", **{"ssh-privatekey": "theirs"}) | {"type": "kubernetes.io/ssh-auth"}
     world.add(foreign)
 
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "SecretNameTaken"
     world.kcp.remove("deploykeys", "key")
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert world.kcp.stored("deploykeys", "key") is None
     assert entry(world, "ssh-privatekey") == "theirs"
@@ -207,11 +207,11 @@ async def test_a_secret_that_somebody_deleted_is_replaced_by_a_new_pair_and_the_
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     (lost,) = on_host(host, site)
     world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     (key,) = on_host(host, site)
     assert key.id != lost.id
@@ -221,10 +221,10 @@ async def test_a_secret_that_somebody_deleted_is_replaced_by_a_new_pair_and_the_
 
 async def test_without_the_claim_on_secrets_the_object_says_so(world: World, keys: Controller[DeployKey]) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.refused.add("secrets")
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "SecretsClaimNotAccepted"
 
@@ -236,7 +236,7 @@ async def test_a_given_key_is_registered_and_no_secret_is_made(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN + " me@laptop", title="laptop", readOnly=False))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     (key,) = on_host(host, site)
     assert (key.key, key.title, key.read_only) == (GIVEN, "laptop", False)
     assert pair(world) is None
@@ -246,11 +246,11 @@ async def test_new_material_goes_in_before_the_old_goes_out(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     host.writes.clear()
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert done(host) == ["create_deploy_key", "delete_deploy_key"]
     (key,) = on_host(host, site)
@@ -263,14 +263,14 @@ async def test_an_old_key_whose_removal_fails_is_not_forgotten(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     host.raise_next("delete_deploy_key", HostUnavailable("502"))
 
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
     assert len(on_host(host, site)) == 2
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert [key.key for key in on_host(host, site)] == [OTHER]
     assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
@@ -279,17 +279,17 @@ async def test_going_back_to_a_key_that_was_to_be_removed_keeps_it(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     (first,) = on_host(host, site)
     # The claim is that of the second key by then, and long after the first.
     host.repositories[site.id].keys[first.id] = replace(first, created_at=first.created_at - timedelta(hours=1))
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     host.raise_next("delete_deploy_key", Retryable("RateLimited", "later"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == first.id
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert [key.id for key in on_host(host, site)] == [first.id]
     status = world.stored("deploykeys", "key")["status"]
@@ -301,7 +301,7 @@ async def test_an_edit_while_the_new_key_is_registered_loses_neither_key(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     create = host.create_deploy_key
 
@@ -313,11 +313,11 @@ async def test_an_edit_while_the_new_key_is_registered_loses_neither_key(
 
     monkeypatch.setattr(host, "create_deploy_key", edited_meanwhile)
 
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
     assert [world.stored("deploykeys", "key")["status"][name] for name in ("previousKeyID", "keyID")] == [
         k.id for k in on_host(host, site)
     ]
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert [key.key for key in on_host(host, site)] == [THIRD]
 
@@ -326,14 +326,14 @@ async def test_a_crash_before_the_old_key_is_removed_loses_neither_key_to_an_edi
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     host.raise_next("delete_deploy_key", Killed())  # pyright: ignore[reportArgumentType]
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert [key.key for key in on_host(host, site)] == [THIRD]
 
@@ -349,7 +349,7 @@ async def test_a_key_whose_registration_was_never_answered_is_removed_when_anoth
 ) -> None:
     world.add(deploy_key_object(publicKey=OTHER if first else GIVEN))
     if not first:
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     create = host.create_deploy_key
 
@@ -359,11 +359,11 @@ async def test_a_key_whose_registration_was_never_answered_is_removed_when_anoth
         raise HostUnavailable("timeout")
 
     monkeypatch.setattr(host, "create_deploy_key", unanswered)
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
     by_hand = host.add_key(site.id, "by hand", FOURTH)
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": THIRD}})
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert [key.key for key in on_host(host, site)] == [by_hand.key, THIRD]
 
@@ -372,11 +372,11 @@ async def test_a_new_title_or_access_is_delete_then_create(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN, title="one"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     for spec, seen in (({"title": "two"}, ("two", True)), ({"readOnly": False}, ("two", False))):
         host.writes.clear()
         world.kcp.edit("deploykeys", "key", {"spec": spec})
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         assert done(host) == ["delete_deploy_key", "create_deploy_key"]
         (key,) = on_host(host, site)
         assert (key.title, key.read_only) == seen
@@ -386,17 +386,17 @@ async def test_a_replacement_is_retried_until_the_key_is_there_and_says_so_meanw
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN, readOnly=False))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
     world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": None}})
     for _ in range(2):
         host.raise_next("create_deploy_key", HostUnavailable("502"))
-        assert isinstance(await world.settle(keys, "key"), Retryable)
+        assert isinstance(await world.reconcile(keys, "key"), Retryable)
         assert conditions(world.stored("deploykeys", "key"))["KeyReplacing"] == ("True", "Recreating")
         assert is_due(world, keys), "nothing is in its place"
         assert on_host(host, site) == []
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
     (key,) = on_host(host, site)
@@ -408,10 +408,10 @@ async def test_a_key_removed_on_the_host_comes_back_as_it_was(
 ) -> None:
     for spec in ({}, {"publicKey": GIVEN}):
         world.kcp.add(deploy_key_object(**spec))
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         (before,) = on_host(host, site)
         del host.repositories[site.id].keys[before.id]
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         (after,) = on_host(host, site)
         assert (after.key, after.title, after.read_only) == (before.key, before.title, before.read_only)
         del host.repositories[site.id].keys[after.id]
@@ -425,7 +425,7 @@ async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_n
         host.repositories[site.id].keys.clear()
         host.add_key(site.id, "key", GIVEN)
         world.kcp.add(deploy_key_object(metadata=metadata, publicKey=GIVEN))
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
         assert world.stored("deploykeys", "key")["status"]["origin"] == origin
     assert host.writes == []
 
@@ -446,7 +446,7 @@ async def test_what_is_no_public_key_is_refused_before_any_call(
 ) -> None:
     world.add(deploy_key_object(publicKey=text))
     host.raise_next("list_deploy_keys", AssertionError("the host was called"))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "InvalidPublicKey"
     assert says in result.message
@@ -459,7 +459,7 @@ async def test_a_refusal_of_the_host_stalls_with_its_reason(
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
     host.raise_next("create_deploy_key", Terminal(reason, "no"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", reason)
 
 
@@ -484,17 +484,17 @@ async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
     spec: dict[str, str],
 ) -> None:
     world.add(deploy_key_object(**spec))
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     claim = world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM]
     for _ in range(2):
         an_empty_list_comes_first(host, monkeypatch)
-        result = await world.settle(keys, "key")
+        result = await world.reconcile(keys, "key")
         assert isinstance(result, Retryable)
         assert result.reason == "HostNotYetVisible"
         assert world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM] == claim, (
             "or it would be waited for for ever"
         )
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
     assert done(host) == ["create_deploy_key"]
 
@@ -504,7 +504,7 @@ async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, why: str
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     host.repositories[site.id].keys.clear()
     taken = GIVEN
     if why == "the claim is old":
@@ -514,7 +514,7 @@ async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
         taken = OTHER
         world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     host.add_key(host.add_repository("octocat", "other").id, "key", taken)
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "KeyInUse"
 
@@ -523,9 +523,9 @@ async def test_a_key_that_somebody_removes_just_after_it_was_registered_comes_ba
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     host.repositories[site.id].keys.clear()
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     (key,) = on_host(host, site)
     assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
 
@@ -535,7 +535,7 @@ async def test_keys_that_are_not_shown_are_not_taken_for_absent(
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
     host.raise_next("list_deploy_keys", Terminal("MissingPermission", "the token needs administration=read"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", "MissingPermission")
     assert done(host) == []
 
@@ -545,7 +545,7 @@ async def test_two_objects_for_one_key_the_older_has_it(
 ) -> None:
     world.add(deploy_key_object("elder", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, publicKey=GIVEN))
     world.add(deploy_key_object(publicKey=GIVEN + " other comment"))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateDeployKey"
     assert host.writes == []
@@ -555,12 +555,12 @@ async def test_what_is_no_public_key_stops_neither_its_neighbours_nor_its_own_en
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object("broken", publicKey=OTHER), deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "broken")
+    await world.reconcile(keys, "broken")
     world.kcp.edit("deploykeys", "broken", {"spec": {"publicKey": "ssh-ed25519 AAAAC3…"}})
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     world.kcp.remove("deploykeys", "broken")
-    await world.settle(keys, "broken")
+    await world.reconcile(keys, "broken")
 
     assert world.kcp.stored("deploykeys", "broken") is None
     assert [key.key for key in on_host(host, site)] == [GIVEN]
@@ -570,9 +570,9 @@ async def test_changing_to_a_given_key_removes_the_pair_and_its_secret(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert [key.key for key in on_host(host, site)] == [GIVEN]
     assert pair(world) is None
     assert "secretRef" not in world.stored("deploykeys", "key")["status"]
@@ -596,7 +596,7 @@ async def test_it_waits_for_its_repository_and_connection(
 ) -> None:
     world.add(deploy_key_object())
     change(world)
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     if reason:
         assert isinstance(result, NotReady)
         assert result.reason == reason
@@ -608,7 +608,7 @@ async def test_a_repository_on_another_host_now_is_not_touched(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(status={"host": "elsewhere.example", "origin": "Created", "keyID": "1"}))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
 
@@ -617,7 +617,7 @@ async def test_an_archived_repository_gets_no_key(world: World, keys: Controller
     archived = condition("Archived", "True", "ArchivedOnHost")
     world.kcp.edit("repositories", "site", {"status": {"conditions": [archived]}})
     world.add(deploy_key_object(publicKey=GIVEN))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "RepositoryArchived"
     assert host.writes == []
@@ -634,7 +634,7 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Ready)
     assert result.requeue_after is not None
     assert timedelta(minutes=59) < result.requeue_after <= timedelta(hours=1)
@@ -643,7 +643,7 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
     assert is_due(world, keys)
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Ready)
     assert result.requeue_after is not None
     assert result.requeue_after <= timedelta(minutes=10)
@@ -652,12 +652,12 @@ async def test_a_pair_that_is_old_enough_is_replaced_and_the_old_key_works_a_whi
     assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == first.id
     assert entry(world, "ssh-publickey").startswith(on_host(host, site)[1].key)
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert len(on_host(host, site)) == 2, "the overlap is not over"
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=11))}})
     assert is_due(world, keys)
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert [key.id for key in on_host(host, site)] == [world.stored("deploykeys", "key")["status"]["keyID"]]
     assert "previousKeyID" not in world.stored("deploykeys", "key")["status"]
 
@@ -666,15 +666,15 @@ async def test_a_pair_whose_replacement_is_refused_stays_where_consumers_look(
     world: World, keys: Controller[DeployKey], host: StubBackend
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     works = entry(world, "ssh-privatekey")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
     host.raise_next("create_deploy_key", HostUnavailable("502"))
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert entry(world, "ssh-privatekey") == works
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert entry(world, "ssh-privatekey") != works
 
 
@@ -683,7 +683,7 @@ async def test_a_crash_in_a_rotation_leaves_no_key_that_nobody_removes(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, write: str
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
 
     def die() -> None:
@@ -691,14 +691,14 @@ async def test_a_crash_in_a_rotation_leaves_no_key_that_nobody_removes(
 
     world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and writes(r) == write, die)
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert [world.stored("deploykeys", "key")["status"][name] for name in ("previousKeyID", "keyID")] == [
         k.id for k in on_host(host, site)
     ]
     world.kcp.remove("deploykeys", "key")
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert on_host(host, site) == []
 
 
@@ -707,17 +707,17 @@ async def test_a_key_registered_again_and_not_recorded_is_not_rotated_yet(
 ) -> None:
     """A rotation would displace the id in status, and nothing else knows the key on the host."""
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
     (lost,) = on_host(host, site)
     host.repositories[site.id].keys.clear()
     again = host.add_key(site.id, "key", lost.key)
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert world.stored("deploykeys", "key")["status"]["keyID"] == again.id
 
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert world.stored("deploykeys", "key")["status"]["previousKeyID"] == again.id
 
 
@@ -725,7 +725,7 @@ async def test_the_old_key_works_on_until_the_new_pair_is_where_consumers_look_a
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     works = entry(world, "ssh-privatekey")
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=61))}})
 
@@ -733,17 +733,17 @@ async def test_the_old_key_works_on_until_the_new_pair_is_where_consumers_look_a
         raise Conflict(409, "Conflict", "changed by others")
 
     world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
     assert entry(world, "ssh-privatekey") == works
     # The refusals go on for longer than the overlap.
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": rotated(timedelta(minutes=30))}})
 
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
 
     assert entry(world, "ssh-privatekey") != works
     assert len(on_host(host, site)) == 2
     assert done(host) == ["create_deploy_key"] * 2
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert len(on_host(host, site)) == 2, "the overlap is not over"
 
 
@@ -751,16 +751,16 @@ async def test_a_lost_pair_whose_successor_is_late_leaves_no_key_when_nothing_ro
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.remove("secrets", "deploykey-key", namespace=NAMESPACE)
 
     def refuse() -> None:
         raise Conflict(409, "Conflict", "changed by others")
 
     world.kcp.once(lambda r: len(on_host(host, site)) == 2 and r.writes and r.resource == "secrets", refuse)
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     (key,) = on_host(host, site)
     assert entry(world, "ssh-publickey").startswith(key.key)
@@ -771,23 +771,23 @@ async def test_a_pair_registered_again_is_no_younger_for_it(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(rotateEvery="1h"))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     since = rotated(timedelta(minutes=50))
     world.kcp.edit("deploykeys", "key", {"status": {"rotatedAt": since}})
 
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "new"}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert world.stored("deploykeys", "key")["status"]["rotatedAt"] == since
 
     host.repositories[site.id].keys.clear()
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     assert world.stored("deploykeys", "key")["status"]["rotatedAt"] == since
 
 
 @pytest.mark.parametrize("every", ["tomorrow", "10s", "90"])
 async def test_an_interval_that_cannot_be_is_refused(world: World, keys: Controller[DeployKey], every: str) -> None:
     world.add(deploy_key_object(rotateEvery=every))
-    result = await world.settle(keys, "key")
+    result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert "rotateEvery" in result.message
 
@@ -796,4 +796,4 @@ async def test_a_repository_object_made_by_hand_is_enough(
     world: World, keys: Controller[DeployKey], site: HostRepository
 ) -> None:
     world.add(made_repository("other", repo_id=site.id), deploy_key_object(repositoryRef="other"))
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)

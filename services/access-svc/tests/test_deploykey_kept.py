@@ -83,10 +83,10 @@ async def test_a_key_that_is_not_listed_yet_goes_with_its_object(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     shown.hide_once(GIVEN)
     world.kcp.remove("deploykeys", "key")
-    assert isinstance(await world.settle(keys, "key"), Released)
+    assert isinstance(await world.reconcile(keys, "key"), Released)
     assert shown.keys == []
 
 
@@ -94,10 +94,10 @@ async def test_a_key_that_is_not_listed_yet_goes_when_another_takes_its_place(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     shown.hide_once(GIVEN)
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert shown.keys == [OTHER]
 
 
@@ -110,13 +110,13 @@ async def test_an_object_deleted_before_its_new_key_is_listed_waits_for_it(
     world.add(deploy_key_object(publicKey=GIVEN))
     world.kcp.once(lambda request: request.subresource == "status", die)
     with pytest.raises(Killed):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
     shown.hide_once(GIVEN)
     world.kcp.remove("deploykeys", "key")
-    waiting = await world.settle(keys, "key")
+    waiting = await world.reconcile(keys, "key")
     assert isinstance(waiting, Retryable)
     assert waiting.reason == "HostNotYetVisible"
-    assert isinstance(await world.settle(keys, "key"), Released)
+    assert isinstance(await world.reconcile(keys, "key"), Released)
     assert shown.keys == []
 
 
@@ -124,15 +124,15 @@ async def test_a_new_key_whose_answer_was_lost_is_ours_once_it_is_listed(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})
     shown.leave_unanswered_once()
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     shown.hide_once(OTHER)
-    waiting = await world.settle(keys, "key")
+    waiting = await world.reconcile(keys, "key")
     assert isinstance(waiting, Retryable)
     assert waiting.reason == "HostNotYetVisible"
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert world.stored("deploykeys", "key")["status"]["origin"] == "Created"
     assert shown.keys == [OTHER]
 
@@ -143,13 +143,13 @@ async def test_a_generated_key_whose_answer_was_lost_goes(
 ) -> None:
     world.add(deploy_key_object())
     shown.leave_unanswered_once()
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     if after == "an edit":
         world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
-        assert isinstance(await world.settle(keys, "key"), Ready)
+        assert isinstance(await world.reconcile(keys, "key"), Ready)
         assert shown.keys == [GIVEN]
     world.kcp.remove("deploykeys", "key")
-    assert isinstance(await world.settle(keys, "key"), Released)
+    assert isinstance(await world.reconcile(keys, "key"), Released)
     assert shown.keys == []
 
 
@@ -160,12 +160,12 @@ async def test_a_key_that_moved_to_another_object_stays_that_ones(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object("one", publicKey=GIVEN))
-    await world.settle(keys, "one")
+    await world.reconcile(keys, "one")
     world.kcp.edit("deploykeys", "one", {"spec": {"publicKey": None}})
-    await world.settle(keys, "one")
+    await world.reconcile(keys, "one")
     world.add(deploy_key_object("two", publicKey=GIVEN))
-    await world.settle(keys, "two")
-    await world.settle(keys, "one")
+    await world.reconcile(keys, "two")
+    await world.reconcile(keys, "one")
     assert GIVEN in shown.keys
     assert len(shown.keys) == 2
 
@@ -174,11 +174,11 @@ async def test_a_key_that_another_object_took_over_before_it_was_removed_stays(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object("one", publicKey=GIVEN))
-    await world.settle(keys, "one")
+    await world.reconcile(keys, "one")
     world.kcp.edit("deploykeys", "one", {"spec": {"publicKey": OTHER}})
     world.add(deploy_key_object("two", publicKey=GIVEN))
-    await world.settle(keys, "two")
-    await world.settle(keys, "one")
+    await world.reconcile(keys, "two")
+    await world.reconcile(keys, "one")
     assert shown.keys == [GIVEN, OTHER]
 
 
@@ -191,8 +191,8 @@ async def test_the_access_of_a_found_key_survives_a_replacement_that_fails_half_
     host.add_key(site.id, "before", GIVEN, read_only=False)
     world.add(deploy_key_object(publicKey=GIVEN, title="after"))
     host.raise_next("create_deploy_key", Retryable("RateLimited", "later"))
-    await world.settle(keys, "key")
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
+    await world.reconcile(keys, "key")
     (made,) = host.repositories[site.id].keys.values()
     assert (made.title, made.read_only) == ("after", False)
 
@@ -208,7 +208,7 @@ async def test_a_title_that_the_host_writes_in_its_own_way_is_no_drift(
     monkeypatch.setattr(host, "create_deploy_key", trimming)
     world.add(deploy_key_object(publicKey=GIVEN, title="ci "))
     for _ in range(3):
-        await world.settle(keys, "key")
+        await world.reconcile(keys, "key")
     assert [method for method, _ in host.writes] == ["create_deploy_key"]
 
 
@@ -216,9 +216,9 @@ async def test_keys_that_an_organisation_disabled_later_are_not_ready(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
     world.add(deploy_key_object(publicKey=GIVEN))
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     host.repositories[site.id].keys_disabled = True
-    assert isinstance(await world.settle(keys, "key"), Terminal)
+    assert isinstance(await world.reconcile(keys, "key"), Terminal)
     assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "DeployKeysDisabled")
 
 
@@ -226,10 +226,10 @@ async def test_a_private_half_that_opens_nothing_is_replaced_with_its_key(
     world: World, keys: Controller[DeployKey], shown: Host
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     before = shown.keys
     overwrite(world, "ssh-privatekey", "not a key any more")
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert material.public_half(private_key(world)) == shown.keys[0]
     assert len(shown.keys) == 1
     assert shown.keys != before
@@ -240,12 +240,12 @@ async def test_a_public_half_that_somebody_changed_is_put_right_and_the_private_
     world: World, keys: Controller[DeployKey], host: StubBackend, public: str | None
 ) -> None:
     world.add(deploy_key_object())
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     before = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert before is not None
     host.writes.clear()
     overwrite(world, "ssh-publickey", public)
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     after = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert after is not None
     assert after["data"] == before["data"]
@@ -268,7 +268,7 @@ async def test_a_secret_that_the_workspace_refuses_is_told_of_in_status(
 
     world.add(deploy_key_object())
     world.kcp.once(lambda request: request.writes and request.resource == "secrets", refuse)
-    assert isinstance(await world.settle(keys, "key"), Terminal)
+    assert isinstance(await world.reconcile(keys, "key"), Terminal)
     assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "SecretNotWritable")
     assert host.writes == []
 
@@ -281,7 +281,7 @@ async def test_a_missing_namespace_for_secrets_is_told_of_and_tried_again(
 
     world.add(deploy_key_object())
     world.kcp.once(lambda request: request.writes and request.resource == "secrets", refuse)
-    waiting = await world.settle(keys, "key")
+    waiting = await world.reconcile(keys, "key")
     assert isinstance(waiting, Retryable)
     assert waiting.reason == "CredentialUnavailable"
     assert host.writes == []

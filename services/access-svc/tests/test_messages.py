@@ -45,7 +45,7 @@ async def wider(
 
     monkeypatch.setattr(host, "set_collaborator", changes_nothing)
     world.add(raw, collaborator_object(permission="pull"))
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert conditions(world.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
     assert world.stored("collaborators", "alice")["status"]["widerRole"] == "admin"
     host.writes.clear()
@@ -57,13 +57,13 @@ async def test_a_wider_role_is_set_once_for_each_spec(
     wider: World, users: Controller[Collaborator], host: StubBackend, text: str
 ) -> None:
     reword(wider, text)
-    assert isinstance(await wider.settle(users, "alice"), Ready)
+    assert isinstance(await wider.reconcile(users, "alice"), Ready)
     assert host.writes == []
     assert conditions(wider.stored("collaborators", "alice"))["WiderAccess"] == ("True", "NotOurs")
 
     wider.kcp.edit("collaborators", "alice", {"spec": {"permission": "push"}})
     reword(wider, text)
-    await wider.settle(users, "alice")
+    await wider.reconcile(users, "alice")
     assert len(host.writes) == 1
 
 
@@ -71,7 +71,7 @@ async def test_a_wider_role_that_was_stored_before_status_had_a_field_for_it_is_
     wider: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:
     wider.kcp.edit("collaborators", "alice", {"status": {"widerRole": None}})
-    assert isinstance(await wider.settle(users, "alice"), Ready)
+    assert isinstance(await wider.reconcile(users, "alice"), Ready)
     assert host.writes == []
     assert wider.stored("collaborators", "alice")["status"]["widerRole"] == "admin"
 
@@ -81,7 +81,7 @@ async def test_a_wider_role_is_no_longer_on_record_once_it_is_gone(
 ) -> None:
     for repository in host.repositories.values():
         repository.granted["alice"] = "pull"
-    assert isinstance(await wider.settle(users, "alice"), Ready)
+    assert isinstance(await wider.reconcile(users, "alice"), Ready)
     assert "widerRole" not in wider.stored("collaborators", "alice")["status"]
     assert conditions(wider.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
 
@@ -91,11 +91,11 @@ async def test_an_invitation_that_was_declined_stays_declined(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, text: str
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
     for days in (1, 8):
         long_ago(world, days=days)
-        result = await world.settle(users, "alice")
+        result = await world.reconcile(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "InvitationDeclined"
         reword(world, text)
@@ -116,8 +116,8 @@ async def test_a_role_that_stays_narrower_for_long_is_given_up(
     monkeypatch.setattr(host, "set_collaborator", changes_nothing)
     host.repositories[site.id].granted["alice"] = "pull"
     world.add(collaborator_object(permission="push"))
-    assert isinstance(await world.settle(users, "alice"), Retryable)
+    assert isinstance(await world.reconcile(users, "alice"), Retryable)
     reword(world, text, lastTransitionTime="2026-01-01T00:00:00Z")
-    given_up = await world.settle(users, "alice")
+    given_up = await world.reconcile(users, "alice")
     assert isinstance(given_up, Terminal)
     assert given_up.reason == "PermissionUnsupported"

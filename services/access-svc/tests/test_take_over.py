@@ -39,8 +39,8 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, title="edited", readOnly=True))
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     assert host.writes == []
     taken = world.stored("deploykeys", "key")
@@ -53,7 +53,7 @@ async def test_a_generated_key_is_taken_over_with_its_secret(
     assert kept["metadata"]["ownerReferences"][0]["uid"] == taken["metadata"]["uid"]
 
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "again"}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     (now,) = host.repositories[site.id].keys.values()
     assert (now.title, now.read_only, now.key) == ("again", True, public)
     assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
@@ -67,8 +67,8 @@ async def test_a_secret_taken_over_without_a_whole_pair_gets_one_and_an_owner(
     key = host.add_key(site.id, "key", public)
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id, "secretRef": REFERENCE}))
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
     assert kept is not None
@@ -88,9 +88,9 @@ async def test_a_secret_that_could_not_be_given_its_owner_is_still_taken_over(
         raise Conflict(409, "Conflict", "changed by others")
 
     world.kcp.once(lambda r: r.writes and r.resource == "secrets", refuse)
-    assert isinstance(await world.settle(keys, "key"), Retryable)
+    assert isinstance(await world.reconcile(keys, "key"), Retryable)
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert host.writes == []
 
 
@@ -99,13 +99,13 @@ async def test_a_given_key_edited_and_never_sent_is_left_as_found(
 ) -> None:
     key = host.add_key(site.id, "key", material.generate().public)
     world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN))
-    await world.settle(keys, "key")
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
+    await world.reconcile(keys, "key")
     assert host.writes == []
     assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
 
     world.kcp.edit("deploykeys", "key", {"spec": {"title": "edited"}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     (now,) = host.repositories[site.id].keys.values()
     assert (now.key, now.title) == (GIVEN, "edited")
 
@@ -118,7 +118,7 @@ async def test_a_generated_pair_outlives_an_edit_to_a_given_key_that_was_never_s
     status: dict[str, Any] = {**READY, "keyID": key.id, "secretRef": REFERENCE}
     world.add(secret, deploy_key_object(metadata=KEY_HELD, status=status, publicKey=GIVEN))
     for _ in range(2):
-        assert isinstance(await world.settle(keys, "key"), Ready)
+        assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert host.writes == []
     assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
     kept = world.kcp.stored("secrets", "deploykey-key", namespace=NAMESPACE)
@@ -132,7 +132,7 @@ async def test_a_key_that_is_left_as_found_and_opens_nothing_is_not_ready(
     key = host.add_key(site.id, "key", material.generate().public)
     host.repositories[site.id].keys_disabled = True
     world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN))
-    refused = await world.settle(keys, "key")
+    refused = await world.reconcile(keys, "key")
     assert isinstance(refused, Terminal)
     assert refused.reason == "DeployKeysDisabled"
     assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
@@ -144,12 +144,12 @@ async def test_a_given_key_outlives_an_edit_to_a_generated_one_that_was_never_se
     key = host.add_key(site.id, "key", GIVEN)
     world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, rotateEvery="1h"))
     for _ in range(2):
-        assert isinstance(await world.settle(keys, "key"), Ready)
+        assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert host.writes == []
     assert "publicKey" in message(world.stored("deploykeys", "key"), "SettingsDiffer")
 
     world.kcp.edit("deploykeys", "key", {"spec": {"rotateEvery": None}})
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
     (now,) = host.repositories[site.id].keys.values()
     assert now.key != GIVEN
 
@@ -161,11 +161,11 @@ async def test_an_edit_after_an_interrupted_first_pass_is_applied(
     world.add(deploy_key_object(metadata=KEY_HELD, status={**READY, "keyID": key.id}, publicKey=GIVEN, title="edited"))
     validated = world.stored("connections", "main")["status"]["conditions"]
     world.kcp.edit("connections", "main", {"status": {"conditions": []}})
-    await world.settle(keys, "key")
+    await world.reconcile(keys, "key")
     world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
     world.kcp.edit("deploykeys", "key", {"spec": {"readOnly": False}})
 
-    assert isinstance(await world.settle(keys, "key"), Ready)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
 
     (now,) = host.repositories[site.id].keys.values()
     assert (now.title, now.read_only) == ("edited", False)
@@ -180,11 +180,11 @@ async def test_a_grant_with_an_edit_never_sent_is_taken_over(
     if first_pass != "as it is":
         validated = world.stored("connections", "main")["status"]["conditions"]
         world.kcp.edit("connections", "main", {"status": {"conditions": []}})
-        await world.settle(users, "alice")
+        await world.reconcile(users, "alice")
         world.kcp.edit("connections", "main", {"status": {"conditions": validated}})
 
-    await world.settle(users, "alice")
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
+    await world.reconcile(users, "alice")
 
     assert host.writes == []
     taken = world.stored("collaborators", "alice")
@@ -193,7 +193,7 @@ async def test_a_grant_with_an_edit_never_sent_is_taken_over(
     assert "pull" in message(taken, "SettingsDiffer")
 
     world.kcp.edit("collaborators", "alice", {"spec": {"permission": "push"}})
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert host.repositories[site.id].granted == {"alice": "push"}
 
 
@@ -206,15 +206,15 @@ async def test_an_open_invitation_is_taken_over(
     status = {**READY, "invitationID": invitation.id}
     world.add(collaborator_object(metadata=USER_HELD, status=status, permission="admin"))
 
-    await world.settle(users, "alice")
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
+    await world.reconcile(users, "alice")
 
     assert host.writes == []
     taken = world.stored("collaborators", "alice")
     assert taken["status"]["origin"] == "Created"
     assert conditions(taken)["InvitationPending"] == ("True", "AwaitingAcceptance")
     host.accept(site.id, "alice")
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.writes == []
 
 
@@ -223,7 +223,7 @@ async def test_an_invitation_that_is_gone_by_then_is_not_sent_again(
 ) -> None:
     status = {**READY, "observedGeneration": 0, "invitationID": "77"}
     world.add(collaborator_object(metadata=USER_HELD, status=status))
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationDeclined"
     assert host.writes == []

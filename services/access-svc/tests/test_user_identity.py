@@ -32,9 +32,9 @@ async def granted(
 ) -> StubRepository:
     """``site``, to which alice has accepted the invitation of the object ``alice``."""
     world.add(collaborator_object(metadata={"creationTimestamp": PAST}))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.accept(site.id, "alice")
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     host.writes.clear()
     return host.repositories[site.id]
 
@@ -45,7 +45,7 @@ def edit(world: World, **spec: Any) -> None:
 
 async def delete(world: World, users: Controller[Collaborator], name: str = "alice") -> Any:
     world.kcp.remove("collaborators", name)
-    return await world.settle(users, name)
+    return await world.reconcile(users, name)
 
 
 # ---- learning the id
@@ -55,7 +55,7 @@ async def test_the_id_is_known_from_the_invitation_on(
     world: World, users: Controller[Collaborator], host: StubBackend
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
 
 
@@ -64,10 +64,10 @@ async def test_the_id_of_who_has_access_at_once_is_known_at_once(
 ) -> None:
     host.invites = False
     world.add(collaborator_object())
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
     world.kcp.requests.clear()
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert [request for request in world.kcp.requests if request.writes] == []
     host.rename_user("alice", "alicia")
     assert isinstance(await delete(world, users), Released)
@@ -80,8 +80,8 @@ async def test_a_grant_whose_user_could_not_be_looked_up_is_ours_and_the_id_is_l
     host.invites = False
     host.raise_next("get_user_id", HostUnavailable("502"))
     world.add(collaborator_object())
-    assert isinstance(await world.settle(users, "alice"), Retryable)
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Retryable)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     status = world.stored("collaborators", "alice")["status"]
     assert (status["origin"], status["userID"]) == ("Created", await host.get_user_id("alice"))
 
@@ -92,7 +92,7 @@ async def test_an_object_without_the_id_learns_it_from_the_list_and_writes_nothi
     world.kcp.edit("collaborators", "alice", {"status": {"userID": None}})
     before = len(world.kcp.writes("collaborators"))
     for _ in range(2):
-        assert isinstance(await world.settle(users, "alice"), Ready)
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
     assert [write.subresource for write in world.kcp.writes("collaborators")[before:]] == ["status"]
     assert host.writes == []
@@ -104,7 +104,7 @@ async def test_an_object_of_the_provider_before_this_one_learns_it_too(
     shared.granted["alice"] = "push"
     ready = {"observedGeneration": 1, "conditions": [condition("Ready", "True", "Reconciled")]}
     world.add(collaborator_object(metadata={"finalizers": [COLLABORATORS.finalizer]}, status=ready))
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.rename_user("alice", "alicia")
     assert isinstance(await delete(world, users), Released)
     assert shared.granted == {}
@@ -117,14 +117,14 @@ async def test_access_under_a_new_login_is_the_users_own(
     world: World, users: Controller[Collaborator], host: StubBackend, granted: StubRepository
 ) -> None:
     host.rename_user("alice", "alicia")
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
     assert "alicia" in message(world.stored("collaborators", "alice"))
     assert host.writes == []
 
     host.add_user("alice")
     edit(world, permission="admin")
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert granted.granted == {"alicia": "admin"}
     assert granted.invited == {}
 
@@ -167,7 +167,7 @@ async def test_the_access_of_who_renamed_ends(
 ) -> None:
     host.rename_user("alice", "alicia")
     edit(world, expiresAt=PAST)
-    assert isinstance(await world.settle(users, "alice"), Ready)
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert granted.granted == {}
     assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
 
@@ -177,13 +177,13 @@ async def test_an_invited_user_who_renames_is_waited_for_and_the_invitation_goes
     world: World, users: Controller[Collaborator], host: StubBackend, shared: StubRepository, known: str
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     long_ago = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     forgotten = {"userID": None} if known == "invitationID" else {}
     world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": long_ago, **forgotten}})
     host.rename_user("alice", "alicia")
     edit(world, permission="admin")
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, NotReady)
     assert "alicia has not yet accepted" in result.message
     assert shared.invited["alicia"].role == "admin"
@@ -195,11 +195,11 @@ async def test_an_expired_invitation_of_who_renamed_is_sent_anew_to_the_same_use
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, shared: StubRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.expire(site.id, "alice")
     host.rename_user("alice", "alicia")
     host.add_user("alice")
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     assert list(shared.invited) == ["alicia"]
     assert not shared.invited["alicia"].expired
 
@@ -228,7 +228,7 @@ async def test_who_took_the_old_login_is_not_invited(
     host.add_user("alice")
     for value in ("first", "second"):
         world.kcp.edit("collaborators", "alice", {"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}})
-        result = await world.settle(users, "alice")
+        result = await world.reconcile(users, "alice")
         assert isinstance(result, Terminal)
         assert result.reason == "UserChanged"
     assert conditions(world.stored("collaborators", "alice")) == {
@@ -240,9 +240,9 @@ async def test_who_took_the_old_login_is_not_invited(
     assert host.writes == []
 
     world.kcp.remove("collaborators", "alice")
-    assert isinstance(await world.settle(users, "alice"), Released)
+    assert isinstance(await world.reconcile(users, "alice"), Released)
     world.add(collaborator_object())
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     assert world.stored("collaborators", "alice")["status"]["userID"] == await host.get_user_id("alice")
 
 
@@ -250,12 +250,12 @@ async def test_an_invitation_that_is_gone_is_not_sent_to_who_took_the_login(
     world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, shared: StubRepository
 ) -> None:
     world.add(collaborator_object())
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     host.decline(site.id, "alice")
     host.rename_user("alice", "alicia")
     host.add_user("alice")
     edit(world, permission="pull")
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "UserChanged"
     assert conditions(world.stored("collaborators", "alice"))["InvitationPending"] == ("False", "NotAccepted")
@@ -266,7 +266,7 @@ async def test_nobody_is_asked_who_lost_the_access_and_whose_login_is_gone(
     world: World, users: Controller[Collaborator], host: StubBackend, granted: StubRepository
 ) -> None:
     lost_the_access(host, granted)
-    result = await world.settle(users, "alice")
+    result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "UserNotFound"
     assert "another username" in result.message
@@ -288,10 +288,10 @@ async def test_the_same_user_gets_a_lost_access_back_after_one_look_at_the_login
         return await get_user_id(login)
 
     monkeypatch.setattr(host, "get_user_id", counted)
-    await world.settle(users, "alice")
+    await world.reconcile(users, "alice")
     assert looks == [], "a settled object asks no more than before"
     granted.granted.clear()
-    assert isinstance(await world.settle(users, "alice"), NotReady)
+    assert isinstance(await world.reconcile(users, "alice"), NotReady)
     assert looks == ["alice"]
     assert list(granted.invited) == ["alice"]
 
@@ -304,13 +304,13 @@ async def test_an_object_with_the_new_login_is_a_duplicate_until_the_one_with_th
 ) -> None:
     host.rename_user("alice", "alicia")
     world.add(collaborator_object("alicia", username="alicia"))
-    result = await world.settle(users, "alicia")
+    result = await world.reconcile(users, "alicia")
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateCollaborator"
 
     assert isinstance(await delete(world, users), Released)
     assert granted.granted == {}
-    assert isinstance(await world.settle(users, "alicia"), NotReady)
+    assert isinstance(await world.reconcile(users, "alicia"), NotReady)
     assert world.stored("collaborators", "alicia")["status"]["origin"] == "Created"
 
 
@@ -319,7 +319,7 @@ async def test_an_object_with_the_old_login_that_goes_takes_nothing_from_one_tha
 ) -> None:
     host.rename_user("alice", "alicia")
     world.add(collaborator_object("alicia", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, username="alicia"))
-    assert isinstance(await world.settle(users, "alicia"), Ready)
+    assert isinstance(await world.reconcile(users, "alicia"), Ready)
     assert isinstance(await delete(world, users), Released)
     assert granted.granted == {"alicia": "push"}
 

@@ -47,7 +47,7 @@ async def test_a_credential_that_works_is_reported_with_its_account(
     secret = world.add(secret_object())
     world.add(connection_object())
 
-    assert isinstance(await world.settle(controller, "main"), Ready)
+    assert isinstance(await world.reconcile(controller, "main"), Ready)
 
     main = world.stored("connections", "main")
     assert conditions(main) == {"Ready": ("True", "Reconciled"), "Validated": ("True", "Validated")}
@@ -63,7 +63,7 @@ async def test_what_the_credential_is_and_can_be_used_for_is_reported(
 ) -> None:
     world.add(secret_object())
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert world.stored("connections", "main")["status"]["tokenType"] == "classic"
     assert world.stored("connections", "main")["status"]["capabilities"] == [
         {"name": "createRepository", "status": "Yes"},
@@ -77,7 +77,7 @@ async def test_an_organisation_that_does_not_admit_the_credential_is_told(
     world.add(secret_object())
     world.add(connection_object(owner="acme"))
     world.host.raise_next("verify_access", Terminal("SSORequired", "open https://git.example/sso"))
-    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
     assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ValidationFailed")
     assert "https://git.example/sso" in message(world.stored("connections", "main"))
 
@@ -85,10 +85,10 @@ async def test_an_organisation_that_does_not_admit_the_credential_is_told(
 async def test_a_settled_connection_costs_no_write(world: World, controller: Controller[Connection]) -> None:
     world.add(secret_object())
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     world.kcp.requests.clear()
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
 
     assert world.kcp.writes("connections") == []
 
@@ -98,7 +98,7 @@ async def test_a_missing_secret_is_named_and_its_event_is_waited_for(
 ) -> None:
     world.add(connection_object(secretRef={"name": "nowhere", "namespace": "team", "key": "pat"}))
 
-    assert isinstance(await world.settle(controller, "main"), NotReady)
+    assert isinstance(await world.reconcile(controller, "main"), NotReady)
 
     assert conditions(world.stored("connections", "main")) == {
         "Ready": ("False", "CredentialUnavailable"),
@@ -112,7 +112,7 @@ async def test_a_missing_secret_is_named_and_its_event_is_waited_for(
 async def test_a_missing_key_is_named(world: World, controller: Controller[Connection]) -> None:
     secret = world.add(secret_object(other="x"))
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert "'token'" in message(world.stored("connections", "main"))
     assert (
         world.stored("connections", "main")["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
@@ -123,7 +123,7 @@ async def test_a_claim_that_was_not_accepted_says_what_to_do(world: World, contr
     world.kcp.refused.add("secrets")
     world.add(connection_object())
 
-    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
 
     assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "SecretsClaimNotAccepted")
     assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "CredentialUnavailable")
@@ -150,7 +150,7 @@ async def test_what_the_user_must_correct_is_in_ready_and_validated(
     if error is not None:
         world.host.raise_next(method, error)
 
-    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
 
     assert conditions(world.stored("connections", "main")) == {
         "Ready": ("False", reason),
@@ -167,7 +167,7 @@ async def test_a_provider_that_is_not_known_is_the_third_reason(
 ) -> None:
     world.add(secret_object())
     world.add(connection_object(provider="gitea"))
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ProviderNotFound")
 
 
@@ -176,10 +176,10 @@ async def test_a_host_that_is_down_does_not_unmake_a_validated_connection(
 ) -> None:
     world.add(secret_object())
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     world.host.raise_next("validate_connection", HostUnavailable("502"))
 
-    assert isinstance(await world.settle(controller, "main"), Retryable)
+    assert isinstance(await world.reconcile(controller, "main"), Retryable)
 
     assert conditions(world.stored("connections", "main")) == {
         "Ready": ("True", "Reconciled"),
@@ -224,7 +224,7 @@ async def test_a_new_credential_that_is_refused_is_not_shown_with_the_account_of
     secret = world.add(secret_object())
     world.host.raise_next("validate_connection", refused)
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
 
     assert account_in(world.stored("connections", "main")) == {}
     assert (
@@ -237,7 +237,7 @@ async def test_a_new_secret_that_holds_no_credential_is_not_shown_with_the_accou
 ) -> None:
     add_validated(world, "before")
     world.add(secret_object(other="x"))
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert account_in(world.stored("connections", "main")) == {}
 
 
@@ -248,7 +248,7 @@ async def test_a_credential_that_was_taken_once_is_still_shown_with_its_account_
     add_validated(world, secret["metadata"]["resourceVersion"])
     world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
 
-    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
 
     assert account_in(world.stored("connections", "main")) == ACCOUNT
 
@@ -261,7 +261,7 @@ async def test_a_new_credential_that_works_is_shown_with_its_account_where_the_o
     world.host = StubBackend("hubot", organizations=["acme"], host="git2.example", scopes=None)
     world.host.raise_next("verify_access", Terminal("SSORequired", "open https://git.example/sso"))
 
-    assert isinstance(await world.settle(controller, "main"), Terminal)
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
 
     status = world.stored("connections", "main")["status"]
     assert (status["login"], status["host"]) == ("hubot", "git2.example")
@@ -277,12 +277,12 @@ async def test_in_an_outage_status_goes_on_speaking_of_the_secret_before(
     world.add(secret_object())
     world.host.raise_next(method, HostUnavailable("502"))
 
-    assert isinstance(await world.settle(controller, "main"), Retryable)
+    assert isinstance(await world.reconcile(controller, "main"), Retryable)
     assert account_in(world.stored("connections", "main")) == ACCOUNT
     assert world.stored("connections", "main")["status"]["observedSecretVersion"] == "before"
 
     world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert account_in(world.stored("connections", "main")) == {}
 
 
@@ -291,13 +291,13 @@ async def test_every_look_asks_the_host_so_that_a_revoked_token_turns_red_and_on
 ) -> None:
     world.add(secret_object())
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     world.host.raise_next("validate_connection", Terminal("CredentialRejected", "401"))
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "CredentialRejected")
     assert conditions(world.stored("connections", "main"))["Validated"] == ("False", "ValidationFailed")
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert conditions(world.stored("connections", "main")) == {
         "Ready": ("True", "Reconciled"),
         "Validated": ("True", "Validated"),
@@ -308,10 +308,10 @@ async def test_a_recovered_connection_shows_nothing_of_its_failure(
     world: World, controller: Controller[Connection]
 ) -> None:
     world.add(connection_object())
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     world.add(secret_object())
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
 
     assert conditions(world.stored("connections", "main")) == {
         "Ready": ("True", "Reconciled"),
@@ -324,7 +324,7 @@ async def test_the_secret_is_read_at_the_version_of_the_event(world: World, cont
     world.add(connection_object())
     version = secret["metadata"]["resourceVersion"]
 
-    await world.settle(controller, "main", world.start(controller, "main", Versions(secret=version)))
+    await world.reconcile(controller, "main", world.start(controller, "main", Versions(secret=version)))
 
     read = next(r for r in world.kcp.requests if r.resource == "secrets")
     assert read.params == {"resourceVersion": version}
@@ -342,7 +342,7 @@ async def test_a_connection_that_nobody_needs_goes_without_a_call(
     world: World, controller: Controller[Connection]
 ) -> None:
     world.add(deleting(validated_connection(), CONNECTIONS))
-    assert isinstance(await world.settle(controller, "main"), Released)
+    assert isinstance(await world.reconcile(controller, "main"), Released)
     assert world.kcp.stored("connections", "main") is None
 
 
@@ -352,7 +352,7 @@ async def test_a_connection_stays_while_a_repository_of_ours_refers_to_it(
     world.add(repository_object(metadata={"finalizers": [REPOSITORIES.finalizer]}))
     world.add(deleting(validated_connection(), CONNECTIONS))
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
 
     assert conditions(world.stored("connections", "main"))["Ready"] == ("False", "DeletionBlocked")
     assert "Repository/site" in message(world.stored("connections", "main"))
@@ -366,7 +366,7 @@ async def test_a_connection_stays_while_a_child_of_its_repository_needs_it(
     world.add(held("DeployKey", "key", [DEPLOY_KEYS.finalizer], repositoryRef="site"))
     world.add(deleting(validated_connection(), CONNECTIONS))
 
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
 
     assert "DeployKey/key" in message(world.stored("connections", "main"))
 
@@ -385,7 +385,7 @@ async def test_what_needs_no_clean_up_does_not_hold_a_connection(
     world: World, controller: Controller[Connection], other: JsonObject
 ) -> None:
     world.add(other, deleting(validated_connection(), CONNECTIONS))
-    await world.settle(controller, "main")
+    await world.reconcile(controller, "main")
     assert world.kcp.stored("connections", "main") is None
 
 
@@ -395,7 +395,7 @@ async def test_a_connection_goes_after_its_repositories_when_the_workspace_leave
     world.add(api_binding(terminating=True))
     world.add(repository_object(metadata={"finalizers": [REPOSITORIES.finalizer]}))
     world.add(deleting(validated_connection(), CONNECTIONS))
-    assert isinstance(await world.settle(controller, "main"), NotReady)
+    assert isinstance(await world.reconcile(controller, "main"), NotReady)
 
     world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
-    assert isinstance(await world.settle(controller, "main"), Released)
+    assert isinstance(await world.reconcile(controller, "main"), Released)

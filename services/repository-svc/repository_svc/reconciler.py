@@ -70,7 +70,7 @@ class RepositoryReconciler:
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
             async with under_create_claim(ctx, host, decision.claim):
-                return decide.Bind(await host.ensure_repository(request), "Created")
+                return decide.Bind(await host.create_repository(request), "Created")
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
             raise Retryable(Reason.NAME_TAKEN, taken) from None

@@ -22,7 +22,7 @@ async def test_adopting_applies_what_spec_says_but_the_visibility_and_is_on_reco
     found = world.host.add_repository("octocat", "site", visibility="public", description="theirs")
     world.add(repository_object(visibility="private", description="declared"))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     site = world.stored("repositories", "site")
     assert made(world) == ["update_repository"]
@@ -38,7 +38,7 @@ async def test_adopting_a_repository_of_which_nothing_else_is_declared_sends_not
 ) -> None:
     world.host.add_repository("octocat", "site", visibility="public", description="theirs")
     world.add(repository_object(visibility="private"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert made(world) == []
 
 
@@ -46,24 +46,24 @@ async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object())
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     repo_id = world.stored("repositories", "site")["status"]["repoID"]
     world.host.rename(repo_id, "renamed")
     world.host.repositories[repo_id].seen = replace(
         world.host.repositories[repo_id].seen, html_url="https://git.example/octocat/renamed"
     )
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["htmlURL"] == "https://git.example/octocat/renamed"
-    assert made(world) == ["ensure_repository"]
+    assert made(world) == ["create_repository"]
 
 
 async def test_ours_is_made_again_when_it_is_gone_for_good(world: World, controller: Controller[Repository]) -> None:
     status = {**SITE, "repoID": "7", "origin": "Created"}
     world.add(repository_object(metadata=held(claim=ago(900)), status=status))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
     assert world.stored("repositories", "site")["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
@@ -75,7 +75,7 @@ async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
     status = {**SITE, "owner": "hidden", "repoID": "7", "origin": "Created"}
     world.add(repository_object(owner="hidden", metadata=held(claim=ago(900)), status=status))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "HostObjectMissing"
@@ -88,7 +88,7 @@ async def test_a_new_repository_that_the_host_does_not_show_yet_is_waited_for(
     status = {**SITE, "repoID": "7", "origin": "Created"}
     world.add(repository_object(metadata=held(claim=ago(60)), status=status))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Retryable)
     assert made(world) == []
@@ -101,7 +101,7 @@ async def test_another_repository_under_the_name_of_ours_is_not_taken(
     world.host.add_repository("octocat", "site", visibility="public")
     world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert made(world) == []
     site = world.stored("repositories", "site")
@@ -116,7 +116,7 @@ async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object(defaultBranch="trunk", autoInit=True))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert conditions(world.stored("repositories", "site")) == {
         "Ready": ("True", "Reconciled"),
         "DefaultBranchPending": ("True", "BranchMissing"),
@@ -124,7 +124,7 @@ async def test_a_branch_that_does_not_exist_yet_is_pending_and_does_not_keep_it_
 
     repository = next(iter(world.host.repositories.values()))
     repository.branches.add("trunk")
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert repository.seen.default_branch == "trunk"
     assert conditions(world.stored("repositories", "site")) == {"Ready": ("True", "Reconciled")}
 
@@ -136,12 +136,12 @@ async def test_taking_over_writes_nothing_until_the_object_is_edited(
     status = {"repoID": found.id, "htmlURL": found.html_url, "observedGeneration": 1}
     world.add(repository_object(description="wanted", visibility="public", metadata=held(), status=status))
     for _ in range(2):
-        await world.settle(controller, "site")
+        await world.reconcile(controller, "site")
     assert made(world) == []
     assert conditions(world.stored("repositories", "site"))["SettingsDiffer"] == ("True", "LeftAsFound")
 
     world.kcp.edit("repositories", "site", {"spec": {"description": "edited"}})
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     repository = world.host.repositories[found.id].seen
     assert (repository.description, repository.visibility) == ("edited", "private")
 
@@ -155,7 +155,7 @@ async def test_taking_over_while_the_host_fails_does_not_turn_an_old_wish_into_a
     world.host.raise_next("update_repository", HostUnavailable("502"))
 
     for _ in range(3):
-        await world.settle(controller, "site")
+        await world.reconcile(controller, "site")
 
     assert world.host.repositories[found.id].seen.visibility == "private"
 
@@ -164,13 +164,13 @@ async def test_an_edit_of_visibility_is_not_forgotten_when_the_host_fails(
     world: World, controller: Controller[Repository]
 ) -> None:
     world.add(repository_object(visibility="private"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
     world.host.raise_next("update_repository", HostUnavailable("502"))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert conditions(world.stored("repositories", "site"))["Ready"] == ("Unknown", "HostUnavailable")
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
 
@@ -181,7 +181,7 @@ async def test_an_id_is_kept_when_the_settings_that_follow_fail(
     world.add(repository_object(defaultBranch="trunk"))
     world.host.raise_next("has_branch", HostUnavailable("502"))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
     assert world.stored("repositories", "site")["status"]["origin"] == "Created"
@@ -193,7 +193,7 @@ async def test_an_archived_repository_is_reported_and_not_written_to(
     world.host.add_repository("octocat", "site", archived=True)
     world.add(repository_object(description="wanted"))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert made(world) == []
     assert conditions(world.stored("repositories", "site"))["Archived"] == ("True", "ArchivedOnHost")
@@ -202,5 +202,5 @@ async def test_an_archived_repository_is_reported_and_not_written_to(
 
 async def test_a_request_to_reconcile_is_echoed(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object(metadata={"annotations": {"code.kedge.faros.sh/reconcile-requested-at": "now"}}))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert world.stored("repositories", "site")["status"]["lastHandledReconcileAt"] == "now"

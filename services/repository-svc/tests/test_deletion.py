@@ -58,7 +58,7 @@ async def test_what_we_made_is_deleted_and_the_object_goes(
 ) -> None:
     world.add(api_binding(), going(site))
 
-    assert isinstance(await world.settle(controller, "site"), Released)
+    assert isinstance(await world.reconcile(controller, "site"), Released)
 
     assert world.host.repositories == {}
     assert not present(world)
@@ -69,7 +69,7 @@ async def test_binding_secret_and_object_are_read_live_before_anything_is_delete
 ) -> None:
     world.add(api_binding(), going(site))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     reads = [r for r in world.kcp.requests if not r.writes and r.resource in ("apibindings", "secrets", "repositories")]
     assert [(r.resource, r.name) for r in reads] == [
@@ -86,7 +86,7 @@ async def test_what_we_adopted_stays_on_the_host(
     world.add(api_binding(), going(site, "Adopted"))
     a_host_call_fails_the_test(world)
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert site.id in world.host.repositories
     assert not present(world)
@@ -94,7 +94,7 @@ async def test_what_we_adopted_stays_on_the_host(
 
 async def test_archive_archives(world: World, controller: Controller[Repository], site: HostRepository) -> None:
     world.add(api_binding(), going(site, deletionPolicy="Archive"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert world.host.repositories[site.id].seen.archived
     assert not present(world)
 
@@ -105,7 +105,7 @@ async def test_what_is_gone_from_the_host_already_does_not_hold_the_object(
     for name, policy in (("Delete", None), ("Archive", "Archive")):
         world.host.repositories.clear()
         world.add(api_binding(name.lower()), going(site, deletionPolicy=policy))
-        await world.settle(controller, "site")
+        await world.reconcile(controller, "site")
         assert not present(world), name
 
 
@@ -116,7 +116,7 @@ async def test_a_renamed_repository_is_deleted_by_its_id(
     other = world.host.add_repository("octocat", "site")
     world.add(api_binding(), going(site))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert list(world.host.repositories) == [other.id]
 
@@ -127,10 +127,10 @@ async def test_the_object_stays_while_the_host_fails(
     world.add(api_binding(), going(site))
     world.host.raise_next("delete_repository", HostUnavailable("502"))
 
-    assert isinstance(await world.settle(controller, "site"), Retryable)
+    assert isinstance(await world.reconcile(controller, "site"), Retryable)
     assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "HostUnavailable")
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert not present(world)
 
 
@@ -140,7 +140,7 @@ async def test_a_create_whose_answer_was_lost_is_cleaned_up(
     claim = (site.created_at - timedelta(seconds=1)).isoformat()
     world.add(api_binding(), going(None, claim=claim))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.host.repositories == {}
     assert not present(world)
@@ -148,7 +148,7 @@ async def test_a_create_whose_answer_was_lost_is_cleaned_up(
 
 async def test_a_create_that_may_still_show_up_is_waited_for(world: World, controller: Controller[Repository]) -> None:
     world.add(api_binding(), going(None, claim=datetime.now(UTC).isoformat()))
-    assert isinstance(await world.settle(controller, "site"), Retryable)
+    assert isinstance(await world.reconcile(controller, "site"), Retryable)
     assert present(world)
 
 
@@ -158,7 +158,7 @@ async def test_another_owner_than_the_pinned_one_deletes_nothing(
     world.kcp.edit("connections", "main", {"spec": {"owner": "acme"}})
     world.add(api_binding(), going(site))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
@@ -177,7 +177,7 @@ async def test_an_object_that_was_made_anew_meanwhile_loses_nothing(
     world.kcp.edit("repositories", "site", {"metadata": {"finalizers": None}})
     world.add(repository_object())
 
-    assert await world.settle(controller, "site", ctx) is None
+    assert await world.reconcile(controller, "site", ctx) is None
     assert site.id in world.host.repositories
 
 
@@ -190,7 +190,7 @@ async def test_a_change_of_mind_just_before_the_delete_is_heeded(
         lambda: world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}}),
     )
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert site.id in world.host.repositories
     assert not present(world)
@@ -215,7 +215,7 @@ async def test_without_its_credential_the_object_stays_and_says_how_to_release_i
         world.kcp.edit("connections", "main", {"metadata": {"finalizers": None}})
         world.kcp.remove("connections", "main")
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, NotReady)
     assert site.id in world.host.repositories
@@ -229,10 +229,10 @@ async def test_orphan_releases_an_object_whose_credential_is_gone(
 ) -> None:
     world.kcp.remove("secrets", "credential", namespace="default")
     world.add(api_binding(), going(site))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}})
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert not present(world)
     assert site.id in world.host.repositories
@@ -241,7 +241,7 @@ async def test_orphan_releases_an_object_whose_credential_is_gone(
 async def test_nothing_was_made_so_no_credential_is_needed(world: World, controller: Controller[Repository]) -> None:
     world.kcp.remove("secrets", "credential", namespace="default")
     world.add(api_binding(), going(None))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert not present(world)
 
 
@@ -253,7 +253,7 @@ async def test_children_with_our_finalizer_hold_their_repository(
 ) -> None:
     world.add(api_binding(), deploy_key(), going(site))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, NotReady)
     assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", "DeletionBlocked")
@@ -268,7 +268,7 @@ async def test_other_children_do_not(
     world: World, controller: Controller[Repository], site: HostRepository, child: JsonObject
 ) -> None:
     world.add(api_binding(), child, going(site))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert not present(world)
 
 
@@ -282,7 +282,7 @@ async def test_a_workspace_that_leaves_keeps_its_repositories(
     world.kcp.remove("secrets", "credential", namespace="default")
     a_host_call_fails_the_test(world)
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert not present(world)
     assert site.id in world.host.repositories
@@ -292,7 +292,7 @@ async def test_a_workspace_that_leaves_deletes_what_it_was_told_to(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(terminating=True), going(site, deletionPolicy="Delete"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert world.host.repositories == {}
     assert not present(world)
 
@@ -305,13 +305,13 @@ async def test_a_workspace_that_leaves_waits_for_the_children_that_say_delete(
     repository["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
     world.add(api_binding(terminating=True), deploy_key(deletionPolicy="Delete"), repository)
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Retryable)
     assert conditions(world.stored("repositories", "site"))["Reconciling"] == ("True", "DeletionBlocked")
 
     world.kcp.edit("deploykeys", "key", {"metadata": {"finalizers": ["somebody/else"]}})
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert not present(world)
     assert site.id in world.host.repositories
 
@@ -320,7 +320,7 @@ async def test_a_workspace_that_leaves_waits_for_a_child_no_longer_than_for_a_ho
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(terminating=True), deploy_key(deletionPolicy="Delete"), going(site))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert not present(world)
 
 
@@ -334,7 +334,7 @@ async def test_a_workspace_that_leaves_does_not_hang_on_a_credential_that_does_n
     else:
         world.host.raise_next("delete_repository", failure)
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert not present(world)
     assert site.id in world.host.repositories
@@ -344,7 +344,7 @@ async def test_a_second_binding_of_the_api_means_that_the_workspace_stays(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(terminating=True), api_binding("second"), going(site))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert world.host.repositories == {}
 
 
@@ -352,7 +352,7 @@ async def test_a_binding_of_another_api_says_nothing(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
     world.add(api_binding(terminating=True), api_binding("tenancy", export="tenancy.kcp.io"), going(site))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert site.id in world.host.repositories
     assert not present(world)
 
@@ -362,7 +362,7 @@ async def test_no_binding_in_the_answer_is_not_an_answer(
 ) -> None:
     world.add(going(site))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Retryable)
     assert present(world)
@@ -376,7 +376,7 @@ async def test_an_error_in_place_of_the_bindings_deletes_and_releases_nothing(
     world.kcp.refused.add("apibindings")
 
     with pytest.raises(KcpError):
-        await world.settle(controller, "site")
+        await world.reconcile(controller, "site")
 
     assert present(world)
     assert site.id in world.host.repositories
@@ -390,7 +390,7 @@ async def test_a_refused_duplicate_that_goes_takes_nothing_of_the_others_with_it
     world.add(api_binding(), repository_object("other", name="site", status=bound))
     world.add(going(None, claim=(site.created_at - timedelta(seconds=1)).isoformat()))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert not present(world)
     assert site.id in world.host.repositories

@@ -17,7 +17,7 @@ async def differing(world: World, controller: Controller[Repository]) -> World:
     """``site`` was adopted: private on the host, public in spec. It is deleted with its object."""
     world.host.add_repository("octocat", "site", visibility="private")
     world.add(api_binding(), repository_object(visibility="public", deletionPolicy="Delete"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert conditions(world.stored("repositories", "site"))["SettingsDiffer"] == ("True", "LeftAsFound")
     assert world.stored("repositories", "site")["status"]["unmanagedSettings"] == ["visibility"]
     return world
@@ -37,7 +37,7 @@ async def deleted_as_public(world: World, controller: Controller[Repository], mo
 
     monkeypatch.setattr(world.host, "delete_repository", delete)
     world.kcp.remove("repositories", "site")
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     (public,) = told
     return public
 
@@ -61,7 +61,7 @@ async def test_a_public_one_is_deleted_as_such(
     world: World, controller: Controller[Repository], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add(api_binding(), repository_object(visibility="public"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     reword(world, "visibility")
     assert await deleted_as_public(world, controller, monkeypatch)
 
@@ -71,10 +71,10 @@ async def test_settings_are_left_as_found_as_before_and_reported_no_longer_once_
     differing: World, controller: Controller[Repository], text: str
 ) -> None:
     reword(differing, text)
-    assert isinstance(await differing.settle(controller, "site"), Ready)
+    assert isinstance(await differing.reconcile(controller, "site"), Ready)
     assert made(differing) == []
 
     differing.kcp.edit("repositories", "site", {"spec": {"visibility": "private"}})
-    await differing.settle(controller, "site")
+    await differing.reconcile(controller, "site")
     assert "unmanagedSettings" not in differing.stored("repositories", "site")["status"]
     assert conditions(differing.stored("repositories", "site")) == {"Ready": ("True", "Reconciled")}

@@ -32,7 +32,7 @@ def drop_connection(world: World) -> None:
 
 def a_host_call_fails_the_test(world: World) -> None:
     unexpected = AssertionError("the host was called")
-    for method in ("find_repository", "get_repository", "get_owner_kind", "ensure_repository", "has_branch"):
+    for method in ("find_repository", "get_repository", "get_owner_kind", "create_repository", "has_branch"):
         world.host.raise_next(method, unexpected)
 
 
@@ -46,14 +46,14 @@ async def test_a_new_object_is_claimed_then_made_then_reported(
     made_before: list[list[str]] = []
     world.kcp.before.append(lambda request: made_before.append(made(world)) if request.writes else None)
 
-    assert isinstance(await world.settle(controller, "site"), Ready)
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
 
     claim, status = world.kcp.writes("repositories")
     assert claim.subresource == ""
     assert claim.body["metadata"]["finalizers"] == [REPOSITORIES.finalizer]
     assert CREATE_CLAIM in claim.body["metadata"]["annotations"]
     assert status.subresource == "status"
-    assert made_before == [[], ["ensure_repository"]], "the claim is stored before the host is written to"
+    assert made_before == [[], ["create_repository"]], "the claim is stored before the host is written to"
     site = world.stored("repositories", "site")
     repo_id = next(iter(world.host.repositories))
     assert {name: site["status"][name] for name in ("repoID", "host", "owner", "origin", "observedGeneration")} == {
@@ -64,11 +64,11 @@ async def test_a_new_object_is_claimed_then_made_then_reported(
 
 async def test_a_settled_object_costs_no_write(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object(description="hello", visibility="private"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     world.kcp.requests.clear()
     world.host.writes.clear()
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.kcp.writes("repositories") == []
     assert made(world) == []
@@ -81,7 +81,7 @@ async def test_a_repository_made_before_a_crash_is_ours_and_not_made_twice(
     world.host.add_repository("octocat", "site")
     world.add(repository_object(metadata=held(claim=claimed)))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["origin"] == "Created"
     assert made(world) == []
@@ -89,9 +89,9 @@ async def test_a_repository_made_before_a_crash_is_ours_and_not_made_twice(
 
 async def test_an_answered_422_withdraws_the_claim(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object())
-    world.host.raise_next("ensure_repository", AlreadyExists("octocat/site"))
+    world.host.raise_next("create_repository", AlreadyExists("octocat/site"))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Retryable)
     assert result.reason == "NameTaken"
@@ -100,11 +100,11 @@ async def test_an_answered_422_withdraws_the_claim(world: World, controller: Con
 
 async def test_after_an_answered_422_what_shows_up_is_adopted(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object())
-    world.host.raise_next("ensure_repository", AlreadyExists("octocat/site"))
-    await world.settle(controller, "site")
+    world.host.raise_next("create_repository", AlreadyExists("octocat/site"))
+    await world.reconcile(controller, "site")
     world.host.add_repository("octocat", "site")
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["origin"] == "Adopted"
 
@@ -114,7 +114,7 @@ async def test_nothing_is_created_for_an_organisation_that_cannot_be_seen(
 ) -> None:
     world.add(repository_object(owner="hidden"))
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "OwnerNotFound"
@@ -124,7 +124,7 @@ async def test_nothing_is_created_for_an_organisation_that_cannot_be_seen(
 
 async def test_a_repository_of_an_organisation_is_made_there(world: World, controller: Controller[Repository]) -> None:
     world.add(repository_object(owner="acme"))
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert [r.seen.owner for r in world.host.repositories.values()] == ["acme"]
 
 
@@ -136,9 +136,9 @@ async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_hav
     world: World, controller: Controller[Repository], failure: Retryable, may_have_been_made: bool
 ) -> None:
     world.add(repository_object())
-    world.host.raise_next("ensure_repository", failure)
+    world.host.raise_next("create_repository", failure)
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     site = world.stored("repositories", "site")
     assert conditions(site) == {"Ready": ("Unknown", failure.reason), "Reconciling": ("True", failure.reason)}
@@ -149,7 +149,7 @@ async def test_while_its_turn_has_not_come_nothing_is_claimed(world: World, cont
     world.add(repository_object())
     world.host.raise_next("await_turn", Retryable("RateLimited", "until 12:00"))
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert made(world) == []
     assert [write.subresource for write in world.kcp.writes("repositories")] == ["status"]
@@ -166,7 +166,7 @@ async def test_a_stale_read_does_not_bring_a_deleted_repository_back(
     ctx = world.start(controller, "site")
     world.kcp.remove("repositories", "site")
 
-    assert await world.settle(controller, "site", ctx) is None
+    assert await world.reconcile(controller, "site", ctx) is None
     assert made(world) == []
 
 
@@ -178,7 +178,7 @@ async def test_an_object_made_anew_under_the_same_name_is_not_this_one(
     world.kcp.remove("repositories", "site")
     world.add(repository_object())
 
-    assert await world.settle(controller, "site", ctx) is None
+    assert await world.reconcile(controller, "site", ctx) is None
     assert made(world) == []
 
 
@@ -192,7 +192,7 @@ async def test_nothing_is_created_for_a_claimed_object_that_is_deleted_meanwhile
     )
     world.add(api_binding())
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert made(world) == []
     assert world.kcp.stored("repositories", "site") is None
@@ -207,7 +207,7 @@ async def test_an_object_that_is_edited_before_its_claim_is_stored_is_made_as_ed
         lambda: world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}}),
     )
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
 
@@ -221,7 +221,7 @@ async def test_a_claimed_object_that_is_edited_meanwhile_is_made_as_edited(
         lambda: world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}}),
     )
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert [r.seen.visibility for r in world.host.repositories.values()] == ["public"]
     assert world.stored("repositories", "site")["status"]["observedGeneration"] == 2
@@ -236,10 +236,10 @@ async def test_an_id_from_the_host_survives_a_conflict_in_status(
         lambda: world.kcp.edit("repositories", "site", {"metadata": {"labels": {"team": "web"}}}),
     )
 
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
 
     assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
-    assert made(world) == ["ensure_repository"]
+    assert made(world) == ["create_repository"]
 
 
 # ---- dependencies and identity
@@ -264,7 +264,7 @@ async def test_a_repository_waits_for_its_connection_without_a_call(
     world.add(repository_object())
     a_host_call_fails_the_test(world)
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Interruption)
     assert conditions(world.stored("repositories", "site")) == {
@@ -280,7 +280,7 @@ async def test_another_owner_than_the_pinned_one_is_refused_without_a_call(
     world.add(repository_object(status={**SITE, "repoID": "7", "origin": "Created"}, metadata=held()))
     a_host_call_fails_the_test(world)
 
-    result = await world.settle(controller, "site")
+    result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
@@ -292,10 +292,10 @@ async def test_the_younger_of_two_objects_for_one_repository_is_refused(
     world.add(repository_object("elder", metadata={"creationTimestamp": "2026-01-01T00:00:00Z"}))
     world.add(repository_object("younger", metadata={"creationTimestamp": "2026-01-01T00:00:01Z"}))
 
-    assert isinstance(await world.settle(controller, "younger"), Terminal)
+    assert isinstance(await world.reconcile(controller, "younger"), Terminal)
     assert made(world) == []
     assert conditions(world.stored("repositories", "younger"))["Ready"] == ("False", "DuplicateRepository")
-    assert isinstance(await world.settle(controller, "elder"), Ready)
+    assert isinstance(await world.reconcile(controller, "elder"), Ready)
 
 
 async def test_two_objects_through_two_connections_do_not_share_a_repository(
@@ -304,9 +304,9 @@ async def test_two_objects_through_two_connections_do_not_share_a_repository(
     world.add(validated_connection("second"))
     world.add(repository_object("first", metadata={"creationTimestamp": "2026-01-01T00:00:00Z"}))
     world.add(repository_object("other", connectionRef="second"))
-    await world.settle(controller, "first")
+    await world.reconcile(controller, "first")
 
-    result = await world.settle(controller, "other")
+    result = await world.reconcile(controller, "other")
 
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateRepository"
@@ -324,7 +324,7 @@ async def test_a_rejected_credential_that_was_replaced_is_used_once_more(
         ),
     )
 
-    assert isinstance(await world.settle(controller, "site"), Ready)
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
     assert world.bus.published == []
 
 
@@ -336,14 +336,14 @@ async def test_a_rejected_credential_asks_the_connection_to_validate_itself_once
     for _ in range(3):
         world.host.raise_next("find_repository", CredentialRejected("m", reason=reason))
 
-    await world.settle(controller, "site")
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
+    await world.reconcile(controller, "site")
     asked = [(event.resource, event.name, event.reason) for event in world.bus.published]
     assert asked == [("connections", "main", "revalidate")]
     assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", reason)
 
     world.clock.advance(60)
-    await world.settle(controller, "site")
+    await world.reconcile(controller, "site")
     assert len(world.bus.published) == 2
 
 

@@ -18,7 +18,7 @@ from codecommon.kcp.client import Kcp
 from codecommon.process.backoff import Backoff
 from watcher import decode
 from watcher.index import SecretEntry
-from watcher.stream import METADATA_ONLY, Source, Stream
+from watcher.stream import METADATA_ONLY, Source, WatchStream
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MARKER = "ghp_MARKEDmarkedMARKEDmarkedMARKEDmarked00"
@@ -149,7 +149,7 @@ async def streaming(
         return scripted.url
 
     source = Source("secrets", locate, decode.secret, METADATA_ONLY)
-    stream = Stream(
+    stream = WatchStream(
         kcp, source, recorder, backoff=backoff or QuickBackoff(), silence=silence, list_silence=list_silence
     )
     task = asyncio.create_task(stream.run())

@@ -18,7 +18,7 @@ from watcher.feed import BINDINGS, SECRETS, Feed
 from watcher.index import Binding
 from watcher.metrics import LEADING, OBJECTS
 from watcher.publisher import Bus, Publisher
-from watcher.stream import METADATA_ONLY, Kcp, Source, Stream
+from watcher.stream import METADATA_ONLY, Kcp, Source, WatchStream
 
 _log = logging.getLogger(__name__)
 
@@ -69,16 +69,16 @@ class EndpointWatch:
     def _publish(self, event: ObjectEvent) -> None:
         self._publishers[event.lane].enqueue(event)
 
-    def _bindings(self) -> Stream[Binding]:
-        return Stream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
+    def _bindings(self) -> WatchStream[Binding]:
+        return WatchStream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
 
-    def _bound_resources(self) -> list[Stream[Any]]:
+    def _bound_resources(self) -> list[WatchStream[Any]]:
         """The streams of the resources that kcp serves once a workspace has bound the export."""
         kcp, namespace = self._deps.kcp, self._deps.credentials_namespace
         return [
-            Stream(kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
+            WatchStream(kcp, self._source(SECRETS, decode.secret, METADATA_ONLY), self.feed.secrets()),
             *(
-                Stream(
+                WatchStream(
                     kcp,
                     self._source(kind.resource, decode.object_decoder(kind, namespace)),
                     self.feed.objects(kind.resource),
@@ -87,7 +87,7 @@ class EndpointWatch:
             ),
         ]
 
-    async def _once_bound(self, stream: Stream[Any]) -> NoReturn:
+    async def _once_bound(self, stream: WatchStream[Any]) -> NoReturn:
         # Before that, kcp accepts the request and never answers it.
         await self.feed.bound.wait()
         await stream.run()

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
 from watcher.decode import guarded
-from watcher.stream import Kcp, Source, Stream
+from watcher.stream import Kcp, Source, WatchStream
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Endpoints:
             "apiexportendpointslices", url, guarded(endpoint_urls), field_selector=f"metadata.name={EXPORT_NAME}"
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(Stream(kcp, source, self).run(), name="endpoint slice")
+            group.create_task(WatchStream(kcp, source, self).run(), name="endpoint slice")
             await self._follow(group)
         raise AssertionError("_follow does not return")
 

@@ -132,7 +132,7 @@ class Source(Generic[T]):
     field_selector: str = ""
 
 
-class Stream(Generic[T]):
+class WatchStream(Generic[T]):
     """Writes what ``source`` sends into ``sink``.
 
     Args:

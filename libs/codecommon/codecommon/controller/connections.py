@@ -20,7 +20,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
 from codecommon.githost.protocol import Credential, CredentialRejected, GitBackend, HostTarget
 from codecommon.githost.provider import Registry
-from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider
+from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider_identity
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
 
@@ -79,7 +79,7 @@ class Connections:
         deleted; ``Terminal``: ``SecretsClaimNotAccepted`` where the tenant does not let us read Secrets, ``ProviderNotFound``,
         ``CredentialInvalid``, ``OwnerMismatch``.
         """
-        require_provider(objects)
+        require_provider_identity(objects)
         spec = connection.spec
         ref = spec.secret_ref
         namespace = ref.namespace or self._namespace
@@ -122,8 +122,10 @@ class Connections:
         value, whose = found.value, f"{connection.metadata.uid}/{spec.type}/{spec.secret_ref.key or ''}"
         if owner and (owned := value.for_owner(owner)) is not value:
             value, whose = owned, f"{whose}/{owner.lower()}"
-        principal = (connection.workspace.cluster, whose, found.version)
-        return self._registry.open(spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, principal))
+        credential_key = (connection.workspace.cluster, whose, found.version)
+        return self._registry.open(
+            spec.provider, HostTarget(spec.base_url or "", value, spec.ca_bundle, credential_key)
+        )
 
     async def for_object(
         self, objects: ProviderObjects, connection_ref: str, versions: Versions, *, owner: str = "", live: bool = False
@@ -133,7 +135,7 @@ class Connections:
         ``live``: read Connection and Secret uncached; required before anything is deleted on the host.
         Raises ``NotReady`` while the Connection or its credential is missing, and as ``open``.
         """
-        require_provider(objects)
+        require_provider_identity(objects)
         key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
         cached = self._cache.get(key)
         if cached is not None and not live and _covers(cached, versions):
@@ -160,7 +162,7 @@ class Connections:
 
         If it is the same, ask for the Connection to be validated again, at most once a minute.
         """
-        require_provider(objects)
+        require_provider_identity(objects)
         _used.set(None)
         try:
             return await work()

@@ -1,7 +1,7 @@
 """What the HTTP stack and the budget must know of a git host's API.
 
 ``codecommon.githost.http`` and ``codecommon.githost.budget`` serve every host. Each request carries its host's ``HostApi``
-(``HostEndpoint.api``), and what differs between hosts is asked of that.
+(``HostAddress.api``), and what differs between hosts is asked of that.
 """
 
 from __future__ import annotations

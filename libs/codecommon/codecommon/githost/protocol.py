@@ -52,7 +52,7 @@ class HostTarget:
     """Where and as whom: what a provider needs to open a session.
 
     ``base_url``: as written in the Connection, empty for the provider's public host; the provider checks it.
-    ``credential``: as the provider read it from the Secret. ``principal``: the credential's key in caches. It consists of the
+    ``credential``: as the provider read it from the Secret. ``credential_key``: the credential's key in caches. It consists of the
     cluster, the Connection's uid (with spec.type, the Secret's key and, for a credential of another owner, that owner) and the
     Secret's resourceVersion. No two tenants share one.
     """
@@ -60,7 +60,7 @@ class HostTarget:
     base_url: str
     credential: Credential
     ca_bundle: str | None
-    principal: tuple[str, str, str]
+    credential_key: tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class RepositoryHost(Protocol):
 
     async def has_branch(self, repo: HostRepository, branch: str) -> bool: ...
 
-    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
+    async def create_repository(self, request: RepositoryRequest) -> HostRepository:
         """Create a repository. Raises ``AlreadyExists`` when the name is taken."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from codecommon.api.connection import ConnectionSpec
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits
 from codecommon.githost.protocol import Credential, GitBackend, HostTarget
@@ -17,7 +17,7 @@ from codecommon.githost.protocol import Credential, GitBackend, HostTarget
 class Provider(Protocol):
     """One kind of git host: where it may be, what its credentials are, and how it is opened.
 
-    How its API is spoken is in ``HostEndpoint.api``; what it can do is ``GitBackend``.
+    How its API is spoken is in ``HostAddress.api``; what it can do is ``GitBackend``.
     """
 
     @property
@@ -30,7 +30,7 @@ class Provider(Protocol):
         """The limits that the host publishes; ``host=<name>`` in CODE_GIT_HOST_LIMITS stands for them."""
         ...
 
-    def endpoint(self, base_url: str) -> HostEndpoint:
+    def address(self, base_url: str) -> HostAddress:
         """Where the API of ``base_url`` is, as written in a Connection; empty means the provider's public host.
 
         Raises ``Terminal`` (``HostNotAllowed``).

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.conditional import Conditional
-from codecommon.githost.http.outage import Guarded
+from codecommon.githost.http.conditional import ETagLayer
+from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits
@@ -40,7 +40,9 @@ async def open_registry(
     """
     budgets = Budgets(bus, limits)
     # From the outside in. A request that the breaker refuses must cost the account nothing.
-    transport = HostTransport(layers=[Guarded, budgets.layer, Conditional], turns=budgets.await_turn, proxies=proxies)
+    transport = HostTransport(
+        layers=[BreakerLayer, budgets.layer, ETagLayer], turns=budgets.await_turn, proxies=proxies
+    )
     await budgets.open()
     try:
         yield Registry(providers(allowed_hosts), transport)

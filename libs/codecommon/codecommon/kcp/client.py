@@ -224,7 +224,7 @@ class ProviderObjects(Objects):
         self.workspace = workspace
 
 
-def require_provider(objects: Objects) -> None:
+def require_provider_identity(objects: Objects) -> None:
     """Raises ``TypeError`` unless ``objects`` are the provider's. For what only the provider's identity may reach."""
     if not isinstance(objects, ProviderObjects):
         raise TypeError("only the provider's identity may do this")

@@ -35,7 +35,7 @@ LOCKS: Final = "CODE_LOCKS"
 LEASES: Final = "CODE_LEASES"
 POISON_MESSAGES: Final = "CODE_POISON_MESSAGES"
 BUDGETS: Final = "CODE_BUDGETS"
-PRINCIPALS: Final = "CODE_PRINCIPALS"
+ACCOUNTS: Final = "CODE_ACCOUNTS"
 
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
@@ -54,7 +54,7 @@ _BUCKET_TTL_SECONDS: Final = {
     # Longer than any window of a limit and any pause that we keep.
     BUDGETS: 2 * 3600.0,
     # Stored anew every hour while it is in use.
-    PRINCIPALS: 24 * 3600.0,
+    ACCOUNTS: 24 * 3600.0,
 }
 
 

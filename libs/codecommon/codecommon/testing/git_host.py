@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from codecommon.api.connection import ConnectionSpec
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits
 from codecommon.githost.protocol import (
@@ -78,8 +78,8 @@ class StubProvider:
     def limits(self) -> Limits:
         return self._real.limits
 
-    def endpoint(self, base_url: str) -> HostEndpoint:
-        return self._real.endpoint(base_url)
+    def address(self, base_url: str) -> HostAddress:
+        return self._real.address(base_url)
 
     def credential_keys(self, spec: ConnectionSpec) -> str:
         return self._real.credential_keys(spec)
@@ -243,8 +243,8 @@ class StubBackend:
         self._fail("has_branch")
         return repo.id in self.repositories and branch in self.repositories[repo.id].branches
 
-    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
-        self._fail("ensure_repository")
+    async def create_repository(self, request: RepositoryRequest) -> HostRepository:
+        self._fail("create_repository")
         _check_login(request.owner)
         _check_repository_name(request.name)
         if request.owner_kind == "User" and request.owner.lower() != self._account.login.lower():
@@ -257,7 +257,7 @@ class StubBackend:
             raise Terminal(Reason.NOT_FOUND_OR_NO_ACCESS, f"{self._host} knows no {request.owner_kind} {request.owner}")
         if self._named(request.owner, request.name) is not None:
             raise AlreadyExists(f"{request.owner}/{request.name}")
-        self.writes.append(("ensure_repository", (request,)))
+        self.writes.append(("create_repository", (request,)))
         return self.add_repository(
             request.owner,
             request.name,

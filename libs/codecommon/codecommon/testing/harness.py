@@ -91,7 +91,7 @@ class World:
             clock=self.now,
         )
 
-    async def settle(
+    async def reconcile(
         self, controller: Controller[T], name: str, ctx: ReconcileContext[T] | None = None
     ) -> Outcome | Interruption | None:
         """Reconcile as the engine does after a change. None: the object is gone."""

@@ -311,8 +311,8 @@ async def test_another_key_of_the_same_secret_is_another_principal(world: World)
     world.kcp.edit("connections", "main", {"spec": {"secretRef": {"name": "credential", "key": "b"}}})
     await world.connections.for_object(world.objects, "main", await known(world))
     alice, bob = world.opened
-    assert alice.principal != bob.principal
-    assert alice.principal[2] == bob.principal[2]
+    assert alice.credential_key != bob.credential_key
+    assert alice.credential_key[2] == bob.credential_key[2]
 
 
 # ---- whose repositories a session is for
@@ -336,7 +336,7 @@ async def test_an_app_acts_for_each_owner_by_a_session_of_its_own_and_a_token_by
         await world.connections.for_object(world.objects, "main", versions, owner=owner)
     acme, same, other = world.opened
     assert [installed(target) for target in world.opened] == ["octocat", "octocat", "Other"]
-    assert acme.principal == same.principal != other.principal
+    assert acme.credential_key == same.credential_key != other.credential_key
 
     world.add(secret_object("pat"), validated_connection("pat", secretRef={"name": "pat"}))
     for owner in ("", "other"):

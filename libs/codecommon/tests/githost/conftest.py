@@ -139,19 +139,19 @@ class Private:
     """A host whose certificate an authority of its own has signed; ``stranger``: another authority's certificate. PEM."""
 
     host: ScriptedHost
-    authority: str
+    token_source: str
     stranger: str
 
 
 @pytest.fixture
 async def private(tmp_path: Path) -> AsyncIterator[Private]:
-    authority, key = _authority("authority and host")
+    token_source, key = _authority("authority and host")
     file = tmp_path / "host.pem"
-    file.write_text(authority + key)
+    file.write_text(token_source + key)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(file)
     async with serving(context) as host:
-        yield Private(host, authority, _authority("stranger")[0])
+        yield Private(host, token_source, _authority("stranger")[0])
 
 
 def _authority(common_name: str) -> tuple[str, str]:

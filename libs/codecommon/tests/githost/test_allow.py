@@ -5,11 +5,11 @@ import logging
 import pytest
 
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import LIMITS, GithubProvider
 
-GITHUB = HostEndpoint(
+GITHUB = HostAddress(
     GITHUB_API, "https://api.github.com", "github.com", "github.com", limits=LIMITS, operator_named=False
 )
 
@@ -27,17 +27,17 @@ GITHUB = HostEndpoint(
     ],
 )
 def test_every_spelling_of_github_leads_to_its_api(base_url: str) -> None:
-    assert GithubProvider().endpoint(base_url) == GITHUB
+    assert GithubProvider().address(base_url) == GITHUB
 
 
 @pytest.mark.parametrize(
     "base_url", ["https://octo.ghe.com", "https://api.octo.ghe.com", "https://OCTO.ghe.com/api/v3"]
 )
 def test_data_residency_has_an_api_host_of_its_own(base_url: str) -> None:
-    expected = HostEndpoint(
+    expected = HostAddress(
         GITHUB_API, "https://api.octo.ghe.com", "octo.ghe.com", "*.ghe.com", limits=LIMITS, operator_named=False
     )
-    assert GithubProvider().endpoint(base_url) == expected
+    assert GithubProvider().address(base_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_data_residency_has_an_api_host_of_its_own(base_url: str) -> None:
     ],
 )
 def test_a_host_the_operator_named_is_reached_at_its_api_root(entry: str, base_url: str, root: str, host: str) -> None:
-    expected = HostEndpoint(GITHUB_API, root, host, host, limits=None, operator_named=True)
-    assert GithubProvider([entry]).endpoint(base_url) == expected
+    expected = HostAddress(GITHUB_API, root, host, host, limits=None, operator_named=True)
+    assert GithubProvider([entry]).address(base_url) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,18 +114,18 @@ def test_a_host_the_operator_named_is_reached_at_its_api_root(entry: str, base_u
 )
 def test_a_credential_cannot_be_sent_anywhere_else(base_url: str) -> None:
     with pytest.raises(Terminal) as refused:
-        GithubProvider(["ghe.example"]).endpoint(base_url)
+        GithubProvider(["ghe.example"]).address(base_url)
     assert refused.value.reason == "HostNotAllowed"
 
 
 def test_the_refusal_says_what_to_ask_the_operator_for() -> None:
     with pytest.raises(Terminal, match=r"add ghe\.example:8443 to CODE_ALLOWED_GIT_HOSTS"):
-        GithubProvider().endpoint("https://GHE.example:8443")
+        GithubProvider().address("https://GHE.example:8443")
 
 
 def test_a_password_in_the_url_is_not_repeated() -> None:
     with pytest.raises(Terminal) as refused:
-        GithubProvider().endpoint("https://user:hunter2@ghe.example")
+        GithubProvider().address("https://user:hunter2@ghe.example")
     assert "hunter2" not in str(refused.value)
 
 
@@ -134,7 +134,7 @@ def test_a_refused_host_is_logged_once_and_ready_to_paste(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         for base_url in ("https://c.example", "https://C.example./", "https://c.example"):
             with pytest.raises(Terminal):
-                allowed.endpoint(base_url)
+                allowed.address(base_url)
     assert [record.getMessage().partition("it: ")[2] for record in caplog.records] == [
         "CODE_ALLOWED_GIT_HOSTS=a.example:1,b.example,c.example"
     ]
@@ -145,7 +145,7 @@ def test_a_tenant_cannot_fill_the_log_with_hosts(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
             with pytest.raises(Terminal):
-                allowed.endpoint(f"https://h{number}.example")
+                allowed.address(f"https://h{number}.example")
     assert len(caplog.records) == 256
 
 

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.conditional import ETagLayer
 from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
-ENDPOINT = GithubProvider(["ghe.example"]).endpoint("https://ghe.example")
+ENDPOINT = GithubProvider(["ghe.example"]).address("https://ghe.example")
 # Between requests: fifty of them take an hour.
 SECONDS = 74
 ALICE, BOB = ("cluster", "alice", "1"), ("cluster", "bob", "1")
@@ -58,7 +58,7 @@ class Host:
 class Bed:
     host: Host
     clock: Clock
-    layer: Conditional
+    layer: ETagLayer
 
     async def get(
         self,
@@ -77,7 +77,7 @@ class Bed:
 
 def bed(**limits: int) -> Bed:
     host, clock = Host(), Clock()
-    return Bed(host, clock, Conditional(httpx.MockTransport(host.answer), clock=clock, **limits))
+    return Bed(host, clock, ETagLayer(httpx.MockTransport(host.answer), clock=clock, **limits))
 
 
 async def test_what_has_not_changed_is_answered_from_memory_with_the_quota_of_now() -> None:

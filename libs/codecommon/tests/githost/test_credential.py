@@ -62,8 +62,8 @@ def test_nothing_that_can_be_printed_shows_the_key() -> None:
 
 # ---- which tokens may be sent
 
-GITHUB = GithubProvider().endpoint("")
-OWN = GithubProvider(["ghe.example"]).endpoint("https://ghe.example")
+GITHUB = GithubProvider().address("")
+OWN = GithubProvider(["ghe.example"]).address("https://ghe.example")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_the_newline_at_the_end_of_a_file_is_not_part_of_the_token(ending: str) 
     ],
 )
 def test_what_would_break_or_cross_the_header_is_sent_to_no_host(value: str) -> None:
-    for endpoint in (GITHUB, OWN):
+    for address in (GITHUB, OWN):
         with pytest.raises(Terminal) as refused:
-            judge(SecretValue(value), endpoint)
+            judge(SecretValue(value), address)
         assert refused.value.reason == "CredentialInvalid"
 
 

@@ -230,7 +230,7 @@ async def test_only_a_number_is_put_into_an_address_by_id(scripted: Any, backend
 async def test_a_repository_made_under_another_name_is_not_lost(scripted: Any, backend: GitBackend) -> None:
     scripted.answer(201, OLD_SERVER | {"name": "web-1"})
     with pytest.raises(Terminal) as altered:
-        await backend.ensure_repository(REQUEST)
+        await backend.create_repository(REQUEST)
     assert altered.value.reason == "NameAltered"
     assert altered.value.status["repoID"] == "7"
 
@@ -239,7 +239,7 @@ async def test_the_body_of_a_create_says_the_visibility_in_both_of_its_forms(
     scripted: Any, backend: GitBackend
 ) -> None:
     scripted.answer(201, OLD_SERVER)
-    await backend.ensure_repository(REQUEST)
+    await backend.create_repository(REQUEST)
     assert json.loads(scripted.seen[0].body) == {
         "name": "web",
         "description": "",
@@ -305,7 +305,7 @@ async def test_a_repository_is_gone_only_where_the_token_could_see_that(
 async def test_an_internal_repository_is_not_asked_for_in_a_users_account(scripted: Any, backend: GitBackend) -> None:
     request = RepositoryRequest("octocat", "User", "web", "internal", "", auto_init=False)
     with pytest.raises(Terminal) as refused:
-        await backend.ensure_repository(request)
+        await backend.create_repository(request)
     assert refused.value.reason == "ValidationFailed"
     assert scripted.seen == []
 
@@ -316,7 +316,7 @@ async def test_a_token_that_the_host_echoes_stays_out_of_the_message(
 ) -> None:
     scripted.answer(status, {"message": f"Invalid request: Bearer {TOKEN}", "errors": [TOKEN]})
     with pytest.raises(Terminal) as refused:
-        await backend.ensure_repository(REQUEST)
+        await backend.create_repository(REQUEST)
     assert TOKEN not in str(refused.value)
 
 

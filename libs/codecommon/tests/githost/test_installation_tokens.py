@@ -59,7 +59,7 @@ def clock() -> Clock:
 @pytest.fixture
 def tokens(host: AppHost, clock: Clock, private_key: str) -> InstallationTokens:
     secret = AppSecret("1", None, "acme", SecretValue(private_key))
-    return InstallationTokens(GithubProvider().endpoint(""), secret, host, clock)
+    return InstallationTokens(GithubProvider().address(""), secret, host, clock)
 
 
 async def test_a_token_is_replaced_at_80_percent_of_its_life_and_not_before(

@@ -10,14 +10,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from codecommon.api.results import Retryable
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.outage import Guarded
+from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.sender import Sender, attach
 from codecommon.testing.clock import Clock
 
 HOSTS = GithubProvider(["ghe.example", "other.example"])
-ENDPOINT = HOSTS.endpoint("https://ghe.example")
+ENDPOINT = HOSTS.address("https://ghe.example")
 # No layer under test looks at it.
 TLS = httpx.create_ssl_context()
 OPENED_AFTER = 5
@@ -54,11 +54,11 @@ class Bed:
     def __init__(self) -> None:
         self.host, self.clock = Host(), Clock()
         self.host.gate.set()
-        self.layer = Guarded(httpx.MockTransport(self.host.answer), clock=self.clock, rng=random.Random(1))
+        self.layer = BreakerLayer(httpx.MockTransport(self.host.answer), clock=self.clock, rng=random.Random(1))
 
-    async def ask(self, endpoint: HostEndpoint = ENDPOINT) -> httpx.Response:
-        request = httpx.Request("GET", endpoint.api_base + "/user")
-        attach(request, Sender(endpoint, ("cluster", "uid", "1"), TLS))
+    async def ask(self, address: HostAddress = ENDPOINT) -> httpx.Response:
+        request = httpx.Request("GET", address.api_base + "/user")
+        attach(request, Sender(address, ("cluster", "uid", "1"), TLS))
         return await self.layer.handle_async_request(request)
 
     async def fail(self, times: int) -> list[BaseException | httpx.Response]:
@@ -135,7 +135,7 @@ async def test_a_certificate_that_one_session_does_not_trust_ends_no_outage_and_
 async def test_one_host_s_outage_does_not_concern_another(bed: Bed) -> None:
     await bed.fail(OPENED_AFTER)
     bed.host.says = httpx.Response(200)
-    assert (await bed.ask(HOSTS.endpoint("https://other.example"))).status_code == 200
+    assert (await bed.ask(HOSTS.address("https://other.example"))).status_code == 200
     await bed.refused()
 
 

@@ -15,10 +15,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import REGISTRY
 
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http import observe
+from codecommon.githost.http import trace
 from codecommon.githost.http.network import AnswerTooLong
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach, sender_of
@@ -34,18 +34,18 @@ async def transport() -> AsyncIterator[HostTransport]:
     await stack.aclose()
 
 
-def endpoint(scripted: Any) -> HostEndpoint:
-    return GithubProvider([scripted.name]).endpoint(scripted.url)
+def address(scripted: Any) -> HostAddress:
+    return GithubProvider([scripted.name]).address(scripted.url)
 
 
-def client(stack: HostTransport, where: HostEndpoint, ca_bundle: str | None = None) -> httpx.AsyncClient:
+def client(stack: HostTransport, where: HostAddress, ca_bundle: str | None = None) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=where.api_base, transport=stack.borrow(where, PRINCIPAL, ca_bundle))
 
 
 async def test_connections_are_kept_between_sessions_that_come_and_go(transport: HostTransport, scripted: Any) -> None:
     for _ in range(3):
         scripted.answer(200, {})
-        async with client(transport, endpoint(scripted)) as http:
+        async with client(transport, address(scripted)) as http:
             assert (await http.get("/user")).status_code == 200
     assert [seen.connection for seen in scripted.seen] == [0, 0, 0]
 
@@ -63,14 +63,14 @@ async def test_no_tls_context_is_made_per_call(
     monkeypatch.setattr(ssl.SSLContext, "__new__", count)
     for _ in range(3):
         scripted.answer(200, {})
-        async with client(transport, endpoint(scripted)) as http:
+        async with client(transport, address(scripted)) as http:
             await http.get("/user")
     assert len(made) == 1
 
 
 async def test_a_redirect_is_not_followed(transport: HostTransport, scripted: Any) -> None:
     scripted.answer(301, {}, Location="http://169.254.169.254/")
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         assert (await http.get("/user")).status_code == 301
     assert len(scripted.seen) == 1
 
@@ -80,7 +80,7 @@ async def test_a_read_whose_connection_breaks_is_made_once_more_on_another(
 ) -> None:
     scripted.send(b"")
     scripted.answer(200, {"login": "octocat"})
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         assert (await http.get("/user")).json() == {"login": "octocat"}
     assert [seen.connection for seen in scripted.seen] == [0, 1]
 
@@ -89,7 +89,7 @@ async def test_a_read_whose_connection_breaks_is_made_once_more_on_another(
 async def test_a_write_is_never_repeated(transport: HostTransport, scripted: Any, method: str) -> None:
     scripted.send(b"")
     scripted.answer(200, {})
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         with pytest.raises(httpx.TransportError):
             await http.request(method, "/user/repos")
     assert len(scripted.seen) == 1
@@ -97,7 +97,7 @@ async def test_a_write_is_never_repeated(transport: HostTransport, scripted: Any
 
 async def test_a_read_is_not_repeated_twice(transport: HostTransport, scripted: Any) -> None:
     scripted.send(b"", b"")
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         with pytest.raises(httpx.TransportError):
             await http.get("/user")
     assert len(scripted.seen) == 2
@@ -105,7 +105,7 @@ async def test_a_read_is_not_repeated_twice(transport: HostTransport, scripted: 
 
 async def test_a_silent_host_is_given_up_in_bounded_time(transport: HostTransport, scripted: Any) -> None:
     scripted.send(None)
-    async with asyncio.timeout(5), client(transport, endpoint(scripted)) as http:
+    async with asyncio.timeout(5), client(transport, address(scripted)) as http:
         with pytest.raises(httpx.TimeoutException):
             await http.get("/user")
 
@@ -115,7 +115,7 @@ async def test_an_answer_without_end_does_not_fill_the_memory(scripted: Any) -> 
     scripted.send(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + bytes(length))
     # With the deadline of production: a busy machine takes longer than half a second for so much.
     stack = HostTransport(proxies=ProxyRules())
-    async with client(stack, endpoint(scripted)) as http:
+    async with client(stack, address(scripted)) as http:
         with pytest.raises(AnswerTooLong):
             await http.get("/user")
     await stack.aclose()
@@ -125,7 +125,7 @@ async def test_a_compressed_answer_is_unpacked_once(transport: HostTransport, sc
     body = gzip.compress(b'{"login": "octocat"}')
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
     scripted.send(head.encode() + body)
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         assert (await http.get("/user")).json() == {"login": "octocat"}
 
 
@@ -138,7 +138,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
             self.below = below
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            order.append((self.name, sender_of(request).endpoint.host))
+            order.append((self.name, sender_of(request).address.host))
             return await self.below.handle_async_request(request)
 
         async def aclose(self) -> None:
@@ -147,7 +147,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
     layers = [lambda below: Named("gate", below), lambda below: Named("cache", below)]
     stack = HostTransport(layers=layers, proxies=ProxyRules())
     scripted.answer(200, {})
-    async with client(stack, endpoint(scripted)) as http:
+    async with client(stack, address(scripted)) as http:
         await http.get("/user")
     await stack.aclose()
     assert order == [("gate", scripted.name), ("cache", scripted.name)]
@@ -156,7 +156,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
 async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> None:
     stack = HostTransport(proxies=ProxyRules(http=scripted.url))
     scripted.answer(200, {})
-    async with client(stack, GithubProvider(["ghe.example"]).endpoint("http://ghe.example")) as http:
+    async with client(stack, GithubProvider(["ghe.example"]).address("http://ghe.example")) as http:
         assert (await http.get("/user")).status_code == 200
     await stack.aclose()
     assert scripted.seen[0].target == "http://ghe.example/api/v3/user"
@@ -165,9 +165,9 @@ async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> 
 async def test_the_authority_in_a_bundle_is_trusted_by_those_who_name_it_and_by_nobody_else(
     transport: HostTransport, private: Any
 ) -> None:
-    where = GithubProvider([private.host.name]).endpoint(private.host.url)
+    where = GithubProvider([private.host.name]).address(private.host.url)
     private.host.answer(200, {})
-    async with client(transport, where, private.authority) as http:
+    async with client(transport, where, private.token_source) as http:
         assert (await http.get("/user")).status_code == 200
     async with client(transport, where) as http:
         with pytest.raises(httpx.ConnectError) as refused:
@@ -180,18 +180,18 @@ async def test_the_authority_in_a_bundle_is_trusted_by_those_who_name_it_and_by_
 async def test_every_certificate_of_a_bundle_is_trusted_whatever_stands_beside_them(
     transport: HostTransport, private: Any, last: bool
 ) -> None:
-    first, second = (private.stranger, private.authority) if last else (private.authority, private.stranger)
+    first, second = (private.stranger, private.token_source) if last else (private.token_source, private.stranger)
     bundle = f"\ufeff# Autorité de Zürich\n{first}\n# 証明書\n{second}"
     private.host.answer(200, {})
-    async with client(transport, GithubProvider([private.host.name]).endpoint(private.host.url), bundle) as http:
+    async with client(transport, GithubProvider([private.host.name]).address(private.host.url), bundle) as http:
         assert (await http.get("/user")).status_code == 200
 
 
 async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport: HostTransport, private: Any) -> None:
-    where = GithubProvider([private.host.name]).endpoint(private.host.url)
+    where = GithubProvider([private.host.name]).address(private.host.url)
     for _ in range(2):
         private.host.answer(200, {})
-        async with client(transport, where, private.authority) as http:
+        async with client(transport, where, private.token_source) as http:
             await http.get("/user")
     assert private.host.connections == 1
 
@@ -199,7 +199,7 @@ async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport:
 @pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
 async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
     with pytest.raises(Terminal) as refused:
-        transport.borrow(GithubProvider().endpoint(""), PRINCIPAL, bundle)
+        transport.borrow(GithubProvider().address(""), PRINCIPAL, bundle)
     assert refused.value.reason == "CABundleInvalid"
 
 
@@ -227,9 +227,9 @@ async def test_a_request_is_traced_and_counted_without_its_url(
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    traced = observe.Observed(transport.borrow(endpoint(scripted), PRINCIPAL, None))
+    traced = trace.Traced(transport.borrow(address(scripted), PRINCIPAL, None))
     request = httpx.Request("GET", f"{scripted.url}/api/v3/repos/acme/web?token=hunter2")
-    attach(request, Sender(endpoint(scripted), PRINCIPAL, httpx.create_ssl_context()))
+    attach(request, Sender(address(scripted), PRINCIPAL, httpx.create_ssl_context()))
     scripted.answer(404, {})
     labels = {"method": "GET", "status": "404", "host": scripted.name}
     await traced.handle_async_request(request)
@@ -247,7 +247,7 @@ async def test_a_request_is_traced_and_counted_without_its_url(
 
 async def test_a_request_without_an_answer_is_counted_by_its_failure(transport: HostTransport, scripted: Any) -> None:
     scripted.send(None)
-    async with client(transport, endpoint(scripted)) as http:
+    async with client(transport, address(scripted)) as http:
         with pytest.raises(httpx.TimeoutException):
             await http.get("/user")
     labels = {"method": "GET", "status": "ReadTimeout", "host": scripted.name}
@@ -256,5 +256,5 @@ async def test_a_request_without_an_answer_is_counted_by_its_failure(transport: 
 
 def test_tenants_cannot_make_labels() -> None:
     hosts = GithubProvider()
-    labels = {hosts.endpoint(f"https://t{number}.ghe.com").label for number in range(5)}
+    labels = {hosts.address(f"https://t{number}.ghe.com").label for number in range(5)}
     assert labels == {"*.ghe.com"}

@@ -1,6 +1,6 @@
 """The gate: the layer of the transport, below the breaker, that sends a request once its account's budget has room for it.
 
-Where the limits are known (``HostEndpoint.limits``, or CODE_GIT_HOST_LIMITS), each request is entered in the account's shared
+Where the limits are known (``HostAddress.limits``, or CODE_GIT_HOST_LIMITS), each request is entered in the account's shared
 ledger. Everywhere else only the host's own answers count, and a request costs no message.
 """
 
@@ -21,12 +21,12 @@ import httpx
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable
 from codecommon.api.times import rfc3339
+from codecommon.githost.address import HostAddress
+from codecommon.githost.budget.accounts import CredentialAccounts, budget_of_issuer
 from codecommon.githost.budget.blocks import Blocks
 from codecommon.githost.budget.ledger import Ask, Granted, Spending, Wait, points_of, quota_allows_at
 from codecommon.githost.budget.metrics import HostMetrics
-from codecommon.githost.budget.principals import Principals, budget_of_issuer
 from codecommon.githost.budget.shared import BudgetUnavailable, SharedLedger
-from codecommon.githost.endpoint import HostEndpoint
 from codecommon.githost.http.sender import REVALIDATED, Sender, sender_of
 from codecommon.githost.job import Job, Urgency, current_job
 from codecommon.githost.limits import Limits, Quota
@@ -49,13 +49,13 @@ class Budgets:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._metrics: dict[str, HostMetrics] = {}
         process = uuid.uuid4().hex[:8]
-        self._leases = (f"{process}-{number:x}" for number in itertools.count())
+        self._tickets = (f"{process}-{number:x}" for number in itertools.count())
 
     async def open(self) -> None:
         """Bind the buckets, which ``Bus.declare`` has made, and listen for blocks."""
         self._bucket = await self._bus.bucket(bus_module.BUDGETS)
         self._blocks = Blocks(self._bus, self._bucket, self._clock)
-        self._principals = Principals(await self._bus.bucket(bus_module.PRINCIPALS), self._clock)
+        self._credential_accounts = CredentialAccounts(await self._bus.bucket(bus_module.ACCOUNTS), self._clock)
         await self._blocks.start()
 
     async def aclose(self) -> None:
@@ -66,7 +66,7 @@ class Budgets:
 
     def layer(self, below: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """The gate above ``below``, as a layer of ``HostTransport``."""
-        return _Gate(self, below)
+        return BudgetLayer(self, below)
 
     # ---- before a request
 
@@ -77,7 +77,7 @@ class Budgets:
     async def admit(self, request: httpx.Request) -> _Permit:
         """Wait for the budget, a second at most, or raise ``Retryable`` (``RateLimited``)."""
         sender = sender_of(request)
-        by_issuer = sender.endpoint.api.is_sent_by_issuer(sender.endpoint.path_of(request.url))
+        by_issuer = sender.address.api.is_sent_by_issuer(sender.address.path_of(request.url))
         permit = await self._admit(sender, request.method, by_issuer=by_issuer)
         if not by_issuer:
             permit.account.metrics.passed(permit.urgency, points_of(request.method))
@@ -91,7 +91,7 @@ class Budgets:
             again = datetime.fromtimestamp(self._clock(), UTC) + _ASK_AGAIN
             raise Retryable(
                 Reason.RATE_LIMITED,
-                f"the budget of {sender.endpoint.host} cannot be asked; waiting until {rfc3339(again)}",
+                f"the budget of {sender.address.host} cannot be asked; waiting until {rfc3339(again)}",
                 after=_ASK_AGAIN,
             ) from None
 
@@ -111,16 +111,16 @@ class Budgets:
                 if until <= now:
                     if not later:
                         account.spending.count(job.urgency, account.quota, now)
-                    lease = None
+                    ticket = None
                     break
                 await self._wait(pause, now, until, exact=False)
                 continue
-            lease = next(self._leases)
-            answer = await self._ask(account, Ask(lease, method, job, account.quota, later))
+            ticket = next(self._tickets)
+            answer = await self._ask(account, Ask(ticket, method, job, account.quota, later))
             if isinstance(answer, Granted):
                 break
             await self._wait(pause, now, answer.until, exact=answer.reserved)
-        return _Permit(account, lease, now, job.urgency)
+        return _Permit(account, ticket, now, job.urgency)
 
     async def _ask(self, account: _Account, ask: Ask) -> Granted | Wait:
         assert account.ledger is not None
@@ -153,49 +153,49 @@ class Budgets:
     async def learn(self, permit: _Permit, request: httpx.Request, response: httpx.Response) -> None:
         """Learn the quota, a refusal or the account from an answer."""
         account, sender = permit.account, sender_of(request)
-        quota = sender.endpoint.api.quota(response.headers)
+        quota = sender.address.api.quota(response.headers)
         if quota is not None and not account.is_issuer:
             account.quota = quota
             account.metrics.quota(account.key, quota, self._clock())
-        refusal = await sender.endpoint.api.limit_refusal(response)
+        refusal = await sender.address.api.limit_refusal(response)
         if refusal is None:
             self._blocks.answered(account.key, permit.started)
         else:
             after = refusal.after.total_seconds() if refusal.after is not None else None
             await self._blocks.refused(account.key, permit.started, after)
-        await self._principals.learn(sender, request, response)
+        await self._credential_accounts.learn(sender, request, response)
 
-    def settle(self, permit: _Permit, *, free: bool) -> None:
+    def finish(self, permit: _Permit, *, free: bool) -> None:
         """The request is over, with or without an answer. ``free``: it took nothing from the quota."""
         account = permit.account
         if account.ledger is None and free:
             account.spending.give_back(permit.urgency)
-        elif account.ledger is not None and permit.lease is not None:
-            account.ledger.settle(permit.lease, free=free)
+        elif account.ledger is not None and permit.ticket is not None:
+            account.ledger.finish(permit.ticket, free=free)
 
     # ---- accounts
 
     def _issuer(self, sender: Sender) -> _Account:
         """The issuer of the credential. It is not paced, because without its tokens nothing can be asked for any account."""
-        endpoint = sender.endpoint
-        key, noun = budget_of_issuer(sender), endpoint.api.issuer_noun
-        return _Account(key, endpoint.host, self._metrics_of(endpoint), None, noun=noun, is_issuer=True)
+        address = sender.address
+        key, noun = budget_of_issuer(sender), address.api.issuer_noun
+        return _Account(key, address.host, self._metrics_of(address), None, noun=noun, is_issuer=True)
 
     async def _account_of(self, sender: Sender) -> _Account:
-        endpoint, key = sender.endpoint, await self._principals.budget_of(sender)
+        address, key = sender.address, await self._credential_accounts.budget_of(sender)
         account = self._accounts.get(key)
         if account is None:
-            limits = self._limits.get(endpoint.host, endpoint.limits)
+            limits = self._limits.get(address.host, address.limits)
             ledger = SharedLedger(self._bucket, key, limits, self._clock) if limits is not None else None
-            account = self._accounts[key] = _Account(key, endpoint.host, self._metrics_of(endpoint), ledger)
+            account = self._accounts[key] = _Account(key, address.host, self._metrics_of(address), ledger)
             if len(self._accounts) > _MOST_ACCOUNTS:
                 _, forgotten = self._accounts.popitem(last=False)
                 forgotten.metrics.reserved(forgotten.published, 0)
         self._accounts.move_to_end(key)
         return account
 
-    def _metrics_of(self, endpoint: HostEndpoint) -> HostMetrics:
-        return self._metrics.setdefault(endpoint.label, HostMetrics(endpoint.label))
+    def _metrics_of(self, address: HostAddress) -> HostMetrics:
+        return self._metrics.setdefault(address.label, HostMetrics(address.label))
 
 
 @dataclass(slots=True)
@@ -219,10 +219,10 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class _Permit:
-    """A request may be sent. ``lease``: its entry in the ledger, None where there is no ledger. ``started``: epoch seconds."""
+    """A request may be sent. ``ticket``: its entry in the ledger, None where there is no ledger. ``started``: epoch seconds."""
 
     account: _Account
-    lease: str | None
+    ticket: str | None
     started: float
     urgency: Urgency
 
@@ -237,7 +237,7 @@ class _Pause:
     begun: bool = False
 
 
-class _Gate(httpx.AsyncBaseTransport):
+class BudgetLayer(httpx.AsyncBaseTransport):
     def __init__(self, budgets: Budgets, below: httpx.AsyncBaseTransport) -> None:
         self._budgets = budgets
         self._below = below
@@ -247,11 +247,11 @@ class _Gate(httpx.AsyncBaseTransport):
         free = False
         try:
             response = await self._below.handle_async_request(request)
-            free = REVALIDATED in response.extensions and sender_of(request).endpoint.api.not_modified_is_free
+            free = REVALIDATED in response.extensions and sender_of(request).address.api.not_modified_is_free
             await self._budgets.learn(permit, request, response)
             return response
         finally:
-            self._budgets.settle(permit, free=free)
+            self._budgets.finish(permit, free=free)
 
     async def aclose(self) -> None:
         await self._below.aclose()

@@ -23,7 +23,7 @@ import orjson
 from codecommon.githost.job import Job, Urgency
 from codecommon.githost.limits import Limits, Quota, Window, newest
 
-LEASE_SECONDS: Final = 30.0
+TICKET_SECONDS: Final = 30.0
 """Must be longer than the deadline of a request."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -105,12 +105,12 @@ def points_of(method: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that a task wants to make. ``lease``: a name that no other request has. ``quota``: as this process knows it.
+    """A request that a task wants to make. ``ticket``: a name that no other request has. ``quota``: as this process knows it.
 
     ``later``: the request follows soon, and only a reservation is wanted for it.
     """
 
-    lease: str
+    ticket: str
     method: str
     job: Job
     quota: Quota | None = None
@@ -131,7 +131,7 @@ class Wait:
 
 
 @dataclass(slots=True)
-class _Lease:
+class _UnderWay:
     ends: float
     points: int
     creates: bool
@@ -165,7 +165,7 @@ class Ledger:
     creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     points: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     last_write: float = 0.0
-    leases: dict[str, _Lease] = field(default_factory=dict[str, _Lease])
+    under_way: dict[str, _UnderWay] = field(default_factory=dict[str, _UnderWay])
     reservations: dict[str, _Reservation] = field(default_factory=dict[str, _Reservation])
     served: int = 0
     behind: float = 0.0
@@ -186,7 +186,7 @@ class Ledger:
             creates=[(at, workspace) for at, workspace in raw["creates"]],
             points=[(at, cost) for at, cost in raw["points"]],
             last_write=raw["last_write"],
-            leases={name: _Lease(**lease) for name, lease in raw["leases"].items()},
+            under_way={name: _UnderWay(**ticket) for name, ticket in raw["under_way"].items()},
             reservations={uid: _Reservation(**reservation) for uid, reservation in raw["reservations"].items()},
             served=raw["served"],
             behind=raw["behind"],
@@ -224,9 +224,9 @@ class Ledger:
             return self._wait_for_points(ask, points, limits, now)
         return self._reserve(ask.job, creates, max(allowed, turn), limits, now)
 
-    def settle(self, lease: str, limits: Limits, now: float, *, free: bool = False) -> None:
+    def finish(self, ticket: str, limits: Limits, now: float, *, free: bool = False) -> None:
         """The answer is in, or there will be none. ``free``: the request took nothing from the quota."""
-        done = self.leases.pop(lease, None)
+        done = self.under_way.pop(ticket, None)
         if done is not None:
             self._enter(done, limits, now)
             if free:
@@ -239,7 +239,7 @@ class Ledger:
         ahead = self._ahead(job, limits, now) if job.urgency != "interactive" else []
         at = max(now, self.last_write + limits.interval)
         if creates:
-            made = [*self.creates, *((now, lease.workspace) for lease in self.leases.values() if lease.creates)]
+            made = [*self.creates, *((now, ticket.workspace) for ticket in self.under_way.values() if ticket.creates)]
             made += [(max(reserved, now), workspace) for reserved, creating, workspace in ahead if creating]
             at = max(at, made[-1][0] if ahead and made else 0.0)
             other = next((time for time, workspace in reversed(made) if workspace != job.workspace), 0.0)
@@ -285,7 +285,7 @@ class Ledger:
         at, share = now, self._share_of_points(ask.job, now)
         for window in limits.points:
             budget = window.count * share - points_of(ask.method)
-            spent = sum(lease.points for lease in self.leases.values())
+            spent = sum(ticket.points for ticket in self.under_way.values())
             counted = self.points[bisect_right(self.points, now - window.kept, key=_time) :]
             over = spent + sum(points for _, points in counted) - budget
             for time, points in counted:
@@ -310,7 +310,7 @@ class Ledger:
     def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
             return now
-        return now if len(self.leases) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN
+        return now if len(self.under_way) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN
 
     def _own(self, job: Job) -> _Reservation | None:
         """The object's reservation. Drift work on the same object has none, and must not postpone the object's own."""
@@ -327,8 +327,8 @@ class Ledger:
                 self.served = max(self.served, own.turn)
                 del self.reservations[ask.job.uid]
             self.last_write = now
-        self.leases[ask.lease] = _Lease(
-            now + LEASE_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace, ask.job.urgency
+        self.under_way[ask.ticket] = _UnderWay(
+            now + TICKET_SECONDS, points_of(ask.method), ask.method in _CREATING, ask.job.workspace, ask.job.urgency
         )
         self.spending.count(ask.job.urgency, self.quota, now)
 
@@ -378,24 +378,24 @@ class Ledger:
         self.behind_points[ask.job.workspace] = last
         return Wait(last, reserved=True)
 
-    def _enter(self, lease: _Lease, limits: Limits, at: float) -> None:
-        if lease.creates and limits.creates:
-            insort(self.creates, (at, lease.workspace))
+    def _enter(self, ticket: _UnderWay, limits: Limits, at: float) -> None:
+        if ticket.creates and limits.creates:
+            insort(self.creates, (at, ticket.workspace))
         if limits.points:
             grain = max(window.seconds for window in limits.points) / _SLOTS_PER_WINDOW
             # Rounded up to be safe: all points of a slot count as made at its end.
             slot = (at // grain + 1) * grain
             index = bisect_right(self.points, slot, key=_time)
             if index and self.points[index - 1][0] == slot:
-                self.points[index - 1] = (slot, self.points[index - 1][1] + lease.points)
+                self.points[index - 1] = (slot, self.points[index - 1][1] + ticket.points)
             else:
-                self.points.insert(index, (slot, lease.points))
+                self.points.insert(index, (slot, ticket.points))
 
     def _forget(self, limits: Limits, now: float) -> None:
-        for name, lease in list(self.leases.items()):
-            if lease.ends <= now:
-                del self.leases[name]
-                self._enter(lease, limits, lease.ends)
+        for name, ticket in list(self.under_way.items()):
+            if ticket.ends <= now:
+                del self.under_way[name]
+                self._enter(ticket, limits, ticket.ends)
         del self.creates[: bisect_right(self.creates, now - _longest(limits.creates), key=_time)]
         del self.points[: bisect_right(self.points, now - _longest(limits.points), key=_time)]
 

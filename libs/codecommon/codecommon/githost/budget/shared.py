@@ -56,8 +56,8 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
-    lease: str
+class _Finished:
+    ticket: str
     at: float
     free: bool
 
@@ -79,7 +79,7 @@ class SharedLedger:
         self._key = f"ledger.{key}"
         self._limits = limits
         self._clock = clock
-        self._waiting: list[_Asked | _Settled] = []
+        self._waiting: list[_Asked | _Finished] = []
         self._writer: asyncio.Task[None] | None = None
         self._stored: _Stored | None = None
         self.reserved = 0
@@ -93,22 +93,22 @@ class SharedLedger:
             return await asked.answer
         except asyncio.CancelledError:
             # Its place is free again, whether it was granted already or would be.
-            self.settle(ask.lease)
+            self.finish(ask.ticket)
             raise
 
-    def settle(self, lease: str, *, free: bool = False) -> None:
+    def finish(self, ticket: str, *, free: bool = False) -> None:
         """The request is over, with any result. ``free``: it took nothing from the quota.
 
         It is written in the background. If that fails, the request counts until its lease ends.
         """
-        self._add(_Settled(lease, self._clock(), free))
+        self._add(_Finished(ticket, self._clock(), free))
 
     async def flush(self) -> None:
         """Wait until everything that was settled is written."""
         while self._writer is not None:
             await asyncio.wait({self._writer})
 
-    def _add(self, operation: _Asked | _Settled) -> None:
+    def _add(self, operation: _Asked | _Finished) -> None:
         self._waiting.append(operation)
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
@@ -130,7 +130,7 @@ class SharedLedger:
         finally:
             self._writer = None
 
-    async def _write(self, batch: list[_Asked | _Settled]) -> None:
+    async def _write(self, batch: list[_Asked | _Finished]) -> None:
         for attempt in range(_ATTEMPTS):
             fresh = self._stored is None
             stored = self._stored or await self._read()
@@ -158,12 +158,12 @@ class SharedLedger:
             return
         raise BudgetUnavailable("always written by others")
 
-    def _apply(self, ledger: Ledger, batch: list[_Asked | _Settled]) -> dict[_Asked, Granted | Wait]:
+    def _apply(self, ledger: Ledger, batch: list[_Asked | _Finished]) -> dict[_Asked, Granted | Wait]:
         now = self._clock()
         answers: dict[_Asked, Granted | Wait] = {}
         for operation in batch:
-            if isinstance(operation, _Settled):
-                ledger.settle(operation.lease, self._limits, operation.at, free=operation.free)
+            if isinstance(operation, _Finished):
+                ledger.finish(operation.ticket, self._limits, operation.at, free=operation.free)
             elif not operation.answer.done():
                 answers[operation] = ledger.ask(operation.ask, self._limits, now)
         return answers

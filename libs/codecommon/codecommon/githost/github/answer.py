@@ -35,7 +35,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class Answer:
     """Status, headers and body of an answer of ``host`` (as pinned in status).
 
-    ``api_base``: URL of the API's root, as in ``HostEndpoint``; without it no redirect counts as the API's.
+    ``api_base``: URL of the API's root, as in ``HostAddress``; without it no redirect counts as the API's.
     """
 
     host: str

@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.client import HEADERS, Client
@@ -118,12 +118,12 @@ class InstallationTokens:
 
     def __init__(
         self,
-        endpoint: HostEndpoint,
+        address: HostAddress,
         secret: AppSecret,
         transport: httpx.AsyncBaseTransport,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = Client(endpoint, AppKey(secret), transport)
+        self._client = Client(address, AppKey(secret), transport)
         self._secret = secret
         self._clock = clock
         self._turn = asyncio.Lock()

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import (
     AccountAnswer,
     Answer,
@@ -72,10 +72,10 @@ _SAME_VISIBILITY: Final = "visibility is already"
 class GithubBackend:
     """One credential at one GitHub host; ``codecommon.githost.protocol`` says what the methods do."""
 
-    def __init__(self, endpoint: HostEndpoint, holder: Holder, transport: Borrowed) -> None:
+    def __init__(self, address: HostAddress, holder: Holder, transport: Borrowed) -> None:
         self._transport = transport
         self._holder = holder
-        self._client = Client(endpoint, holder.authority, transport)
+        self._client = Client(address, holder.token_source, transport)
         self._rest = self._client.rest
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
@@ -161,7 +161,7 @@ class GithubBackend:
         )
         return answer.status == 200
 
-    async def ensure_repository(self, request: RepositoryRequest) -> HostRepository:
+    async def create_repository(self, request: RepositoryRequest) -> HostRepository:
         check_owner(request.owner)
         check_repository_name(request.name)
         self._holder.require_creates_for(request.owner, request.owner_kind)

@@ -12,7 +12,7 @@ from githubkit.exception import RequestError
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import Answer, date_in
 from codecommon.githost.github.classify import Attempt, classify, unreachable
 from codecommon.process.redact import Redactor
@@ -23,7 +23,7 @@ HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
 _NO_EXTRA: Final[frozenset[int]] = frozenset()
 
 
-class Authority(Protocol):
+class TokenSource(Protocol):
     """Where the token of a request comes from."""
 
     async def token(self) -> SecretValue:
@@ -55,9 +55,9 @@ class Authorized(httpx.AsyncBaseTransport):
     request that is answered 401 did nothing, so any request may be repeated. ``scrub`` learns each token that is sent.
     """
 
-    def __init__(self, below: httpx.AsyncBaseTransport, authority: Authority, scrub: Redactor) -> None:
+    def __init__(self, below: httpx.AsyncBaseTransport, token_source: TokenSource, scrub: Redactor) -> None:
         self._below = below
-        self._authority = authority
+        self._authority = token_source
         self._scrub = scrub
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -87,15 +87,15 @@ class Client:
     that were sent from a text. A client is cheap to make and has nothing to close, because connections belong to ``transport``.
     """
 
-    def __init__(self, endpoint: HostEndpoint, authority: Authority, transport: httpx.AsyncBaseTransport) -> None:
-        self.host = endpoint.host
-        self._api_base = endpoint.api_base
+    def __init__(self, address: HostAddress, token_source: TokenSource, transport: httpx.AsyncBaseTransport) -> None:
+        self.host = address.host
+        self._api_base = address.api_base
         self.scrub = Redactor()
         self._github = GitHub(
             # The transport puts the credential in; githubkit's own strategy shows the token in its repr.
             UnauthAuthStrategy(),
-            base_url=endpoint.api_base,
-            async_transport=Authorized(transport, authority, self.scrub),
+            base_url=address.api_base,
+            async_transport=Authorized(transport, token_source, self.scrub),
             async_event_hooks={"response": [_refuse_what_is_no_success]},
             user_agent="code-provider",
             follow_redirects=False,

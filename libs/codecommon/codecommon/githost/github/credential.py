@@ -17,7 +17,7 @@ from typing import Final, Literal
 from codecommon.api.connection import ConnectionSpec
 from codecommon.api.reasons import Reason
 from codecommon.api.results import NotReady, Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.process.secrets import SecretValue
 
 TokenKind = Literal["classic", "oauth", "fine-grained", "installation", "app-user", "unknown"]
@@ -166,8 +166,8 @@ class Token:
     kind: TokenKind
 
 
-def judge(secret: SecretValue, endpoint: HostEndpoint) -> Token:
-    """Accept a Secret's value as a token for ``endpoint``, without its one trailing newline.
+def judge(secret: SecretValue, address: HostAddress) -> Token:
+    """Accept a Secret's value as a token for ``address``, without its one trailing newline.
 
     Raises ``Terminal`` (``CredentialInvalid``).
     """
@@ -182,7 +182,7 @@ def judge(secret: SecretValue, endpoint: HostEndpoint) -> Token:
     if not _PRINTABLE_LINE.fullmatch(value):
         raise _invalid("the Secret's value holds white space or characters that no token has")
     prefix = _prefix(value)
-    if not endpoint.operator_named and prefix is None and not _OLD_SHAPE.fullmatch(value):
+    if not address.operator_named and prefix is None and not _OLD_SHAPE.fullmatch(value):
         known = ", ".join(sorted(_KINDS))
         raise _invalid(f"the Secret's value is not a GitHub token (one begins with {known}, or is 40 hex digits)")
     return Token(SecretValue(value), _KINDS[prefix] if prefix else "unknown")

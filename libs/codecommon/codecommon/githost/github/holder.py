@@ -9,12 +9,12 @@ import httpx
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.github import rights
 from codecommon.githost.github.answer import AccountAnswer, token_expiry
 from codecommon.githost.github.app import InstallationTokens
 from codecommon.githost.github.classify import Attempt
-from codecommon.githost.github.client import HEADERS, Authority, Client, FixedToken
+from codecommon.githost.github.client import HEADERS, Client, FixedToken, TokenSource
 from codecommon.githost.github.credential import AppSecret, Token, TokenKind
 from codecommon.githost.github.rights import granted_scopes
 from codecommon.githost.protocol import Account, HostTarget, OwnerKind
@@ -24,7 +24,7 @@ _MOST_APPS: Final = 2048
 
 class Holder(Protocol):
     @property
-    def authority(self) -> Authority: ...
+    def token_source(self) -> TokenSource: ...
 
     async def account(self, client: Client) -> Account:
         """Ask the host who the holder is. ``client``: the session's own."""
@@ -38,7 +38,7 @@ class Holder(Protocol):
 class TokenHolder:
     def __init__(self, token: Token) -> None:
         self._kind: TokenKind = token.kind
-        self.authority: Authority = FixedToken(token.value)
+        self.token_source: TokenSource = FixedToken(token.value)
 
     async def account(self, client: Client) -> Account:
         if self._kind == "installation":
@@ -67,7 +67,7 @@ class TokenHolder:
 class AppHolder:
     def __init__(self, tokens: InstallationTokens) -> None:
         self._tokens = tokens
-        self.authority: Authority = tokens
+        self.token_source: TokenSource = tokens
 
     async def account(self, client: Client) -> Account:
         installation = await self._tokens.installation()
@@ -99,7 +99,7 @@ class AppHolder:
 class AppHolders:
     """The App sessions of a process. A session that is opened again goes on with the tokens that it has.
 
-    Kept per endpoint and ``HostTarget.principal``, so no two tenants and no two versions of a Secret share tokens.
+    Kept per endpoint and ``HostTarget.credential_key``, so no two tenants and no two versions of a Secret share tokens.
     """
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ class AppHolders:
         )
 
     def holder(
-        self, endpoint: HostEndpoint, target: HostTarget, secret: AppSecret, transport: httpx.AsyncBaseTransport
+        self, address: HostAddress, target: HostTarget, secret: AppSecret, transport: httpx.AsyncBaseTransport
     ) -> AppHolder:
-        key = (endpoint.api_base, target.principal)
+        key = (address.api_base, target.credential_key)
         known = self._known.get(key)
         if known is None or known[:2] != (secret, target.ca_bundle):
-            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(endpoint, secret, transport)))
+            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(address, secret, transport)))
             self._known[key] = known
             if len(self._known) > _MOST_APPS:
                 self._known.popitem(last=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from codecommon.api.connection import ConnectionSpec
-from codecommon.githost.endpoint import Address, AllowedHosts, HostEndpoint
+from codecommon.githost.address import Address, AllowedHosts, HostAddress
 from codecommon.githost.github import credential as credentials
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.backend import GithubBackend
@@ -21,7 +21,7 @@ from codecommon.githost.protocol import Credential, GitBackend, HostTarget
 # and, for the interval, its best practices.
 LIMITS: Final = Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(900, 60.0),), 1.0, 100)
 
-_GITHUB_COM: Final = HostEndpoint(
+_GITHUB_COM: Final = HostAddress(
     GITHUB_API, "https://api.github.com", "github.com", "github.com", limits=LIMITS, operator_named=False
 )
 _ENTERPRISE_SERVER_PATH: Final = "/api/v3"
@@ -50,8 +50,8 @@ class GithubProvider:
     def limits(self) -> Limits:
         return LIMITS
 
-    def endpoint(self, base_url: str) -> HostEndpoint:
-        return self._hosts.endpoint(base_url) if base_url else _GITHUB_COM
+    def address(self, base_url: str) -> HostAddress:
+        return self._hosts.address(base_url) if base_url else _GITHUB_COM
 
     def credential_keys(self, spec: ConnectionSpec) -> str:
         return credentials.credential_keys(spec)
@@ -60,25 +60,25 @@ class GithubProvider:
         return credentials.read_credential(spec, data, where)
 
     def open(self, target: HostTarget, transport: HostTransport) -> GitBackend:
-        endpoint = self.endpoint(target.base_url)
-        borrowed = transport.borrow(endpoint, target.principal, target.ca_bundle, target.credential.issuer)
+        address = self.address(target.base_url)
+        borrowed = transport.borrow(address, target.credential_key, target.ca_bundle, target.credential.issuer)
         match target.credential:
             case AppSecret() as secret:
-                holder = self._apps.holder(endpoint, target, secret, borrowed)
+                holder = self._apps.holder(address, target, secret, borrowed)
             case TokenSecret(value):
-                holder = TokenHolder(credentials.judge(value, endpoint))
+                holder = TokenHolder(credentials.judge(value, address))
             case other:
                 raise TypeError(f"not a credential that GithubProvider has read: {type(other).__name__}")
-        return GithubBackend(endpoint, holder, borrowed)
+        return GithubBackend(address, holder, borrowed)
 
 
-def _own_endpoint(address: Address) -> HostEndpoint | None:
+def _own_endpoint(address: Address) -> HostAddress | None:
     if address.scheme != "https" or not address.has_usual_port:
         return None
     if address.host in ("github.com", "api.github.com"):
         return _GITHUB_COM
     if match := _DATA_RESIDENCY.fullmatch(address.host):
-        return HostEndpoint(
+        return HostAddress(
             GITHUB_API,
             f"https://api.{match[1]}",
             match[1],

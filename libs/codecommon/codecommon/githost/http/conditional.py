@@ -38,8 +38,8 @@ _MOST_PRINCIPALS: Final = 2048
 _MOMENTARY: Final = frozenset({"age", "date", "retry-after"})
 _FRAMING: Final = frozenset({"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"})
 
-_Principal = tuple[str, str, str]
-_Key = tuple[_Principal, str, str]
+_CredentialKey = tuple[str, str, str]
+_Key = tuple[_CredentialKey, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Kept:
         return len(self.body) + _OVERHEAD_BYTES
 
 
-class Conditional(httpx.AsyncBaseTransport):
+class ETagLayer(httpx.AsyncBaseTransport):
     """Sends each GET with the ETag that was seen last, and turns a 304 into the 200 that it stands for.
 
     Such a 200 has the kept body and the headers of now (Date, quota). Principals share nothing. The layer switches itself off for
@@ -77,11 +77,11 @@ class Conditional(httpx.AsyncBaseTransport):
         if request.method != "GET":
             return await self._below.handle_async_request(request)
         sender = sender_of(request)
-        label = sender.endpoint.label
-        if not self._worth.is_on_for(sender.principal):
+        label = sender.address.label
+        if not self._worth.is_on_for(sender.credential_key):
             CONDITIONAL_REQUESTS.labels("off", label).inc()
             return await self._below.handle_async_request(request)
-        key = (sender.principal, str(request.url), request.headers.get("accept", ""))
+        key = (sender.credential_key, str(request.url), request.headers.get("accept", ""))
         kept = self._memory.get(key)
         if kept is not None:
             request.headers["If-None-Match"] = kept.etag
@@ -91,12 +91,12 @@ class Conditional(httpx.AsyncBaseTransport):
         elif response.status_code in (200, 304):
             hit = response.status_code == 304
             CONDITIONAL_REQUESTS.labels("hit" if hit else "miss", label).inc()
-            if not self._worth.counted(sender.principal, hit):
-                self._memory.forget(sender.principal)
+            if not self._worth.counted(sender.credential_key, hit):
+                self._memory.forget(sender.credential_key)
         if kept is not None and response.status_code == 304:
             await response.aclose()
             return _revived(kept, response)
-        return await self._remember(key, sender.endpoint.api, response)
+        return await self._remember(key, sender.address.api, response)
 
     async def _remember(self, key: _Key, api: HostApi, response: httpx.Response) -> httpx.Response:
         """Keep the response if it may be kept. Otherwise drop what was kept before, unless an error leaves it possibly valid."""
@@ -165,8 +165,8 @@ class _Memory:
         if (old := self._kept.pop(key, None)) is not None:
             self._size -= old.size
 
-    def forget(self, principal: _Principal) -> None:
-        for key in [key for key in self._kept if key[0] == principal]:
+    def forget(self, credential_key: _CredentialKey) -> None:
+        for key in [key for key in self._kept if key[0] == credential_key]:
             self.drop(key)
 
 
@@ -184,17 +184,17 @@ class _Worth:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._shares: OrderedDict[_Principal, _Share] = OrderedDict()
+        self._shares: OrderedDict[_CredentialKey, _Share] = OrderedDict()
 
-    def is_on_for(self, principal: _Principal) -> bool:
-        share = self._shares.get(principal)
+    def is_on_for(self, credential_key: _CredentialKey) -> bool:
+        share = self._shares.get(credential_key)
         return share is None or self._clock() >= share.since
 
-    def counted(self, principal: _Principal, hit: bool) -> bool:
+    def counted(self, credential_key: _CredentialKey, hit: bool) -> bool:
         """Count a conditional request. False: they do not pay, and the layer is off for the principal from now on."""
         now = self._clock()
-        share = self._shares.setdefault(principal, _Share(now))
-        self._shares.move_to_end(principal)
+        share = self._shares.setdefault(credential_key, _Share(now))
+        self._shares.move_to_end(credential_key)
         if len(self._shares) > _MOST_PRINCIPALS:
             self._shares.popitem(last=False)
         share.asked += 1
@@ -204,5 +204,5 @@ class _Worth:
             return True
         worth = share.hits >= share.asked * _LEAST_SHARE
         # Only the latest period counts: a good past must not hide that every token is new by now.
-        self._shares[principal] = _Share(now if worth else now + _PERIOD_SECONDS)
+        self._shares[credential_key] = _Share(now if worth else now + _PERIOD_SECONDS)
         return worth

@@ -17,7 +17,7 @@ from typing import Final
 
 import httpx
 
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.http.breaker import Admission, Breaker
 from codecommon.githost.http.metrics import HOST_REFUSED, HOSTS_DOWN
 from codecommon.githost.http.network import is_certificate_error
@@ -32,7 +32,7 @@ _SPREAD_SECONDS: Final = 5.0
 _MOST_HOSTS: Final = 1024
 
 
-class Guarded(httpx.AsyncBaseTransport):
+class BreakerLayer(httpx.AsyncBaseTransport):
     """A breaker per host around the transport below.
 
     A failure is a request without a whole answer, or with one that is not the API's (``HostApi.is_answer``). While a host keeps
@@ -53,7 +53,7 @@ class Guarded(httpx.AsyncBaseTransport):
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host = self._host(sender_of(request).endpoint)
+        host = self._host(sender_of(request).address)
         admission = await self._admitted(host)
         try:
             response = await self._below.handle_async_request(request)
@@ -63,12 +63,12 @@ class Guarded(httpx.AsyncBaseTransport):
                 host.breaker.abandoned(admission)
                 host.wake()
                 raise
-            self._settle(host, admission, answered=False)
+            self._record(host, admission, answered=False)
             if host.breaker.is_open:
                 # The same message for everybody: a probe must not rewrite the status of the object that it was sent for.
                 raise self._refusal(host) from error
             raise
-        self._settle(host, admission, answered=host.endpoint.api.is_answer(response))
+        self._record(host, admission, answered=host.address.api.is_answer(response))
         if host.breaker.is_open:
             raise self._refusal(host)
         return response
@@ -78,52 +78,52 @@ class Guarded(httpx.AsyncBaseTransport):
             await host.changed.wait()
         admission = host.breaker.admit()
         if admission == "refused":
-            HOST_REFUSED.labels(host.endpoint.label).inc()
+            HOST_REFUSED.labels(host.address.label).inc()
             raise self._refusal(host)
         return admission
 
-    def _settle(self, host: _Host, admission: Admission, *, answered: bool) -> None:
+    def _record(self, host: _Host, admission: Admission, *, answered: bool) -> None:
         was_open = host.breaker.is_open
         if answered:
             host.breaker.answered()
         else:
             host.breaker.failed(admission)
         if host.breaker.is_open != was_open:
-            self._publish(host.endpoint)
+            self._publish(host.address)
             if was_open:
-                _log.info("%s answers again", host.endpoint.host)
+                _log.info("%s answers again", host.address.host)
             else:
-                _log.warning("%s does not answer as it should; it is asked by one probe at a time", host.endpoint.host)
+                _log.warning("%s does not answer as it should; it is asked by one probe at a time", host.address.host)
         host.wake()
 
-    def _host(self, endpoint: HostEndpoint) -> _Host:
-        host = self._hosts.get(endpoint.api_base)
+    def _host(self, address: HostAddress) -> _Host:
+        host = self._hosts.get(address.api_base)
         if host is None:
-            host = self._hosts[endpoint.api_base] = _Host(endpoint, Breaker(self._clock))
+            host = self._hosts[address.api_base] = _Host(address, Breaker(self._clock))
             if len(self._hosts) > _MOST_HOSTS:
                 _, forgotten = self._hosts.popitem(last=False)
-                self._publish(forgotten.endpoint)
-        self._hosts.move_to_end(endpoint.api_base)
+                self._publish(forgotten.address)
+        self._hosts.move_to_end(address.api_base)
         return host
 
     def _refusal(self, host: _Host) -> HostUnavailable:
         # The message names no time, because each process would name another one, and each outage too.
         return HostUnavailable(
-            f"{host.endpoint.host} does not answer as it should; it is asked every few seconds, and work goes on once it answers",
+            f"{host.address.host} does not answer as it should; it is asked every few seconds, and work goes on once it answers",
             after=timedelta(seconds=host.breaker.next_probe_in + self._rng.uniform(0.0, _SPREAD_SECONDS)),
         )
 
-    def _publish(self, endpoint: HostEndpoint) -> None:
-        down = sum(host.breaker.is_open for host in self._hosts.values() if host.endpoint.label == endpoint.label)
-        HOSTS_DOWN.labels(endpoint.label).set(down)
+    def _publish(self, address: HostAddress) -> None:
+        down = sum(host.breaker.is_open for host in self._hosts.values() if host.address.label == address.label)
+        HOSTS_DOWN.labels(address.label).set(down)
 
     async def aclose(self) -> None:
         await self._below.aclose()
 
 
 class _Host:
-    def __init__(self, endpoint: HostEndpoint, breaker: Breaker) -> None:
-        self.endpoint = endpoint
+    def __init__(self, address: HostAddress, breaker: Breaker) -> None:
+        self.address = address
         self.breaker = breaker
         self.changed = asyncio.Event()
 

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 import httpx
 
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 
 _EXTENSION: Final = "codecommon.sender"
 REVALIDATED: Final = "codecommon.revalidated"
@@ -17,13 +17,13 @@ REVALIDATED: Final = "codecommon.revalidated"
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One credential at one host. ``principal``: its cache key (``HostTarget``). ``tls``: the authorities to trust.
+    """One credential at one host. ``credential_key``: its cache key (``HostTarget``). ``tls``: the authorities to trust.
 
     ``issuer``: what makes the credential's tokens and has a budget of its own (``Credential.issuer``); None: nothing does.
     """
 
-    endpoint: HostEndpoint
-    principal: tuple[str, str, str]
+    address: HostAddress
+    credential_key: tuple[str, str, str]
     tls: ssl.SSLContext
     issuer: str | None = None
 

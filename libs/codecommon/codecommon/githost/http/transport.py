@@ -16,11 +16,11 @@ import httpx
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.endpoint import HostEndpoint
+from codecommon.githost.address import HostAddress
 from codecommon.githost.http.network import Network
-from codecommon.githost.http.observe import Observed
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach
+from codecommon.githost.http.trace import Traced
 
 Layer = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 Turns = Callable[[Sender], Awaitable[None]]
@@ -49,19 +49,25 @@ class HostTransport:
         self._tls = _TlsContexts()
         self._turns = turns
         network = Network(proxies or ProxyRules(), deadline)
-        stack: httpx.AsyncBaseTransport = Observed(network)
+        stack: httpx.AsyncBaseTransport = Traced(network)
         for layer in reversed(layers):
             stack = layer(stack)
         self._stack = stack
 
     def borrow(
-        self, endpoint: HostEndpoint, principal: tuple[str, str, str], ca_bundle: str | None, issuer: str | None = None
+        self,
+        address: HostAddress,
+        credential_key: tuple[str, str, str],
+        ca_bundle: str | None,
+        issuer: str | None = None,
     ) -> Borrowed:
         """A transport for one session; closing it closes nothing. ``issuer``: as of ``Sender``.
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
-        return Borrowed(self._stack, Sender(endpoint, principal, self._tls.trusting(ca_bundle), issuer), self._turns)
+        return Borrowed(
+            self._stack, Sender(address, credential_key, self._tls.trusting(ca_bundle), issuer), self._turns
+        )
 
     async def aclose(self) -> None:
         await self._stack.aclose()

@@ -20,12 +20,12 @@ from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.budget.ledger import Ask, Granted, Ledger, Wait
 from codecommon.githost.budget.shared import SharedLedger
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.conditional import Conditional
+from codecommon.githost.http.conditional import ETagLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport, Layer
 from codecommon.githost.job import Job, working_on
 from codecommon.githost.limits import Limits, Window
-from codecommon.messaging.bus import BUDGETS, PRINCIPALS, Bus
+from codecommon.messaging.bus import ACCOUNTS, BUDGETS, Bus
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.clock import Clock
 
@@ -44,10 +44,10 @@ async def process(
     budgets = Budgets(bus, {host.name: limits} if limits else {}, clock)
     transport = HostTransport(layers=[budgets.layer, *more], proxies=ProxyRules())
     await budgets.open()
-    where = GithubProvider([host.name]).endpoint(host.url)
+    where = GithubProvider([host.name]).address(host.url)
 
-    def client(principal: tuple[str, str, str] = PRINCIPAL) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=where.api_base, transport=transport.borrow(where, principal, None))
+    def client(credential_key: tuple[str, str, str] = PRINCIPAL) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=where.api_base, transport=transport.borrow(where, credential_key, None))
 
     try:
         yield client
@@ -61,7 +61,7 @@ async def turns(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Cal
     budgets = Budgets(bus, {host.name: limits} if limits else {})
     transport = HostTransport(turns=budgets.await_turn, proxies=ProxyRules())
     await budgets.open()
-    where = GithubProvider([host.name]).endpoint(host.url)
+    where = GithubProvider([host.name]).address(host.url)
     try:
         yield transport.borrow(where, PRINCIPAL, None).await_turn
     finally:
@@ -145,9 +145,9 @@ async def test_a_short_wait_is_slept_through(bus: Bus, scripted: Any) -> None:
 async def test_credentials_of_one_account_share_its_budget_once_the_host_has_named_it(bus: Bus, scripted: Any) -> None:
     limits = Limits((Window(1, 60.0),))
     async with process(bus, scripted, limits) as one, process(bus, scripted, limits) as two:
-        for principal in (PRINCIPAL, OTHER):
+        for credential_key in (PRINCIPAL, OTHER):
             scripted.answer(200, {"id": 7, "login": "alice"})
-            await one(principal).get("/user")
+            await one(credential_key).get("/user")
         scripted.answer(201, {})
         await one(PRINCIPAL).post("/user/repos")
         with pytest.raises(Retryable):
@@ -226,7 +226,7 @@ def unanswered_looks(monkeypatch: pytest.MonkeyPatch, bucket: str) -> list[int]:
     return looks
 
 
-@pytest.mark.parametrize("bucket", [BUDGETS, PRINCIPALS])
+@pytest.mark.parametrize("bucket", [BUDGETS, ACCOUNTS])
 async def test_a_process_that_starts_sends_nothing_until_it_has_looked_whether_the_account_is_blocked(
     bus: Bus, scripted: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +245,7 @@ async def test_a_process_that_starts_sends_nothing_until_it_has_looked_whether_t
     assert len(scripted.seen) == sent
 
 
-@pytest.mark.parametrize("bucket", [BUDGETS, PRINCIPALS])
+@pytest.mark.parametrize("bucket", [BUDGETS, ACCOUNTS])
 async def test_a_look_that_fails_later_leaves_what_is_known(
     bus: Bus, scripted: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,7 +316,7 @@ async def test_what_is_answered_with_304_takes_nothing_of_the_share_of_drift(
     bus: Bus, scripted: Any, known: Limits | None
 ) -> None:
     quota = {"X_RateLimit_Limit": "8", "X_RateLimit_Remaining": "7", "X_RateLimit_Reset": str(int(time.time()) + 900)}
-    async with process(bus, scripted, known, Conditional) as client:
+    async with process(bus, scripted, known, ETagLayer) as client:
         with working_on(Job("drift", "", "w")):
             scripted.answer(200, {}, ETag='"1"', **quota)
             await client().get("/meta")
@@ -377,7 +377,7 @@ async def test_places_of_a_process_that_was_killed_are_free_when_their_lease_end
     assert isinstance(await alive.ask(Ask("a", "GET", Job("interactive"))), Wait)
     now += 31
     assert await alive.ask(Ask("b", "GET", Job("interactive"))) == Granted()
-    assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"").leases) == ["b"]
+    assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"").under_way) == ["b"]
 
 
 def figure(name: str, **labels: str) -> float:

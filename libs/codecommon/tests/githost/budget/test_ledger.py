@@ -9,13 +9,13 @@ from collections import deque
 
 import pytest
 
-from codecommon.githost.budget.ledger import LEASE_SECONDS, Ask, Granted, Ledger, Wait
+from codecommon.githost.budget.ledger import TICKET_SECONDS, Ask, Granted, Ledger, Wait
 from codecommon.githost.github.provider import LIMITS as GITHUB
 from codecommon.githost.job import Job, Urgency
 from codecommon.githost.limits import Limits, Quota, Window
 
 NOW = 1_000_000.0
-_leases = itertools.count()
+_tickets = itertools.count()
 
 
 def job(uid: str = "", urgency: Urgency = "desired", workspace: str = "w") -> Job:
@@ -25,16 +25,16 @@ def job(uid: str = "", urgency: Urgency = "desired", workspace: str = "w") -> Jo
 def ask(
     ledger: Ledger, limits: Limits, now: float, method: str = "POST", **given: object
 ) -> tuple[str, Granted | Wait]:
-    lease = str(next(_leases))
+    ticket = str(next(_tickets))
     quota = given.pop("quota", None)
     assert quota is None or isinstance(quota, Quota)
-    return lease, ledger.ask(Ask(lease, method, job(**given), quota), limits, now)  # type: ignore[arg-type]
+    return ticket, ledger.ask(Ask(ticket, method, job(**given), quota), limits, now)  # type: ignore[arg-type]
 
 
 def done(ledger: Ledger, limits: Limits, now: float, method: str = "POST", took: float = 0.0, **given: object) -> None:
-    lease, answer = ask(ledger, limits, now, method, **given)
+    ticket, answer = ask(ledger, limits, now, method, **given)
     assert answer == Granted()
-    ledger.settle(lease, limits, now + took)
+    ledger.finish(ticket, limits, now + took)
 
 
 def until(answer: Granted | Wait) -> float:
@@ -57,18 +57,18 @@ def test_a_request_counts_from_the_moment_its_answer_is_in() -> None:
 
 def test_a_request_under_way_counts_as_made_now() -> None:
     limits, ledger = Limits((Window(1, 60.0),)), Ledger()
-    lease, answer = ask(ledger, limits, NOW)
+    ticket, answer = ask(ledger, limits, NOW)
     assert answer == Granted()
     assert until(ask(ledger, limits, NOW + 5)[1]) == pytest.approx(NOW + 5 + 60.6)
-    ledger.settle(lease, limits, NOW + 6)
+    ledger.finish(ticket, limits, NOW + 6)
     assert until(ask(ledger, limits, NOW + 7)[1]) == pytest.approx(NOW + 6 + 60.6)
 
 
 def test_the_lease_of_a_process_that_died_ends_and_its_request_stays_counted() -> None:
     limits, ledger = Limits((Window(1, 60.0),), concurrent=1), Ledger()
     ask(ledger, limits, NOW)
-    later = NOW + LEASE_SECONDS + 1
-    assert until(ask(ledger, limits, later)[1]) == pytest.approx(NOW + LEASE_SECONDS + 60.6)
+    later = NOW + TICKET_SECONDS + 1
+    assert until(ask(ledger, limits, later)[1]) == pytest.approx(NOW + TICKET_SECONDS + 60.6)
     assert ask(ledger, limits, later, "GET", urgency="interactive")[1] == Granted()
 
 
@@ -172,18 +172,18 @@ def test_whatever_the_host_s_delays_no_sliding_window_overflows_and_none_starves
     arrivals: list[float] = []
     while due:
         now = min(min(due.values()), *(at for at, _ in under_way)) if under_way else min(due.values())
-        for at, lease in [entry for entry in under_way if entry[0] <= now]:
-            ledger.settle(lease, limits, at)
-            under_way.remove((at, lease))
+        for at, ticket in [entry for entry in under_way if entry[0] <= now]:
+            ledger.finish(ticket, limits, at)
+            under_way.remove((at, ticket))
         for uid in [uid for uid, at in due.items() if at <= now]:
-            lease, answer = ask(ledger, limits, now, uid=uid)
+            ticket, answer = ask(ledger, limits, now, uid=uid)
             if isinstance(answer, Wait):
                 assert answer.until > now
                 due[uid] = answer.until
             else:
                 took = rng.uniform(0.01, 2.0)
                 arrivals.append(now + rng.uniform(0, took))
-                under_way.append((now + took, lease))
+                under_way.append((now + took, ticket))
                 del due[uid]
             assert len(under_way) <= 5
     arrivals.sort()
@@ -224,10 +224,10 @@ def test_those_who_all_come_late_get_a_time_of_their_own_each() -> None:
     passes = 0
     while due:
         now, uid = heapq.heappop(due)
-        lease, answer = ask(ledger, GITHUB, now, uid=uid)
+        ticket, answer = ask(ledger, GITHUB, now, uid=uid)
         passes += 1
         if isinstance(answer, Granted):
-            ledger.settle(lease, GITHUB, now + 0.01)
+            ledger.finish(ticket, GITHUB, now + 0.01)
         else:
             heapq.heappush(due, (answer.until, uid))
     assert passes <= 5 * count
@@ -266,9 +266,9 @@ def test_workspaces_that_come_back_a_little_late_do_not_put_each_other_off_for_e
     while due:
         now, uid, workspace = heapq.heappop(due)
         assert now < NOW + 2 * sum(sizes), f"{len(due) + 1} still wait, made: {made}"
-        lease, answer = ask(ledger, GITHUB, now, uid=uid, workspace=workspace)
+        ticket, answer = ask(ledger, GITHUB, now, uid=uid, workspace=workspace)
         if isinstance(answer, Granted):
-            ledger.settle(lease, GITHUB, now + 0.1)
+            ledger.finish(ticket, GITHUB, now + 0.1)
             made.append(workspace)
         else:
             heapq.heappush(due, (answer.until + rng.uniform(0.02, 0.15), uid, workspace))
@@ -283,9 +283,9 @@ def test_a_workspace_has_all_again_once_the_other_has_gone() -> None:
     heapq.heapify(due)
     while due:
         now, uid, workspace = heapq.heappop(due)
-        lease, answer = ask(ledger, limits, now, uid=uid, workspace=workspace)
+        ticket, answer = ask(ledger, limits, now, uid=uid, workspace=workspace)
         if isinstance(answer, Granted):
-            ledger.settle(lease, limits, now)
+            ledger.finish(ticket, limits, now)
         else:
             heapq.heappush(due, (answer.until + 0.05, uid, workspace))
     assert now - NOW < 2 * count, "twenty were allowed at once"
@@ -334,7 +334,7 @@ class Passes:
         self._settlements: list[tuple[float, str]] = []
 
     def arrive(self, now: float, workspace: str) -> None:
-        number = next(_leases)
+        number = next(_tickets)
         heapq.heappush(self._steps, (now, number, f"{workspace}-{number}", workspace, "read"))
 
     def run_until_few_is_made(self) -> float:
@@ -343,17 +343,17 @@ class Passes:
         while True:
             now, number, uid, workspace, step = heapq.heappop(self._steps)
             while self._settlements and self._settlements[0][0] <= now:
-                at, lease = heapq.heappop(self._settlements)
-                self._ledger.settle(lease, self._limits, at)
-            lease = str(next(_leases))
+                at, ticket = heapq.heappop(self._settlements)
+                self._ledger.finish(ticket, self._limits, at)
+            ticket = str(next(_tickets))
             method = "GET" if step == "read" else "POST"
-            wanted = Ask(lease, method, job(uid, workspace=workspace), later=step == "turn")
+            wanted = Ask(ticket, method, job(uid, workspace=workspace), later=step == "turn")
             answer = self._ledger.ask(wanted, self._limits, now)
             if isinstance(answer, Wait):
                 heapq.heappush(self._steps, (answer.until + 0.03, number, uid, workspace, "read"))
                 continue
             if step != "turn":
-                heapq.heappush(self._settlements, (now + 0.1, lease))
+                heapq.heappush(self._settlements, (now + 0.1, ticket))
             if step == "create":
                 self.made.append((now, workspace))
                 if workspace == "few":
@@ -388,7 +388,7 @@ def test_a_place_can_be_asked_for_before_what_it_is_for() -> None:
     limits, ledger = Limits(interval=1.0), Ledger()
     wanted = Ask("soon", "POST", job("a"), later=True)
     assert ledger.ask(wanted, limits, NOW) == Granted()
-    assert ledger.leases == {}
+    assert ledger.under_way == {}
     assert until(ask(ledger, limits, NOW, uid="b")[1]) == NOW + 1, "it is kept"
     done(ledger, limits, NOW + 0.1, uid="a")
     assert isinstance(ledger.ask(Ask("soon", "POST", job("c"), later=True), limits, NOW + 0.2), Wait)
@@ -449,17 +449,17 @@ def provider(limits: Limits, count: int, late: float, reading: float = 0.01) -> 
     while due:
         now, _, what, number, step, deadline = heapq.heappop(due)
         if what == "answer":
-            ledger.settle(str(number), limits, now)
+            ledger.finish(str(number), limits, now)
         elif what == "message":
             waiting.append(number)
         elif what == "over":
             places += 1
         else:
             deadline = deadline or now + longest_sleep
-            lease, answer = ask(ledger, limits, now, "GET" if step < reads else "POST", uid=str(number))
+            ticket, answer = ask(ledger, limits, now, "GET" if step < reads else "POST", uid=str(number))
             if isinstance(answer, Granted):
                 took = rng.uniform(0.01, 0.03)
-                at(now + took, "answer", int(lease))
+                at(now + took, "answer", int(ticket))
                 if step < reads:
                     at(now + took, "pass", number, step + 1)
                 else:

@@ -10,7 +10,7 @@ from codecommon.githost.http.metrics import HOST_REQUESTS
 from codecommon.githost.http.sender import sender_of
 
 
-class Observed(httpx.AsyncBaseTransport):
+class Traced(httpx.AsyncBaseTransport):
     """A client span and ``code_host_requests_total`` around the transport below."""
 
     def __init__(self, below: httpx.AsyncBaseTransport) -> None:
@@ -18,8 +18,8 @@ class Observed(httpx.AsyncBaseTransport):
         self._tracer = trace.get_tracer("codecommon.githost")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        endpoint = sender_of(request).endpoint
-        template = endpoint.api.url_template(request.url.path)
+        address = sender_of(request).address
+        template = address.api.url_template(request.url.path)
         attributes = {
             "http.request.method": request.method,
             "url.template": template,
@@ -48,7 +48,7 @@ class Observed(httpx.AsyncBaseTransport):
                 span.set_status(Status(StatusCode.ERROR))
                 raise
             finally:
-                HOST_REQUESTS.labels(request.method, outcome, endpoint.label).inc()
+                HOST_REQUESTS.labels(request.method, outcome, address.label).inc()
 
     async def aclose(self) -> None:
         await self._below.aclose()

@@ -31,7 +31,7 @@ _MOST_HOSTS_LOGGED: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class HostEndpoint:
+class HostAddress:
     """Where one host's API is, and how it is spoken.
 
     ``api_base``: URL of the API's root, without trailing slash. ``host``: the name that status pins, with the port if it is not
@@ -91,7 +91,7 @@ class AllowedHosts:
         api: HostApi,
         api_path: str,
         brand: str,
-        own: Callable[[Address], HostEndpoint | None],
+        own: Callable[[Address], HostAddress | None],
     ) -> None:
         self._entries = tuple(sorted({host_entry(entry) for entry in entries}))
         self._api = api
@@ -100,7 +100,7 @@ class AllowedHosts:
         self._own = own
         self._logged: set[str] = set()
 
-    def endpoint(self, base_url: str) -> HostEndpoint:
+    def address(self, base_url: str) -> HostAddress:
         """Where the API of ``base_url`` is.
 
         Raises ``Terminal`` (``HostNotAllowed``). The first refusal of a host is logged for the operator, ready to paste.
@@ -111,7 +111,7 @@ class AllowedHosts:
         exact = f"{address.host}:{address.port}"
         if exact in self._entries or (address.has_usual_port and address.host in self._entries):
             root = f"{address.scheme}://{address.name}{self._api_path}"
-            return HostEndpoint(self._api, root, address.name, address.name, limits=None, operator_named=True)
+            return HostAddress(self._api, root, address.name, address.name, limits=None, operator_named=True)
         self._log_refusal(address.name)
         raise _not_allowed(
             f"baseURL names the host {address.name}, which is neither one of {self._brand}'s own nor allowed here; "

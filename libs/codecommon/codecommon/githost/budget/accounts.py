@@ -38,7 +38,7 @@ class _Known:
     lookup: SingleFlight = field(default_factory=SingleFlight)
 
 
-class Principals:
+class CredentialAccounts:
     def __init__(self, bucket: KeyValue, clock: Callable[[], float]) -> None:
         self._bucket = bucket
         self._clock = clock
@@ -62,8 +62,8 @@ class Principals:
 
     async def learn(self, sender: Sender, request: httpx.Request, response: httpx.Response) -> None:
         """Store the account of an answer that names it."""
-        endpoint = sender.endpoint
-        account = await endpoint.api.account(request.method, endpoint.path_of(request.url), response)
+        address = sender.address
+        account = await address.api.account(request.method, address.path_of(request.url), response)
         if account is None:
             return
         credential, now = _credential(sender), self._clock()
@@ -104,11 +104,11 @@ def budget_of_issuer(sender: Sender) -> str:
 
 
 def _credential(sender: Sender) -> str:
-    return _digest(sender.endpoint.api_base, *sender.principal)
+    return _digest(sender.address.api_base, *sender.credential_key)
 
 
 def _key(sender: Sender, account: str) -> str:
-    scheme, host, port = sender.endpoint.origin
+    scheme, host, port = sender.address.origin
     return _digest(scheme, host, str(port), account)
 
 
