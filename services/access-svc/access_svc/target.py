@@ -29,7 +29,7 @@ class Target:
 
     @property
     def host(self) -> GitBackend:
-        return self.opened.host
+        return self.opened.backend
 
     @property
     def owner(self) -> str:
@@ -64,11 +64,11 @@ async def open_target(
     if not live:
         require_validated(opened.connection)
     for pinned in (repository.status.host, ctx.object.status.host):
-        if pinned and pinned.lower() != opened.host.host.lower():
+        if pinned and pinned.lower() != opened.backend.host.lower():
             raise Terminal(
                 Reason.IDENTITY_CONFLICT,
                 f"this object is about a repository on {pinned}, the Connection of Repository {repository.name!r} points to "
-                f"{opened.host.host}; point it back, or make new objects for the other host",
+                f"{opened.backend.host}; point it back, or make new objects for the other host",
             )
     return Target(repository, repo_id, opened)
 

@@ -619,3 +619,21 @@ async def test_two_objects_for_one_user_the_older_has_it(
     assert isinstance(result, Terminal)
     assert result.reason == "DuplicateCollaborator"
     assert host.writes == []
+
+
+async def test_an_interruption_does_not_erase_what_another_replica_has_recorded_meanwhile(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    world.add(collaborator_object())
+    recorded = {"status": {"origin": "Adopted", "baselineGeneration": 1, "host": "git.example"}}
+    list_collaborators = host.list_collaborators
+
+    async def recorded_meanwhile(repo_id: str) -> Listed[Grant] | None:
+        world.kcp.edit("collaborators", "alice", recorded)
+        raise HostUnavailable("502")
+
+    host.list_collaborators = recorded_meanwhile  # type: ignore[method-assign]
+    await world.reconcile(users, "alice")
+    host.list_collaborators = list_collaborators  # type: ignore[method-assign]
+    status = world.stored("collaborators", "alice")["status"]
+    assert (status["origin"], status["baselineGeneration"]) == ("Adopted", 1)

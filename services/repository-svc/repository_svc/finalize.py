@@ -55,16 +55,16 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
         ctx.objects, spec.connection_ref, ctx.versions, owner=spec.owner or "", live=True
     )
     owner = spec.owner or opened.connection.spec.owner
-    require_identity(ctx.object, opened.host.host, owner)
+    require_identity(ctx.object, opened.backend.host, owner)
     if action is OnHost.LOOK:
-        action, repo_id = await _look(ctx, opened.host, owner)
+        action, repo_id = await _look(ctx, opened.backend, owner)
     if action is OnHost.LEAVE or repo_id is None:
         return
     await ctx.confirm_deleting()
     if action is OnHost.DELETE:
-        await opened.host.delete_repository(repo_id, public=_is_public(ctx.object))
-    elif await opened.host.get_repository(repo_id) is not None:
-        await opened.host.update_repository(repo_id, RepositoryChanges(archived=True))
+        await opened.backend.delete_repository(repo_id, public=_is_public(ctx.object))
+    elif await opened.backend.get_repository(repo_id) is not None:
+        await opened.backend.update_repository(repo_id, RepositoryChanges(archived=True))
 
 
 async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> tuple[OnHost, str | None]:

@@ -34,12 +34,12 @@ class RepositoryReconciler:
         )
         require_validated(opened.connection)
         owner = spec.owner or opened.connection.spec.owner
-        identity.require_identity(ctx.object, opened.host.host, owner)
-        bound = await self._find_bound(ctx, opened.host, owner)
+        identity.require_identity(ctx.object, opened.backend.host, owner)
+        bound = await self._find_bound(ctx, opened.backend, owner)
         if bound is None:
             bound = await self._find_or_create(ctx, opened, owner)
         await ctx.ensure_finalizer()
-        return await self._apply_settings(ctx, opened.host, owner, bound)
+        return await self._apply_settings(ctx, opened.backend, owner, bound)
 
     async def _find_bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Bind | None:
         """The repository that status names. None: there is none, or it is gone for good."""
@@ -58,7 +58,7 @@ class RepositoryReconciler:
         self, ctx: ReconcileContext[Repository], opened: OpenConnection, owner: str
     ) -> decide.Bind:
         """The repository of the name in spec."""
-        repo, host = ctx.object, opened.host
+        repo, host = ctx.object, opened.backend
         found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
             same_name = await self._repositories(ctx, f"spec.name={repo.spec.name}")

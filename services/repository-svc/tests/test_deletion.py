@@ -13,9 +13,9 @@ from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import HostRepository, HostUnavailable
+from codecommon.githost.protocol import CredentialRejected, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
-from codecommon.testing.builders import api_binding, deleting, repository_object
+from codecommon.testing.builders import api_binding, deleting, repository_object, secret_object
 from codecommon.testing.harness import World, conditions, message
 
 
@@ -360,7 +360,7 @@ async def test_a_binding_of_another_api_says_nothing(
 async def test_no_binding_in_the_answer_is_not_an_answer(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
-    world.add(going(site))
+    world.add(api_binding(), going(site))
 
     result = await world.reconcile(controller, "site")
 
@@ -394,3 +394,33 @@ async def test_a_refused_duplicate_that_goes_takes_nothing_of_the_others_with_it
 
     assert not present(world)
     assert site.id in world.host.repositories
+
+
+async def test_a_rejected_credential_that_was_replaced_meanwhile_still_deletes_the_repository(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    world.add(api_binding(), going(site))
+    delete = world.host.delete_repository
+
+    async def rejected_once(repo_id: str, *, public: bool = False) -> None:
+        world.host.delete_repository = delete  # type: ignore[method-assign]
+        world.kcp.edit(
+            "secrets", "credential", {"data": secret_object(token="ghp_" + "c" * 36)["data"]}, namespace="default"
+        )
+        raise CredentialRejected("401")
+
+    world.host.delete_repository = rejected_once  # type: ignore[method-assign]
+    result = await world.reconcile(controller, "site")
+    assert isinstance(result, Released)
+    assert world.host.repositories == {}
+
+
+async def test_a_rejected_credential_of_a_deleted_object_has_its_connection_validated_again(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    world.add(api_binding(), going(site))
+    world.host.raise_next("delete_repository", *[CredentialRejected("401")] * 2)
+    result = await world.reconcile(controller, "site")
+    assert isinstance(result, Terminal)
+    assert "restore the credential" in result.message
+    assert [event.reason for event in world.bus.published] == ["revalidate"]

@@ -1,4 +1,4 @@
-"""The watcher's memory: identity, versions, readiness and references of every object. It holds no spec and no status.
+"""The watcher's memory of every object: names, versions, readiness and hashes. It holds no value of a Secret.
 
 References never leave a logical cluster, so each cluster has an index of its own. An object takes about 0.7 KB.
 """

@@ -62,7 +62,8 @@ def object_deleted(cluster: Cluster, before: Entry, version: str) -> list[Requeu
 def secret_changed(cluster: Cluster, key: SecretKey) -> list[Requeue]:
     """A Secret was added, changed or deleted.
 
-    The dependants of an unready object wait for it to become ready. If it is being deleted, it never will.
+    The users of the Secret get an event. A user that is ready or being deleted will not become ready again, so its unready
+    dependants get an event now.
     """
     requeues: list[Requeue] = []
     for user in cluster.users(key):

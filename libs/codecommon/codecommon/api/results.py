@@ -24,7 +24,7 @@ class Ready:
 
     ``status``: the kind's own status fields by wire name; a field left out keeps its value, None removes it.
     ``conditions``: further conditions that hold now; those the kind owns and that are not named here are removed.
-    ``requeue_after``: when there is something to do although nothing will change until then. A time that is further off
+    ``requeue_after``: after this time the object is reconciled again, even if nothing has changed. A time that is further off
     than an hour and than the resync interval is left to the resync.
     """
 
@@ -88,11 +88,22 @@ class Interruption(Exception):
 
         Where both name a field, what this result says is kept: it was found out later.
         """
-        more = type(self).__new__(type(self), *self.args)
-        more.__dict__.update(self.__dict__)
+        more = self._copy()
         more._status = MappingProxyType({**status, **self._status})
         more._conditions = (*self._conditions, *conditions)
         return more
+
+    def reworded(self, message: str) -> Self:
+        """The same result, of the same type, with another message."""
+        other = self._copy()
+        other._message = message
+        other.args = (f"{self._reason}: {message}",)
+        return other
+
+    def _copy(self) -> Self:
+        copy = type(self).__new__(type(self), *self.args)
+        copy.__dict__.update(self.__dict__)
+        return copy
 
 
 class Terminal(Interruption):

@@ -53,6 +53,7 @@ def _with_ways_out(interruption: Interruption, thing: str) -> Interruption:
         case NotReady():
             return NotReady(Reason.CREDENTIAL_UNAVAILABLE, message)
         case Terminal():
-            return Terminal(interruption.reason, message)
+            # Its type stays: whoever looks at the credential again knows by it that the host rejected it.
+            return interruption.reworded(message)
         case _:
             return interruption

@@ -1,4 +1,4 @@
-"""What the composition roots of the reconciling services share: they open the clients and run the engine."""
+"""What the reconciling services share when they start: it opens the clients and runs the engine."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class OpenConnection:
     connection: Connection
     owner: str
     secret_version: str
-    host: GitBackend
+    backend: GitBackend
 
 
 # The connection that the running task took last. By the time it is rejected, the cache may hold that of another task.
@@ -103,8 +103,8 @@ class Connections:
                 Reason.CREDENTIAL_UNAVAILABLE, f"Secret {namespace}/{ref.name} is being deleted; create it again"
             )
         try:
-            provider = self._registry.provider(spec.provider)
-            value = provider.read_credential(spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
+            git_provider = self._registry.provider(spec.provider)
+            value = git_provider.read_credential(spec, secret.get("data") or {}, f"Secret {namespace}/{ref.name}")
         except Interruption as refused:
             raise refused.learned({"observedSecretVersion": version}) from None
         return FoundCredential(value, version)
@@ -146,7 +146,7 @@ class Connections:
         connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
         found = await self.credential(objects, connection, not_older="" if live else versions.secret or "")
         if cached is not None and _same_credential(cached, connection, found):
-            opened = OpenConnection(connection, owner, found.version, cached.host)
+            opened = OpenConnection(connection, owner, found.version, cached.backend)
         else:
             opened = OpenConnection(connection, owner, found.version, self.open(connection, found, owner))
         self._cache[key] = opened

@@ -65,10 +65,11 @@ async def under_create_claim(
 ) -> AsyncIterator[None]:
     """Around a create on the host: store the claim before, and withdraw it after a clear refusal.
 
-    After a refusal, what somebody makes by hand in the next two minutes must not count as ours. ``timeless``: the host
-    does not tell when the thing was made, so a claim would count for ever; then a refusal of a second attempt withdraws
-    the first one's claim too. ``noted``: annotations that are stored with the claim. Raises ``Retryable``
-    (``RateLimited``) when it is not our turn.
+    After a refusal, what somebody makes by hand in the next two minutes must not count as ours.
+
+    ``timeless``: the host does not tell when the thing was made. A claim would then count for ever, so any clear
+    refusal withdraws it, also one that an earlier attempt stored. ``noted``: annotations that are stored with the
+    claim. Raises ``Retryable`` (``RateLimited``) when it is not our turn.
     """
     await host.await_turn()
     await ctx.confirm_not_leaving()

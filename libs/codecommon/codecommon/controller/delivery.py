@@ -98,5 +98,5 @@ class Delivery:
             await self.msg.ack()
 
     def _is_kept(self, settlement: PutBack) -> bool:
-        """A message of the resync lane that comes again was kept before, and this was not the moment for it."""
+        """On the resync lane a message that was delivered before has been kept on purpose, so it is kept again."""
         return settlement.keep or self.lane == "events" or self.msg.metadata.num_delivered > 1

@@ -132,7 +132,7 @@ class Engine:
             self._start(Delivery(msg, lane), worker, working)
 
     def _has_room(self, lane: Lane) -> bool:
-        """Drift gets a quarter of the slots at most, and never the one that the next event is asked for with."""
+        """Drift gets a quarter of the slots at most. One slot always stays free of it, so that an event can be fetched."""
         limit = self._limits["events"]
         if lane == "resync":
             return self.in_flight < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import aiohttp
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Interruption, Outcome, Released, Retryable
+from codecommon.api.results import Interruption, NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.controller.reconciler import Controller
 from codecommon.kcp.client import KcpError
@@ -34,18 +34,26 @@ _MOST_DECISIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """There is nothing for us to do: the object is paused, or it is being deleted and does not have our finalizer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconciled:
     """What came of an object. ``result`` None: the object is gone.
 
     ``put_off``: a comparison by the clock could not be made now and had nothing to record. Its next turn will do.
     """
 
-    result: Outcome | Interruption | None
+    result: Outcome | Interruption | Skipped | None
     put_off: bool = False
 
     @property
     def name(self) -> str:
-        """For metrics: the type of the result."""
+        """For metrics: the result as docs/architecture.md lists it, whatever its subclass."""
+        for kind in (Terminal, NotReady, Retryable):
+            if isinstance(self.result, kind):
+                return kind.__name__
         return type(self.result).__name__ if self.result is not None else "Gone"
 
 
@@ -77,8 +85,10 @@ async def _reconcile_once(
     controller: Controller[Any], ctx: ReconcileContext[Any], is_drift: bool, announce_after: float
 ) -> Reconciled:
     obj = ctx.object
-    if (not ctx.has_finalizer) if obj.deleting else obj.paused:
-        return Reconciled(Released())
+    if obj.deleting and not ctx.has_finalizer:
+        return Reconciled(Skipped())
+    if obj.paused and not obj.deleting:
+        return Reconciled(Skipped())
     if obj.status.bound and not obj.deleting:
         # A finalizer that somebody took off comes back before anything else. The portal does that: it replaces whole
         # objects.

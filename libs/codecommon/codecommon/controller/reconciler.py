@@ -35,9 +35,10 @@ def _never_due(obj: Resource[Any, Any], now: datetime) -> bool:
 class Controller(Generic[T]):
     """One kind and who reconciles it.
 
-    ``owned``: condition types of the kind besides the summary ones. A result that does not name one of them removes it.
-    ``is_due``: whether a time has come that the object itself sets, such as the end of an access. What is due is worked
-    on like a change, also when only the resync brings it: it must not be skipped when the host's budget is short.
+    ``owned``: condition types of the kind besides the summary ones. A ``Ready`` that does not name one of them removes
+    it; an interruption leaves them. ``is_due``: whether a time has come that the object itself sets, such as the end of
+    an access. What is due is worked on like a change, also when only the resync brings it: it must not be skipped when
+    the host's budget is short.
     """
 
     kind: KindSpec[T]

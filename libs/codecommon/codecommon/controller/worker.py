@@ -52,8 +52,7 @@ _LONGEST_AFTER: Final = timedelta(hours=1)
 # A time that the host named is spread, so that not all come back at once. More than this on top of it helps nobody.
 _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
-# An object that is made again under its name has an event of its own, which replaces what is left of the events before
-# it.
+# A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
@@ -201,6 +200,7 @@ class Worker:
                         return Ack()
                     if event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())
+                    measure.result = "Error"
                     event = _about_another(event, raw)
                 done, settlement = await self._reconcile_object(controller, lane, event, raw)
                 measure.result = done.name

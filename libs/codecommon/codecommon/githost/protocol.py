@@ -1,11 +1,12 @@
 """What a git host must be able to do for us, in terms that fit every host.
 
-Names and ids are opaque strings. An owner may hold slashes (``group/subgroup``); a provider refuses what its hosts cannot have.
+Names and ids are opaque strings. An owner may hold slashes (``group/subgroup``); a provider refuses what its hosts
+cannot have.
 
-Every method is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` (``codecommon.api.results``) with a
-reason of ``docs/conditions.md``. What callers must tell apart has a type of its own: ``CredentialRejected``, ``KeyInUse``,
-``HostUnavailable``, ``AlreadyExists``. A ``get_`` returns None only when the host says that the thing does not exist, never
-because it could not be asked.
+Every method but the two creates is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` with a
+``Reason`` (``codecommon.api.results``). Three subclasses of them tell callers more: ``CredentialRejected``,
+``KeyInUse`` and ``HostUnavailable``. ``AlreadyExists`` is none of them. A ``get_`` returns None when the host says that
+there is no such thing, or does not show it to this credential; never because the host could not be asked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from codecommon.api.repository import Visibility
 from codecommon.api.results import Retryable, Terminal
 
 OwnerKind = Literal["User", "Organization"]
-"""``User``: one person's account. ``Organization``: an account that several people share (on other hosts a group or a workspace).
+"""``User``: one person's account. ``Organization``: an account that several people share (on other hosts a group or a
+workspace).
 
 Both exist on every host that we know, and the difference decides who may create there and which roles there are.
 """
@@ -33,14 +35,16 @@ class Credential(Protocol):
 
     @property
     def issuer(self) -> str | None:
-        """A digest of what makes the tokens of this credential, if that sends requests of its own (a GitHub App); else None.
+        """A digest of what makes the tokens of this credential, if that sends requests of its own (a GitHub App); else
+        None.
 
         The host counts those requests apart. Whoever lacks the issuer's key cannot have its digest.
         """
         ...
 
     def for_owner(self, owner: str) -> Credential:
-        """The credential for repositories of ``owner``; the same object where it serves every owner, or this one already.
+        """The credential for repositories of ``owner``; the same object where it serves every owner, or this one
+        already.
 
         Raises ``Terminal`` (``OwnerMismatch``) where the Secret limits it to another owner.
         """
@@ -52,9 +56,9 @@ class HostTarget:
     """Where and as whom: what a provider needs to open a session.
 
     ``base_url``: as written in the Connection, empty for the provider's public host; the provider checks it.
-    ``credential``: as the provider read it from the Secret. ``credential_key``: the credential's key in caches. It consists of the
-    cluster, the Connection's uid (with spec.type, the Secret's key and, for a credential of another owner, that owner) and the
-    Secret's resourceVersion. No two tenants share one.
+    ``credential``: as the provider read it from the Secret. ``credential_key``: the credential's key in caches. It
+    consists of the cluster, the Connection's uid (with spec.type, the Secret's key and, for a credential of another
+    owner, that owner) and the Secret's resourceVersion. No two tenants share one.
     """
 
     base_url: str
@@ -76,8 +80,9 @@ class Capability:
 class Account:
     """Whom a credential speaks for.
 
-    ``scopes`` and ``expires_at`` None: the host does not say, or the credential renews itself. ``token_type``: a word of the
-    provider's, such as classic or unknown. ``id``: of what the host takes the credential for, a user or an application.
+    ``scopes`` and ``expires_at`` None: the host does not say, or the credential renews itself. ``token_type``: a word
+    of the provider's, such as classic or unknown. ``id``: of what the host takes the credential for, a user or an
+    application.
     """
 
     login: str
@@ -156,7 +161,8 @@ class Listed(Generic[T]):
 class HostKey:
     """One deploy key. ``key`` is algorithm and base64 material, without comment.
 
-    ``enabled``: False where the owner has disabled deploy keys since; the host then keeps the key, and it opens nothing.
+    ``enabled``: False where the owner has disabled deploy keys since; the host then keeps the key, and it opens
+    nothing.
     """
 
     id: str
@@ -198,7 +204,8 @@ class AlreadyExists(Exception):
 class CredentialRejected(Terminal):
     """The host no longer takes the credential. Another one may be in the Secret by now.
 
-    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account any more.
+    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account
+    any more.
     """
 
     def __init__(self, message: str, *, reason: Reason = Reason.CREDENTIAL_REJECTED) -> None:
@@ -231,7 +238,8 @@ class ConnectionHost(Protocol):
     async def verify_access(self, organization: str) -> None:
         """Read something that the organisation shows only to the credentials that it admits.
 
-        Raises ``Terminal``: ``SSORequired``, with the address where the credential can be authorised; ``MissingPermission``.
+        Raises ``Terminal``: ``SSORequired``, with the address where the credential can be authorised;
+        ``MissingPermission``.
         """
         ...
 
@@ -258,8 +266,8 @@ class RepositoryHost(Protocol):
     async def delete_repository(self, repo_id: str, *, public: bool = False) -> None:
         """Delete by id. A repository that is gone already counts as deleted.
 
-        ``public``: everybody can see the repository. Raises ``Terminal`` (``MissingPermission``) where the credential cannot see
-        whether the repository is gone.
+        ``public``: everybody can see the repository. Raises ``Terminal`` (``MissingPermission``) where the credential
+        cannot see whether the repository is gone.
         """
         ...
 
@@ -302,7 +310,9 @@ class AccessHost(Protocol):
         ...
 
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
-        """Users with a grant of their own, not through a team or the organisation; pages and None as of ``list_deploy_keys``."""
+        """Users with a grant of their own, not through a team or the organisation; pages and None as of
+        ``list_deploy_keys``.
+        """
         ...
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
@@ -312,8 +322,8 @@ class AccessHost(Protocol):
     async def set_collaborator(self, repo_id: str, username: str, role: str) -> Invitation | None:
         """Grant or invite, or change the role of a grant; returns the invitation where the host sent one.
 
-        Raises ``Terminal``: ``UserNotFound``, ``PermissionUnsupported``, ``InvitationRefused`` (the organisation forbids it);
-        ``Retryable``: ``InvitationLimit`` (the host's daily number for the repository is used up).
+        Raises ``Terminal``: ``UserNotFound``, ``PermissionUnsupported``, ``InvitationRefused`` (the organisation
+        forbids it); ``Retryable``: ``InvitationLimit`` (the host's daily number for the repository is used up).
         """
         ...
 
@@ -325,7 +335,9 @@ class AccessHost(Protocol):
         ...
 
     async def cancel_invitation(self, repo_id: str, invitation_id: str) -> None:
-        """Withdraw an open or expired invitation. One that is gone counts as withdrawn. Raises as ``delete_deploy_key``."""
+        """Withdraw an open or expired invitation. One that is gone counts as withdrawn. Raises as
+        ``delete_deploy_key``.
+        """
         ...
 
     async def remove_collaborator(self, repo_id: str, username: str) -> None:
@@ -349,6 +361,7 @@ class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
     async def await_turn(self) -> None:
         """Return once the budget lets something be created. Wait for it before you store what a create needs.
 
-        Raises ``Retryable`` (``RateLimited``), with the time reserved for the object, where the wait is longer than a second.
+        Raises ``Retryable`` (``RateLimited``), with the time reserved for the object, where the wait is longer than a
+        second.
         """
         ...

@@ -66,8 +66,8 @@ class Kubeconfig:
 
 async def load(path: Path | None) -> Kubeconfig:
     """Read the kubeconfig at ``path``; None means the service account of the pod. Raises ``KubeconfigError``."""
-    _require_something_to_read(path)
     try:
+        _require_something_to_read(path)
         return _kubeconfig(await _configuration(path))
     except OSError as error:
         # ssl's errors are among them: something in place of a certificate.

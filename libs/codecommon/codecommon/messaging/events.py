@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 from zlib import crc32
@@ -56,7 +56,7 @@ class ObjectEvent:
         versions: What the watcher knew of the object's dependencies. A consumer's cache must not be older.
         possible_duplicates: Another object of the workspace may stand for the same thing on the host. True if unknown.
             Of two such objects, the younger one's event has True. If a list yields the younger object first, that object's
-            event is published again when the list yields the other one.
+            event is published again at the end of the list, unless it is Ready by then.
         time: When the event was published. None before that.
         cause: The resourceVersion of the change that led to the event, if neither ``resource_version`` nor ``versions``
             contain it: a child was deleted, or a binding started terminating. It is part of the message id only, so that
@@ -94,8 +94,7 @@ class ObjectEvent:
         """
         if self.reason in ("resync", "revalidate"):
             return None
-        v = self.versions
-        seen = f"{v.repository or ''}.{v.connection or ''}.{v.secret or ''}"
+        seen = ".".join(version or "" for version in asdict(self.versions).values())
         where = crc32(self.endpoint.encode())
         duplicates = "+" if self.possible_duplicates else ""
         cause = f"/{self.cause}" if self.cause else ""
@@ -103,7 +102,6 @@ class ObjectEvent:
 
     def encode(self, time: str) -> bytes:
         """The CloudEvent as JSON. ``time``: now, as an RFC 3339 string."""
-        v = self.versions
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -123,7 +121,7 @@ class ObjectEvent:
                     "resourceVersion": self.resource_version,
                     "deleting": self.deleting,
                     "reason": self.reason,
-                    "versions": {"repository": v.repository, "connection": v.connection, "secret": v.secret},
+                    "versions": asdict(self.versions),
                     "possibleDuplicates": self.possible_duplicates,
                 },
             }

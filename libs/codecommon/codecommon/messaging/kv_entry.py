@@ -1,4 +1,7 @@
-"""The entry of a KV bucket that says who has something: one's own, whatever answers were lost on the way."""
+"""An entry in a KV bucket that names its holder, for locks and leases.
+
+An entry of ours is recognised even if the answer to its write was lost.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from nats.js.kv import KeyValue
 
 
 async def take(bucket: KeyValue, key: str, value: bytes) -> int:
-    """Make the entry, or renew it where it is ours already: of a request whose answer was lost. Returns its revision.
+    """Create the entry. If it exists with our value, an earlier request of ours made it; then renew it. Returns its revision.
 
     Raises ``KeyWrongLastSequenceError`` when another has it.
     """
@@ -21,7 +24,7 @@ async def take(bucket: KeyValue, key: str, value: bytes) -> int:
 
 
 async def own_revision(bucket: KeyValue, key: str, value: bytes) -> int | None:
-    """The newest revision of an entry that is ours; None: another's, or none."""
+    """The newest revision of the entry if it is ours. None: it is another's, or there is none."""
     try:
         stored = await bucket.get(key)
     except KeyNotFoundError:
@@ -30,9 +33,9 @@ async def own_revision(bucket: KeyValue, key: str, value: bytes) -> int | None:
 
 
 async def give_up(bucket: KeyValue, key: str, value: bytes, revision: int | None) -> None:
-    """Delete the entry if it is ours. ``revision`` is the newest that we were told of, None: we do not know of any.
+    """Delete the entry if it is ours. ``revision``: the newest that we know of; None: we know of none.
 
-    A write that was under way when we stopped leaves an entry of ours that is newer.
+    A write that was under way when we stopped may have left a newer entry of ours.
     """
     if revision is not None:
         try:

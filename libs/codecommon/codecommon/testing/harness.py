@@ -10,7 +10,7 @@ from codecommon.api.meta import Resource
 from codecommon.api.results import Interruption, Outcome
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import Hints, ReconcileContext, utc_now
-from codecommon.controller.reconcile import reconcile
+from codecommon.controller.reconcile import Skipped, reconcile
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import HostTarget
@@ -38,7 +38,7 @@ class RecordedEvents:
 
 
 class World:
-    """One workspace ``c1`` with its git host. ``sessions`` is the real one, over them; ``opened``: what it has
+    """One workspace ``c1`` with its git host. ``connections`` is the real one, over them; ``opened``: what it has
     opened.
     """
 
@@ -93,7 +93,7 @@ class World:
 
     async def reconcile(
         self, controller: Controller[T], name: str, ctx: ReconcileContext[T] | None = None
-    ) -> Outcome | Interruption | None:
+    ) -> Outcome | Interruption | Skipped | None:
         """Reconcile as the engine does after a change. None: the object is gone."""
         return (await reconcile(controller, ctx or self.start(controller, name))).result
 

@@ -19,6 +19,7 @@ from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
 from codecommon.controller.worker import WorkerTiming
 from codecommon.githost.job import Job, current_job
+from codecommon.githost.protocol import HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
@@ -489,3 +490,15 @@ async def test_a_short_pass_writes_its_status_once(bus: Bus, kcp: InMemoryKcp) -
     async with working(bus, kcp, Calls(is_fine)):
         await until(lambda: acked(bus))
     assert len(kcp.writes("repositories")) == 1
+
+
+async def test_results_are_counted_by_what_they_mean_and_not_by_their_subclass(bus: Bus, kcp: InMemoryKcp) -> None:
+    def counted() -> float:
+        labels = {"kind": "Repository", "result": "Retryable"}
+        return REGISTRY.get_sample_value("code_reconcile_results_total", labels) or 0.0
+
+    before = counted()
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, Calls(raising(HostUnavailable("502")))):
+        await until(lambda: acked(bus))
+    assert counted() - before == 1.0

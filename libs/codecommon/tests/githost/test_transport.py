@@ -18,10 +18,10 @@ from codecommon.api.results import Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http import trace
 from codecommon.githost.http.network import AnswerTooLong
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach, sender_of
+from codecommon.githost.http.trace import Traced
 from codecommon.githost.http.transport import HostTransport
 
 PRINCIPAL = ("cluster", "uid", "1")
@@ -227,7 +227,7 @@ async def test_a_request_is_traced_and_counted_without_its_url(
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    traced = trace.Traced(transport.borrow(address(scripted), PRINCIPAL, None))
+    traced = Traced(transport.borrow(address(scripted), PRINCIPAL, None))
     request = httpx.Request("GET", f"{scripted.url}/api/v3/repos/acme/web?token=hunter2")
     attach(request, Sender(address(scripted), PRINCIPAL, httpx.create_ssl_context()))
     scripted.answer(404, {})

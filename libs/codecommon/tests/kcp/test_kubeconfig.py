@@ -17,7 +17,7 @@ import yaml
 from codecommon.kcp import identity as identity_module
 from codecommon.kcp import kubeconfig as kubeconfig_module
 from codecommon.kcp.identity import ProviderIdentity
-from codecommon.kcp.kubeconfig import KubeconfigError
+from codecommon.kcp.kubeconfig import KubeconfigError, load
 from codecommon.process.settings import kubeconfig_path
 
 
@@ -190,3 +190,8 @@ def test_the_first_variable_that_is_set_wins() -> None:
     assert kubeconfig_path({**variables, "KEDGE_PROVIDER_KUBECONFIG": ""}) == Path("/b")
     assert kubeconfig_path({"KUBECONFIG": "/c"}) == Path("/c")
     assert kubeconfig_path({}) is None
+
+
+async def test_a_path_that_cannot_be_looked_at_is_waited_for_like_one_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(KubeconfigError, match="cannot read"):
+        await load(tmp_path / ("x" * 300))

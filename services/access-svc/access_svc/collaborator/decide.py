@@ -28,6 +28,8 @@ CONDITIONS: Final = frozenset(
         ConditionType.WIDER_ACCESS,
     }
 )
+LONGEST_ROLE: Final = 100
+"""What ``status.widerRole`` has room for. The host may show a longer name."""
 MOST_INVITATIONS: Final = 3
 """An expired invitation is sent anew until this many were sent. By then the user does not want it, or never saw it."""
 
@@ -118,9 +120,11 @@ def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
 
 
 def on_record(obj: Collaborator) -> dict[str, Any]:
-    """What an interrupted pass records, because it replaces the condition that origin and baseline were inferred from."""
-    origin = origin_of(obj, None) if obj.status.origin is not None else None
-    return {"origin": origin, "baselineGeneration": obj.status.baseline_generation}
+    """What an interruption records of an object that the Go provider left, because it replaces the condition that origin and
+    baseline were inferred from. Of any other object it must record nothing: a later write may know more."""
+    if obj.status.origin != UNRECORDED:
+        return {}
+    return {"origin": origin_of(obj, None), "baselineGeneration": obj.status.baseline_generation}
 
 
 # ---- decisions
@@ -315,7 +319,9 @@ def _stayed_wider(obj: Collaborator, grant: Grant) -> bool:
     """Whether the role in spec was set at this generation, and the host showed the grant's role all the same."""
     told = obj.status.condition(ConditionType.WIDER_ACCESS)
     return (
-        told is not None and told.observed_generation == obj.metadata.generation and obj.status.wider_role == grant.role
+        told is not None
+        and told.observed_generation == obj.metadata.generation
+        and obj.status.wider_role == grant.role[:LONGEST_ROLE]
     )
 
 

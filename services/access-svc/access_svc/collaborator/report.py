@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from access_svc.collaborator.decide import Ended, InForce, Withdraw
+from access_svc.collaborator.decide import LONGEST_ROLE, Ended, InForce, Withdraw
 from access_svc.target import Target
 from codecommon.api.access import Collaborator
 from codecommon.api.meta import Condition
@@ -26,7 +26,7 @@ _NO_INVITATION: Final[dict[str, Any]] = {"invitationID": None, "invitations": No
 def in_force(ctx: ReconcileContext[Collaborator], target: Target, access: InForce) -> Ready:
     role, login, now = access.grant.role, ctx.object.spec.username, access.grant.username
     status = _status(ctx.object, target, access.origin) | _NO_INVITATION
-    status |= {"userID": access.grant.user_id, "widerRole": role if access.wider else None}
+    status |= {"userID": access.grant.user_id, "widerRole": role[:LONGEST_ROLE] if access.wider else None}
     conditions: tuple[Condition, ...] = ()
     if access.differs:
         text = f"left as found on the host: permission ({role}; edit spec.permission to change it)"

@@ -9,7 +9,7 @@ from codecommon.api import go_provider
 from codecommon.api.access import DeployKey
 from codecommon.api.annotations import CLAIMED_KEY
 from codecommon.api.meta import Condition
-from codecommon.api.origin import Origin, is_recorded
+from codecommon.api.origin import UNRECORDED, Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.controller.conditions import condition
 from codecommon.controller.create_claim import is_under_claim
@@ -113,6 +113,12 @@ def find_unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) ->
         return None
     recorded = (key.status.key_id, key.status.previous_key_id)
     return next((k for k in keys if k.key == lost and k.id not in recorded and is_under_claim(key, k.created_at)), None)
+
+
+def on_record(key: DeployKey) -> dict[str, Any]:
+    """What an interruption records of an object that the Go provider left: a later edit must not be taken for part of the
+    baseline. Of any other object it must record nothing: a later write may know more."""
+    return {} if key.status.origin != UNRECORDED else {"baselineGeneration": key.status.baseline_generation}
 
 
 def status_of(key: DeployKey, seen: HostKey, origin: Origin, host: str) -> dict[str, Any]:

@@ -38,8 +38,7 @@ class DeployKeyReconciler:
 
             return await self._connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
         except Interruption as interruption:
-            # A later edit must not be taken for part of the baseline.
-            raise interruption.learned({"baselineGeneration": ctx.object.status.baseline_generation}) from None
+            raise interruption.learned(decide.on_record(ctx.object)) from None
 
     async def _ensure(self, ctx: ReconcileContext[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(ctx.object.spec.public_key) if ctx.object.spec.public_key else None

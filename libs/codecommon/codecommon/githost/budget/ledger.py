@@ -1,8 +1,8 @@
 """The ledger: what an account has asked of its host lately, and when the next request may start. Pure: time is an argument.
 
-Counting. A request holds a lease from its start until its answer is in. From then on it counts as made at that moment. The host
+Counting. A request holds a ticket from its start until its answer is in. From then on it counts as made at that moment. The host
 has seen it by then, so no window over the host's own record can hold more than a window over this one. If a process dies, its
-requests count as answered when their leases end.
+requests count as answered when their tickets end.
 
 Waiting. A write that must wait gets a reservation, which is a time of its own and a place in one line. The place is decided by
 turn and then by age. A workspace's objects have consecutive turns, which start after the turn that was served last. So no object
@@ -158,8 +158,8 @@ class _Reservation:
 class Ledger:
     """Times are epoch seconds. ``creates``: (time, workspace), in order; ``points``: (time, sum), in order.
 
-    ``served``: the highest turn that has started. ``behind`` and ``behind_points`` (by workspace): the last time that was given
-    to somebody who has no reservation, for a write and for points.
+    ``served``: the highest turn that has started. ``behind`` and ``behind_points`` (by workspace): the latest
+    estimated time that was given to an object without a reservation, for a write and for points.
     """
 
     creates: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
@@ -206,7 +206,9 @@ class Ledger:
             self._expire(now)
         points = self._points_at(ask, limits, now)
         allowed = max(
-            quota_allows_at(ask.job.urgency, self.quota, self.spending, now), points, self._place_at(ask, limits, now)
+            quota_allows_at(ask.job.urgency, self.quota, self.spending, now),
+            points,
+            self._concurrency_at(ask, limits, now),
         )
         turn = self._turn(ask.job, creates, limits, now) if write else now
         if max(allowed, turn) <= now + _CLOSE_ENOUGH:
@@ -307,7 +309,7 @@ class Ledger:
         )
         return _SHARE_WITHOUT_RESERVATION if expected else _SHARE["desired"]
 
-    def _place_at(self, ask: Ask, limits: Limits, now: float) -> float:
+    def _concurrency_at(self, ask: Ask, limits: Limits, now: float) -> float:
         if limits.concurrent is None:
             return now
         return now if len(self.under_way) < limits.concurrent * _SHARE[ask.job.urgency] else now + _LOOK_AGAIN

@@ -99,7 +99,7 @@ class SharedLedger:
     def finish(self, ticket: str, *, free: bool = False) -> None:
         """The request is over, with any result. ``free``: it took nothing from the quota.
 
-        It is written in the background. If that fails, the request counts until its lease ends.
+        It is written in the background. If that fails, the request counts until its ticket ends.
         """
         self._add(_Finished(ticket, self._clock(), free))
 

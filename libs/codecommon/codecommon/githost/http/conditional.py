@@ -59,7 +59,7 @@ class ETagLayer(httpx.AsyncBaseTransport):
     """Sends each GET with the ETag that was seen last, and turns a 304 into the 200 that it stands for.
 
     Such a 200 has the kept body and the headers of now (Date, quota). Principals share nothing. The layer switches itself off for
-    an hour for a principal with few 304s in the hour before. ``clock``: seconds, monotonic.
+    an hour for a credential with few 304s in the hour before. ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Share:
-    """Conditional requests of a principal. ``since``: when counting begins; until then the layer is off for it."""
+    """Conditional requests of a credential. ``since``: when counting begins; until then the layer is off for it."""
 
     since: float
     asked: int = 0
@@ -180,7 +180,7 @@ class _Share:
 
 
 class _Worth:
-    """Whether conditional requests pay, per principal: a body that is kept in vain takes the place of one that saves."""
+    """Whether conditional requests pay, per credential: a body that is kept in vain takes the place of one that saves."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -191,7 +191,7 @@ class _Worth:
         return share is None or self._clock() >= share.since
 
     def counted(self, credential_key: _CredentialKey, hit: bool) -> bool:
-        """Count a conditional request. False: they do not pay, and the layer is off for the principal from now on."""
+        """Count a conditional request. False: they do not pay, and the layer is off for the credential from now on."""
         now = self._clock()
         share = self._shares.setdefault(credential_key, _Share(now))
         self._shares.move_to_end(credential_key)
@@ -199,7 +199,7 @@ class _Worth:
             self._shares.popitem(last=False)
         share.asked += 1
         share.hits += hit
-        # Right after its renewal a token sees nothing but misses, so a principal is judged over a whole period.
+        # Right after its renewal a token sees nothing but misses, so a credential is judged over a whole period.
         if share.asked < _FEWEST_JUDGED or now < share.since + _PERIOD_SECONDS:
             return True
         worth = share.hits >= share.asked * _LEAST_SHARE
