@@ -1,4 +1,5 @@
-"""Generate the files that follow from crds/*.yaml, manifest.yaml and the code. With --check, name stale files and exit 1.
+"""Generate the files that follow from crds/*.yaml, manifest.yaml and the code. With --check, name stale files and exit
+1.
 
 It writes crds/kcp (one APIResourceSchema per file), their copy in the code-provider distribution, manifest-inline.yaml,
 docs/api.md and docs/conditions.md. It removes a file in the two schema folders that has no CRD.
@@ -62,7 +63,9 @@ def dump(document: Json, header: str = "") -> str:
 
 
 def read_crds(root: Path) -> list[Json]:
-    """The CRDs in the order of ``KINDS``. Raises ``SystemExit`` for a wrong file name and for a CRD without a ``KindSpec``."""
+    """The CRDs in the order of ``KINDS``. Raises ``SystemExit`` for a wrong file name and for a CRD without a
+    ``KindSpec``.
+    """
     crds: dict[str, Json] = {}
     for path in sorted((root / "crds").glob("*.yaml")):
         crd = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -77,7 +80,9 @@ def read_crds(root: Path) -> list[Json]:
 
 
 def schema_spec(crd: Json) -> Json:
-    """The spec of the APIResourceSchema. There ``schema`` is the schema itself, without the level ``openAPIV3Schema``."""
+    """The spec of the APIResourceSchema. There ``schema`` is the schema itself, without the level
+    ``openAPIV3Schema``.
+    """
     spec = crd["spec"]
     return {
         "group": spec["group"],
@@ -90,8 +95,8 @@ def schema_spec(crd: Json) -> Json:
 def schema_name(spec: Json, current: str | None, today: date) -> str:
     """``vYYMMDD-<8 hex digits>.<plural>.<group>``.
 
-    kcp's schemas are immutable, so the name changes with the content. The day is for people only. It stays the same while
-    the hash is that of ``current``, which is the name in the generated file now.
+    kcp's schemas are immutable, so the name changes with the content. The day is for people only. It stays the same
+    while the hash is that of ``current``, which is the name in the generated file now.
     """
     content = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -163,7 +168,9 @@ CONSTRAINTS = (
 
 
 def fields(schema: Json, path: str) -> Iterator[tuple[str, Json, bool]]:
-    """Each field below ``schema`` except those of conditions: its path, its schema, and whether its parent requires it."""
+    """Each field below ``schema`` except those of conditions: its path, its schema, and whether its parent requires
+    it.
+    """
     for name, field in schema.get("properties", {}).items():
         field_path = f"{path}.{name}"
         yield field_path, field, name in schema.get("required", ())
@@ -232,14 +239,14 @@ REASONS_DOC_HEADER = """
 
 The second column says what reconciling ended in:
 
-| result | conditions | what happens next |
-|---|---|---|
-| ready | Ready=True | the object is compared with the host once per resync interval |
-| running | Reconciling=True, the rest untouched | the work goes on |
-| stalled | Ready=False, Stalled=True | somebody has to act; a change of the object or of a dependency wakes it |
-| waiting | Ready=False, Reconciling=True | the other object's change wakes this one |
-| retried | Reconciling=True; Ready stays what it was, unless it speaks of an older spec | tried again after a pause |
-| condition | the condition that the third column names | nothing by itself |
+| result | the reconciler | conditions | what happens next |
+|---|---|---|---|
+| ready | returns `Ready` | Ready=True | the object is compared with the host once per resync interval |
+| running | is still at work | Reconciling=True, the rest untouched | the work goes on |
+| stalled | raises `Terminal` | Ready=False, Stalled=True | somebody has to act; a change of the object or a dependency wakes it |
+| waiting | raises `NotReady` | Ready=False, Reconciling=True | the other object's change wakes this one |
+| retried | raises `Retryable` | Reconciling=True; Ready stays, unless it speaks of an older spec | tried again after a pause |
+| condition | returns it beside its result | the condition that the third column names | nothing by itself |
 
 A comparison by the clock that has to be tried again writes no status.
 

@@ -51,13 +51,13 @@ class Delivery:
         self._holder: asyncio.Task[object] | None = None
 
     @asynccontextmanager
-    async def locked(self, bucket: KeyValue, key: str, owner: str, lost_after: float) -> AsyncIterator[None]:
+    async def locked(self, bucket: KeyValue, key: str, replica: str, lost_after: float) -> AsyncIterator[None]:
         """Hold the object's lock, ``key`` of ``bucket``, while the body runs.
 
         Raises ``LockTaken`` when another replica has it. When it is lost, ``keep_alive`` cancels the body, and that
         becomes ``LockLost``.
         """
-        lock = await locks.acquire(bucket, key, owner, lost_after)
+        lock = await locks.acquire(bucket, key, replica, lost_after)
         self._lock, self._holder = lock, asyncio.current_task()
         try:
             yield

@@ -53,7 +53,7 @@ class Credential(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostTarget:
-    """Where and as whom: what a provider needs to open a session.
+    """Where and as whom: what a provider needs to open a backend.
 
     ``base_url``: as written in the Connection, empty for the provider's public host; the provider checks it.
     ``credential``: as the provider read it from the Secret. ``credential_key``: the credential's key in caches. It
@@ -346,7 +346,7 @@ class AccessHost(Protocol):
 
 
 class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
-    """A session with one host under one credential."""
+    """What can be done on one host with one credential."""
 
     @property
     def name(self) -> str:

@@ -50,7 +50,7 @@ class Provider(Protocol):
         ...
 
     def open(self, target: HostTarget, transport: HostTransport) -> GitBackend:
-        """A session with the host; sends nothing.
+        """A backend for the host; sends nothing.
 
         Raises ``Terminal``: ``HostNotAllowed``, ``CredentialInvalid``, ``CABundleInvalid``.
         """
@@ -75,5 +75,5 @@ class Registry:
             ) from None
 
     def open(self, name: str, target: HostTarget) -> GitBackend:
-        """A session with a host of the provider ``name``. Raises as ``provider`` and ``Provider.open``."""
+        """A backend for a host of the provider ``name``. Raises as ``provider`` and ``Provider.open``."""
         return self.provider(name).open(target, self._transport)

@@ -94,13 +94,13 @@ class ReplicaLock:
                 await give_up(self._bucket, self._key, self._value, self._revision)
 
 
-async def acquire(bucket: KeyValue, key: str, owner: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
+async def acquire(bucket: KeyValue, key: str, replica: str, lost_after: float = LOST_AFTER_SECONDS) -> ReplicaLock:
     """Take the lock of an object. Raises ``LockTaken`` when another replica has it.
 
-    ``owner`` names this replica, which holds the object's mutex already. So an entry under its own name is left over
+    ``replica`` names this replica, which holds the object's mutex already. So an entry under its own name is left over
     from a request whose answer was lost, and is taken over.
     """
-    value = owner.encode()
+    value = replica.encode()
     try:
         revision = await take(bucket, key, value)
     except KeyWrongLastSequenceError:
