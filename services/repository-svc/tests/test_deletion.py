@@ -360,7 +360,7 @@ async def test_a_binding_of_another_api_says_nothing(
 async def test_no_binding_in_the_answer_is_not_an_answer(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
-    world.add(api_binding(), going(site))
+    world.add(going(site))
 
     result = await world.reconcile(controller, "site")
 

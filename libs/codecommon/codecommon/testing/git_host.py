@@ -64,7 +64,7 @@ class StubRepository:
 
 
 class StubProvider:
-    """A registered provider whose sessions are stubs, made by ``open_session``. All else is the provider's own."""
+    """A registered provider whose backends are stubs, made by ``open_session``. All else is the provider's own."""
 
     def __init__(self, open_session: Callable[[HostTarget], GitBackend], name: str = "github") -> None:
         self._real = next(provider for provider in providers() if provider.name == name)

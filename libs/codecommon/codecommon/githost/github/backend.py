@@ -1,4 +1,4 @@
-"""A session with GitHub: its account, repositories, deploy keys, collaborators and invitations.
+"""The backend for GitHub: its account, repositories, deploy keys, collaborators and invitations.
 
 GitHub answers 404 both for what is gone and for what a credential must not see or change. So a 404 to a list does not yet say
 that the repository is gone, nor a 404 to a removal that the thing is.

@@ -1,4 +1,4 @@
-"""Who a session speaks for: the holder of a token, or an App's installation."""
+"""Who a backend speaks for: the holder of a token, or an App's installation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Holder(Protocol):
     def token_source(self) -> TokenSource: ...
 
     async def account(self, client: Client) -> Account:
-        """Ask the host who the holder is. ``client``: the session's own."""
+        """Ask the host who the holder is. ``client``: the backend's own."""
         ...
 
     def require_creates_for(self, owner: str, kind: OwnerKind) -> None:
@@ -97,7 +97,7 @@ class AppHolder:
 
 
 class AppHolders:
-    """The App sessions of a process. A session that is opened again goes on with the tokens that it has.
+    """The Apps of a process. One that is opened again goes on with the tokens that it has.
 
     Kept per endpoint and ``HostTarget.credential_key``, so no two tenants and no two versions of a Secret share tokens.
     """

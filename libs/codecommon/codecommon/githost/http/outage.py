@@ -58,7 +58,7 @@ class BreakerLayer(httpx.AsyncBaseTransport):
         try:
             response = await self._below.handle_async_request(request)
         except BaseException as error:
-            # Which certificates a session trusts is its own affair. It does not show that the host works, or that it fails.
+            # Which certificates a backend trusts is its own affair. It does not show that the host works, or that it fails.
             if not isinstance(error, httpx.TransportError) or is_certificate_error(error):
                 host.breaker.abandoned(admission)
                 host.wake()

@@ -1,7 +1,7 @@
-"""The one way out to git hosts: a stack of httpx transports that all sessions of a process share.
+"""The one way out to git hosts: a stack of httpx transports that all backends of a process share.
 
 From the outside in: the ``layers`` that the process adds (a breaker, a budget gate, a conditional cache), then observation, then
-the network. A session borrows the stack. Its ``Sender`` travels in the extensions of each request.
+the network. A backend borrows the stack. Its ``Sender`` travels in the extensions of each request.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class HostTransport:
         ca_bundle: str | None,
         issuer: str | None = None,
     ) -> Borrowed:
-        """A transport for one session; closing it closes nothing. ``issuer``: as of ``Sender``.
+        """A transport for one backend; closing it closes nothing. ``issuer``: as of ``Sender``.
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
@@ -74,7 +74,7 @@ class HostTransport:
 
 
 class Borrowed(httpx.AsyncBaseTransport):
-    """The shared stack, lent to one session. An HTTP client that closes its transport does not close the stack."""
+    """The shared stack, lent to one backend. An HTTP client that closes its transport does not close the stack."""
 
     def __init__(self, stack: httpx.AsyncBaseTransport, sender: Sender, turns: Turns | None) -> None:
         self._stack = stack
@@ -82,7 +82,7 @@ class Borrowed(httpx.AsyncBaseTransport):
         self._turns = turns
 
     async def await_turn(self) -> None:
-        """``GitBackend.await_turn``, for this session."""
+        """``GitBackend.await_turn``, for this backend."""
         if self._turns is not None:
             await self._turns(self._sender)
 
