@@ -6,15 +6,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from nats.js.errors import ServerError
 
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
+from codecommon.testing.engine import until
 from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 
 STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
 BUCKETS = (bus_module.LOCKS, bus_module.LEASES, bus_module.POISON_MESSAGES, bus_module.BUDGETS, bus_module.ACCOUNTS)
+
+_STREAM_CREATE_FAILED = 10049
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,9 +39,20 @@ def kcp() -> InMemoryKcp:
 async def bus(nats_settings: NatsSettings) -> AsyncIterator[Bus]:
     """A connection to a NATS that holds the streams, durables and buckets, all empty."""
     async with Bus.connect(nats_settings) as connected:
-        await connected.declare()
+        await until(lambda: _declared(connected))
         yield connected
         for stream in STREAMS:
             await connected.js.delete_stream(stream)
         for bucket in BUCKETS:
             await connected.js.delete_key_value(bucket)
+
+
+async def _declared(bus: Bus) -> bool:
+    """False while nats-server still removes the folder of a stream of that name, which it deleted a moment ago."""
+    try:
+        await bus.declare()
+    except ServerError as error:
+        if error.err_code != _STREAM_CREATE_FAILED:
+            raise
+        return False
+    return True
