@@ -1,14 +1,13 @@
 """Serves ``/livez``, ``/readyz`` and ``/metrics``.
 
-A process is alive while its event loop runs. It is ready if every ping succeeds. A ping asks something that the process cannot
-work without.
+A process is alive if it answers. ``/livez`` also tells how late its event loop runs. A process is ready if every ping succeeds.
+A ping asks something that the process cannot work without.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
+from codecommon.process.liveness import Liveness
+
 _log = logging.getLogger(__name__)
 
 Ping = Callable[[], Awaitable[object]]
 
 _PING_SECONDS: Final = 2.0
-_BEAT_SECONDS: Final = 1.0
-_STALLED_SECONDS: Final = 10.0
 _OK: Final = "ok"
 
 
@@ -91,44 +90,25 @@ class Readiness:
             _log.warning("not ready: %s: %s: %s", name, type(error).__name__, error)
 
 
-class Liveness:
-    """``alive`` is False once the event loop has not run for ten seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        return time.monotonic() - self._last < _STALLED_SECONDS
-
-    async def run(self) -> None:
-        while True:
-            self._last = time.monotonic()
-            await asyncio.sleep(_BEAT_SECONDS)
-
-
 @asynccontextmanager
-async def serve(readiness: Readiness, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+async def serve(readiness: Readiness, liveness: Liveness, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
     """Serve the three endpoints and yield the host and port. Raises ``OSError`` if it cannot listen there.
 
     Port 0 picks a free port. An empty ``host`` means loopback for port 0, and all interfaces for any other port.
     """
-    liveness = Liveness()
     runner = web.AppRunner(_app(readiness, liveness), access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
-    beating = asyncio.create_task(liveness.run(), name="liveness")
     try:
         await web.TCPSite(runner, host or (None if port else "127.0.0.1"), port).start()
         address: tuple[str, int] = runner.addresses[0][:2]
         yield address
     finally:
-        beating.cancel()
         await runner.cleanup()
 
 
 def _app(readiness: Readiness, liveness: Liveness) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
-        return _json(200 if liveness.alive else 503, {"alive": liveness.alive})
+        return _json(200, {"alive": True, "loopLagSeconds": round(liveness.lag, 3)})
 
     async def readyz(_: web.Request) -> web.Response:
         report = await readiness.check()

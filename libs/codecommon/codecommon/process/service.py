@@ -1,7 +1,7 @@
 """The life of a process: settings, logging, health, one task group, and an orderly end.
 
-An exception in any task ends the process with exit code 1, and its supervisor starts it again. A wrong setting is one line on
-stderr and exit code 2.
+An exception in any task, or an event loop that hangs, ends the process with exit code 1, and its supervisor starts it
+again. A wrong setting is one line on stderr and exit code 2.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import uvloop
 
 from codecommon.process import health, logs, telemetry
 from codecommon.process.health import Ping, Readiness
+from codecommon.process.liveness import Liveness
 from codecommon.process.settings import ServiceSettings, SettingsError
 
 _log = logging.getLogger(__name__)
@@ -32,13 +33,16 @@ EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
 _DRAIN_SECONDS: Final = 6.0
-# Cancelled tasks, executor threads and the last export of spans get this long. Then the process exits as it is: a task that
-# ignores its cancellation must not leave a half-dead process. Together with the drain a stop stays below its limit of 10 s.
+# Cancelled tasks, executor threads and the last export of spans get this long. Then the process exits as it is: a task
+# that ignores its cancellation must not leave a half-dead process. Together with the drain a stop stays below its limit
+# of 10 s.
 _END_SECONDS: Final = 1.5
 
 
 class CannotRun(Exception):
-    """The process cannot do its work for an outside reason. The text is one line for the operator, logged without a trace."""
+    """The process cannot do its work for an outside reason. The text is one line for the operator, logged without a
+    trace.
+    """
 
 
 def cannot_listen(variable: str, host: str, port: int, error: OSError) -> CannotRun:
@@ -57,6 +61,7 @@ class Service(Generic[SettingsT_co]):
         self.stopping = asyncio.Event()
         """Set once the process is asked to stop. ``main`` then has 6 s to finish what is in flight and return."""
         self.readiness = Readiness()
+        self.liveness = Liveness()
         self.group = asyncio.TaskGroup()
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -70,7 +75,9 @@ class Service(Generic[SettingsT_co]):
         _log.info("started")
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run ``work`` beside ``main``. An exception in it ends the process. It is cancelled once ``main`` has returned."""
+        """Run ``work`` beside ``main``. An exception in it ends the process. It is cancelled once ``main`` has
+        returned.
+        """
         task = self.group.create_task(_noted(work, f"in task {name!r} of {self.name}"), name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -109,6 +116,7 @@ async def _live(name: str, settings: SettingsT, main: Main[SettingsT]) -> int:
     try:
         async with service.group, AsyncExitStack() as stack:
             await _open_health(service, stack)
+            service.spawn(service.liveness.run(), "liveness")
             try:
                 await _run_until_stopped(service, main)
             finally:
@@ -126,7 +134,7 @@ async def _live(name: str, settings: SettingsT, main: Main[SettingsT]) -> int:
 async def _open_health(service: Service[Any], stack: AsyncExitStack) -> None:
     settings: ServiceSettings = service.settings
     try:
-        serving = health.serve(service.readiness, settings.health_host, settings.health_port)
+        serving = health.serve(service.readiness, service.liveness, settings.health_host, settings.health_port)
         host, port = await stack.enter_async_context(serving)
     except OSError as error:
         raise cannot_listen("CODE_HEALTH_PORT", settings.health_host, settings.health_port, error) from None

@@ -1,5 +1,6 @@
 """The life of a process, seen from outside: a real process per test, which runs one ``main`` of the script below."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import pytest
 from devstack.processes import Process
 
 SCRIPT = """
-import asyncio, sys
+import asyncio, re, sys, time
+from codecommon.process.liveness import Liveness
 from codecommon.process.service import CannotRun, run
 from codecommon.process.settings import ServiceSettings
 
@@ -53,6 +55,20 @@ async def clings(service):
             await forever()
         except asyncio.CancelledError:
             pass
+
+async def lagging(service):
+    service.ready()
+    while True:
+        time.sleep(1.5)
+        await asyncio.sleep(0.1)
+
+async def hangs(service):
+    service.liveness = Liveness(stalled_seconds=2)
+    service.spawn(service.liveness.run(), "watch")
+    await asyncio.sleep(0)
+    print("hangs", flush=True)
+    # The interpreter's lock is held all the time, as by OpenSSL while it checks a key.
+    re.fullmatch("(a+)+b", "a" * 64)
 
 async def dead_task_beside_one_that_clings(service):
     service.spawn(clings(service), "clings")
@@ -109,6 +125,29 @@ async def test_health_is_served_on_a_free_loopback_port_that_is_logged(start: St
     async with aiohttp.ClientSession() as session, session.get(f"{address}/readyz") as response:
         assert response.status == 200
     assert address.startswith("http://127.0.0.1:")
+
+
+async def test_livez_tells_how_late_the_event_loop_runs(start: Start) -> None:
+    process = await start("lagging")
+    address = (await record(process, "health endpoints on"))["message"].rpartition(" ")[2]
+    await process.line("started")
+    lag = 0.0
+
+    async with asyncio.timeout(END_SECONDS), aiohttp.ClientSession() as session:
+        while lag < 0.4:
+            async with session.get(f"{address}/livez") as response:
+                lag = (await response.json())["loopLagSeconds"]
+
+    assert lag < END_SECONDS
+
+
+async def test_a_process_whose_event_loop_hangs_says_where_and_ends_with_1(start: Start) -> None:
+    process = await start("hangs")
+    await process.line("hangs")
+
+    assert await process.wait(END_SECONDS) == 1
+
+    assert any("in hangs" in line for line in process.lines)
 
 
 async def test_a_dead_task_ends_the_process_with_1_and_one_redacted_trace(start: Start) -> None:
