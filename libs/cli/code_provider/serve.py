@@ -91,7 +91,7 @@ def service_log(service: str, log_format: LogFormat) -> Callable[[bytes], None]:
         if log_format == "json" and not text.startswith("{"):
             _output.warning("%s", text, extra={"service": service})
         else:
-            _write(redact(text))
+            _write(logs.printable(redact(text)))
 
     return pass_on
 

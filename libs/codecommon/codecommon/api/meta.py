@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -58,6 +59,14 @@ class BaseStatus(Wire):
     def bound(self) -> bool:
         """Whether it records something on the host."""
         return False
+
+
+_CLUSTER_ID: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def is_cluster_id(text: str) -> bool:
+    """Whether ``text`` has the form of a logical cluster's ID. A path (``root:…``) and the wildcard (``*``) have not."""
+    return _CLUSTER_ID.fullmatch(text) is not None
 
 
 SpecT = TypeVar("SpecT", bound=Wire)

@@ -19,7 +19,7 @@ import orjson
 
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import KINDS
-from codecommon.api.meta import Workspace
+from codecommon.api.meta import Workspace, is_cluster_id
 from codecommon.kcp.identity import CallerIdentity, KcpIdentity, ProviderIdentity
 
 JsonObject = dict[str, Any]
@@ -71,8 +71,6 @@ _BY_REASON: Final[Mapping[tuple[int, str], type[KcpError]]] = {
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 """A DNS-1123 subdomain. The name of every object and namespace is one."""
-_CLUSTER_ID: Final = re.compile(_LABEL)
-"""A logical cluster's ID. A path (``root:…``) and the wildcard (``*``) are none."""
 
 
 def resource_path(resource: str, name: str | None = None, namespace: str | None = None) -> str:
@@ -161,7 +159,7 @@ class CallerKcp(Kcp):
 
     def objects(self, cluster: str) -> Objects:
         """The objects of the logical cluster with that ID. Raises ``ValueError`` for anything but an ID, such as a path."""
-        if not _CLUSTER_ID.fullmatch(cluster):
+        if not is_cluster_id(cluster):
             raise ValueError("not the ID of a logical cluster")
         return Objects(self, f"/clusters/{cluster}")
 

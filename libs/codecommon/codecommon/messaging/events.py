@@ -11,6 +11,7 @@ import orjson
 
 from codecommon.api.group import GROUP
 from codecommon.api.kinds import KINDS
+from codecommon.api.meta import is_cluster_id
 
 EventReason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
 """Why an object is to be reconciled.
@@ -137,9 +138,12 @@ class ObjectEvent:
             data: dict[str, Any] = envelope["data"]
             if data["resource"] not in KINDS or data["reason"] not in get_args(EventReason):
                 raise UndecodableEvent("unknown resource or reason")
+            # It becomes part of a URL.
+            if not is_cluster_id(data["cluster"]):
+                raise UndecodableEvent("cluster is not the ID of a logical cluster")
             return cls(
                 resource=data["resource"],
-                cluster=str(data["cluster"]),
+                cluster=data["cluster"],
                 name=str(data["name"]),
                 uid=str(data["uid"]),
                 generation=int(data["generation"]),

@@ -111,13 +111,23 @@ class TextFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        # A line feed in a tenant's text must not begin something that looks like a record.
-        message = redact(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
+        message = printable(redact(record.getMessage()))
         service = getattr(record, "service", self._service)
         head = f"{_timestamp(record)} {record.levelname:<8} {service} {record.name}: {message}"
-        line = " ".join((head, *(f"{key}={value}" for key, value in _context().items())))
-        trace = _trace(self, record)
+        line = " ".join((head, *(f"{key}={printable(str(value))}" for key, value in _context().items())))
+        trace = "\n".join(map(printable, _trace(self, record).split("\n")))
         return f"{line}\n{trace}" if trace else line
+
+
+def printable(text: str) -> str:
+    """``text`` with every character escaped that is no letter, sign or space.
+
+    A line feed in a tenant's text must not begin something that looks like a record. An escape sequence must not command the
+    terminal, and a mark of writing direction must not show the line in another order.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -126,6 +126,10 @@ def having(path: str, value: Any) -> bytes:
         having("data.resource", ["repositories"]),
         having("data.reason", "because"),
         having("data.generation", "many"),
+        *(
+            having("data.cluster", value)
+            for value in ("", "root:acme", "*", "c1/../c2", "c1?x", "C1", "a" * 64, ["c1"], None)
+        ),
         having("data.versions", {"colour": "red"}),
         having("data.versions", None),
     ],

@@ -130,6 +130,21 @@ def test_text_of_a_tenant_cannot_forge_a_line(stream: io.StringIO) -> None:
     assert len(stream.getvalue().splitlines()) == 1
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\u202e", "\u2028", "\x85", "\t"])
+def test_what_is_not_printable_is_escaped_in_text(stream: io.StringIO, character: str) -> None:
+    logs.setup("watcher", "info", "text", stream)
+
+    with logs.bind(name=f"a{character}b"):
+        try:
+            raise ValueError(f"c{character}d")
+        except ValueError:
+            logging.getLogger("x").exception("e%sf", character)
+
+    escaped = character.encode("unicode_escape").decode()
+    assert character not in stream.getvalue()
+    assert all(text in stream.getvalue() for text in (f"a{escaped}b", f"e{escaped}f"))
+
+
 def test_a_record_may_come_from_another_process(json_lines) -> None:
     logging.getLogger("output").info("ready", extra={"service": "nats-server"})
 
