@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -16,7 +17,7 @@ class DataFolderInUse(Exception):
 
 
 class DataFolderUnusable(Exception):
-    """The folder cannot be created or written. The text is one line for the operator."""
+    """The folder cannot be created or written, or others can write to it. The text is one line for the operator."""
 
 
 class DataFolder:
@@ -49,6 +50,23 @@ class DataFolder:
         os.ftruncate(self.lock_fd, 0)
         os.pwrite(self.lock_fd, f"{os.getpid()}\n".encode(), 0)
         return self
+
+    def private(self, name: str) -> Path:
+        """The folder ``name`` in this one, which is made if need be.
+
+        Raises ``DataFolderUnusable`` where it is another user's, or open to all. The folder around it may be a volume, which
+        belongs to root and lets a group write. So only this one is checked.
+        """
+        path = self.path / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.stat(follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise DataFolderUnusable(
+                f"{path} is not a folder of this user; remove it, or set CODE_DATA_DIR to another folder"
+            )
+        if found.st_mode & stat.S_IRWXO:
+            raise DataFolderUnusable(f"{path} is open to every user of the machine; close it with: chmod o-rwx {path}")
+        return path
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -23,6 +23,9 @@ from code_provider.children import Program
 
 _output = logging.getLogger("output")
 
+_INHERITED: Final = ("PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT")
+"""What the server is given of the environment. It has no use for our tokens and settings."""
+
 _USER: Final = "code-provider"
 _ANY_PORT: Final = -1
 # Streams and buckets are on disk. Without this figure the server would reserve most of the machine's memory nevertheless.
@@ -55,7 +58,7 @@ class EmbeddedNats:
         return Program(
             "nats-server",
             run=self._exec,
-            environ=lambda: self._environ,
+            environ=lambda: {key: self._environ[key] for key in _INHERITED if key in self._environ},
             log=log_line,
             ready=self._ready,
         )
@@ -76,7 +79,6 @@ class EmbeddedNats:
             "jetstream": {"store_dir": str(self._folder), "max_mem": _MEMORY_STORE_BYTES},
             "authorization": {"user": _USER, "password": self._password},
         }
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         self._config.unlink(missing_ok=True)
         with open(os.open(self._config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(config, file, ensure_ascii=False)

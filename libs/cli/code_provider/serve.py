@@ -9,6 +9,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from code_provider.children import Program
@@ -25,6 +26,9 @@ _output = logging.getLogger("output")
 
 # Names of distributions; a package has an underscore for the hyphen.
 SERVICES: Final = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway")
+_FOR_ONE_SERVICE: Final = {"KEDGE_HUB_TOKEN": "gateway"}
+"""Secrets that one service needs. The others are not given them."""
+
 _STDERR: Final = 2
 
 
@@ -40,7 +44,7 @@ def serve(environ: Mapping[str, str]) -> int:
         with Supervisor() as supervisor, DataFolder(settings.data_folder) as folder:
             nats = None
             if settings.external_nats is None:
-                nats = EmbeddedNats(folder.path / "nats", environ, folder.lock_fd)
+                nats = EmbeddedNats(folder.private("nats"), environ, folder.lock_fd)
             return supervisor.run(_stages(environ, log_format, nats))
     except DataFolderUnusable as error:
         return _refuse(error, EXIT_SETTINGS)
@@ -56,18 +60,27 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
     gc.collect()
     gc.freeze()
 
-    def service_environ() -> dict[str, str]:
+    def service_environ(name: str) -> dict[str, str]:
         bus = nats.client_environ() if nats is not None else {}
         # Six services cannot have the same port. Probes of this pod ask the gateway.
-        return {**environ, **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
+        return {**own_environ(name, environ), **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
 
     services = [
         Program(
-            name, run=main, environ=service_environ, log=service_log(name, log_format), fatal=frozenset({EXIT_SETTINGS})
+            name,
+            run=main,
+            environ=partial(service_environ, name),
+            log=service_log(name, log_format),
+            fatal=frozenset({EXIT_SETTINGS}),
         )
         for name, main in mains.items()
     ]
     return [[nats.program()], services] if nats is not None else [services]
+
+
+def own_environ(service: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What ``service`` is given of ``environ``."""
+    return {key: value for key, value in environ.items() if _FOR_ONE_SERVICE.get(key, service) == service}
 
 
 def _main_of(service: str) -> Callable[[], int]:

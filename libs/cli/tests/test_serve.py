@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from code_provider.data_folder import DataFolder, DataFolderUnusable
+from code_provider.serve import own_environ
 from devstack.processes import Process, wait_gone
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
@@ -84,6 +86,39 @@ async def test_everything_comes_up_answers_and_stops_within_ten_seconds(
     password = json.loads(config.read_bytes())["authorization"]["password"]
     assert not [line for line in process.lines if password in line]
     assert {json.loads(line)["service"] for line in process.lines} == {*SERVICES, "nats-server", "code-provider"}
+
+
+async def test_nats_server_is_given_none_of_our_tokens(serve: Serve, children: Any) -> None:
+    process = await serve(KEDGE_HUB_TOKEN="hub-token")
+    await gateway_address(process)
+
+    given = Path(f"/proc/{children(process.pid)['nats-server']}/environ").read_bytes()
+
+    assert b"PATH=" in given
+    assert b"hub-token" not in given
+
+
+def test_the_token_of_the_hub_is_given_to_the_gateway_alone() -> None:
+    environ = {"KEDGE_HUB_TOKEN": "hub-token", "CODE_WORKSPACE_PATH": "root:code"}
+
+    given = {service: own_environ(service, environ) for service in SERVICES}
+
+    assert {service for service, own in given.items() if "KEDGE_HUB_TOKEN" in own} == {"gateway"}
+    assert all("CODE_WORKSPACE_PATH" in own for own in given.values())
+
+
+@pytest.mark.parametrize("broken", ["open", "link"])
+def test_a_store_that_another_user_can_reach_is_refused(tmp_path: Path, broken: str) -> None:
+    store = tmp_path / "nats"
+    if broken == "open":
+        store.mkdir()
+        store.chmod(0o707)
+    else:
+        store.symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").mkdir()
+
+    with DataFolder(tmp_path) as folder, pytest.raises(DataFolderUnusable, match=str(store)):
+        folder.private("nats")
 
 
 async def test_a_second_serve_on_the_same_folder_is_refused(serve: Serve, environ: dict[str, str]) -> None:
