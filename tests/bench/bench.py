@@ -202,7 +202,7 @@ async def alone(bed: Bed) -> None:
     environment = {
         **bed.provider.environment,
         "NATS_URL": bed.nats.url,
-        "CODE_ALLOWED_GIT_HOSTS": bed.simulator.authority,
+        "CODE_ALLOWED_GIT_HOSTS": bed.simulator.url,
     }
     for service, goal in (("watcher", 140), ("connection-svc", 140), ("repository-svc", 140), ("gateway", 200)):
         log = bed.provider.folder / f"alone-{service}.log"

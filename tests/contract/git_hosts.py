@@ -130,7 +130,7 @@ class Simulator:
     transport: HostTransport
 
     def open(self, token: str) -> GitBackend:
-        github = GithubProvider([self.url.removeprefix("http://")])
+        github = GithubProvider([self.url])
         target = HostTarget(self.url, TokenSecret(SecretValue(token)), None, PRINCIPAL)
         return github.open(target, self.transport)
 

@@ -34,7 +34,7 @@ class Bed:
     async def open(self, version: str = "1") -> GitBackend:
         """A session with a token of its own; equal versions are one principal, as with an App's hourly tokens."""
         token = (await self.control.create_token(ME)).value
-        github = GithubProvider([self.url.removeprefix("http://")])
+        github = GithubProvider([self.url])
         target = HostTarget(self.url, TokenSecret(SecretValue(token)), None, ("cluster", "uid", version))
         return github.open(target, self.transport)
 

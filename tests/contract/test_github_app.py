@@ -50,7 +50,7 @@ class AppHost:
     private_key: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._github = GithubProvider([self.url.removeprefix("http://")])
+        self._github = GithubProvider([self.url])
 
     def session(self, owner: str = "acme", installation: int | None = None, version: str = "1") -> GitBackend:
         number = None if installation is None else str(installation)

@@ -31,7 +31,7 @@ async def test_a_host_that_stops_answering_is_left_alone_and_everybody_is_told_t
         await bus.declare()
         await control.create_user("octocat")
         token = await control.create_token("octocat")
-        allowed = [sim.url.removeprefix("http://")]
+        allowed = [sim.url]
         async with open_registry(allowed, bus, {}, ProxyRules()) as registry:
             session = registry.open(
                 "github", HostTarget(sim.url, TokenSecret(SecretValue(token.value)), None, ("cluster", "uid", "1"))
@@ -64,7 +64,7 @@ async def test_what_is_not_sent_during_an_outage_uses_up_no_budget(nats_server: 
         await control.add_fault("status", count=None)
         host = sim.url.removeprefix("http://")
         limits = {host: Limits(points=(Window(20, 60.0),))}
-        async with open_registry([host], bus, limits, ProxyRules()) as registry:
+        async with open_registry([sim.url], bus, limits, ProxyRules()) as registry:
             session = registry.open(
                 "github", HostTarget(sim.url, TokenSecret(SecretValue(token.value)), None, ("cluster", "uid", "1"))
             )

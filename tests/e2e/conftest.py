@@ -56,13 +56,13 @@ def services_environment(
     github_paced_authority: str,
     failing_sims: Sequence[SimulatorProcess],
 ) -> Mapping[str, str]:
-    hosts = [
+    plain = [
         github_sim.authority,
-        enterprise_sim.host,
         paced_authority,
         github_paced_authority,
         *(sim.authority for sim in failing_sims),
     ]
+    hosts = [enterprise_sim.host, *(f"http://{authority}" for authority in plain)]
     return {
         "CODE_RESYNC_INTERVAL": "10s",
         "CODE_ALLOWED_GIT_HOSTS": ",".join(hosts),

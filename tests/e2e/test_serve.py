@@ -108,7 +108,7 @@ async def stage(
     tenant = await devhub.create_tenant()
     await kcp.bind(tenant.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
 
-    environment = {"CODE_ALLOWED_GIT_HOSTS": github_sim.authority, "CODE_LOG_LEVEL": "info"}
+    environment = {"CODE_ALLOWED_GIT_HOSTS": github_sim.url, "CODE_LOG_LEVEL": "info"}
     process = installation.command("serve", environment)
     serving = Serving(installation, process, kcp.session)
     serving.kubeconfig.unlink()

@@ -113,7 +113,7 @@ async def traced_tenant(
 ) -> AsyncIterator[Tenant]:
     """A tenant on which only the instance acts that sends its spans to us."""
     settings = {
-        "CODE_ALLOWED_GIT_HOSTS": github_sim.authority,
+        "CODE_ALLOWED_GIT_HOSTS": github_sim.url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "100",

@@ -133,7 +133,7 @@ async def services(
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
     """``code-provider serve`` with all six services, until the end of the run."""
-    allowed = f"{github_sim.authority},{enterprise_sim.host}"
+    allowed = f"{github_sim.url},{enterprise_sim.host}"
     environment = {"NATS_URL": services_nats.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
     async with provider.command("serve", environment) as process:
         await wait_serving(process, provider.url, kcp.session)

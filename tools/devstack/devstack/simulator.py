@@ -49,7 +49,7 @@ class SimulatorProcess:
 
     @property
     def authority(self) -> str:
-        """``host:port``, as ``CODE_ALLOWED_GIT_HOSTS`` wants it."""
+        """``host:port``, as in ``CODE_GIT_HOST_LIMITS`` and in status."""
         return urlsplit(self.url).netloc
 
     async def _announced(self) -> bool:

@@ -64,7 +64,7 @@ async def running_stack(
         await hub.wait_for_catalogue(provisioned)
         environment = {"NATS_URL": nats.url, **(services_environment or {})}
         if simulator is not None:
-            environment["CODE_ALLOWED_GIT_HOSTS"] = simulator.authority
+            environment["CODE_ALLOWED_GIT_HOSTS"] = simulator.url
         services = await exits.enter_async_context(provider.command("serve", environment))
         await timed(say, "code-provider serve runs the six services", wait_serving(services, provider.url, kcp.session))
         yield Stack(folder, kcp, nats, simulator, hub, provider, services)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from codecommon.githost.host_names import host_entry
+from codecommon.githost.host_names import allowed_entry
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.limits import Limits, parse_host_limits
 from codecommon.githost.registry import published_limits
@@ -17,7 +17,7 @@ from codecommon.process.settings import ServiceSettings
 def _git_hosts(value: object) -> object:
     if not isinstance(value, str):
         return value
-    return frozenset(host_entry(item.strip()) for item in value.split(",") if item.strip())
+    return frozenset(allowed_entry(item.strip()) for item in value.split(",") if item.strip())
 
 
 def _host_limits(value: object) -> object:
@@ -34,7 +34,7 @@ class ReconcilerSettings(ServiceSettings):
     allowed_git_hosts: Annotated[frozenset[str], BeforeValidator(_git_hosts)] = Field(
         default=frozenset(),
         validation_alias="CODE_ALLOWED_GIT_HOSTS",
-        description="host or host:port without scheme and path, separated by commas",
+        description="host or host:port, or http://host:port for plain HTTP, without path, separated by commas",
     )
     git_host_limits: Annotated[Mapping[str, Limits], BeforeValidator(_host_limits)] = Field(
         default_factory=dict[str, Limits],

@@ -19,7 +19,7 @@ import httpx
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.host_api import HostApi
-from codecommon.githost.host_names import host_entry, host_name
+from codecommon.githost.host_names import allowed_entry, host_name
 from codecommon.githost.limits import Limits
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,15 @@ class Address:
         return self.host if self.has_usual_port else f"{self.host}:{self.port}"
 
     @property
+    def entry(self) -> str:
+        """As the operator allows it. Plain HTTP shows the credential to everybody on the way, so it has to be said."""
+        return f"{self.entry_scheme}{self.name}"
+
+    @property
+    def entry_scheme(self) -> str:
+        return "" if self.scheme == "https" else f"{self.scheme}://"
+
+    @property
     def has_usual_port(self) -> bool:
         return self.port == _DEFAULT_PORTS[self.scheme]
 
@@ -79,7 +88,7 @@ class Address:
 class AllowedHosts:
     """The hosts that ``baseURL`` may name for one provider: the provider's own and ``entries``.
 
-    ``entries``: ``host[:port]``, the items of CODE_ALLOWED_GIT_HOSTS; one without a port stands for the scheme's own port.
+    ``entries``: the items of CODE_ALLOWED_GIT_HOSTS, as of ``allowed_entry``; without a port it is the scheme's own.
     ``own``: the endpoint of a host of the provider's own, None for any other. ``brand``: the provider in messages.
     ``api_path``: path of the API's root on a server that the operator named. Raises ValueError for an entry of another form.
     """
@@ -93,7 +102,7 @@ class AllowedHosts:
         brand: str,
         own: Callable[[Address], HostAddress | None],
     ) -> None:
-        self._entries = tuple(sorted({host_entry(entry) for entry in entries}))
+        self._entries = tuple(sorted({allowed_entry(entry) for entry in entries}))
         self._api = api
         self._api_path = api_path
         self._brand = brand
@@ -108,14 +117,14 @@ class AllowedHosts:
         address = self._parse(base_url)
         if (own := self._own(address)) is not None:
             return own
-        exact = f"{address.host}:{address.port}"
-        if exact in self._entries or (address.has_usual_port and address.host in self._entries):
+        exact = f"{address.entry_scheme}{address.host}:{address.port}"
+        if exact in self._entries or (address.has_usual_port and address.entry in self._entries):
             root = f"{address.scheme}://{address.name}{self._api_path}"
             return HostAddress(self._api, root, address.name, address.name, limits=None, operator_named=True)
-        self._log_refusal(address.name)
+        self._log_refusal(address.entry)
         raise _not_allowed(
             f"baseURL names the host {address.name}, which is neither one of {self._brand}'s own nor allowed here; "
-            f"ask the operator to add {address.name} to CODE_ALLOWED_GIT_HOSTS"
+            f"ask the operator to add {address.entry} to CODE_ALLOWED_GIT_HOSTS"
         )
 
     def _parse(self, base_url: str) -> Address:

@@ -37,3 +37,16 @@ def host_entry(text: str) -> str:
     if port == 0:
         raise wrong
     return name if port is None else f"{name}:{port}"
+
+
+_PLAIN: Final = "http://"
+
+
+def allowed_entry(text: str) -> str:
+    """An operator's ``host[:port]``, which admits HTTPS, or ``http://host[:port]``, which admits plain HTTP.
+
+    Returned in the spelling of ``host_name``. Raises ValueError with what is wrong.
+    """
+    if text.lower().startswith(_PLAIN):
+        return _PLAIN + host_entry(text[len(_PLAIN) :])
+    return host_entry(text)

@@ -19,7 +19,7 @@ from codecommon.messaging.bus import Bus
 def providers(allowed_hosts: Collection[str] = ()) -> tuple[Provider, ...]:
     """Every provider that we have. A new host is added here.
 
-    ``allowed_hosts``: ``host[:port]``s that ``baseURL`` may name besides each provider's own (CODE_ALLOWED_GIT_HOSTS).
+    ``allowed_hosts``: what ``baseURL`` may name besides each provider's own (CODE_ALLOWED_GIT_HOSTS).
     Raises ValueError for an entry of another form.
     """
     return (GithubProvider(allowed_hosts),)

@@ -45,13 +45,13 @@ def test_data_residency_has_an_api_host_of_its_own(base_url: str) -> None:
     [
         ("ghe.example", "https://ghe.example", "https://ghe.example/api/v3", "ghe.example"),
         ("ghe.example", "https://ghe.example/api/v3/", "https://ghe.example/api/v3", "ghe.example"),
-        ("ghe.example", "http://GHE.example.:80/", "http://ghe.example/api/v3", "ghe.example"),
+        ("http://GHE.example", "http://GHE.example.:80/", "http://ghe.example/api/v3", "ghe.example"),
         ("GHE.Example.", "https://ghe.example", "https://ghe.example/api/v3", "ghe.example"),
         ("ghe.example:443", "https://ghe.example", "https://ghe.example/api/v3", "ghe.example"),
         ("ghe.example:8443", "https://ghe.example:8443", "https://ghe.example:8443/api/v3", "ghe.example:8443"),
-        ("127.0.0.1:8080", "http://127.0.0.1:8080", "http://127.0.0.1:8080/api/v3", "127.0.0.1:8080"),
-        ("[::1]:8080", "http://[0:0::1]:8080", "http://[::1]:8080/api/v3", "[::1]:8080"),
-        ("git_hub:3000", "http://git_hub:3000", "http://git_hub:3000/api/v3", "git_hub:3000"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080", "http://127.0.0.1:8080/api/v3", "127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[0:0::1]:8080", "http://[::1]:8080/api/v3", "[::1]:8080"),
+        ("HTTP://git_hub:3000", "http://git_hub:3000", "http://git_hub:3000/api/v3", "git_hub:3000"),
         (
             "bücher.example",
             "https://xn--bcher-kva.example",
@@ -83,6 +83,8 @@ def test_a_host_the_operator_named_is_reached_at_its_api_root(entry: str, base_u
         "https://octo.ghe.com.evil.example",
         "http://github.com",
         "http://octo.ghe.com",
+        "http://ghe.example",
+        "http://ghe.example:443",
         "https://github.com:8443",
         "https://ghe.example:8443",
         "https://169.254.169.254",
@@ -116,6 +118,18 @@ def test_a_credential_cannot_be_sent_anywhere_else(base_url: str) -> None:
     with pytest.raises(Terminal) as refused:
         GithubProvider(["ghe.example"]).address(base_url)
     assert refused.value.reason == "HostNotAllowed"
+
+
+def test_an_entry_for_plain_http_admits_no_https_and_no_other_port() -> None:
+    allowed = GithubProvider(["http://ghe.example:8080"])
+    for base_url in ("https://ghe.example:8080", "https://ghe.example", "http://ghe.example"):
+        with pytest.raises(Terminal, match="nor allowed here"):
+            allowed.address(base_url)
+
+
+def test_the_refusal_of_plain_http_says_so() -> None:
+    with pytest.raises(Terminal, match=r"add http://ghe\.example to CODE_ALLOWED_GIT_HOSTS"):
+        GithubProvider(["ghe.example"]).address("http://ghe.example")
 
 
 def test_the_refusal_says_what_to_ask_the_operator_for() -> None:

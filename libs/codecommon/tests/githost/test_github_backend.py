@@ -44,7 +44,7 @@ async def transport() -> AsyncIterator[HostTransport]:
 @pytest.fixture
 def backend(scripted: Any, transport: HostTransport) -> GitBackend:
     target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
-    return GithubProvider([scripted.name]).open(target, transport)
+    return GithubProvider([scripted.url]).open(target, transport)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ async def test_what_a_layer_of_the_transport_decides_is_raised_as_it_is(scripted
     stack = HostTransport(layers=[lambda _: Gate()], proxies=ProxyRules())
     target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
     with pytest.raises(Retryable, match="later"):
-        await GithubProvider([scripted.name]).open(target, stack).validate_connection()
+        await GithubProvider([scripted.url]).open(target, stack).validate_connection()
     await stack.aclose()
 
 
@@ -340,7 +340,7 @@ async def test_a_bug_is_not_dressed_up_as_an_answer_of_the_host(scripted: Any) -
     stack = HostTransport(layers=[lambda _: Broken()], proxies=ProxyRules())
     target = HostTarget(scripted.url, TokenSecret(SecretValue(TOKEN)), None, ("cluster", "uid", "1"))
     with pytest.raises(KeyError):
-        await GithubProvider([scripted.name]).open(target, stack).validate_connection()
+        await GithubProvider([scripted.url]).open(target, stack).validate_connection()
     await stack.aclose()
 
 

@@ -35,7 +35,7 @@ async def transport() -> AsyncIterator[HostTransport]:
 
 
 def address(scripted: Any) -> HostAddress:
-    return GithubProvider([scripted.name]).address(scripted.url)
+    return GithubProvider([scripted.url]).address(scripted.url)
 
 
 def client(stack: HostTransport, where: HostAddress, ca_bundle: str | None = None) -> httpx.AsyncClient:
@@ -156,7 +156,7 @@ async def test_layers_stand_in_their_order_around_the_network_and_know_the_sessi
 async def test_a_proxy_of_the_environment_carries_the_request(scripted: Any) -> None:
     stack = HostTransport(proxies=ProxyRules(http=scripted.url))
     scripted.answer(200, {})
-    async with client(stack, GithubProvider(["ghe.example"]).address("http://ghe.example")) as http:
+    async with client(stack, GithubProvider(["http://ghe.example"]).address("http://ghe.example")) as http:
         assert (await http.get("/user")).status_code == 200
     await stack.aclose()
     assert scripted.seen[0].target == "http://ghe.example/api/v3/user"

@@ -44,7 +44,7 @@ async def process(
     budgets = Budgets(bus, {host.name: limits} if limits else {}, clock)
     transport = HostTransport(layers=[budgets.layer, *more], proxies=ProxyRules())
     await budgets.open()
-    where = GithubProvider([host.name]).address(host.url)
+    where = GithubProvider([host.url]).address(host.url)
 
     def client(credential_key: tuple[str, str, str] = PRINCIPAL) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=where.api_base, transport=transport.borrow(where, credential_key, None))
@@ -61,7 +61,7 @@ async def turns(bus: Bus, host: Any, limits: Limits | None) -> AsyncIterator[Cal
     budgets = Budgets(bus, {host.name: limits} if limits else {})
     transport = HostTransport(turns=budgets.await_turn, proxies=ProxyRules())
     await budgets.open()
-    where = GithubProvider([host.name]).address(host.url)
+    where = GithubProvider([host.url]).address(host.url)
     try:
         yield transport.borrow(where, PRINCIPAL, None).await_turn
     finally:

@@ -44,7 +44,7 @@ async def process(bus: Bus, host: Any) -> AsyncIterator[Callable[[HostTarget], G
     transport = HostTransport(layers=[budgets.layer], proxies=ProxyRules())
     await budgets.open()
     try:
-        github = GithubProvider([host.name])
+        github = GithubProvider([host.url])
         yield lambda target: github.open(target, transport)
     finally:
         await transport.aclose()
