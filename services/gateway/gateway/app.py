@@ -13,6 +13,7 @@ import uvicorn
 
 from codecommon.process.service import Service, cannot_listen
 from gateway.heartbeat import HubHeartbeat
+from gateway.http_protocol import BoundedHttp
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
@@ -36,6 +37,7 @@ async def main(service: Service[GatewaySettings]) -> None:
     server = _Server(
         uvicorn.Config(
             build_app(service.readiness),
+            http=BoundedHttp,
             log_config=None,
             access_log=False,
             server_header=False,
