@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,11 +12,12 @@ from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository, Visibility
-from codecommon.api.results import Retryable, Terminal
+from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.controller.conditions import condition
 from codecommon.controller.create_claim import claim_for, is_under_claim, stored_claim
 from codecommon.githost.protocol import (
     Absent,
+    CredentialRejected,
     HostRepository,
     OwnerKind,
     Redirected,
@@ -182,6 +183,38 @@ def decide_settings(repo: Repository, bound: Bind) -> Settings:
         unmanaged["visibility"] = f"visibility ({seen.visibility}; edit spec.visibility to change it)"
         visibility = None
     return Settings(RepositoryChanges(visibility=visibility, description=description), branch, unmanaged)
+
+
+def one_by_one(settings: Settings, seen: HostRepository) -> list[tuple[str, RepositoryChanges]]:
+    """What to send, a setting at a time and by its wire name, so that a refused one holds up no other.
+
+    What narrows access goes first, and what widens it goes last.
+    """
+    visibility = settings.changes.visibility
+    access = [] if visibility is None else [("visibility", RepositoryChanges(visibility=visibility))]
+    others: list[tuple[str, RepositoryChanges]] = []
+    if settings.changes.description is not None:
+        others.append(("description", RepositoryChanges(description=settings.changes.description)))
+    if settings.wants_branch is not None:
+        others.append(("defaultBranch", RepositoryChanges(default_branch=settings.wants_branch)))
+    narrows = visibility is not None and _WIDTH[visibility] < _WIDTH[seen.visibility]
+    return access + others if narrows else others + access
+
+
+def ends_sending(refused: Interruption) -> bool:
+    """Whether the next setting would meet the same: the credential is not taken, or the host named a time to come back."""
+    return isinstance(refused, CredentialRejected) or (isinstance(refused, Retryable) and refused.after is not None)
+
+
+def refusal_of(refused: Sequence[tuple[str, Interruption]]) -> Interruption:
+    """One result for the settings that were refused, by wire name, at least one. Its message reports each of them.
+
+    What can be tried again decides, because it is still to be applied. Once it is, what is final shows.
+    """
+    results = [result for _, result in refused]
+    pending = [r for r in results if ends_sending(r) or isinstance(r, Retryable)]
+    decisive = pending[-1] if pending else results[0]
+    return decisive.reworded("; ".join(f"{name} is not set: {result.message}" for name, result in refused))
 
 
 def baseline(repo: Repository, seen: HostRepository) -> int | None:
