@@ -13,8 +13,9 @@ from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository, Visibility
 from codecommon.api.results import Interruption, Retryable, Terminal
+from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import claim_for, is_under_claim, stored_claim
+from codecommon.controller.create_claim import claim_for, is_under_claim
 from codecommon.githost.protocol import (
     Absent,
     CredentialRejected,
@@ -32,12 +33,12 @@ ARCHIVED: Final = condition(
     ConditionType.ARCHIVED, "True", Reason.ARCHIVED_ON_HOST, "read-only on the host; settings are not sent"
 )
 
-_YOUNG: Final = timedelta(minutes=10)
-"""A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
+_LAG: Final = timedelta(minutes=10)
+"""A host is eventually consistent: 404s for less than this time do not mean that the repository is missing."""
 _WIDTH: Final[dict[Visibility, int]] = {"private": 0, "internal": 1, "public": 2}
 
 Found = HostRepository | Absent | Redirected
-"""What the host shows under a name."""
+"""What the host shows under an id or a name."""
 
 
 # ---- whose it is
@@ -67,28 +68,60 @@ def origin_of(repo: Repository, seen: HostRepository) -> Origin:
     return "Created" if is_under_claim(repo, seen.created_at) else "Adopted"
 
 
-def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -> Bind | None:
-    """For an object that has a repository. ``seen``: what the host shows under its id.
+def decide_bound(repo: Repository, found: Found, now: datetime) -> Bind | None:
+    """For an object that has a repository. ``found``: what the host shows under its id, else under its name.
 
-    None: the repository is gone for good and may be created again. Raises ``Retryable`` (``HostNotYetVisible``) while it may
-    be too new to be shown, ``Terminal`` (``HostObjectMissing``) where this object may not create it.
+    None: the repository is missing and spec says that it is to be made again. Raises ``Retryable`` (``HostNotYetVisible``) while
+    the host may lag, and ``Terminal`` (``HostObjectMissing``) then. Both record since when it is missing.
     """
-    if seen is not None:
-        return Bind(seen, origin_of(repo, seen))
-    claim = stored_claim(repo)
-    if claim is not None and now - claim < _YOUNG:
-        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new repository yet")
-    if repo.status.origin != "Created" or repo.spec.adoption_policy in ("AdoptOnly", "Observe"):
-        raise Terminal(
-            Reason.HOST_OBJECT_MISSING,
-            f"repository {repo.status.repo_id} no longer exists on the host, or this credential may not see it, and it "
-            "was not made by this object; restore it, or delete this object",
+    if isinstance(found, HostRepository) and found.id == repo.status.repo_id:
+        return Bind(found, origin_of(repo, found))
+    # Another process's clock may have been ahead.
+    since = min(repo.status.missing_since or now, now)
+    status = {"missingSince": rfc3339(since)}
+    if now - since < _LAG:
+        raise Retryable(
+            Reason.HOST_NOT_YET_VISIBLE,
+            f"{_last_seen(repo, since)}; looking again until {rfc3339(since + _LAG)}",
+            status=status,
         )
-    return None
+    if _may_create(repo) and repo.spec.missing_policy == "Recreate":
+        return None
+    raise Terminal(Reason.HOST_OBJECT_MISSING, _report(repo, found, since), status=status)
+
+
+def _may_create(repo: Repository) -> bool:
+    return repo.spec.adoption_policy not in ("AdoptOnly", "Observe")
+
+
+def _last_seen(repo: Repository, since: datetime) -> str:
+    where = repo.status.html_url or f"{repo.status.owner}/{repo.spec.name} on {repo.status.host}"
+    return (
+        f"the host has not shown the repository with the id {repo.status.repo_id} since {rfc3339(since)}; "
+        f"it was last seen at {where}"
+    )
+
+
+def _report(repo: Repository, found: Found, since: datetime) -> str:
+    """What is known of a missing repository and what a person can do. An empty one in its place would look like health."""
+    otherwise = "delete this object"
+    match found:
+        case HostRepository():
+            now = f", and another repository (id {found.id}) has its name now"
+        case Redirected():
+            now = f", and its name now leads to {found.location}"
+        case Absent():
+            now = ""
+            if _may_create(repo):
+                otherwise = "set spec.missingPolicy to Recreate to have a new, empty one made"
+    return (
+        f"{_last_seen(repo, since)}{now}. It was deleted, moved to another account, or this credential may not see it any more. "
+        f"Give the credential access to it, restore it or transfer it back; or {otherwise}"
+    )
 
 
 def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
-    """For an object that has no repository, or whose repository is gone. ``found``: what the host shows under the name.
+    """For an object that has no repository, or one that is to be made again. ``found``: what the host shows under the name.
 
     Raises ``Terminal``: ``NameRedirected``, ``NameTaken``, ``HostObjectMissing``.
     """
@@ -101,7 +134,7 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
                 "make a Repository with the new name, or choose another",
             )
         case Absent():
-            if policy in ("AdoptOnly", "Observe"):
+            if not _may_create(repo):
                 raise Terminal(
                     Reason.HOST_OBJECT_MISSING,
                     f"there is no repository to adopt, and adoptionPolicy {policy} creates none",
@@ -112,7 +145,7 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
             if origin == "Adopted" and repo.status.repo_id is not None:
                 raise Terminal(
                     Reason.HOST_OBJECT_MISSING,
-                    f"repository {repo.status.repo_id} no longer exists on the host, and another one has its name now; "
+                    f"repository {repo.status.repo_id} is missing on the host, and another one has its name now; "
                     "delete this object, and make a new one if that other repository is wanted",
                 )
             if origin == "Adopted" and policy == "CreateOnly":
@@ -250,6 +283,7 @@ def status_of(repo: Repository, bound: Bind, host: str, owner: str) -> dict[str,
     unsent_edit = seen.archived and repo.status.origin is not None
     return {
         "repoID": seen.id,
+        "missingSince": None,
         "htmlURL": seen.html_url,
         "cloneURL": seen.clone_url,
         "sshURL": seen.ssh_url,

@@ -42,15 +42,16 @@ class RepositoryReconciler:
         return await self._apply_settings(ctx, opened.backend, owner, bound)
 
     async def _find_bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Bind | None:
-        """The repository that status names. None: there is none, or it is gone for good."""
+        """The repository that status names. None: there is none, or it is missing and to be made again."""
         repo_id = ctx.object.status.repo_id
         if not repo_id:
             return None
-        bound = decide.decide_bound(ctx.object, await host.get_repository(repo_id), ctx.now)
+        found = await host.get_repository(repo_id) or await host.find_repository(owner, ctx.object.spec.name)
+        bound = decide.decide_bound(ctx.object, found, ctx.now)
         if bound is None and await host.get_owner_kind(owner) is None:
             raise Terminal(
                 Reason.HOST_OBJECT_MISSING,
-                f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen",
+                f"the repository is missing, and so is its owner {owner!r}, or it cannot be seen",
             )
         return bound
 

@@ -119,12 +119,15 @@ class Reason(StrEnum):
     IDENTITY_CONFLICT = "IdentityConflict"
     """stalled: The object is bound to another host or owner than its Connection now says."""
     HOST_OBJECT_MISSING = "HostObjectMissing"
-    """stalled: The repository is gone and was not made by this object, or there is nothing to adopt. On a deleted
-    DeployKey or Collaborator: the host does not show the repository, so what was made in it may still be there; restore
-    the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too.
+    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there
+    is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made
+    in it may still be there; restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository
+    too.
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
-    """retried: The host does not show yet what was just made or changed."""
+    """retried: The host does not show yet what was just made or changed, or for less than ten minutes it has not shown
+    the repository.
+    """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The host refused a write because the repository is archived."""
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
