@@ -170,7 +170,7 @@ def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> Repository
         owner_kind=kind,
         name=repo.spec.name,
         visibility=repo.spec.visibility or "private",
-        description=repo.spec.description or "",
+        description=(repo.spec.description or "").strip(),
         auto_init=repo.spec.auto_init,
     )
 
@@ -204,7 +204,9 @@ def decide_settings(repo: Repository, bound: Bind) -> Settings:
     """
     spec, seen = repo.spec, bound.seen
     frozen = baseline(repo, seen) == repo.metadata.generation or seen.archived or spec.adoption_policy == "Observe"
-    description = spec.description if spec.description is not None and spec.description != seen.description else None
+    # A YAML block ends with a line end, which the host refuses.
+    description = spec.description.strip() if spec.description is not None else None
+    description = None if description == seen.description.strip() else description
     branch = spec.default_branch if spec.default_branch and spec.default_branch != seen.default_branch else None
     visibility = spec.visibility if spec.visibility is not None and spec.visibility != seen.visibility else None
     unmanaged: dict[str, str] = {}

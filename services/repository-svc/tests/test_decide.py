@@ -323,6 +323,10 @@ def test_a_repository_is_made_where_its_owner_is_and_private_unless_told_otherwi
     assert (request.visibility, request.description, request.auto_init) == ("private", "d", True)
 
 
+def test_a_repository_is_made_without_the_line_end_of_its_description() -> None:
+    assert decide.creation(repo(description="hello\n"), "acme", "Organization").description == "hello"
+
+
 def test_the_identity_is_reported_with_its_origin() -> None:
     status = decide.status_of(repo(), Bind(SEEN, "Created"), "git.example", "octocat")
     assert {name: status[name] for name in ("repoID", "host", "owner", "origin")} == {

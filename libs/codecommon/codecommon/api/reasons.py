@@ -91,8 +91,8 @@ class Reason(StrEnum):
     SSO_REQUIRED = "SSORequired"
     """stalled: The organisation wants single sign-on; the message has the address to authorise the token at."""
     MISSING_PERMISSION = "MissingPermission"
-    """stalled, retried: The credential lacks a scope or permission, which the message names (retried: the host answers
-    a removal with 404 and still shows the thing).
+    """stalled, retried: The credential lacks a scope or permission, which the message names, or an IP allow list refuses
+    our address (retried: the host answers a removal with 404 and still shows the thing).
     """
     CONNECTION_NOT_FOUND = "ConnectionNotFound"
     """waiting: `spec.connectionRef` names no Connection."""
@@ -103,7 +103,7 @@ class Reason(StrEnum):
     workspace gives up the API, and those say Delete).
     """
     INVALID_NAME = "InvalidName"
-    """stalled: A name that the host would refuse or alter, or a username that is no login."""
+    """stalled: A name that the host would refuse or alter, or a username that is no login, or an App's."""
     NAME_ALTERED = "NameAltered"
     """stalled: The host made the repository under another name."""
     NAME_TAKEN = "NameTaken"
