@@ -90,6 +90,11 @@ def decide_bound(repo: Repository, found: Found, now: datetime) -> Bind | None:
     raise Terminal(Reason.HOST_OBJECT_MISSING, _report(repo, found, since), status=status)
 
 
+def look_due(repo: Repository, now: datetime) -> bool:
+    """Whether a missing repository is still looked for, which must not wait for the next resync."""
+    return repo.status.missing_since is not None and repo.status.condition(ConditionType.STALLED) is None
+
+
 def _may_create(repo: Repository) -> bool:
     return repo.spec.adoption_policy not in ("AdoptOnly", "Observe")
 

@@ -63,6 +63,10 @@ async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
     assert made(world) == ["create_repository"]
 
 
+def is_due(world: World, controller: Controller[Repository]) -> bool:
+    return controller.is_due(world.start(controller, "site").object, world.now())
+
+
 def missing(world: World, seconds: float | None, *, owner: str = "octocat", **spec: str) -> None:
     """Ours, bound to an id that the host does not show; ``seconds``: for how long, as status says."""
     status: dict[str, str | int] = {**SITE, "owner": owner, "repoID": "7", "origin": "Created"}
@@ -116,6 +120,7 @@ async def test_a_missing_one_is_looked_at_again_until_it_is_reported_and_kept_on
     world.now = clock.now
     world.add(repository_object())
     await world.reconcile(controller, "site")
+    assert not is_due(world, controller)
     repo_id = world.stored("repositories", "site")["status"]["repoID"]
     hidden = world.host.repositories.pop(repo_id)
 
@@ -124,8 +129,10 @@ async def test_a_missing_one_is_looked_at_again_until_it_is_reported_and_kept_on
         assert isinstance(result, Retryable)
         assert result.reason == "HostNotYetVisible"
         assert result.after is None, "the delay grows from a second to minutes"
+        assert is_due(world, controller), "also where the resync brought it: it is looked at again before its next turn"
         clock.advance(300)
     assert isinstance(await world.reconcile(controller, "site"), Terminal)
+    assert not is_due(world, controller), "from now on the resync looks"
     assert "missingSince" in world.stored("repositories", "site")["status"]
 
     world.host.repositories[repo_id] = hidden
