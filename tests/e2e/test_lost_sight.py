@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.resources import condition, is_gone, is_ready
 from devstack.scenario import Account, Scenario, collaborator, deploy_key, has, repository, unique
@@ -70,3 +72,26 @@ async def test_what_was_in_a_repository_that_somebody_deleted_goes_with_its_obje
     await tenant.delete("repositories", "site")
     for resource, name in (*ACCESS, ("repositories", "site")):
         await tenant.wait_for(resource, name, is_gone, 60)
+
+
+async def test_a_repository_that_is_missing_is_reported_and_made_again_only_when_spec_says_so(
+    services: Process, scenario: Scenario, tenant: Tenant, kcp: Kcp
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme"))
+    lost = await tenant.wait_for("repositories", "site", is_ready)
+    await scenario.control.delete_repository(account.login, "site")
+    await tenant.request_reconcile("repositories", "site")
+    await tenant.wait_for("repositories", "site", has("Reconciling", "True", "HostNotYetVisible"))
+
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    await kcp.cluster(tenant.cluster).patch_status("repositories", "site", {"missingSince": an_hour_ago})
+    reported = await tenant.wait_for("repositories", "site", has("Ready", "False", "HostObjectMissing"), 60)
+    assert "spec.missingPolicy" in condition(reported, "Ready")["message"]
+    assert "site" not in await scenario.repositories_of(account.login)
+
+    await tenant.patch("repositories", "site", {"spec": {"missingPolicy": "Recreate"}})
+    again = await tenant.wait_for("repositories", "site", is_ready)
+    assert again["status"]["repoID"] != lost["status"]["repoID"]
+    assert "missingSince" not in again["status"]

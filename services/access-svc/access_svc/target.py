@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import timedelta
+from typing import Final, TypeVar
 
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import REPOSITORIES
@@ -15,6 +16,8 @@ from codecommon.controller.context import ReconcileContext
 from codecommon.githost.protocol import GitBackend
 from codecommon.kcp.client import NotFound
 from codecommon.messaging.events import Versions
+
+_LOOK_AGAIN: Final = timedelta(minutes=1)
 
 AccessT = TypeVar("AccessT", DeployKey, Collaborator)
 
@@ -99,5 +102,12 @@ def require_writable(repository: Repository) -> None:
 
 
 def repository_missing(repository: Repository) -> NotReady:
-    """The result where the host does not know the id in the Repository's status. repository-svc finds that out and repairs it."""
-    return NotReady(Reason.REPOSITORY_NOT_READY, f"the host does not show the repository of {repository.name!r}")
+    """The result where the host does not know the id in the Repository's status. repository-svc finds that out and reports it.
+
+    The Repository's recovery wakes the object. As long as the Repository is ready it cannot recover, so time does.
+    """
+    return NotReady(
+        Reason.REPOSITORY_NOT_READY,
+        f"the host does not show the repository of {repository.name!r}",
+        requeue_after=_LOOK_AGAIN if repository.ready else None,
+    )

@@ -143,6 +143,21 @@ async def test_an_invitation_that_is_accepted_while_its_role_is_changed_is_tried
     assert host.repositories[site.id].granted == {"alice": "admin"}
 
 
+async def test_a_bot_is_told_how_apps_get_access_before_anything_is_sent(
+    world: World, users: Controller[Collaborator], host: StubBackend
+) -> None:
+    world.add(collaborator_object(username="helper[bot]"))
+    for method in ("list_collaborators", "get_owner_kind", "get_user_id", "set_collaborator"):
+        host.raise_next(method, AssertionError("the host was called"))
+
+    result = await world.reconcile(users, "alice")
+
+    assert isinstance(result, Terminal)
+    assert result.reason == "InvalidName"
+    assert "installation" in result.message
+    assert "helper[bot]" in result.message
+
+
 @pytest.mark.parametrize("username", ["@alice", "alice@example.com", "a/b"])
 async def test_a_username_that_is_no_login_is_refused_before_anything_is_written_or_asked(
     world: World, users: Controller[Collaborator], host: StubBackend, username: str

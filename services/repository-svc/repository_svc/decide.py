@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,11 +12,13 @@ from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository, Visibility
-from codecommon.api.results import Retryable, Terminal
+from codecommon.api.results import Interruption, Retryable, Terminal
+from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
-from codecommon.controller.create_claim import claim_for, is_under_claim, stored_claim
+from codecommon.controller.create_claim import claim_for, is_under_claim
 from codecommon.githost.protocol import (
     Absent,
+    CredentialRejected,
     HostRepository,
     OwnerKind,
     Redirected,
@@ -31,12 +33,12 @@ ARCHIVED: Final = condition(
     ConditionType.ARCHIVED, "True", Reason.ARCHIVED_ON_HOST, "read-only on the host; settings are not sent"
 )
 
-_YOUNG: Final = timedelta(minutes=10)
-"""A host is eventually consistent: a 404 within this time of our create does not mean that the repository is gone."""
+_LAG: Final = timedelta(minutes=10)
+"""A host is eventually consistent: 404s for less than this time do not mean that the repository is missing."""
 _WIDTH: Final[dict[Visibility, int]] = {"private": 0, "internal": 1, "public": 2}
 
 Found = HostRepository | Absent | Redirected
-"""What the host shows under a name."""
+"""What the host shows under an id or a name."""
 
 
 # ---- whose it is
@@ -66,28 +68,65 @@ def origin_of(repo: Repository, seen: HostRepository) -> Origin:
     return "Created" if is_under_claim(repo, seen.created_at) else "Adopted"
 
 
-def decide_bound(repo: Repository, seen: HostRepository | None, now: datetime) -> Bind | None:
-    """For an object that has a repository. ``seen``: what the host shows under its id.
+def decide_bound(repo: Repository, found: Found, now: datetime) -> Bind | None:
+    """For an object that has a repository. ``found``: what the host shows under its id, else under its name.
 
-    None: the repository is gone for good and may be created again. Raises ``Retryable`` (``HostNotYetVisible``) while it may
-    be too new to be shown, ``Terminal`` (``HostObjectMissing``) where this object may not create it.
+    None: the repository is missing and spec says that it is to be made again. Raises ``Retryable`` (``HostNotYetVisible``) while
+    the host may lag, and ``Terminal`` (``HostObjectMissing``) then. Both record since when it is missing.
     """
-    if seen is not None:
-        return Bind(seen, origin_of(repo, seen))
-    claim = stored_claim(repo)
-    if claim is not None and now - claim < _YOUNG:
-        raise Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host does not show the new repository yet")
-    if repo.status.origin != "Created" or repo.spec.adoption_policy in ("AdoptOnly", "Observe"):
-        raise Terminal(
-            Reason.HOST_OBJECT_MISSING,
-            f"repository {repo.status.repo_id} no longer exists on the host, or this credential may not see it, and it "
-            "was not made by this object; restore it, or delete this object",
+    if isinstance(found, HostRepository) and found.id == repo.status.repo_id:
+        return Bind(found, origin_of(repo, found))
+    # Another process's clock may have been ahead.
+    since = min(repo.status.missing_since or now, now)
+    status = {"missingSince": rfc3339(since)}
+    if now - since < _LAG:
+        raise Retryable(
+            Reason.HOST_NOT_YET_VISIBLE,
+            f"{_last_seen(repo, since)}; looking again until {rfc3339(since + _LAG)}",
+            status=status,
         )
-    return None
+    if _may_create(repo) and repo.spec.missing_policy == "Recreate":
+        return None
+    raise Terminal(Reason.HOST_OBJECT_MISSING, _report(repo, found, since), status=status)
+
+
+def look_due(repo: Repository, now: datetime) -> bool:
+    """Whether a missing repository is still looked for, which must not wait for the next resync."""
+    return repo.status.missing_since is not None and repo.status.condition(ConditionType.STALLED) is None
+
+
+def _may_create(repo: Repository) -> bool:
+    return repo.spec.adoption_policy not in ("AdoptOnly", "Observe")
+
+
+def _last_seen(repo: Repository, since: datetime) -> str:
+    where = repo.status.html_url or f"{repo.status.owner}/{repo.spec.name} on {repo.status.host}"
+    return (
+        f"the host has not shown the repository with the id {repo.status.repo_id} since {rfc3339(since)}; "
+        f"it was last seen at {where}"
+    )
+
+
+def _report(repo: Repository, found: Found, since: datetime) -> str:
+    """What is known of a missing repository and what a person can do. An empty one in its place would look like health."""
+    otherwise = "delete this object"
+    match found:
+        case HostRepository():
+            now = f", and another repository (id {found.id}) has its name now"
+        case Redirected():
+            now = f", and its name now leads to {found.location}"
+        case Absent():
+            now = ""
+            if _may_create(repo):
+                otherwise = "set spec.missingPolicy to Recreate to have a new, empty one made"
+    return (
+        f"{_last_seen(repo, since)}{now}. It was deleted, moved to another account, or this credential may not see it any more. "
+        f"Give the credential access to it, restore it or transfer it back; or {otherwise}"
+    )
 
 
 def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
-    """For an object that has no repository, or whose repository is gone. ``found``: what the host shows under the name.
+    """For an object that has no repository, or one that is to be made again. ``found``: what the host shows under the name.
 
     Raises ``Terminal``: ``NameRedirected``, ``NameTaken``, ``HostObjectMissing``.
     """
@@ -100,7 +139,7 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
                 "make a Repository with the new name, or choose another",
             )
         case Absent():
-            if policy in ("AdoptOnly", "Observe"):
+            if not _may_create(repo):
                 raise Terminal(
                     Reason.HOST_OBJECT_MISSING,
                     f"there is no repository to adopt, and adoptionPolicy {policy} creates none",
@@ -111,7 +150,7 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
             if origin == "Adopted" and repo.status.repo_id is not None:
                 raise Terminal(
                     Reason.HOST_OBJECT_MISSING,
-                    f"repository {repo.status.repo_id} no longer exists on the host, and another one has its name now; "
+                    f"repository {repo.status.repo_id} is missing on the host, and another one has its name now; "
                     "delete this object, and make a new one if that other repository is wanted",
                 )
             if origin == "Adopted" and policy == "CreateOnly":
@@ -136,7 +175,7 @@ def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> Repository
         owner_kind=kind,
         name=repo.spec.name,
         visibility=repo.spec.visibility or "private",
-        description=repo.spec.description or "",
+        description=(repo.spec.description or "").strip(),
         auto_init=repo.spec.auto_init,
     )
 
@@ -170,7 +209,9 @@ def decide_settings(repo: Repository, bound: Bind) -> Settings:
     """
     spec, seen = repo.spec, bound.seen
     frozen = baseline(repo, seen) == repo.metadata.generation or seen.archived or spec.adoption_policy == "Observe"
-    description = spec.description if spec.description is not None and spec.description != seen.description else None
+    # A YAML block ends with a line end, which the host refuses.
+    description = spec.description.strip() if spec.description is not None else None
+    description = None if description == seen.description.strip() else description
     branch = spec.default_branch if spec.default_branch and spec.default_branch != seen.default_branch else None
     visibility = spec.visibility if spec.visibility is not None and spec.visibility != seen.visibility else None
     unmanaged: dict[str, str] = {}
@@ -182,6 +223,38 @@ def decide_settings(repo: Repository, bound: Bind) -> Settings:
         unmanaged["visibility"] = f"visibility ({seen.visibility}; edit spec.visibility to change it)"
         visibility = None
     return Settings(RepositoryChanges(visibility=visibility, description=description), branch, unmanaged)
+
+
+def one_by_one(settings: Settings, seen: HostRepository) -> list[tuple[str, RepositoryChanges]]:
+    """What to send, a setting at a time and by its wire name, so that a refused one holds up no other.
+
+    What narrows access goes first, and what widens it goes last.
+    """
+    visibility = settings.changes.visibility
+    access = [] if visibility is None else [("visibility", RepositoryChanges(visibility=visibility))]
+    others: list[tuple[str, RepositoryChanges]] = []
+    if settings.changes.description is not None:
+        others.append(("description", RepositoryChanges(description=settings.changes.description)))
+    if settings.wants_branch is not None:
+        others.append(("defaultBranch", RepositoryChanges(default_branch=settings.wants_branch)))
+    narrows = visibility is not None and _WIDTH[visibility] < _WIDTH[seen.visibility]
+    return access + others if narrows else others + access
+
+
+def ends_sending(refused: Interruption) -> bool:
+    """Whether the next setting would meet the same: the credential is not taken, or the host named a time to come back."""
+    return isinstance(refused, CredentialRejected) or (isinstance(refused, Retryable) and refused.after is not None)
+
+
+def refusal_of(refused: Sequence[tuple[str, Interruption]]) -> Interruption:
+    """One result for the settings that were refused, by wire name, at least one. Its message reports each of them.
+
+    What can be tried again decides, because it is still to be applied. Once it is, what is final shows.
+    """
+    results = [result for _, result in refused]
+    pending = [r for r in results if ends_sending(r) or isinstance(r, Retryable)]
+    decisive = pending[-1] if pending else results[0]
+    return decisive.reworded("; ".join(f"{name} is not set: {result.message}" for name, result in refused))
 
 
 def baseline(repo: Repository, seen: HostRepository) -> int | None:
@@ -217,6 +290,7 @@ def status_of(repo: Repository, bound: Bind, host: str, owner: str) -> dict[str,
     unsent_edit = seen.archived and repo.status.origin is not None
     return {
         "repoID": seen.id,
+        "missingSince": None,
         "htmlURL": seen.html_url,
         "cloneURL": seen.clone_url,
         "sshURL": seen.ssh_url,

@@ -10,7 +10,7 @@ from codecommon.api.results import Interruption, Outcome, Ready, Retryable, Term
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import under_create_claim
-from codecommon.githost.protocol import AlreadyExists, GitBackend, RepositoryChanges
+from codecommon.githost.protocol import AlreadyExists, GitBackend
 from repository_svc import decide, identity
 from repository_svc.finalize import finalize
 
@@ -42,15 +42,16 @@ class RepositoryReconciler:
         return await self._apply_settings(ctx, opened.backend, owner, bound)
 
     async def _find_bound(self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> decide.Bind | None:
-        """The repository that status names. None: there is none, or it is gone for good."""
+        """The repository that status names. None: there is none, or it is missing and to be made again."""
         repo_id = ctx.object.status.repo_id
         if not repo_id:
             return None
-        bound = decide.decide_bound(ctx.object, await host.get_repository(repo_id), ctx.now)
+        found = await host.get_repository(repo_id) or await host.find_repository(owner, ctx.object.spec.name)
+        bound = decide.decide_bound(ctx.object, found, ctx.now)
         if bound is None and await host.get_owner_kind(owner) is None:
             raise Terminal(
                 Reason.HOST_OBJECT_MISSING,
-                f"the repository is gone, and so is its owner {owner!r}, or it cannot be seen",
+                f"the repository is missing, and so is its owner {owner!r}, or it cannot be seen",
             )
         return bound
 
@@ -87,22 +88,25 @@ class RepositoryReconciler:
         """Send the settings that differ and report what the host shows then."""
         repo, seen = ctx.object, bound.seen
         settings = decide.decide_settings(repo, bound)
-        changes, conditions = settings.changes, list(settings.conditions)
-        try:
-            if settings.wants_branch is not None:
-                if await host.has_branch(seen, settings.wants_branch):
-                    changes = replace(changes, default_branch=settings.wants_branch)
+        conditions, refused = list(settings.conditions), list[tuple[str, Interruption]]()
+        for name, change in decide.one_by_one(settings, seen):
+            branch = change.default_branch
+            try:
+                if branch is not None and not await host.has_branch(seen, branch):
+                    conditions.append(decide.branch_pending(branch))
                 else:
-                    conditions.append(decide.branch_pending(settings.wants_branch))
-            if changes != RepositoryChanges():
-                seen = await host.update_repository(seen.id, changes)
-        except Interruption as interruption:
-            # What is known of the repository is recorded. An edit of its visibility was not sent and stays an edit.
-            known = decide.status_of(repo, bound, host.host, owner)
-            if settings.changes.visibility is not None:
-                known["visibility"] = repo.status.visibility
-            raise interruption.learned(known) from None
+                    seen = await host.update_repository(seen.id, change)
+            except Interruption as interruption:
+                refused.append((name, interruption))
+                if decide.ends_sending(interruption):
+                    break
         if seen.archived:
             conditions.append(decide.ARCHIVED)
         status = decide.status_of(repo, replace(bound, seen=seen), host.host, owner)
-        return Ready(status | {"unmanagedSettings": list(settings.unmanaged) or None}, tuple(conditions))
+        status["unmanagedSettings"] = list(settings.unmanaged) or None
+        if not refused:
+            return Ready(status, tuple(conditions))
+        # What is known of the repository is recorded. An edit of its visibility that was not applied stays an edit.
+        if settings.changes.visibility not in (None, seen.visibility):
+            status["visibility"] = repo.status.visibility
+        raise decide.refusal_of(refused).learned(status, *conditions)

@@ -10,7 +10,7 @@ from codecommon.controller.reconciler import Controller
 from codecommon.testing.builders import secret_object, validated_connection
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World
-from repository_svc.decide import CONDITIONS
+from repository_svc.decide import CONDITIONS, look_due
 from repository_svc.reconciler import RepositoryReconciler
 
 
@@ -23,4 +23,4 @@ def world() -> World:
 
 @pytest.fixture
 def controller(world: World) -> Controller[Repository]:
-    return Controller(REPOSITORIES, RepositoryReconciler(world.connections), CONDITIONS)
+    return Controller(REPOSITORIES, RepositoryReconciler(world.connections), CONDITIONS, look_due)

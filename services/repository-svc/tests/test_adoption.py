@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
 
 from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
-from codecommon.api.results import Retryable, Terminal
+from codecommon.api.results import Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostUnavailable
 from codecommon.testing.builders import repository_object
+from codecommon.testing.clock import Clock
 from codecommon.testing.harness import World, conditions
 from codecommon.testing.repositories import SITE, ago, held, made
 
@@ -59,21 +63,47 @@ async def test_a_repository_renamed_on_the_host_is_followed_by_its_id(
     assert made(world) == ["create_repository"]
 
 
-async def test_ours_is_made_again_when_it_is_gone_for_good(world: World, controller: Controller[Repository]) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created"}
-    world.add(repository_object(metadata=held(claim=ago(900)), status=status))
+def is_due(world: World, controller: Controller[Repository]) -> bool:
+    return controller.is_due(world.start(controller, "site").object, world.now())
 
-    await world.reconcile(controller, "site")
 
-    assert world.stored("repositories", "site")["status"]["repoID"] in world.host.repositories
-    assert world.stored("repositories", "site")["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
+def missing(world: World, seconds: float | None, *, owner: str = "octocat", **spec: str) -> None:
+    """Ours, bound to an id that the host does not show; ``seconds``: for how long, as status says."""
+    status: dict[str, str | int] = {**SITE, "owner": owner, "repoID": "7", "origin": "Created"}
+    if seconds is not None:
+        status["missingSince"] = ago(seconds)
+    world.add(repository_object(**spec, metadata=held(claim=ago(9000)), status=status))
+
+
+async def test_ours_is_reported_and_not_made_again_when_it_is_missing(
+    world: World, controller: Controller[Repository]
+) -> None:
+    missing(world, 900)
+
+    assert isinstance(await world.reconcile(controller, "site"), Terminal)
+
+    assert made(world) == []
+    site = world.stored("repositories", "site")
+    assert site["status"]["repoID"] == "7"
+    assert conditions(site)["Ready"] == ("False", "HostObjectMissing")
+
+
+async def test_ours_is_made_again_when_spec_says_so(world: World, controller: Controller[Repository]) -> None:
+    missing(world, 900, missingPolicy="Recreate")
+
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+
+    site = world.stored("repositories", "site")
+    assert site["status"]["repoID"] in world.host.repositories
+    assert site["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
+    assert "missingSince" not in site["status"]
 
 
 async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
     world: World, controller: Controller[Repository]
 ) -> None:
-    status = {**SITE, "owner": "hidden", "repoID": "7", "origin": "Created"}
-    world.add(repository_object(owner="hidden", metadata=held(claim=ago(900)), status=status))
+    missing(world, 900, owner="hidden", missingPolicy="Recreate")
+    world.kcp.edit("connections", "main", {"spec": {"owner": "hidden"}, "status": {"observedGeneration": 2}})
 
     result = await world.reconcile(controller, "site")
 
@@ -82,22 +112,85 @@ async def test_ours_is_not_made_again_when_its_owner_cannot_be_seen(
     assert made(world) == []
 
 
-async def test_a_new_repository_that_the_host_does_not_show_yet_is_waited_for(
+async def test_a_missing_one_is_looked_at_again_until_it_is_reported_and_kept_once_it_is_seen(
     world: World, controller: Controller[Repository]
 ) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created"}
-    world.add(repository_object(metadata=held(claim=ago(60)), status=status))
+    """No process remembers since when it is missing: each pass could be another one's."""
+    clock = Clock(datetime.now(UTC))
+    world.now = clock.now
+    world.add(repository_object())
+    await world.reconcile(controller, "site")
+    assert not is_due(world, controller)
+    repo_id = world.stored("repositories", "site")["status"]["repoID"]
+    hidden = world.host.repositories.pop(repo_id)
 
-    result = await world.reconcile(controller, "site")
+    for _ in range(2):
+        result = await world.reconcile(controller, "site")
+        assert isinstance(result, Retryable)
+        assert result.reason == "HostNotYetVisible"
+        assert result.after is None, "the delay grows from a second to minutes"
+        assert is_due(world, controller), "also where the resync brought it: it is looked at again before its next turn"
+        clock.advance(300)
+    assert isinstance(await world.reconcile(controller, "site"), Terminal)
+    assert not is_due(world, controller), "from now on the resync looks"
+    assert "missingSince" in world.stored("repositories", "site")["status"]
 
-    assert isinstance(result, Retryable)
+    world.host.repositories[repo_id] = hidden
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+    site = world.stored("repositories", "site")
+    assert site["status"]["repoID"] == repo_id
+    assert "missingSince" not in site["status"]
+    assert conditions(site) == {"Ready": ("True", "Reconciled")}
+    assert made(world) == ["create_repository"]
+
+
+async def test_one_404_by_id_and_one_by_an_old_name_make_nothing(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(metadata={"annotations": {}}))
+    await world.reconcile(controller, "site")
+    site = world.stored("repositories", "site")
+    world.kcp.edit("repositories", "site", {"metadata": {"annotations": {CREATE_CLAIM: None}}})
+    world.host.rename(site["status"]["repoID"], "renamed")
+    world.host.redirects.clear()
+    renamed = world.host.repositories.pop(site["status"]["repoID"])
+    await world.reconcile(controller, "site")
+    world.host.repositories[renamed.seen.id] = renamed
+
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+    assert world.stored("repositories", "site")["status"]["repoID"] == renamed.seen.id
+    assert made(world) == ["create_repository"]
+
+
+async def test_one_that_is_seen_by_its_name_is_not_missing(
+    world: World, controller: Controller[Repository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add(repository_object())
+    await world.reconcile(controller, "site")
+
+    async def not_by_id(repo_id: str) -> None:
+        return None
+
+    monkeypatch.setattr(world.host, "get_repository", not_by_id)
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+
+
+async def test_one_that_was_made_again_before_a_crash_is_ours(world: World, controller: Controller[Repository]) -> None:
+    missing(world, 900, missingPolicy="Recreate")
+    world.kcp.edit("repositories", "site", {"metadata": {"annotations": {CREATE_CLAIM: ago(5)}}})
+    again = world.host.add_repository("octocat", "site")
+
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+
+    site = world.stored("repositories", "site")
+    assert (site["status"]["repoID"], site["status"]["origin"]) == (again.id, "Created")
     assert made(world) == []
 
 
 async def test_another_repository_under_the_name_of_ours_is_not_taken(
     world: World, controller: Controller[Repository]
 ) -> None:
-    status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private"}
+    status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private", "missingSince": ago(900)}
     world.host.add_repository("octocat", "site", visibility="public")
     world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
 

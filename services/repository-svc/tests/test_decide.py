@@ -128,20 +128,26 @@ def test_unbound(case: Unbound) -> None:
 
 @dataclass(frozen=True)
 class Bound:
+    """``found``: what the host shows under the id, else under the name."""
+
     repo: Repository
-    seen: HostRepository | None
+    found: Found
     wanted: Bind | tuple[type[Interruption], str] | None
 
 
 OURS = {"repoID": "7", "origin": "Created"}
 ADOPTED = {"repoID": "7", "origin": "Adopted"}
 LEGACY = {"repoID": "7"}
-LONG_AGO = "2026-01-01T11:00:00Z"
+A_WHILE = {"missingSince": "2026-01-01T11:50:01Z"}
+LONG = {"missingSince": "2026-01-01T11:50:00Z"}
 
 BOUND = {
     "it is there: kept with the origin on record": Bound(repo(status=OURS), seen(), Bind(seen(), "Created")),
     "it was adopted: stays so, whatever the dates say": Bound(
         repo(status=ADOPTED, claim=CLAIMED), seen(), Bind(seen(), "Adopted")
+    ),
+    "it was missing for long and is there again: kept": Bound(
+        repo(status=OURS | LONG), seen(), Bind(seen(), "Created")
     ),
     "renamed and transferred on the host: it is the same by its id": Bound(
         repo(status=OURS), seen(name="other", owner="acme"), Bind(seen(name="other", owner="acme"), "Created")
@@ -152,26 +158,45 @@ BOUND = {
     "the Go provider, older than the object: adopted by it": Bound(
         repo(status=LEGACY), seen(created_at=after(-1)), Bind(seen(created_at=after(-1)), "Adopted")
     ),
-    "a 404 within ten minutes of our create: looked for again": Bound(
-        repo(status=OURS, claim="2026-01-01T11:50:01Z"), None, (Retryable, "HostNotYetVisible")
+    "the first 404: looked for again, whatever the policy": Bound(
+        repo(status=OURS, missingPolicy="Recreate"), absent(), (Retryable, "HostNotYetVisible")
     ),
-    "a 404 ten minutes after our create: it may be made again": Bound(
-        repo(status=OURS, claim="2026-01-01T11:50:00Z"), None, None
+    "missing for less than ten minutes: looked for again": Bound(
+        repo(status=OURS | A_WHILE, missingPolicy="Recreate"), absent(), (Retryable, "HostNotYetVisible")
     ),
-    "a 404 for one whose claim is no longer known: it may be made again": Bound(repo(status=OURS), None, None),
-    "a 404 for one that was adopted: reported, not made": Bound(
-        repo(status=ADOPTED), None, (Terminal, "HostObjectMissing")
+    "missing since a time to come, by another clock: looked for again": Bound(
+        repo(status={**OURS, "missingSince": "2027-01-01T00:00:00Z"}), absent(), (Retryable, "HostNotYetVisible")
     ),
-    "a 404 for one of the Go provider: reported, not made": Bound(
-        repo(status=LEGACY), None, (Terminal, "HostObjectMissing")
+    "missing for ten minutes: reported, not made": Bound(
+        repo(status=OURS | LONG), absent(), (Terminal, "HostObjectMissing")
     ),
-    "a 404 for ours under AdoptOnly: reported, not made": Bound(
-        repo(status=OURS, claim=LONG_AGO, adoptionPolicy="AdoptOnly"), None, (Terminal, "HostObjectMissing")
+    "missing, Report: reported, not made": Bound(
+        repo(status=OURS | LONG, missingPolicy="Report"), absent(), (Terminal, "HostObjectMissing")
     ),
-    "a 404 for ours under Observe: reported, not made": Bound(
-        repo(status=OURS, claim=LONG_AGO, adoptionPolicy="Observe"), None, (Terminal, "HostObjectMissing")
+    "missing, Recreate: it may be made again": Bound(
+        repo(status=OURS | LONG, missingPolicy="Recreate"), absent(), None
     ),
-}
+    "missing, adopted, Recreate: it may be made again": Bound(
+        repo(status=ADOPTED | LONG, missingPolicy="Recreate"), absent(), None
+    ),
+    "missing, of the Go provider: reported, not made": Bound(
+        repo(status=LEGACY | LONG), absent(), (Terminal, "HostObjectMissing")
+    ),
+    "missing, AdoptOnly: never made": Bound(
+        repo(status=OURS | LONG, adoptionPolicy="AdoptOnly", missingPolicy="Recreate"),
+        absent(), (Terminal, "HostObjectMissing"),
+    ),
+    "missing, Observe: never made": Bound(
+        repo(status=OURS | LONG, adoptionPolicy="Observe", missingPolicy="Recreate"),
+        absent(), (Terminal, "HostObjectMissing"),
+    ),
+    "missing, and another one has its name: reported": Bound(
+        repo(status=OURS | LONG), seen(id="8"), (Terminal, "HostObjectMissing")
+    ),
+    "missing, and its name leads elsewhere: reported": Bound(
+        repo(status=OURS | LONG), Redirected("https://git.example/repositories/7"), (Terminal, "HostObjectMissing")
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BOUND.values(), ids=BOUND)
@@ -179,10 +204,36 @@ def test_bound(case: Bound) -> None:
     if isinstance(case.wanted, tuple):
         type_, reason = case.wanted
         with pytest.raises(type_) as raised:
-            decide.decide_bound(case.repo, case.seen, NOW)
+            decide.decide_bound(case.repo, case.found, NOW)
         assert raised.value.reason == reason
     else:
-        assert decide.decide_bound(case.repo, case.seen, NOW) == case.wanted
+        assert decide.decide_bound(case.repo, case.found, NOW) == case.wanted
+
+
+def test_since_when_it_is_missing_is_recorded_with_the_first_404_and_kept() -> None:
+    with pytest.raises(Retryable) as first:
+        decide.decide_bound(repo(status=OURS), absent(), NOW)
+    assert first.value.status == {"missingSince": "2026-01-01T12:00:00Z"}
+    with pytest.raises(Retryable) as later:
+        decide.decide_bound(repo(status=OURS | A_WHILE), absent(), NOW)
+    assert later.value.status == A_WHILE
+
+
+REPORTS = {
+    "nothing is there": (absent(), "octocat/renamed"),
+    "another one has its name": (seen(id="8"), "id 8"),
+    "its name leads elsewhere": (Redirected("https://git.example/repositories/7"), "repositories/7"),
+}
+
+
+@pytest.mark.parametrize(("found", "said"), REPORTS.values(), ids=REPORTS)
+def test_the_report_says_what_was_last_seen_where_and_what_to_do(found: Found, said: str) -> None:
+    status = {**OURS, **LONG, "htmlURL": "https://git.example/octocat/renamed"}
+    with pytest.raises(Terminal) as report:
+        decide.decide_bound(repo(status=status), found, NOW)
+    for part in ("id 7", "https://git.example/octocat/renamed", "2026-01-01T11:50:00Z", "transfer it back", said):
+        assert part in report.value.message
+    assert ("spec.missingPolicy" in report.value.message) is isinstance(found, Absent)
 
 
 # ---- identity
@@ -270,6 +321,10 @@ def test_a_repository_is_made_where_its_owner_is_and_private_unless_told_otherwi
     request = decide.creation(repo(description="d", autoInit=True), "acme", "Organization")
     assert (request.owner, request.owner_kind, request.name) == ("acme", "Organization", "site")
     assert (request.visibility, request.description, request.auto_init) == ("private", "d", True)
+
+
+def test_a_repository_is_made_without_the_line_end_of_its_description() -> None:
+    assert decide.creation(repo(description="hello\n"), "acme", "Organization").description == "hello"
 
 
 def test_the_identity_is_reported_with_its_origin() -> None:

@@ -56,6 +56,15 @@ SETTINGS = {
         repo(description="", status=SETTLED), seen(), RepositoryChanges(description="")
     ),
     "a description that is there already is not sent": Settings(repo(description="as found", status=SETTLED), seen()),
+    "a final line end is no part of a description": Settings(
+        repo(description="as found\n", status=SETTLED), seen()
+    ),
+    "a description that differs is sent without white space around it": Settings(
+        repo(description="\n new \n\n", status=SETTLED), seen(), RepositoryChanges(description="new")
+    ),
+    "nor is one that the host shows": Settings(
+        repo(description="as found", status=SETTLED), seen(description="as found\n")
+    ),
     "a default branch that differs is wanted": Settings(
         repo(defaultBranch="trunk", status=SETTLED), seen(), wants_branch="trunk"
     ),

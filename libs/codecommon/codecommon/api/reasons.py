@@ -91,8 +91,8 @@ class Reason(StrEnum):
     SSO_REQUIRED = "SSORequired"
     """stalled: The organisation wants single sign-on; the message has the address to authorise the token at."""
     MISSING_PERMISSION = "MissingPermission"
-    """stalled, retried: The credential lacks a scope or permission, which the message names (retried: the host answers
-    a removal with 404 and still shows the thing).
+    """stalled, retried: The credential lacks a scope or permission, which the message names, or an IP allow list refuses
+    our address (retried: the host answers a removal with 404 and still shows the thing).
     """
     CONNECTION_NOT_FOUND = "ConnectionNotFound"
     """waiting: `spec.connectionRef` names no Connection."""
@@ -103,7 +103,7 @@ class Reason(StrEnum):
     workspace gives up the API, and those say Delete).
     """
     INVALID_NAME = "InvalidName"
-    """stalled: A name that the host would refuse or alter, or a username that is no login."""
+    """stalled: A name that the host would refuse or alter, or a username that is no login, or an App's."""
     NAME_ALTERED = "NameAltered"
     """stalled: The host made the repository under another name."""
     NAME_TAKEN = "NameTaken"
@@ -119,12 +119,15 @@ class Reason(StrEnum):
     IDENTITY_CONFLICT = "IdentityConflict"
     """stalled: The object is bound to another host or owner than its Connection now says."""
     HOST_OBJECT_MISSING = "HostObjectMissing"
-    """stalled: The repository is gone and was not made by this object, or there is nothing to adopt. On a deleted
-    DeployKey or Collaborator: the host does not show the repository, so what was made in it may still be there; restore
-    the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too.
+    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there
+    is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made
+    in it may still be there; restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository
+    too.
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
-    """retried: The host does not show yet what was just made or changed."""
+    """retried: The host does not show yet what was just made or changed, or for less than ten minutes it has not shown
+    the repository.
+    """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The host refused a write because the repository is archived."""
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"

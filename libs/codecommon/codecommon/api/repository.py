@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from codecommon.api.reasons import ConditionType
 Visibility = Literal["private", "public", "internal"]
 AdoptionPolicy = Literal["AdoptOrCreate", "CreateOnly", "AdoptOnly", "Observe"]
 DeletionPolicy = Literal["Delete", "Orphan", "Archive"]
+MissingPolicy = Literal["Report", "Recreate"]
 
 
 class RepositorySpec(Wire):
@@ -26,13 +28,15 @@ class RepositorySpec(Wire):
     auto_init: bool = False
     adoption_policy: AdoptionPolicy = "AdoptOrCreate"
     deletion_policy: DeletionPolicy | None = None
+    missing_policy: MissingPolicy = "Report"
 
 
 class RepositoryStatus(BaseStatus):
     """``repo_id`` is the host's numeric id in decimal. Together with ``host`` it identifies the repository.
 
-    The URLs in the stored status are for people; nothing here reads them.
+    The URLs in the stored status are for people; ``html_url`` is for messages only.
 
+    ``missing_since``: since when the host does not show the repository; None while it does.
     ``baseline_generation``: the generation whose settings were taken as found on the host and are not applied.
     ``visibility``: the ``spec.visibility`` that was last acted on. A spec that differs from it was edited since.
     ``unmanaged_settings``: the fields of spec that differ on the host and are left as found there, by wire name.
@@ -42,6 +46,8 @@ class RepositoryStatus(BaseStatus):
     origin: ReadOrigin = None
     host: str | None = None
     owner: str | None = None
+    html_url: str | None = Field(None, alias="htmlURL")
+    missing_since: datetime | None = None
     baseline_generation: int | None = None
     visibility: Visibility | None = None
     unmanaged_settings: tuple[str, ...] = ()

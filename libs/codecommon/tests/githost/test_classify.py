@@ -107,6 +107,27 @@ def test_a_rejected_credential_needs_the_user(body: object) -> None:
     assert found.reason == "CredentialRejected"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_oauth_scopes": "repo", "x_accepted_oauth_scopes": "admin:org"},
+        {"x_accepted_github_permissions": "administration=write"},
+        {},
+    ],
+)
+@pytest.mark.parametrize("attempt", [READ, CHANGE, DELETE])
+def test_an_ip_allow_list_is_quoted_without_talk_of_permissions(attempt: Attempt, headers: dict[str, str]) -> None:
+    words = (
+        "Although you appear to have the correct authorization credentials, the `acme` organization has an IP allow list "
+        "enabled, and your IP address is not permitted to access this resource."
+    )
+    found = meaning(answer(403, says(words), **headers), attempt)
+    assert isinstance(found, Terminal)
+    assert words in found.message
+    assert "scope" not in found.message
+    assert "permission " not in found.message
+
+
 def test_single_sign_on_comes_with_the_address_to_open() -> None:
     url = "https://git.example/orgs/acme/sso?authorization_request=AAA"
     found = meaning(answer(403, says("Resource protected by SAML"), x_github_sso=f"required; url={url}"))

@@ -21,7 +21,10 @@ async def observe(target: Target, obj: Collaborator) -> Seen | None:
     invitation = find_invitation(obj, invitations)
     if invitation is None and obj.status.invitation_id is not None:
         # One that was accepted between the two requests is in neither list.
-        grant = find_grant(obj, await target.host.list_collaborators(target.repo_id))
+        grants = await target.host.list_collaborators(target.repo_id)
+        if grants is None:
+            return None
+        grant = find_grant(obj, grants)
     taken = grant is None and invitation is None and (is_taken(obj, grants) or is_taken(obj, invitations))
     return Seen(grant, invitation, grants.at, taken)
 

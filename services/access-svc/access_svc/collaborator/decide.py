@@ -70,7 +70,7 @@ class Seen:
 _ShownT = TypeVar("_ShownT", Grant, Invitation)
 
 
-def find_grant(obj: Collaborator, listed: Listed[Grant] | None) -> Grant | None:
+def find_grant(obj: Collaborator, listed: Listed[Grant]) -> Grant | None:
     return _of_user(obj, listed)
 
 
@@ -89,9 +89,9 @@ def is_taken(obj: Collaborator, listed: Listed[Grant] | Listed[Invitation]) -> b
     return known is not None and any(s.username.lower() == login and s.user_id != known for s in listed.items)
 
 
-def _of_user(obj: Collaborator, listed: Listed[_ShownT] | None) -> _ShownT | None:
+def _of_user(obj: Collaborator, listed: Listed[_ShownT]) -> _ShownT | None:
     known, login = obj.status.user_id, obj.spec.username.lower()
-    for seen in listed.items if listed is not None else ():
+    for seen in listed.items:
         if (seen.user_id == known) if known is not None else (seen.username.lower() == login):
             return seen
     return None

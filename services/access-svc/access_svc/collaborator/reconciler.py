@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from access_svc.collaborator import decide, report
 from access_svc.collaborator.access import require_seen, withdraw
@@ -19,6 +20,9 @@ from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
 from codecommon.githost.protocol import Grant
+
+_BOT: Final = "[bot]"
+"""How the login of an App ends."""
 
 
 class CollaboratorReconciler:
@@ -124,11 +128,18 @@ def _standard_roles(target: Target) -> tuple[str, ...]:
 
 
 def _require_username(obj: Collaborator, target: Target) -> None:
-    """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have."""
-    if not target.host.is_username(obj.spec.username):
+    """Raises ``Terminal`` (``InvalidName``) for a username that nobody can have, and for that of an App."""
+    username = obj.spec.username
+    if username.endswith(_BOT):
         raise Terminal(
             Reason.INVALID_NAME,
-            f"spec.username {obj.spec.username!r} is not a GitHub login; usernames cannot be changed, make a new object",
+            f"spec.username {username!r} is an App's; an App is no collaborator, it gets access by its installation: let its "
+            f"installation on {target.owner} include the repository, and delete this object",
+        )
+    if not target.host.is_username(username):
+        raise Terminal(
+            Reason.INVALID_NAME,
+            f"spec.username {username!r} is not a GitHub login; usernames cannot be changed, make a new object",
         )
 
 

@@ -23,7 +23,7 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
-from codecommon.controller.create_claim import claim_for, under_create_claim
+from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
 from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
 
@@ -112,7 +112,7 @@ class Exchange:
         unseen = plan.in_the_way is None and claimed_key(ctx.object) == public
         # The claim of a registration that the list does not show yet stays, so that it grows old.
         claim = claim_for(ctx.object, self.listed.at, bound=ctx.object.status.key_id is not None and not unseen)
-        young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM)
+        young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM) and self._claimed_here()
         # The claim alone does not say which key it is for.
         async with under_create_claim(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
             try:
@@ -127,6 +127,11 @@ class Exchange:
                         Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet"
                     )
                 raise (refused.learned({}, REPLACING) if replacing else refused) from None
+
+    def _claimed_here(self) -> bool:
+        """Whether the last registration was in this repository. If it was made again since, the host has the key elsewhere."""
+        claimed, made = stored_claim(self.ctx.object), stored_claim(self.target.repository)
+        return made is None or (claimed is not None and claimed >= made)
 
     async def _make_way(self, key: HostKey) -> None:
         status = self.ctx.object.status

@@ -37,6 +37,7 @@ _SSO_TEXT: Final = re.compile(r"\bSAML enforcement\b", re.I)
 _ARCHIVED: Final = re.compile(r"\barchived\b", re.I)
 _SUSPENDED: Final = re.compile(r"account (?:was|is|has been) suspended", re.I)
 _INSTALLATION_SUSPENDED: Final = re.compile(r"installation has been suspended|suspended your access", re.I)
+_IP_ALLOW_LIST: Final = re.compile(r"\bIP allow list\b", re.I)
 _NAME_TAKEN: Final = re.compile(r"already exists", re.I)
 
 
@@ -283,7 +284,8 @@ def _forbidden(answer: Answer, attempt: Attempt, text: str) -> Terminal:
             Reason.REPOSITORY_ARCHIVED,
             f"{answer.host} refused to {attempt.doing}: the repository is archived and read-only",
         )
-    missing = missing_rights(answer.headers, attempt.scope)
+    # No right helps against an IP allow list.
+    missing = "" if _IP_ALLOW_LIST.search(text) else missing_rights(answer.headers, attempt.scope)
     hint = f". {missing}" if missing else ""
     return Terminal(Reason.MISSING_PERMISSION, f"{answer.host} refused to {attempt.doing}: {text}{hint}")
 
