@@ -20,6 +20,7 @@ from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import GitBackend, HostTarget, Listed, RepositoryRequest
 from codecommon.process.secrets import SecretValue
 from devstack.githubsim import GithubSim, SimControl
+from devstack.githubsim.apps import client_id
 
 KEY_ON_SECP112R1 = """-----BEGIN EC PRIVATE KEY-----
 MD4CAQEEDiSMD0UlmAhr0Qs1F8sRoAcGBSuBBAAGoSADHgAEsW3bCcfD7RsM0Y4p
@@ -52,9 +53,11 @@ class AppHost:
     def __post_init__(self) -> None:
         self._github = GithubProvider([self.url])
 
-    def session(self, owner: str = "acme", installation: int | None = None, version: str = "1") -> GitBackend:
+    def session(
+        self, owner: str = "acme", installation: int | None = None, version: str = "1", app: str | None = None
+    ) -> GitBackend:
         number = None if installation is None else str(installation)
-        secret = AppSecret(str(self.app_id), number, owner, SecretValue(self.private_key))
+        secret = AppSecret(app or str(self.app_id), number, owner, SecretValue(self.private_key))
         target = HostTarget(self.url, secret, None, ("cluster", "uid", version))
         return self._github.open(target, self.transport)
 
@@ -94,6 +97,13 @@ async def test_an_app_is_its_installation_on_the_owner_and_creates_there(host: A
     }
     await session.verify_access("acme")
     assert (await session.create_repository(REQUEST)).owner == "acme"
+
+
+async def test_an_app_is_known_by_its_client_id_too(host: AppHost) -> None:
+    account = await host.session(app=client_id(host.app_id)).validate_connection()
+    assert account.login == "provider[bot]"
+    with pytest.raises(Terminal, match=r"CredentialRejected.*githubAppID"):
+        await host.session(version="2", app=client_id(host.app_id + 1)).validate_connection()
 
 
 async def test_an_installation_gives_access_and_takes_it_away(host: AppHost) -> None:

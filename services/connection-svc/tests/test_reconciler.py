@@ -71,6 +71,21 @@ async def test_what_the_credential_is_and_can_be_used_for_is_reported(
     ]
 
 
+@pytest.mark.parametrize("key", ["githubAppBaseURL", "githubAppBaseUrl"])
+async def test_an_app_of_another_host_is_refused_before_the_host_is_asked(
+    world: World, controller: Controller[Connection], key: str
+) -> None:
+    app = {"githubAppID": "7", "githubAppPrivateKey": "key", key: "https://ghe.example/api/v3"}
+    secret = world.add(secret_object(**app))
+    world.add(connection_object(type="github-app"))
+    world.host.raise_next("validate_connection", AssertionError("the host was asked"))
+    assert isinstance(await world.reconcile(controller, "main"), Terminal)
+    main = world.stored("connections", "main")
+    assert conditions(main)["Ready"] == ("False", "CredentialInvalid")
+    assert all(host in message(main, "Ready") for host in ("ghe.example", "github.com"))
+    assert main["status"]["observedSecretVersion"] == secret["metadata"]["resourceVersion"]
+
+
 async def test_an_organisation_that_does_not_admit_the_credential_is_told(
     world: World, controller: Controller[Connection]
 ) -> None:

@@ -65,8 +65,9 @@ class Reason(StrEnum):
     SECRETS_CLAIM_NOT_ACCEPTED = "SecretsClaimNotAccepted"
     """stalled: The workspace has not accepted the provider's claim on Secrets."""
     CREDENTIAL_INVALID = "CredentialInvalid"
-    """stalled: The Secret holds no token, no usable key of an App, or a token of an installation (`ghs_…`), which ends
-    after an hour; nothing was sent.
+    """stalled: The Secret holds no token, no usable key of an App (RSA, 2,048 to 4,096 bits), or a token of an
+    installation (`ghs_…`), which ends after an hour; or `githubAppBaseURL` names another host than the Connection;
+    nothing was sent.
     """
     CREDENTIAL_REJECTED = "CredentialRejected"
     """stalled: The host answered 401, or suspended the account or the App's installation."""

@@ -24,7 +24,7 @@ from codecommon.githost.limits import Limits
 
 _log = logging.getLogger(__name__)
 
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _NEVER_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 # A tenant can name any number of hosts; the log must not grow with them.
 _MOST_HOSTS_LOGGED: Final = 256
@@ -51,7 +51,7 @@ class HostAddress:
     def origin(self) -> tuple[str, str, int]:
         """Scheme, host and port."""
         parts = urlsplit(self.api_base)
-        return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
     def path_of(self, url: httpx.URL) -> str:
         """The path of ``url`` below the API's root."""
@@ -82,7 +82,7 @@ class Address:
 
     @property
     def has_usual_port(self) -> bool:
-        return self.port == _DEFAULT_PORTS[self.scheme]
+        return self.port == DEFAULT_PORTS[self.scheme]
 
 
 class AllowedHosts:
@@ -139,7 +139,7 @@ class AllowedHosts:
         _check_form(base_url, parts)
         if parts.path.rstrip("/") not in ("", self._api_path):
             raise _not_allowed(f"baseURL may end with the host or with {self._api_path}, not with another path")
-        return Address(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+        return Address(parts.scheme, host, DEFAULT_PORTS[parts.scheme] if port is None else port)
 
     def _log_refusal(self, host: str) -> None:
         if host in self._logged or len(self._logged) >= _MOST_HOSTS_LOGGED:
@@ -150,7 +150,7 @@ class AllowedHosts:
 
 
 def _check_form(base_url: str, parts: SplitResult) -> None:
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise _not_allowed("baseURL must begin with https:// (or http:// for a host that the operator named)")
     if "@" in parts.netloc:
         raise _not_allowed("baseURL must not hold a user name or password; the credential belongs into the Secret")

@@ -45,7 +45,8 @@ class Provider(Protocol):
         """The credential in a Secret's ``data`` (base64). ``where`` names the Secret in messages.
 
         Raises ``NotReady`` (``CredentialUnavailable``) for a missing key, ``Terminal``: ``CredentialInvalid``,
-        ``OwnerMismatch``. No value is ever in a message.
+        ``OwnerMismatch``; ``HostNotAllowed``, where the Secret says which host it is for. No value is ever in a message, but
+        the name of that host.
         """
         ...
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import httpx
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from codecommon.api.connection import ConnectionSpec
 from codecommon.githost.github.app import InstallationTokens
-from codecommon.githost.github.credential import AppSecret
+from codecommon.githost.github.credential import AppSecret, read_credential
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.process.secrets import SecretValue
+from codecommon.testing.builders import connection_object
 from codecommon.testing.clock import Clock
 
 # The host says what its own clock shows; the one of this process has another date.
@@ -24,11 +28,14 @@ class AppHost(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.minted = 0
+        self.issuers: set[object] = set()
         self.answering = asyncio.Event()
         self.answering.set()
         self.asked = asyncio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        jwt_sent = request.headers["Authorization"].removeprefix("Bearer ")
+        self.issuers.add(jwt.decode(jwt_sent, options={"verify_signature": False})["iss"])
         if request.method == "GET":
             account = {"id": 1, "login": "acme", "type": "Organization"}
             body: dict[str, object] = {"id": 7, "account": account, "app_slug": "provider"}
@@ -114,3 +121,16 @@ async def test_a_token_that_several_requests_were_refused_with_is_replaced_once(
     others = await asyncio.gather(*(tokens.after_rejection(refused, None) for _ in range(5)))
     assert {other.reveal() for other in others} == {"ghs_number2"}
     assert host.minted == 2
+
+
+@pytest.mark.parametrize("app_id", ["1", "Iv1.8a61f9b3a7aba766"])
+async def test_the_app_is_named_to_the_host_as_the_secret_names_it(
+    host: AppHost, private_key: str, app_id: str
+) -> None:
+    spec = ConnectionSpec.model_validate(connection_object(type="github-app", owner="acme")["spec"])
+    data = {"githubAppID": app_id + "\n", "githubAppPrivateKey": private_key.replace("\n", "\\n")}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    secret = read_credential(spec, encoded, "Secret default/app")
+    assert isinstance(secret, AppSecret)
+    await InstallationTokens(GithubProvider().address(""), secret, host).token()
+    assert host.issuers == {app_id}

@@ -26,6 +26,31 @@ _ALGORITHMS: Final = frozenset(
     }
 )
 _LENGTH_BYTES: Final = 4
+# The schema's bound of spec.publicKey. A key of RSA with 16,384 bits has 2,800 characters.
+_LONGEST_PUBLIC: Final = 8192
+# Ours have 400 characters; one to which somebody gave a comment has a few more.
+_LONGEST_PRIVATE: Final = 2048
+_PRIVATE_HEAD: Final = "-----BEGIN OPENSSH PRIVATE KEY-----"
+_PRIVATE_TAIL: Final = "-----END OPENSSH PRIVATE KEY-----"
+
+
+def _string(value: bytes) -> bytes:
+    return len(value).to_bytes(_LENGTH_BYTES) + value
+
+
+# How a file begins that holds one ed25519 key without a passphrase: cipher, key derivation and its options, the number of keys,
+# then the length of the public half (51 bytes), its algorithm, and the length of its point.
+# https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
+_ONE_OPEN_ED25519: Final = (
+    b"openssh-key-v1\0"
+    + _string(b"none")
+    + _string(b"none")
+    + _string(b"")
+    + (1).to_bytes(_LENGTH_BYTES)
+    + (51).to_bytes(_LENGTH_BYTES)
+    + _string(b"ssh-ed25519")
+    + (32).to_bytes(_LENGTH_BYTES)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,8 @@ def normalised(text: str) -> str:
 
     Raises ``Terminal`` (``InvalidPublicKey``). Its message does not repeat the text, which may be a private key.
     """
+    if len(text) > _LONGEST_PUBLIC:
+        raise _invalid(f"spec.publicKey is longer than {_LONGEST_PUBLIC:,} characters, which no public key is")
     if "PRIVATE KEY" in text:
         raise _invalid(
             "spec.publicKey holds a private key; it is readable by everybody who reads this object: replace the key"
@@ -81,13 +108,33 @@ def given_by(text: str | None) -> str | None:
 
 
 def public_half(private: str) -> str | None:
-    """The ``normalised`` public key of an OpenSSH private key file. None: it is no such file, or has a passphrase."""
+    """The ``normalised`` public key of a private half that ``generate`` could have made. None: it is anything else.
+
+    Whoever may write the Secret chooses the text, and it is read on every pass. So nothing but an ed25519 key reaches the
+    library, which would work for seconds on a large RSA key.
+    """
+    if not _is_open_ed25519(private):
+        return None
     try:
         key = serialization.load_ssh_private_key(private.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return public.decode()
+
+
+def _is_open_ed25519(private: str) -> bool:
+    """Whether the text is an OpenSSH file with one ed25519 key and no passphrase, by the way it begins."""
+    if len(private) > _LONGEST_PRIVATE:
+        return False
+    text = private.strip()
+    if not (text.startswith(_PRIVATE_HEAD) and text.endswith(_PRIVATE_TAIL)):
+        return False
+    body = text.removeprefix(_PRIVATE_HEAD).removesuffix(_PRIVATE_TAIL)
+    try:
+        return base64.b64decode("".join(body.split()), validate=True).startswith(_ONE_OPEN_ED25519)
+    except ValueError:
+        return False
 
 
 def _invalid(message: str) -> Terminal:

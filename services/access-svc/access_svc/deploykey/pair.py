@@ -27,6 +27,8 @@ PUBLIC: Final = "ssh-publickey"
 _TYPE: Final = "kubernetes.io/ssh-auth"
 _NEXT: Final = "next-"
 _LONGEST_NAME: Final = 253
+# Of an entry, in base64. Keys are shorter, and a Secret may hold a megabyte of something else.
+_LONGEST_ENTRY: Final = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +256,12 @@ def _encoded(data: dict[str, str]) -> dict[str, Any]:
 
 
 def _decoded(raw: JsonObject, name: str) -> str:
+    """The entry's text; empty where there is none, or where it is no text of a key's length."""
     data: JsonObject = raw.get("data") or {}
+    encoded: str = data.get(name) or ""
+    if len(encoded) > _LONGEST_ENTRY:
+        return ""
     try:
-        return base64.b64decode(data.get(name, "")).decode()
+        return base64.b64decode(encoded).decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""

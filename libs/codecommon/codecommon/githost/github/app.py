@@ -15,9 +15,7 @@ from typing import Any, Final
 
 import httpx
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.exceptions import InternalError
 from githubkit import Response
 from pydantic import BaseModel, Field
 
@@ -29,6 +27,7 @@ from codecommon.githost.github.classify import Attempt, classify
 from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.github.credential import AppSecret
 from codecommon.githost.github.names import check_owner
+from codecommon.githost.github.rsa_key import load_rsa_key
 from codecommon.githost.protocol import CredentialRejected, OwnerKind
 from codecommon.process.secrets import SecretValue
 
@@ -77,26 +76,27 @@ class _Token:
 class AppKey:
     """Signs as the App: by our clock, or by the host's clock once the host has rejected ours.
 
-    Raises ``Terminal`` (``CredentialInvalid``) for a key that is not an RSA key in PEM form.
+    Raises ``Terminal`` (``CredentialInvalid``) for a key that ``load_rsa_key`` does not take, or that cannot sign.
     """
 
     def __init__(self, secret: AppSecret) -> None:
         self._app_id = secret.app_id
-        try:
-            key = load_pem_private_key(secret.private_key.reveal().encode(), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            # Without the library's text, which may quote the key.
-            raise _invalid_key() from None
-        if not isinstance(key, RSAPrivateKey):
-            raise _invalid_key()
-        self._key = key
+        self._key = load_rsa_key(secret.private_key.reveal())
         # Seconds by which the host's clock is ahead of ours.
         self._offset = 0.0
 
     async def token(self) -> SecretValue:
         now = int(time.time() + self._offset)
         claims = {"iat": now - _JWT_BACKDATED_SECONDS, "exp": now + _JWT_SECONDS, "iss": self._app_id}
-        return SecretValue(jwt.encode(claims, self._key, algorithm="RS256"))
+        # Off the event loop: a key of 4,096 bits needs some milliseconds.
+        return SecretValue(await asyncio.to_thread(self._sign, claims))
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        try:
+            return jwt.encode(claims, self._key, algorithm="RS256")
+        except (ValueError, InternalError):
+            # Without the library's text. Factors that are no primes are noticed here, if at all.
+            raise _invalid_key() from None
 
     async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
         if told is None:
@@ -244,6 +244,6 @@ class InstallationTokens:
 def _invalid_key() -> Terminal:
     return Terminal(
         Reason.CREDENTIAL_INVALID,
-        "githubAppPrivateKey of the Secret is not an RSA private key in PEM form without a passphrase; "
-        "nothing was sent to the host. Put the key in as GitHub gave it",
+        "githubAppPrivateKey of the Secret is no key that can sign; nothing was sent to the host. Generate another one in the "
+        "App's settings",
     )

@@ -28,9 +28,14 @@ _APP_ID: Final = "githubAppID"
 _INSTALLATION_ID: Final = "githubAppInstallationID"
 _INSTALLATION_OWNER: Final = "githubAppInstallationOwner"
 _PRIVATE_KEY: Final = "githubAppPrivateKey"
-# A 16384-bit key has 13,000 characters. GitHub's numbers fit into 64 bits.
-_LONGEST_KEY: Final = 65536
+# Flux's name for the host; both spellings are in use.
+_BASE_URLS: Final = ("githubAppBaseURL", "githubAppBaseUrl")
+# In base64. A key of an App has 4,400 characters, and a Secret may hold a megabyte of something else.
+_LONGEST_ENTRY: Final = 131072
+# GitHub's numbers fit into 64 bits.
 _LONGEST_NUMBER: Final = 19
+# An App's client ID: Iv1.8a61f9b3a7aba766, or Iv23li… of 20 characters. GitHub takes it as the issuer of a JWT.
+_CLIENT_ID: Final = re.compile(r"Iv[0-9A-Za-z.]{6,62}")
 
 _KINDS: Final[dict[str, TokenKind]] = {
     "ghp_": "classic",
@@ -65,7 +70,8 @@ class TokenSecret:
 class AppSecret:
     """A GitHub App's identity. It makes tokens of the App's installation on ``owner`` and of no other.
 
-    ``installation_id`` None: looked up by ``owner``. ``private_key``: PEM, PKCS#1 or PKCS#8.
+    ``app_id``: the number or the client ID, as the Secret has it. ``installation_id`` None: looked up by ``owner``.
+    ``private_key``: as ``load_rsa_key`` takes it.
     """
 
     app_id: str
@@ -121,34 +127,56 @@ def _app(spec: ConnectionSpec, data: Mapping[str, str], where: str) -> AppSecret
             Reason.CREDENTIAL_UNAVAILABLE,
             f"{where} has no key {' and no key '.join(map(repr, missing))}, which spec.type github-app needs; add it",
         )
-    owner = _text(data, _INSTALLATION_OWNER, where).strip() or spec.owner
+    owner = _text(data, _INSTALLATION_OWNER, where) or spec.owner
     if owner.lower() != spec.owner.lower():
         raise Terminal(
             Reason.OWNER_MISMATCH,
             f"{_INSTALLATION_OWNER} of {where} names another account than spec.owner, {spec.owner}; make them the same, or "
             "leave it out",
         )
-    private_key = _text(data, _PRIVATE_KEY, where)
-    if len(private_key) > _LONGEST_KEY:
-        raise Terminal(Reason.CREDENTIAL_INVALID, f"{_PRIVATE_KEY} of {where} is too long to be a private key")
-    return AppSecret(
-        app_id=_number(data, _APP_ID, where),
-        installation_id=_number(data, _INSTALLATION_ID, where) if data.get(_INSTALLATION_ID) else None,
-        owner=spec.owner,
-        private_key=SecretValue(private_key),
-    )
+    app_id, installation_id = _word(data, _APP_ID, where), _word(data, _INSTALLATION_ID, where)
+    if not (_is_number(app_id) or _CLIENT_ID.fullmatch(app_id)):
+        raise Terminal(
+            Reason.CREDENTIAL_INVALID,
+            f"{_APP_ID} of {where} is neither a number nor a client ID (Iv…); copy it from the App's settings",
+        )
+    if installation_id and not _is_number(installation_id):
+        raise Terminal(
+            Reason.CREDENTIAL_INVALID,
+            f"{_INSTALLATION_ID} of {where} is not a number; copy it from the address of the installation's page, or leave it "
+            "out",
+        )
+    return AppSecret(app_id, installation_id or None, spec.owner, SecretValue(_text(data, _PRIVATE_KEY, where)))
 
 
-def _number(data: Mapping[str, str], key: str, where: str) -> str:
-    text = _text(data, key, where).strip()
-    if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER):
-        raise Terminal(Reason.CREDENTIAL_INVALID, f"{key} of {where} is not a number; copy it from the App's settings")
+def named_base_urls(data: Mapping[str, str], where: str) -> dict[str, str]:
+    """What the Secret of an App says of its host, by key. We do not need it; other tools do."""
+    named = {key: _text(data, key, where) for key in _BASE_URLS}
+    return {key: text for key, text in named.items() if text}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
+
+
+def _word(data: Mapping[str, str], key: str, where: str) -> str:
+    text = _text(data, key, where)
+    if _has_white_space(text):
+        raise Terminal(Reason.CREDENTIAL_INVALID, f"{key} of {where} has white space inside; take it out")
     return text
 
 
+def _has_white_space(text: str) -> bool:
+    return any(character.isspace() for character in text)
+
+
 def _text(data: Mapping[str, str], key: str, where: str) -> str:
+    """The text of an entry, without what an editor or a copy put around it; empty where there is no such entry."""
+    encoded = data.get(key) or ""
+    if len(encoded) > _LONGEST_ENTRY:
+        raise Terminal(Reason.CREDENTIAL_INVALID, f"key {key!r} of {where} is too long to be a credential")
     try:
-        return base64.b64decode(data.get(key) or "").decode()
+        return base64.b64decode(encoded).decode().strip()
     except (binascii.Error, UnicodeDecodeError):
         raise Terminal(
             Reason.CREDENTIAL_INVALID, f"key {key!r} of {where} is not text; store the credential as text"
@@ -167,20 +195,22 @@ class Token:
 
 
 def judge(secret: SecretValue, address: HostAddress) -> Token:
-    """Accept a Secret's value as a token for ``address``, without its one trailing newline.
+    """Accept a Secret's value as a token for ``address``, without the white space around it.
 
     Raises ``Terminal`` (``CredentialInvalid``).
     """
     # `kubectl create secret --from-file` keeps the newline that editors put at the end of a file.
-    value = secret.reveal().removesuffix("\n").removesuffix("\r")
+    value = secret.reveal().strip()
     if not value:
         raise _invalid("the Secret's value is empty")
     if "\n" in value or "\r" in value:
         raise _invalid("the Secret's value has several lines; a token is one line")
     if len(value) > _LONGEST_TOKEN:
         raise _invalid("the Secret's value is too long to be a token")
+    if _has_white_space(value):
+        raise _invalid("the Secret's value has white space inside; a token has none")
     if not _PRINTABLE_LINE.fullmatch(value):
-        raise _invalid("the Secret's value holds white space or characters that no token has")
+        raise _invalid("the Secret's value holds characters that no token has")
     prefix = _prefix(value)
     if not address.operator_named and prefix is None and not _OLD_SHAPE.fullmatch(value):
         known = ", ".join(sorted(_KINDS))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from codecommon.api.connection import ConnectionSpec
-from codecommon.githost.address import Address, AllowedHosts, HostAddress
+from codecommon.api.reasons import Reason
+from codecommon.api.results import Terminal
+from codecommon.githost.address import DEFAULT_PORTS, Address, AllowedHosts, HostAddress
 from codecommon.githost.github import credential as credentials
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.backend import GithubBackend
 from codecommon.githost.github.credential import AppSecret, TokenSecret
 from codecommon.githost.github.holder import AppHolders, TokenHolder
+from codecommon.githost.host_names import host_name
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits, Window
 from codecommon.githost.protocol import Credential, GitBackend, HostTarget
@@ -57,7 +61,30 @@ class GithubProvider:
         return credentials.credential_keys(spec)
 
     def read_credential(self, spec: ConnectionSpec, data: Mapping[str, str], where: str) -> Credential:
-        return credentials.read_credential(spec, data, where)
+        credential = credentials.read_credential(spec, data, where)
+        if isinstance(credential, AppSecret):
+            self._require_same_host(spec, credentials.named_base_urls(data, where), where)
+        return credential
+
+    def _require_same_host(self, spec: ConnectionSpec, named: Mapping[str, str], where: str) -> None:
+        """Raises ``Terminal`` (``CredentialInvalid``) where the Secret names another host than the Connection.
+
+        What signs as an App of one host must not be sent to another, least of all because ``baseURL`` was forgotten.
+        """
+        for key, url in named.items():
+            host, ours = _host_of(url), self.address(spec.base_url or "").host
+            if host is None:
+                raise Terminal(
+                    Reason.CREDENTIAL_INVALID,
+                    f"{key} of {where} is not the URL of a host; write it as https://host, or leave it out",
+                )
+            if host != ours:
+                raise Terminal(
+                    Reason.CREDENTIAL_INVALID,
+                    f"{key} of {where} names the host {host}, and the Connection the host {ours} by "
+                    f"{'its spec.baseURL' if spec.base_url else 'leaving out spec.baseURL'}; nothing was sent. Make them the "
+                    f"same, or take {key} out of the Secret",
+                )
 
     def open(self, target: HostTarget, transport: HostTransport) -> GitBackend:
         address = self.address(target.base_url)
@@ -70,6 +97,17 @@ class GithubProvider:
             case other:
                 raise TypeError(f"not a credential that GithubProvider has read: {type(other).__name__}")
         return GithubBackend(address, holder, borrowed)
+
+
+def _host_of(url: str) -> str | None:
+    """The host in a URL, whatever its path, in the spelling of ``HostAddress.host``; None where there is none."""
+    try:
+        parts = urlsplit(url)
+        address = Address(parts.scheme, host_name(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
+    except (ValueError, KeyError):
+        return None
+    own = _own_endpoint(address)
+    return own.host if own is not None else address.name
 
 
 def _own_endpoint(address: Address) -> HostAddress | None:
