@@ -32,6 +32,8 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "reconcile_requested": False,
         "left_by_go_provider": False,
         "duplicate_hash": None,
+        "rival_hash": None,
+        "created": "2026-01-01T00:00:00Z",
         "parent": None,
         "secret": None,
         "observed_secret": None,
@@ -114,6 +116,19 @@ def test_kinds_that_nobody_reconciles_are_not_published_but_hold_their_parent() 
     assert harness.published == []
     harness.delete(package)
     assert harness.published == [("repo", "dependency")]
+
+
+def test_an_event_says_whether_another_object_may_stand_for_the_same_thing() -> None:
+    harness = Harness().start(connection(), repository("one", duplicate_hash=1))
+    harness.put(repository("one", "11", duplicate_hash=1, generation=2))
+    harness.put(repository("two", duplicate_hash=1))
+    harness.delete(repository("one", "12"))
+    harness.put(repository("two", "13", duplicate_hash=1, generation=2))
+    assert [(e.name, e.possible_duplicates) for e in harness.events] == [
+        ("one", False),
+        ("two", True),
+        ("two", False),
+    ]
 
 
 def test_two_children_gone_are_two_events_although_the_parent_has_not_changed() -> None:

@@ -203,7 +203,7 @@ class Feed:
             reason=requeue.reason,
             endpoint=self._endpoint,
             versions=cluster.versions(entry),
-            possible_duplicates=bool(cluster.possible_duplicates(entry)),
+            possible_duplicates=cluster.has_possible_duplicate(entry),
             cause=requeue.cause,
         )
 
