@@ -84,7 +84,7 @@ def _repository_name(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _repository_of_owner(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
-    return (spec["name"].lower(), spec["connectionRef"], spec.get("owner", "").lower()) if "name" in spec else None
+    return (spec["name"].lower(), spec["connectionRef"], (spec.get("owner") or "").lower()) if "name" in spec else None
 
 
 def _public_key(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
