@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import ObjectEvent, Versions
-from watcher.feed import BINDINGS, SECRETS, Feed
+from watcher.feed import AT_ONCE, BINDINGS, SECRETS, Feed
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
 from watcher.resync import ResyncSchedule
 
@@ -32,6 +33,8 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "reconcile_requested": False,
         "left_by_go_provider": False,
         "duplicate_hash": None,
+        "rival_hash": None,
+        "created": "2026-01-01T00:00:00Z",
         "parent": None,
         "secret": None,
         "observed_secret": None,
@@ -114,6 +117,73 @@ def test_kinds_that_nobody_reconciles_are_not_published_but_hold_their_parent() 
     assert harness.published == []
     harness.delete(package)
     assert harness.published == [("repo", "dependency")]
+
+
+def test_an_event_says_whether_another_object_may_stand_for_the_same_thing() -> None:
+    harness = Harness().start(connection(), repository("one", duplicate_hash=1))
+    harness.put(repository("one", "11", duplicate_hash=1, generation=2))
+    harness.put(repository("two", duplicate_hash=1))
+    harness.delete(repository("one", "12"))
+    harness.put(repository("two", "13", duplicate_hash=1, generation=2))
+    assert [(e.name, e.possible_duplicates) for e in harness.events] == [
+        ("one", False),
+        ("two", True),
+        ("two", False),
+    ]
+
+
+def test_a_long_telling_is_done_in_parts_and_others_have_their_turn_in_between() -> None:
+    many = [repository(f"r{n}") for n in range(5 * AT_ONCE)]
+    harness = Harness().start(connection(), *many)
+    harness.put(connection(version="11", identity_hash=1))
+    told = {name for name, _ in harness.published}
+    assert len(told) == AT_ONCE
+    harness.put(repository("of-another", version="12", cluster="c2"))
+    harness.sinks[BINDINGS].put(BOUND._replace(cluster="c2"))
+    assert harness.published == [("of-another", "changed")]
+    *_, changed, gone = (each for each in many if each.key.name not in told)
+    harness.put(replace(changed, version="13", generation=2))
+    harness.delete(gone)
+    harness.events.clear()
+    parts = 0
+    while harness.feed.tell_some():
+        parts += 1
+        assert len(harness.events) <= parts * AT_ONCE
+    rest = [name for name, _ in harness.published]
+    assert len(rest) == len(set(rest)) == 4 * AT_ONCE - 2, "one has had its own event, and one is gone"
+    assert parts == 4
+    assert told.isdisjoint(rest)
+
+
+def test_what_is_to_be_told_waits_while_its_cluster_is_not_engaged() -> None:
+    harness = Harness().start(connection(), *[repository(f"r{n}") for n in range(AT_ONCE + 1)])
+    harness.put(connection(version="11", identity_hash=1))
+    harness.events.clear()
+    harness.sinks[BINDINGS].delete(BOUND)
+    harness.feed.tell_some()
+    assert harness.published == []
+    harness.sinks[BINDINGS].put(BOUND)
+    assert len(harness.published) == 1
+
+
+def test_a_cause_that_is_left_to_be_told_outlives_an_event_without_one() -> None:
+    many = [repository(f"r{n}", deleting=True) for n in range(AT_ONCE + 1)]
+    harness = Harness().start(connection(), *many)
+    harness.feed.tell_some()
+    harness.sinks[BINDINGS].put(BOUND._replace(version="30", terminating=True))
+    harness.put(replace(many[-1], metadata_hash=1))
+    harness.events.clear()
+    assert harness.feed.tell_some()
+    assert [(event.name, event.cause) for event in harness.events] == [(many[-1].key.name, "30")]
+
+
+def test_the_first_lists_are_told_in_parts_whichever_clusters_the_objects_are_in() -> None:
+    bindings = tuple(BOUND._replace(cluster=f"c{n}") for n in range(AT_ONCE + 9))
+    waiting = [repository("r", cluster=each.cluster, ready_condition=False) for each in bindings]
+    harness = Harness().start(*waiting, bindings=bindings)
+    assert len(harness.published) == AT_ONCE
+    assert harness.feed.tell_some()
+    assert len(harness.published) == 9
 
 
 def test_two_children_gone_are_two_events_although_the_parent_has_not_changed() -> None:

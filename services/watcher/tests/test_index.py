@@ -82,6 +82,16 @@ def test_keys_and_users_of_one_repository_that_mean_the_same_on_the_host_are_pos
     )
 
 
+def test_rivals_of_a_repository_are_those_of_its_name_and_those_of_its_name_connection_and_owner() -> None:
+    def rivalries(**spec: str) -> tuple[int, ...]:
+        return REPOSITORY(raw("r", spec={"connectionRef": "conn", "name": "site", **spec})).rivalries
+
+    by_name, exact = rivalries()
+    assert rivalries(name="SITE") == (by_name, exact)
+    assert rivalries(owner="me")[0] == rivalries(connectionRef="other")[0] == by_name
+    assert len({exact, rivalries(owner="me")[1], rivalries(connectionRef="other")[1]}) == 3
+
+
 @pytest.mark.parametrize("bound", ["repoID", "keyID", "invitationID"])
 def test_objects_that_the_go_provider_bound_are_recognised_by_their_missing_origin(bound: str) -> None:
     def entry(**status: Any) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,8 @@ SETTLED: dict[str, Any] = {
     "reconcile_requested": False,
     "left_by_go_provider": False,
     "duplicate_hash": None,
+    "rival_hash": None,
+    "created": "2026-01-01T00:00:00Z",
     "parent": None,
     "secret": None,
     "observed_secret": None,
@@ -301,21 +304,104 @@ def test_only_a_connection_is_judged_by_its_secret() -> None:
     assert not unsettled(made, REPOSITORY)
 
 
-def test_an_object_that_stands_for_something_else_now_frees_it_for_another() -> None:
-    elder = entry("deploykeys", "elder", parent="repo", duplicate_hash=1)
-    younger = entry("deploykeys", "younger", parent="repo", duplicate_hash=1, ready_condition=False)
-    unconcerned = entry("deploykeys", "unconcerned", parent="repo", duplicate_hash=3, ready_condition=False)
-    requeues = change(elder, replace(elder, version="11", generation=2, duplicate_hash=2), younger, unconcerned)
-    assert names(requeues, "changed") == {"elder"}
-    assert names(requeues, "dependency") == {"younger"}
-    assert names(change(elder, replace(elder, version="11", generation=2), younger), "dependency") == set()
+def rival(number: int, **fields: Any) -> Entry:
+    """A Repository that competes with all of its kind for one name; those with higher numbers are younger."""
+    created = f"2026-01-01T{number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}Z"
+    defaults: dict[str, Any] = {"duplicate_hash": 1, "rival_hash": 11, "ready_condition": False, "created": created}
+    return entry("repositories", f"r{number}", **{**defaults, **fields})
 
 
-def test_a_collaborator_that_goes_requeues_the_waiting_ones_of_its_repository_whatever_their_login() -> None:
-    old = entry("collaborators", "old", parent="repo", duplicate_hash=1)
-    renamed = entry("collaborators", "renamed", parent="repo", duplicate_hash=2, ready_condition=False)
-    ready = entry("collaborators", "ready", parent="repo", duplicate_hash=3)
-    leaving = entry("collaborators", "leaving", parent="repo", duplicate_hash=4, ready_condition=False, deleting=True)
-    elsewhere = entry("collaborators", "elsewhere", parent="other", duplicate_hash=5, ready_condition=False)
-    made = cluster(CONNECTION, REPOSITORY, UNREADY_KEY, renamed, ready, leaving, elsewhere)
-    assert names(object_deleted(made, old, "12"), "dependency") == {"renamed"}
+def gone(before: Entry, *others: Entry) -> set[str]:
+    made = cluster(*others)
+    return names(object_deleted(made, before, "12"), "dependency")
+
+
+def test_an_object_that_stands_for_something_else_now_frees_it_for_the_eldest_that_waits() -> None:
+    elder, younger, youngest = rival(1), rival(2), rival(3)
+    unconcerned = rival(0, duplicate_hash=3, rival_hash=33)
+    others = (youngest, younger, unconcerned)
+    moved = replace(elder, version="11", generation=2, duplicate_hash=2, rival_hash=22)
+    requeues = change(elder, moved, *others)
+    assert names(requeues, "changed") == {"r1"}
+    assert names(requeues, "dependency") == {"r2"}
+    assert names(change(elder, replace(elder, version="11", generation=2), *others), "dependency") == set()
+
+
+def test_one_of_two_thousand_duplicates_that_goes_wakes_the_next_eldest_and_nobody_else() -> None:
+    eldest, *rest = [rival(number) for number in range(2000)]
+    assert gone(eldest, *reversed(rest)) == {"r1"}
+    assert gone(rest[0], eldest, *rest[1:]) == set(), "the eldest did not wait for a younger one"
+
+
+def test_a_younger_object_that_goes_wakes_the_elder_one_only_if_it_had_what_both_stand_for() -> None:
+    assert gone(rival(2), rival(1)) == set()
+    assert gone(rival(2, ready_condition=True), rival(1)) == {"r1"}
+
+
+def test_who_is_ready_or_being_deleted_does_not_wait() -> None:
+    assert gone(rival(1), rival(2, ready_condition=True), rival(3, deleting=True), rival(4)) == {"r4"}
+
+
+def test_the_next_of_the_same_connection_and_owner_is_woken_though_a_stranger_of_the_name_is_older() -> None:
+    assert gone(rival(1), rival(2, rival_hash=99), rival(3), rival(4)) == {"r2", "r3"}
+
+
+def test_an_object_that_waits_no_more_is_not_woken_and_one_that_waits_again_is() -> None:
+    made = cluster(rival(2), rival(3))
+    made.put(rival(2, ready_condition=True))
+    assert names(object_deleted(made, rival(1), "12"), "dependency") == {"r3"}
+    made.put(rival(2))
+    assert names(object_deleted(made, rival(1), "12"), "dependency") == {"r2"}
+    made.remove(rival(2).key)
+    made.remove(rival(3).key)
+    assert object_deleted(made, rival(1), "12") == []
+
+
+def test_the_deletion_of_all_duplicates_takes_a_number_of_steps_that_is_linear() -> None:
+    def steps(count: int) -> int:
+        taken = 0
+
+        def counted(frame: Any, event: str, argument: Any) -> None:
+            nonlocal taken
+            taken += event == "call"
+
+        entries = [rival(number) for number in range(count)]
+        made = cluster(*entries)
+        sys.setprofile(counted)
+        try:
+            for each in entries:
+                made.remove(each.key)
+                assert len(object_deleted(made, each, "12")) <= 1
+                assert made.has_possible_duplicate(each) is (each is not entries[-1])
+        finally:
+            sys.setprofile(None)
+        return taken
+
+    assert steps(2000) <= 2 * steps(1000) + 10
+
+
+def test_a_collaborator_that_goes_wakes_the_eldest_that_waits_at_its_repository_whatever_its_login() -> None:
+    old = entry("collaborators", "old", parent="repo", duplicate_hash=1, rival_hash=100)
+    renamed = entry(
+        "collaborators",
+        "renamed",
+        parent="repo",
+        duplicate_hash=2,
+        rival_hash=100,
+        ready_condition=False,
+        created="2026-01-02",
+    )
+    ready = entry("collaborators", "ready", parent="repo", duplicate_hash=3, rival_hash=100)
+    leaving = entry(
+        "collaborators",
+        "leaving",
+        parent="repo",
+        duplicate_hash=4,
+        rival_hash=100,
+        ready_condition=False,
+        deleting=True,
+    )
+    elsewhere = entry(
+        "collaborators", "elsewhere", parent="other", duplicate_hash=5, rival_hash=500, ready_condition=False
+    )
+    assert gone(old, CONNECTION, REPOSITORY, UNREADY_KEY, renamed, ready, leaving, elsewhere) == {"renamed"}

@@ -57,6 +57,7 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
             ref: JsonObject = spec[secret_reference]
             secret = SecretKey(intern(ref.get("namespace") or credentials_namespace), str(ref["name"]))
         duplicate_key = duplicates.key(spec) if duplicates is not None else None
+        rival_key = duplicates.rivals(spec) if duplicates is not None and duplicates.rivals is not None else None
         return Entry(
             cluster=intern(annotations[CLUSTER_ANNOTATION]),
             key=ObjectKey(resource, str(metadata["name"])),
@@ -73,6 +74,8 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
             metadata_hash=_hash(*map(annotations.get, _ACTED_ON), frozenset(metadata.get("labels", {}).items())),
             identity_hash=_hash(*map(status.get, identity)),
             duplicate_hash=_hash(*duplicate_key) if duplicate_key is not None else None,
+            rival_hash=_hash(*rival_key) if rival_key is not None else None,
+            created=str(metadata.get("creationTimestamp", "")),
             reconcile_requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
             left_by_go_provider=left_by_go_provider(status),
             parent=intern(str(spec[reference])) if reference else None,

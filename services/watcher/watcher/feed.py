@@ -7,6 +7,9 @@ which objects have to be reconciled because of it, and publishes an event for ea
 2. At that moment it publishes every unsettled object.
 3. From then on it publishes what each change concerns. After a new list of a resource it publishes the unsettled objects again.
 
+Of what one change concerns, the first events are published at once. The rest is told in parts (``tell_rest``), each of the
+object as it is by then. So a tenant whose Connection has thousands of dependants does not hold up the others.
+
 A cluster takes part while it is engaged. Objects that change before that are deferred until then.
 """
 
@@ -14,10 +17,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import Final
+from itertools import islice
+from typing import Final, NoReturn
 
 from codecommon.api.kinds import KINDS
-from codecommon.messaging.events import ObjectEvent
+from codecommon.messaging.events import EventReason, ObjectEvent
 from watcher import translate
 from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry
 from watcher.resync import ResyncSchedule
@@ -26,6 +30,9 @@ from watcher.translate import Requeue
 
 SECRETS: Final = "secrets"
 BINDINGS: Final = "apibindings"
+
+AT_ONCE: Final = 200
+"""So many events one change publishes at once, which takes some milliseconds. The loop has its turn before the rest."""
 
 _USERS_OF_SECRETS: Final = frozenset(kind.resource for kind in KINDS.values() if kind.secret_reference is not None)
 
@@ -39,6 +46,9 @@ class Feed:
         self._publish = publish
         self._resync = resync
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
+        self._rest: dict[tuple[str, ObjectKey], tuple[EventReason, str]] = {}
+        """What is still to be told, in order: an object, and the reason and cause of its event."""
+        self._has_rest = asyncio.Event()
         self.bound = asyncio.Event()
         """Set once a workspace has bound the export. kcp serves the resources of the export from then on."""
 
@@ -83,7 +93,7 @@ class Feed:
         """The resync of one object is due."""
         cluster = self.index.cluster(cluster_id)
         entry = cluster.objects.get(key)
-        if self.live and cluster.engaged and entry is not None and _may_act(cluster, entry):
+        if self.live and cluster.engaged and entry is not None and _may_act(entry, leaving=cluster.leaving):
             self._publish(self._event(cluster, Requeue(entry, "resync")))
 
     # ---- objects
@@ -168,27 +178,66 @@ class Feed:
                 self._publish_unsettled(KINDS)
 
     def _publish_unsettled(self, resources: Collection[str]) -> None:
+        left = AT_ONCE
         for cluster in self.index.clusters():
             if cluster.engaged:
-                self._publish_all(
+                left -= self._publish_all(
                     cluster,
                     [
                         Requeue(entry, "unsettled")
                         for entry in cluster.objects.values()
                         if entry.key.resource in resources and translate.unsettled(cluster, entry)
                     ],
+                    at_once=left,
                 )
 
     # ---- output
 
-    def _publish_all(self, cluster: Cluster, requeues: Iterable[Requeue]) -> None:
-        """Publish an event for each, or defer it while the cluster is not engaged."""
+    async def tell_rest(self) -> NoReturn:
+        """Publish what changes have left to be told, until cancelled."""
+        while True:
+            if not self.tell_some():
+                self._has_rest.clear()
+                await self._has_rest.wait()
+            await asyncio.sleep(0)
+
+    def tell_some(self) -> bool:
+        """Publish the next part of what is left; False: nothing was left."""
+        told = False
+        for at in list(islice(self._rest, AT_ONCE)):
+            reason, cause = self._rest.pop(at)
+            cluster = self.index.cluster(at[0])
+            entry = cluster.objects.get(at[1])
+            if entry is not None:
+                self._publish_all(cluster, [Requeue(entry, reason, cause)])
+            self.index.prune(cluster)
+            told = True
+        return told
+
+    def _publish_all(self, cluster: Cluster, requeues: Iterable[Requeue], *, at_once: int = AT_ONCE) -> int:
+        """Publish an event for each, or defer it while the cluster is not engaged. Returns how many were published at once.
+
+        An object whose event is left for later has been told when it gets another one before, unless the later one has a
+        cause that the other lacks: NATS may drop that one as a repetition.
+        """
         if not cluster.engaged:
             cluster.deferred.update(requeue.entry.key for requeue in requeues)
-            return
+            return 0
+        told, leaving = 0, cluster.leaving
         for requeue in requeues:
-            if _has_service(requeue.entry) and _may_act(cluster, requeue.entry):
+            entry = requeue.entry
+            if not (_has_service(entry) and _may_act(entry, leaving=leaving)):
+                continue
+            at = (cluster.id, entry.key)
+            if told < at_once:
+                if self._rest.get(at, ("", ""))[1] in ("", requeue.cause):
+                    self._rest.pop(at, None)
                 self._publish(self._event(cluster, requeue))
+                told += 1
+            elif requeue.cause or at not in self._rest:
+                self._rest[at] = (requeue.reason, requeue.cause)
+                self._has_rest.set()
+        return told
 
     def _event(self, cluster: Cluster, requeue: Requeue) -> ObjectEvent:
         entry = requeue.entry
@@ -203,7 +252,7 @@ class Feed:
             reason=requeue.reason,
             endpoint=self._endpoint,
             versions=cluster.versions(entry),
-            possible_duplicates=bool(cluster.possible_duplicates(entry)),
+            possible_duplicates=cluster.has_possible_duplicate(entry),
             cause=requeue.cause,
         )
 
@@ -212,6 +261,6 @@ def _has_service(entry: Entry) -> bool:
     return KINDS[entry.key.resource].service is not None
 
 
-def _may_act(cluster: Cluster, entry: Entry) -> bool:
-    """Whether a service has anything to do. In a cluster that gives up the API, objects are only released."""
-    return entry.deleting or not cluster.leaving
+def _may_act(entry: Entry, *, leaving: bool) -> bool:
+    """Whether a service has anything to do. In a cluster that gives up the API (``leaving``), objects are only released."""
+    return entry.deleting or not leaving

@@ -57,7 +57,8 @@ _VERSION: Final = re.compile(r"[0-9]{1,20}")
 
 _LIVENESS_SECONDS: Final = 2.0
 
-_YIELD_BYTES: Final = 1 << 16
+_TURN_SECONDS: Final = 0.01
+"""For so long a stream handles what has arrived before others have their turn."""
 
 
 class StreamEnded(Exception):
@@ -220,11 +221,13 @@ class WatchStream(Generic[T]):
     async def _read(self, response: aiohttp.ClientResponse) -> NoReturn:
         lines = LineSplitter()
         while chunk := await _next_chunk(response, self._list_timeout if self._version is None else self._silence):
+            turn = time.monotonic()
             for line in lines.feed(chunk):
                 self._handle(parse_object(line), len(line))
-            if len(chunk) > _YIELD_BYTES:
-                # A long list may be in the buffer as a whole. The renewal of leases must have its turn in between.
-                await asyncio.sleep(0)
+                if time.monotonic() - turn > _TURN_SECONDS:
+                    # A long list may be in the buffer as a whole. The renewal of leases must have its turn in between.
+                    await asyncio.sleep(0)
+                    turn = time.monotonic()
         if lines.pending:
             raise MalformedLine("a body that ends within a line", lines.pending)
         raise StreamEnded

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import EventReason
 from watcher.index import Binding, Cluster, Entry, SecretKey
 
@@ -43,8 +42,8 @@ def object_changed(cluster: Cluster, before: Entry | None, after: Entry) -> list
     requeues += _dependants(cluster, after, reach(before, after))
     if before is not None and _stopped_blocking(before, after):
         requeues += _blocked_dependencies(cluster, before, after.version)
-    if before is not None and before.duplicate_hash != after.duplicate_hash:
-        requeues += _unready_duplicates(cluster, before, after.version)
+    if before is not None and before.rivalries != after.rivalries:
+        requeues += _next_rivals(cluster, before, after.version)
     return _first_of_each(requeues)
 
 
@@ -54,7 +53,7 @@ def object_deleted(cluster: Cluster, before: Entry, version: str) -> list[Requeu
         [
             *_dependants(cluster, before, Reach.ALL),
             *_blocked_dependencies(cluster, before, version),
-            *_unready_duplicates(cluster, before, version),
+            *_next_rivals(cluster, before, version),
         ]
     )
 
@@ -145,13 +144,14 @@ def _blocked_dependencies(cluster: Cluster, entry: Entry, version: str) -> Itera
             yield Requeue(dependency, "dependency", version)
 
 
-def _unready_duplicates(cluster: Cluster, before: Entry, version: str) -> Iterator[Requeue]:
-    """The objects that may now stand for what ``before`` stood for on the host."""
-    others = cluster.possible_duplicates(before)
-    rule = KINDS[before.key.resource].duplicates
-    if rule is not None and rule.siblings:
-        others += (sibling for sibling in cluster.siblings(before) if not sibling.deleting)
-    return (Requeue(other, "dependency", version) for other in others if not other.ready)
+def _next_rivals(cluster: Cluster, before: Entry, version: str) -> Iterator[Requeue]:
+    """The objects that may now stand for what ``before`` stood for on the host: the next eldest, and nobody else.
+
+    All others wait for that one from now on. An older object waited for ``before`` only if that had what both stand for.
+    """
+    for rival in cluster.eldest_waiting(before):
+        if before.ready_condition or before.age < rival.age:
+            yield Requeue(rival, "dependency", version)
 
 
 def _first_of_each(requeues: Iterable[Requeue]) -> list[Requeue]:

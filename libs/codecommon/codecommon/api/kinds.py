@@ -28,11 +28,12 @@ class DuplicateRule:
 
     Attributes:
         key: Two objects with equal keys are possible duplicates.
-        siblings: Objects with the same parent may be duplicates although their keys differ, and only the host can tell.
+        rivals: When an object goes, the eldest that waits of those with an equal key is reconciled, and so is the eldest
+            of those for which this key is equal.
     """
 
     key: DuplicateKey
-    siblings: bool = False
+    rivals: DuplicateKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,10 @@ def _repository_name(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
     return (spec["name"].lower(),) if "name" in spec else None
 
 
+def _repository_of_owner(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return (spec["name"].lower(), spec["connectionRef"], (spec.get("owner") or "").lower()) if "name" in spec else None
+
+
 def _public_key(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
     # A pair that we generate is unique. The third word of a public key is a comment.
     return (spec["repositoryRef"], *spec["publicKey"].split()[:2]) if spec.get("publicKey") else None
@@ -89,6 +94,10 @@ def _public_key(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _username(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
     return spec["repositoryRef"], spec["username"].lower()
+
+
+def _repository_ref(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return (spec["repositoryRef"],)
 
 
 CONNECTIONS: Final = KindSpec(
@@ -108,7 +117,8 @@ REPOSITORIES: Final = KindSpec(
     reference="connectionRef",
     identity=("repoID", "host", "owner"),
     further_selectable=("name",),
-    duplicates=DuplicateRule(_repository_name),
+    # Those of one Connection and owner wait for each other. Others wait only where two owners lead to one repository.
+    duplicates=DuplicateRule(_repository_name, rivals=_repository_of_owner),
 )
 DEPLOY_KEYS: Final = KindSpec(
     DeployKey,
@@ -127,7 +137,7 @@ COLLABORATORS: Final = KindSpec(
     parent="repositories",
     reference="repositoryRef",
     # A user can rename, so another login may be the same user's.
-    duplicates=DuplicateRule(_username, siblings=True),
+    duplicates=DuplicateRule(_username, rivals=_repository_ref),
 )
 PACKAGES: Final = KindSpec(
     Package,

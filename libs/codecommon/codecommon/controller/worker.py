@@ -22,7 +22,7 @@ from nats.js.kv import KeyValue
 
 from codecommon.api.meta import Workspace
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
-from codecommon.controller.bindings import BoundWorkspaces
+from codecommon.controller.bindings import BoundWorkspaces, is_leaving
 from codecommon.controller.context import Hints, ReconcileContext
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
 from codecommon.controller.fairness import Shares
@@ -42,7 +42,7 @@ from codecommon.messaging import tracing
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent, Versions
 from codecommon.messaging.locks import LOST_AFTER_SECONDS, KeyedMutex, LockLost, LockTaken
-from codecommon.messaging.poison_messages import PoisonMessages
+from codecommon.messaging.poison_messages import Attempt, PoisonMessages
 from codecommon.process import logs
 from codecommon.process.backoff import Backoff
 
@@ -123,7 +123,7 @@ class Worker:
                 logs.bind(kind=kind, cluster=event.cluster, name=event.name),
                 tracing.consume(delivery.msg, event),
             ):
-                await self._attempt(delivery, event)
+                await delivery.settle(await self._exclusively(delivery, event))
         except (NatsError, TimeoutError) as error:
             _log.warning("NATS does not answer: %s", type(error).__name__)
 
@@ -139,44 +139,53 @@ class Worker:
             return None
         return event
 
-    async def _attempt(self, delivery: Delivery, event: ObjectEvent) -> None:
-        """Work on the object unless that has ended the process again and again, and settle."""
-        attempt = await self._poison.begin(delivery.msg, event)
-        if attempt.is_poison:
-            rest = self._timing.set_aside
-            _log.error(
-                "handling this object ended its process %d times; it is set aside for %d s", attempt.failures, rest
-            )
-            MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
-            await delivery.settle(PutBack(rest))
-            return
-        settlement = await self._exclusively(delivery, event)
-        try:
-            # Before the answer: the next delivery may come at once, and this one would be counted on top of it.
-            await attempt.succeeded()
-        finally:
-            # The answer goes out once NATS is back, too.
-            await delivery.settle(settlement)
-
     async def _exclusively(self, delivery: Delivery, event: ObjectEvent) -> Settlement:
         """Reconcile the object while nobody else does, in this process or in another replica."""
         key = event.subject.split(".", 2)[2]
         async with self._mutex.hold(key):
+            attempt = self._poison.attempt(delivery.msg, event, self._replica)
             # Read while the lock is on its way. If that was a moment too early, a guarded write meets a conflict.
-            reading = asyncio.create_task(self._read(event))
+            reading = asyncio.create_task(self._read(event, attempt))
             try:
                 async with delivery.locked(self._locks, key, self._replica, self._timing.lost_after):
                     self._lock_backoff.succeeded(key)
-                    return await self._reconcile(delivery.lane, event, reading)
+                    if await attempt.begin() and not await self._is_released(event, reading):
+                        settlement: Settlement = self._set_aside(attempt)
+                    else:
+                        settlement = await self._reconcile(delivery.lane, event, reading)
+                    # While we have the lock: the next replica that gets it would take our note for a death.
+                    await attempt.over()
+                    return settlement
             except LockTaken:
                 return PutBack(self._lock_backoff.failed(key))
             except (LockLost, NatsError, TimeoutError):
+                await attempt.over()
                 return PutBack(self._backoff.failed(event.uid))
             finally:
                 await _abandon(reading)
 
-    async def _read(self, event: ObjectEvent) -> JsonObject | None:
+    def _set_aside(self, attempt: Attempt) -> PutBack:
+        rest = self._timing.set_aside
+        _log.error(
+            "handling this object ended its process at least %d times; it is set aside for %d s", attempt.deaths, rest
+        )
+        MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
+        return PutBack(rest)
+
+    async def _is_released(self, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> bool:
+        """Whether the object is being deleted with its workspace, which waits for it. False when kcp cannot say so now."""
+        try:
+            raw = await reading
+            if raw is None or not raw["metadata"].get("deletionTimestamp"):
+                return False
+            return await is_leaving(self._kcp.objects(Workspace(event.endpoint, event.cluster)))
+        except (UnknownEndpoint, Retryable, KcpError, *KCP_UNAVAILABLE):
+            return False
+
+    async def _read(self, event: ObjectEvent, attempt: Attempt) -> JsonObject | None:
         """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+        # An object that ends the process which reads it must not do so before that is noted.
+        await attempt.noted.wait()
         await self._endpoints.require(event.endpoint)
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         try:

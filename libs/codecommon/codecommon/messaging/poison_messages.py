@@ -1,61 +1,84 @@
 """Poison messages: those whose handling ends the process.
 
-The server counts deliveries, but it also delivers a message again that was put back on purpose. So each redelivery is
-noted in a bucket before it is handled, and the note is removed with the result, whatever that is. The notes that are
-left count the deaths.
+The server counts deliveries, but it also delivers a message again that was put back on purpose, or whose handler lives
+and could not say so in time. So whoever holds the lock of an object notes itself in a bucket before it handles a
+redelivery, and removes the note with the result, whatever that is. Who finds the note of another replica, while it has
+the lock that this replica would hold if it lived, counts a death. A replica that finds its own note obviously lives.
+
+What looks like a death and is none: a replica that lives, and could not renew its lock for as long as the lock's TTL.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from contextlib import suppress
 from typing import Final
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.messaging.events import ObjectEvent
 
-_POISON_AFTER: Final = 5
+POISON_AFTER: Final = 4
+"""So many deaths that were noted. A first delivery costs no note, so this is the fifth process in most cases."""
 
 
-@dataclass(slots=True)
 class Attempt:
-    """One delivery. ``failures``: how many before it had no result. ``is_poison``: it must not be handled now."""
+    """One delivery of an object's message, by a replica that holds the object's lock when it calls ``begin``.
 
-    failures: int
-    is_poison: bool
-    _bucket: KeyValue | None = None
-    _key: str = ""
+    ``deaths``: how many processes ended while they handled the object. ``noted``: set once it may be handled, as far as
+    the note is concerned.
+    """
 
-    async def succeeded(self) -> None:
-        """The handler came to a result: forget the failures."""
-        if self._bucket is not None:
-            await self._bucket.purge(self._key)
+    def __init__(self, bucket: KeyValue, key: str, replica: str, *, is_first: bool) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._replica = replica
+        self._is_first = is_first
+        self._revision: int | None = None
+        self.deaths = 0
+        self.noted = asyncio.Event()
+        if is_first:
+            self.noted.set()
+
+    async def begin(self) -> bool:
+        """Note that the object is about to be handled; returns whether it is poison. A first delivery costs no request."""
+        if self._is_first:
+            return False
+        deaths, replica = await self._read()
+        self.deaths = deaths + (replica is not None and replica != self._replica)
+        self._revision = await self._bucket.put(self._key, f"{self.deaths} {self._replica}".encode())
+        self.noted.set()
+        return self.deaths >= POISON_AFTER
+
+    async def over(self) -> None:
+        """The handler came to a result, or this process lives without one: forget the deaths.
+
+        Leaves the note of a replica that has taken over since. Without NATS the note stays until it expires.
+        """
+        if self._revision is not None:
+            # A note that is not ours any more is an APIError, which is a NatsError.
+            with suppress(NatsError, TimeoutError):
+                await self._bucket.delete(self._key, last=self._revision)
+            self._revision = None
+
+    async def _read(self) -> tuple[int, str | None]:
+        """The deaths so far, and who noted itself last. A note of an earlier version says neither."""
+        try:
+            entry = await self._bucket.get(self._key)
+        except KeyNotFoundError:
+            return 0, None
+        deaths, _, replica = (entry.value or b"").decode().partition(" ")
+        return (int(deaths), replica) if replica else (0, None)
 
 
 class PoisonMessages:
-    """Counts the deliveries without a result, by object, in the bucket ``CODE_POISON_MESSAGES``."""
+    """Counts the processes that handling an object ended, by object, in the bucket ``CODE_POISON_MESSAGES``."""
 
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
-    async def begin(self, msg: Msg, event: ObjectEvent) -> Attempt:
-        """Note that ``msg`` is about to be handled. A first delivery costs no request."""
-        if msg.metadata.num_delivered <= 1:
-            return Attempt(0, False)
-        # The first delivery was not noted, so it counts on top.
-        key = event.uid
-        failures = 1 + await self._count(key)
-        if failures >= _POISON_AFTER:
-            await self._bucket.purge(key)
-            return Attempt(failures, True)
-        await self._bucket.put(key, str(failures).encode())
-        return Attempt(failures, False, self._bucket, key)
-
-    async def _count(self, key: str) -> int:
-        try:
-            entry = await self._bucket.get(key)
-        except KeyNotFoundError:
-            return 0
-        return int(entry.value or b"0")
+    def attempt(self, msg: Msg, event: ObjectEvent, replica: str) -> Attempt:
+        return Attempt(self._bucket, event.uid, replica, is_first=msg.metadata.num_delivered <= 1)

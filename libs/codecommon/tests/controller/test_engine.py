@@ -25,7 +25,7 @@ from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import EventReason, Versions
 from codecommon.process.backoff import Backoff
-from codecommon.testing.builders import deleting, event_for, repository_object
+from codecommon.testing.builders import api_binding, deleting, event_for, repository_object
 from codecommon.testing.engine import (
     Calls,
     Gate,
@@ -448,6 +448,54 @@ async def test_a_message_whose_handling_ended_five_processes_is_set_aside(
         await bus.publish(event_for(edited))
         await until(lambda: acked(bus))
     assert len(calls.names) == 6
+
+
+async def test_a_living_process_that_gets_its_message_again_and_again_is_no_death(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    await deliver_again_after(bus, 0.1)
+    await bus.publish(event_for(put(kcp)))
+    gate = Gate()
+    async with working(bus, kcp, Calls(gate), timing=Timing(fetch=0.1, renew=60)) as engine:
+        await until(lambda: engine.in_flight >= 9 or "set aside" in caplog.text)
+        assert "set aside" not in caplog.text
+        gate.opened.set()
+        await until(lambda: acked(bus))
+    assert "set aside" not in caplog.text
+    assert stored(kcp)["status"]["repoID"] == "7"
+
+
+async def test_a_message_that_was_put_back_by_living_processes_is_no_death(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = put(kcp)
+    notes = await bus.bucket(bus_module.POISON_MESSAGES)
+    await notes.put(raw["metadata"]["uid"], b"3 a-replica-that-is-gone")
+    await bus.publish(event_for(raw))
+    # A first delivery looks at no note. The second one finds three deaths, and who noted them has ended: a fourth.
+    async with working(bus, kcp, Calls(raising(*[Retryable("RateLimited", "m")] * 2))):
+        await until(lambda: "set aside" in caplog.text)
+    caplog.clear()
+    await notes.put(raw["metadata"]["uid"], b"2 a-replica-that-is-gone")
+    await bus.publish(replace(event_for(raw), reason="revalidate"))
+    async with working(bus, kcp, Calls(raising(*[Retryable("RateLimited", "m")] * 4))):
+        await until(lambda: acked(bus))
+    assert "set aside" not in caplog.text
+
+
+@pytest.mark.parametrize(("leaving", "set_aside"), [(True, False), (False, True)], ids=["leaving", "bound"])
+async def test_an_object_of_a_leaving_workspace_is_never_set_aside(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture, leaving: bool, set_aside: bool
+) -> None:
+    kcp.add(api_binding(terminating=leaving))
+    raw = kcp.add(deleting(repository_object()))
+    notes = await bus.bucket(bus_module.POISON_MESSAGES)
+    await notes.put(raw["metadata"]["uid"], b"7 a-replica-that-is-gone")
+    await bus.publish(event_for(raw))
+    calls = Calls(raising(Retryable("RateLimited", "m")))
+    async with working(bus, kcp, calls):
+        await until(lambda: "set aside" in caplog.text or len(calls.names) == 2)
+    assert ("set aside" in caplog.text) is set_aside
 
 
 async def test_a_long_pass_says_that_it_is_under_way(bus: Bus, kcp: InMemoryKcp) -> None:
