@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 
@@ -26,6 +26,8 @@ _WIDEST_FIRST: Final = ("admin", "maintain", "push", "triage", "pull")
 _EXPIRY_HEADER: Final = "github-authentication-token-expiration"
 # github.com writes `2026-12-01 00:00:00 UTC`; older answers and servers write an offset.
 _EXPIRY_FORMATS: Final = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z")
+# `Mon, 23 Nov 2026 12:00:00 GMT` has 29 characters, and the older forms a few more.
+_LONGEST_DATE: Final = 64
 _ARRAY: Final = TypeAdapter(list[Any])
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -117,9 +119,16 @@ class Answer:
 
 def date_in(headers: httpx.Headers) -> datetime | None:
     """The Date of an answer, None for one without."""
+    moment = parse_date(headers.get("date", ""))
+    # A time is added to it, which the end of the calendar leaves no room for.
+    return moment if moment is not None and moment.year < MAXYEAR else None
+
+
+def parse_date(text: str) -> datetime | None:
+    """A date as HTTP writes it, in UTC; None for anything else, such as one before the first year."""
     try:
-        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-    except (KeyError, ValueError):
+        return parsedate_to_datetime(text[:_LONGEST_DATE]).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 import httpx
@@ -18,16 +17,17 @@ import httpx
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.api.times import rfc3339
-from codecommon.githost.github.answer import Answer
+from codecommon.githost.github.answer import Answer, parse_date
 from codecommon.githost.github.rights import granted_scopes, missing_rights
 from codecommon.githost.http.network import is_certificate_error
+from codecommon.githost.limits import LONGEST_PAUSE_SECONDS
 from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable, KeyInUse
 
 _LONGEST_QUOTE: Final = 1024
-# GitHub asks for a minute at least where it names no time. Its own windows are an hour long.
+# GitHub asks for a minute at least where it names no time.
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 _USUAL_WAIT: Final = timedelta(seconds=60)
-_LONGEST_WAIT: Final = timedelta(hours=1)
+_LONGEST_WAIT: Final = timedelta(seconds=LONGEST_PAUSE_SECONDS)
 
 _SECONDARY: Final = re.compile(r"secondary rate limit|abuse detection|temporarily blocked from content creation", re.I)
 _PRIMARY: Final = re.compile(r"\brate limit exceeded\b", re.I)
@@ -238,10 +238,8 @@ def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
         return None
     if value.isdecimal():
         return _to_come(timedelta(seconds=int(value[:9])))
-    try:
-        return _to_come(parsedate_to_datetime(value).astimezone(UTC) - now)
-    except ValueError:
-        return None
+    until = parse_date(value)
+    return None if until is None else _to_come(until - now)
 
 
 def _reset(answer: Answer, now: datetime) -> timedelta | None:
