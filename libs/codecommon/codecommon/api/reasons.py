@@ -190,8 +190,8 @@ class Reason(StrEnum):
     HOST_CONFLICT = "HostConflict"
     """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
     HOST_UNAVAILABLE = "HostUnavailable"
-    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's; in an outage
-    the host is asked by a probe now and then, and the log says since when.
+    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer
+    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when.
     """
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     """retried: Any other answer."""

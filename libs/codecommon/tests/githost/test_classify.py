@@ -18,7 +18,8 @@ from codecommon.githost.github.classify import (
     unreachable,
     withheld,
 )
-from codecommon.githost.protocol import AlreadyExists
+from codecommon.githost.http.network import AnswerTooLong
+from codecommon.githost.protocol import AlreadyExists, HostUnavailable
 from codecommon.process.redact import Redactor, redact
 
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
@@ -450,3 +451,9 @@ def test_no_date_of_the_host_breaks_the_wait(date: str) -> None:
     found = meaning(given)
     assert isinstance(found, Retryable)
     assert found.after == timedelta(seconds=60)
+
+
+def test_an_answer_that_is_too_long_is_an_outage_of_the_host() -> None:
+    found = unreachable("git.example", AnswerTooLong("the answer is longer than 2097152 bytes"))
+    assert isinstance(found, HostUnavailable)
+    assert found.message == "git.example answered with more than an answer of its API can have"

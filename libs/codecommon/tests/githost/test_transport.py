@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from codecommon.api.results import Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.network import AnswerTooLong
+from codecommon.githost.http.network import LONGEST_ANSWER, AnswerTooLong
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach, sender_of
 from codecommon.githost.http.trace import Traced
@@ -110,15 +111,53 @@ async def test_a_silent_host_is_given_up_in_bounded_time(transport: HostTranspor
             await http.get("/user")
 
 
-async def test_an_answer_without_end_does_not_fill_the_memory(scripted: Any) -> None:
-    length = 17 * 1024 * 1024
-    scripted.send(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + bytes(length))
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("identity", bytes(LONGEST_ANSWER + 1)),
+        ("gzip", gzip.compress(bytes(16 * LONGEST_ANSWER))),
+    ],
+    ids=["plain", "gzip bomb"],
+)
+async def test_an_answer_that_is_too_long_is_given_up_before_it_fills_the_memory(
+    scripted: Any, coding: str, body: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
     # With the deadline of production: a busy machine takes longer than half a second for so much.
     stack = HostTransport(proxies=ProxyRules())
     async with client(stack, address(scripted)) as http:
+        tracemalloc.start()
         with pytest.raises(AnswerTooLong):
             await http.get("/user")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
     await stack.aclose()
+    assert peak < 4 * LONGEST_ANSWER
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,gzip", "br", "zstd", "deflate", "x-unknown"])
+async def test_an_answer_in_a_coding_that_was_not_asked_for_is_not_unpacked(
+    transport: HostTransport, scripted: Any, coding: str
+) -> None:
+    body = gzip.compress(gzip.compress(b"{}"))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
+    async with client(transport, address(scripted)) as http:
+        with pytest.raises(httpx.TransportError):
+            await http.get("/user")
+    assert scripted.seen[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}") * 2], ids=["no gzip", "more behind its end"])
+async def test_a_compressed_answer_that_is_damaged_is_a_failure_of_the_host(
+    transport: HostTransport, scripted: Any, body: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
+    async with client(transport, address(scripted)) as http:
+        with pytest.raises(httpx.TransportError):
+            await http.get("/user")
 
 
 async def test_a_compressed_answer_is_unpacked_once(transport: HostTransport, scripted: Any) -> None:

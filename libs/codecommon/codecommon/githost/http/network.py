@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from typing import Final
 
 import aiohttp
@@ -21,12 +22,21 @@ from codecommon.githost.http.sender import sender_of
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
 _MOST_CONNECTIONS_PER_HOST: Final = 100
 _KEEP_ALIVE_SECONDS: Final = 30
-# A page of a hundred repositories is below 1 MiB. A longer answer is not one of a git host's API.
-_LONGEST_ANSWER: Final = 16 * 1024 * 1024
+# What the host packs with is what is unpacked here, so that the unpacked bytes can be counted.
+_CODING: Final = "gzip"
+# Of an answer that is packed a thousandfold, no more than this is unpacked at a time.
+_STEP: Final = 64 * 1024
+
+LONGEST_ANSWER: Final = 2 * 1024 * 1024
+"""Bytes of an answer, unpacked. A page of a hundred repositories is below 1 MiB."""
 
 
 class AnswerTooLong(httpx.TransportError):
-    """The host sent more than any answer of its API is long."""
+    """The host sent more than an answer of its API can have.
+
+    It is a failure of the host, as a page of a proxy is, and becomes ``HostUnavailable``: no user can mend it, and it passes with
+    what is in the way. So it must not stall an object.
+    """
 
 
 class Network(httpx.AsyncBaseTransport):
@@ -49,7 +59,7 @@ class Network(httpx.AsyncBaseTransport):
             async with self._open_session().request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
+                headers=_asking_for(request.headers),
                 data=request.content or None,
                 allow_redirects=False,
                 ssl=sender_of(request).tls,
@@ -83,14 +93,55 @@ class Network(httpx.AsyncBaseTransport):
             self._session = None
 
 
+def _asking_for(headers: httpx.Headers) -> list[tuple[str, str]]:
+    """``headers``, which ask for no other coding than ours."""
+    wanted = headers.copy()
+    wanted["Accept-Encoding"] = _CODING
+    return wanted.multi_items()
+
+
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body, still encoded as the host sent it."""
+    """The body, still encoded as the host sent it. Whoever decodes it gets ``LONGEST_ANSWER`` bytes at most."""
+    decoded = _Decoded(response.headers.get("content-encoding", ""))
     body = bytearray()
     async for chunk in response.content.iter_any():
+        decoded.count(chunk)
         body += chunk
-        if len(body) > _LONGEST_ANSWER:
-            raise AnswerTooLong(f"the answer is longer than {_LONGEST_ANSWER} bytes")
+        if len(body) > LONGEST_ANSWER:
+            # Packed data can also be longer than what it stands for.
+            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
     return bytes(body)
+
+
+class _Decoded:
+    """Counts what a body decodes to, without keeping it. Raises ``AnswerTooLong``, or ``RemoteProtocolError`` for another coding.
+
+    Codings can be nested, each a thousandfold, so none is accepted but the one that was asked for.
+    """
+
+    def __init__(self, coding: str) -> None:
+        if coding.strip().lower() not in ("", "identity", _CODING):
+            raise httpx.RemoteProtocolError("the answer has a coding that was not asked for")
+        self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding.strip().lower() == _CODING else None
+        self._length = 0
+
+    def count(self, chunk: bytes) -> None:
+        if self._unzip is None:
+            self._add(len(chunk))
+            return
+        while chunk:
+            try:
+                self._add(len(self._unzip.decompress(chunk, _STEP)))
+            except zlib.error:
+                raise httpx.RemoteProtocolError("the answer cannot be unpacked") from None
+            if self._unzip.unused_data:
+                raise httpx.RemoteProtocolError("there is more behind the end of the answer")
+            chunk = self._unzip.unconsumed_tail
+
+    def _add(self, length: int) -> None:
+        self._length += length
+        if self._length > LONGEST_ANSWER:
+            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
 
 
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
