@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import zlib
 from typing import Final
+from weakref import WeakValueDictionary
 
 import aiohttp
 import httpx
@@ -18,10 +19,11 @@ from yarl import URL
 
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import sender_of
+from codecommon.githost.http.sessions import Sessions
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
-_MOST_CONNECTIONS_PER_HOST: Final = 100
-_KEEP_ALIVE_SECONDS: Final = 30
+# Requests at once, whatever certificates they trust. A process works on fewer objects than that.
+_MOST_PER_HOST: Final = 100
+_MOST: Final = 256
 # What the host packs with is what is unpacked here, so that the unpacked bytes can be counted.
 _CODING: Final = "gzip"
 # Of an answer that is packed a thousandfold, no more than this is unpacked at a time.
@@ -45,7 +47,10 @@ class Network(httpx.AsyncBaseTransport):
     def __init__(self, proxies: ProxyRules, deadline: float) -> None:
         self._proxies = proxies
         self._deadline = deadline
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions = Sessions()
+        self._places = asyncio.Semaphore(_MOST)
+        # A host's entry lives as long as somebody holds it.
+        self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -55,14 +60,20 @@ class Network(httpx.AsyncBaseTransport):
             raise httpx.ReadTimeout(f"no whole answer within {self._deadline} s", request=request) from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        places = self._places_of.setdefault(request.url.netloc.decode(), asyncio.Semaphore(_MOST_PER_HOST))
+        async with places, self._places, self._sessions.session(sender_of(request).authorities) as session:
+            response = await self._answer(session.client, request)
+            session.proven = session.proven or response.is_success
+            return response
+
+    async def _answer(self, session: aiohttp.ClientSession, request: httpx.Request) -> httpx.Response:
         try:
-            async with self._open_session().request(
+            async with session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
                 headers=_asking_for(request.headers),
                 data=request.content or None,
                 allow_redirects=False,
-                ssl=sender_of(request).tls,
                 proxy=self._proxies.proxy_for(request.url),
             ) as response:
                 return httpx.Response(
@@ -73,24 +84,8 @@ class Network(httpx.AsyncBaseTransport):
         except aiohttp.ClientError as error:
             raise _as_httpx(error) from _cause(error)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, limit_per_host=_MOST_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEP_ALIVE_SECONDS
-                ),
-                timeout=_TIMEOUT,
-                # All tenants share the session: what a host sets for one must not reach it from another.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
-
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._sessions.aclose()
 
 
 def _asking_for(headers: httpx.Headers) -> list[tuple[str, str]]:
