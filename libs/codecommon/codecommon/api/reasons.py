@@ -75,7 +75,7 @@ class Reason(StrEnum):
     HOST_NOT_ALLOWED = "HostNotAllowed"
     """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it."""
     CA_BUNDLE_INVALID = "CABundleInvalid"
-    """stalled: `spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 512 KiB."""
+    """stalled: `spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 64 KiB."""
     OWNER_NOT_FOUND = "OwnerNotFound"
     """stalled: The host shows no such user or organisation to this credential."""
     OWNER_MISMATCH = "OwnerMismatch"

@@ -290,8 +290,18 @@ async def test_connections_are_bounded_per_host_and_in_total_whatever_is_trusted
     await stack.aclose()
 
 
-@pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
-async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        "é",
+        "a" * 65_537,
+        "-----BEGIN CERTIFICATE-----\nAAAA",
+        "-----BEGIN " * 5000,
+    ],
+)
+async def test_a_bundle_that_cannot_be_used_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
     with pytest.raises(Terminal) as refused:
         transport.borrow(GithubProvider().address(""), PRINCIPAL, bundle)
     assert refused.value.reason == "CABundleInvalid"
