@@ -17,15 +17,19 @@ _UNIT_NANOSECONDS: Final = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_NUMBER: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_NUMBER: Final = r"(?:[0-9]++\.?[0-9]*+|\.[0-9]++)"
 _UNIT: Final = "|".join(sorted(_UNIT_NANOSECONDS, key=len, reverse=True))
 _TERM: Final = re.compile(f"({_NUMBER})({_UNIT})")
 _DURATION: Final = re.compile(f"([-+]?)((?:{_NUMBER}(?:{_UNIT}))+)")
+# Every unit with all the digits that count fits. A tenant can write megabytes.
+_LONGEST_TEXT: Final = 128
 _LONGEST_NANOSECONDS: Final = 2**63 - 1
 
 
 def parse_duration(text: str) -> timedelta:
     """Read a Go duration; parts of a microsecond are dropped. Raises ``ValueError`` with what is wrong with the text."""
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"a duration has at most {_LONGEST_TEXT} characters")
     if text in ("0", "+0", "-0"):
         return timedelta()
     match = _DURATION.fullmatch(text)

@@ -76,7 +76,7 @@ class Reason(StrEnum):
     HOST_NOT_ALLOWED = "HostNotAllowed"
     """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it."""
     CA_BUNDLE_INVALID = "CABundleInvalid"
-    """stalled: `spec.caBundle` holds no certificate that can be read."""
+    """stalled: `spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 64 KiB."""
     OWNER_NOT_FOUND = "OwnerNotFound"
     """stalled: The host shows no such user or organisation to this credential."""
     OWNER_MISMATCH = "OwnerMismatch"
@@ -194,8 +194,8 @@ class Reason(StrEnum):
     HOST_CONFLICT = "HostConflict"
     """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
     HOST_UNAVAILABLE = "HostUnavailable"
-    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's; in an outage
-    the host is asked by a probe now and then, and the log says since when.
+    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer
+    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when.
     """
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     """retried: Any other answer."""

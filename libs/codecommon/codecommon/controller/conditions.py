@@ -12,7 +12,7 @@ from typing import Final
 from codecommon.api.meta import BaseStatus, Condition, ConditionStatus
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Ready, Retryable, Terminal
-from codecommon.process.redact import redact
+from codecommon.process.redact import cut, redact
 
 READY: Final = ConditionType.READY
 RECONCILING: Final = ConditionType.RECONCILING
@@ -20,6 +20,9 @@ STALLED: Final = ConditionType.STALLED
 
 _MESSAGE_LIMIT: Final = 2048
 """Characters; the schema allows 32,768, but a status is read by people and copied by every watch."""
+
+# Redaction can shorten a message, so more is read than is kept.
+_LONGEST_READ: Final = 4 * _MESSAGE_LIMIT
 
 
 def condition(type_: str, status: ConditionStatus, reason: str, message: str = "") -> Condition:
@@ -69,7 +72,7 @@ def merge(
         old = before.get(wish.type)
         merged[wish.type] = wish.model_copy(
             update={
-                "message": _fit(redact(wish.message)),
+                "message": _fit(redact(cut(wish.message, _LONGEST_READ))),
                 "observed_generation": wish.observed_generation or generation,
                 "last_transition_time": old.last_transition_time
                 if old is not None and old.status == wish.status and old.last_transition_time

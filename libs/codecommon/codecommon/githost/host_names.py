@@ -8,11 +8,15 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+# A name in the DNS has 253 characters at most, and its dot at the end.
+_LONGEST_NAME: Final = 254
 _NEVER_IN_AN_ENTRY: Final = re.compile(r"[\s\x00-\x1f\x7f\\@/?#]")
 
 
 def host_name(host: str) -> str:
     """``host`` in lower case and punycode, without a trailing dot. Raises ValueError for what is no host name."""
+    if len(host) > _LONGEST_NAME:
+        raise ValueError("not a host name")
     if ":" in host:
         return f"[{ipaddress.IPv6Address(host)}]"
     name = host.removesuffix(".")

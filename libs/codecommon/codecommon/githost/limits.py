@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from codecommon.api.durations import parse_duration
 from codecommon.githost.host_names import host_entry
+
+LONGEST_PAUSE_SECONDS: Final = 3600.0
+"""The most that a host's word makes us wait, counted from the arrival of its answer. GitHub's own windows are an hour long.
+Without a bound one header could stop an account for ever."""
 
 _KNOWN: Final = "creates:N/DURATION, points:N/DURATION, interval:DURATION, concurrent:N"
 
@@ -48,6 +52,10 @@ class Quota:
     limit: int
     remaining: int
     reset: float
+
+    def renewed_soon(self, now: float) -> Quota:
+        """The same quota, renewed within ``LONGEST_PAUSE_SECONDS`` from ``now`` at the latest."""
+        return replace(self, reset=min(self.reset, now + LONGEST_PAUSE_SECONDS))
 
 
 def newest(one: Quota | None, other: Quota | None) -> Quota | None:

@@ -71,6 +71,7 @@ _BY_REASON: Final[Mapping[tuple[int, str], type[KcpError]]] = {
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 """A DNS-1123 subdomain. The name of every object and namespace is one."""
+_LONGEST_NAME: Final = 253
 
 
 def resource_path(resource: str, name: str | None = None, namespace: str | None = None) -> str:
@@ -80,7 +81,7 @@ def resource_path(resource: str, name: str | None = None, namespace: str | None 
     would lead to another workspace that the provider may read.
     """
     for given in (name, namespace):
-        if given is not None and not _NAME.fullmatch(given):
+        if given is not None and not (len(given) <= _LONGEST_NAME and _NAME.fullmatch(given)):
             raise NotFound(404, "NotFound", "no object can have such a name")
     if resource in KINDS:
         base = f"/apis/{API_VERSION}"

@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO
 import orjson
 
 from codecommon.process import telemetry
-from codecommon.process.redact import redact
+from codecommon.process.redact import cut, redact
 from codecommon.process.settings import LogFormat, LogLevel
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,11 @@ _NOISY: Final = (
     "urllib3",
     "uvicorn",
 )
+
+# What a host or a tenant sent may be in a record, and redaction takes time. Our own messages and traces are shorter than this.
+_LONGEST_MESSAGE: Final = 8 * 1024
+_LONGEST_FIELD: Final = 1024
+_LONGEST_TRACE: Final = 32 * 1024
 
 _bound: ContextVar[dict[str, str | int]] = ContextVar("codecommon.process.logs.bound", default={})  # noqa: B039 - never mutated
 
@@ -92,7 +97,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "timestamp": _timestamp(record),
             "severity": record.levelname,
-            "message": redact(record.getMessage()),
+            "message": redact(cut(record.getMessage(), _LONGEST_MESSAGE)),
             "logger": record.name,
             "service": getattr(record, "service", self._service),
             **_context(),
@@ -111,7 +116,7 @@ class TextFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        message = printable(redact(record.getMessage()))
+        message = printable(redact(cut(record.getMessage(), _LONGEST_MESSAGE)))
         service = getattr(record, "service", self._service)
         head = f"{_timestamp(record)} {record.levelname:<8} {service} {record.name}: {message}"
         line = " ".join((head, *(f"{key}={printable(str(value))}" for key, value in _context().items())))
@@ -135,7 +140,10 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _context() -> dict[str, str | int]:
-    fields = {key: redact(value) if isinstance(value, str) else value for key, value in _bound.get().items()}
+    fields = {
+        key: redact(cut(value, _LONGEST_FIELD)) if isinstance(value, str) else value
+        for key, value in _bound.get().items()
+    }
     trace_id = telemetry.trace_id()
     if trace_id is not None:
         fields["trace_id"] = trace_id
@@ -148,4 +156,4 @@ def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
         parts.append(formatter.formatException(record.exc_info))
     if record.stack_info:
         parts.append(formatter.formatStack(record.stack_info))
-    return redact("\n".join(parts))
+    return redact(cut("\n".join(parts), _LONGEST_TRACE))

@@ -142,6 +142,9 @@ class Private:
     token_source: str
     stranger: str
 
+    def another(self, number: int) -> str:
+        return _authority(f"authority {number}")[0]
+
 
 @pytest.fixture
 async def private(tmp_path: Path) -> AsyncIterator[Private]:

@@ -18,7 +18,8 @@ from codecommon.githost.github.classify import (
     unreachable,
     withheld,
 )
-from codecommon.githost.protocol import AlreadyExists
+from codecommon.githost.http.network import AnswerTooLong
+from codecommon.githost.protocol import AlreadyExists, HostUnavailable
 from codecommon.process.redact import Redactor, redact
 
 NOON = "Mon, 23 Nov 2026 12:00:00 GMT"
@@ -73,6 +74,9 @@ NO_ADMIN = says("Must have admin rights to Repository.")
         ),
         (SECONDARY, {"retry_after": "Mon, 23 Nov 2026 12:00:00 GMT"}, 60),
         (SECONDARY, {"retry_after": "Mon, 23 Nov 2026 12:05:00 GMT"}, 300),
+        (SECONDARY, {"retry_after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 3600),
+        (SECONDARY, {"retry_after": "Fri, 31 Dec 9999 23:59:59 -2359"}, 60),
+        (SECONDARY, {"retry_after": "Mon, 01 Jan 0001 00:00:00 +2359"}, 60),
         (SECONDARY, {"retry_after": "a while"}, 60),
         (SECONDARY, {"retry_after": "-5"}, 60),
         (SECONDARY, {}, 60),
@@ -460,3 +464,17 @@ def test_an_untrusted_certificate_is_told_apart() -> None:
     error = httpx.ConnectError("tls")
     error.__cause__ = ssl.SSLCertVerificationError("self-signed")
     assert "spec.caBundle" in unreachable("git.example", error).message
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "?" * 8000])
+def test_no_date_of_the_host_breaks_the_wait(date: str) -> None:
+    given = answer(429, SECONDARY, date=date)
+    found = meaning(given)
+    assert isinstance(found, Retryable)
+    assert found.after == timedelta(seconds=60)
+
+
+def test_an_answer_that_is_too_long_is_an_outage_of_the_host() -> None:
+    found = unreachable("git.example", AnswerTooLong("the answer is longer than 2097152 bytes"))
+    assert isinstance(found, HostUnavailable)
+    assert found.message == "git.example answered with more than an answer of its API can have"

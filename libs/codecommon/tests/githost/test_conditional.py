@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import ETagLayer
 from codecommon.githost.http.sender import Sender, attach
+from codecommon.githost.http.trust import WELL_KNOWN
 from codecommon.testing.clock import Clock
 
 ENDPOINT = GithubProvider(["ghe.example"]).address("https://ghe.example")
@@ -21,7 +22,6 @@ ENDPOINT = GithubProvider(["ghe.example"]).address("https://ghe.example")
 SECONDS = 74
 ALICE, BOB = ("cluster", "alice", "1"), ("cluster", "bob", "1")
 # No layer under test looks at it.
-TLS = httpx.create_ssl_context()
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Bed:
         accept: str = "json",
     ) -> httpx.Response:
         request = httpx.Request(method, ENDPOINT.api_base + path, headers={"Accept": accept})
-        attach(request, Sender(ENDPOINT, as_, TLS))
+        attach(request, Sender(ENDPOINT, as_, WELL_KNOWN))
         response = await self.layer.handle_async_request(request)
         await response.aread()
         return response

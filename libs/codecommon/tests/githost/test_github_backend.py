@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -362,3 +363,29 @@ async def test_nothing_that_can_be_printed_shows_the_token(backend: GitBackend) 
     github = backend._client._github  # pyright: ignore
     shown += [repr(github.auth), repr(vars(github.auth)), repr(github.auth.get_auth_flow(github)), repr(github.config)]
     assert all(TOKEN not in text for text in shown)
+
+
+def _page_of_keys(title: str) -> list[dict[str, Any]]:
+    key = {"key": "ssh-ed25519 AAAA", "title": title, "read_only": True, "created_at": "2026-11-23T11:59:59Z"}
+    return [{"id": number, **key} for number in range(100)]
+
+
+async def test_a_list_whose_pages_add_up_to_too_much_is_given_up(scripted: Any, backend: GitBackend) -> None:
+    for _ in range(100):
+        scripted.answer(200, _page_of_keys("x" * 19_000))
+    with pytest.raises(Retryable) as refused:
+        await backend.list_deploy_keys("7")
+    assert refused.value.reason == "UnexpectedAnswer"
+    assert len(scripted.seen) == 9, "16 MiB"
+
+
+async def test_a_list_that_takes_too_long_is_given_up(
+    scripted: Any, backend: GitBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codecommon.githost.github.backend._LONGEST_LIST_SECONDS", 0.3)
+    scripted.answer(200, _page_of_keys("x"))
+    scripted.send(None)
+    async with asyncio.timeout(5):
+        with pytest.raises(Retryable) as refused:
+            await backend.list_deploy_keys("7")
+    assert refused.value.reason == "UnexpectedAnswer"

@@ -14,12 +14,12 @@ from codecommon.githost.address import HostAddress
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.sender import Sender, attach
+from codecommon.githost.http.trust import WELL_KNOWN
 from codecommon.testing.clock import Clock
 
 HOSTS = GithubProvider(["ghe.example", "other.example"])
 ENDPOINT = HOSTS.address("https://ghe.example")
 # No layer under test looks at it.
-TLS = httpx.create_ssl_context()
 OPENED_AFTER = 5
 
 
@@ -58,7 +58,7 @@ class Bed:
 
     async def ask(self, address: HostAddress = ENDPOINT) -> httpx.Response:
         request = httpx.Request("GET", address.api_base + "/user")
-        attach(request, Sender(address, ("cluster", "uid", "1"), TLS))
+        attach(request, Sender(address, ("cluster", "uid", "1"), WELL_KNOWN))
         return await self.layer.handle_async_request(request)
 
     async def fail(self, times: int) -> list[BaseException | httpx.Response]:

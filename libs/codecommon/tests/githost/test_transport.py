@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import ssl
+import tracemalloc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,11 +21,12 @@ from codecommon.api.results import Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.network import AnswerTooLong
+from codecommon.githost.http.network import LONGEST_ANSWER, AnswerTooLong
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach, sender_of
 from codecommon.githost.http.trace import Traced
 from codecommon.githost.http.transport import HostTransport
+from codecommon.githost.http.trust import WELL_KNOWN, authorities_in
 
 PRINCIPAL = ("cluster", "uid", "1")
 
@@ -110,15 +114,53 @@ async def test_a_silent_host_is_given_up_in_bounded_time(transport: HostTranspor
             await http.get("/user")
 
 
-async def test_an_answer_without_end_does_not_fill_the_memory(scripted: Any) -> None:
-    length = 17 * 1024 * 1024
-    scripted.send(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + bytes(length))
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("identity", bytes(LONGEST_ANSWER + 1)),
+        ("gzip", gzip.compress(bytes(16 * LONGEST_ANSWER))),
+    ],
+    ids=["plain", "gzip bomb"],
+)
+async def test_an_answer_that_is_too_long_is_given_up_before_it_fills_the_memory(
+    scripted: Any, coding: str, body: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
     # With the deadline of production: a busy machine takes longer than half a second for so much.
     stack = HostTransport(proxies=ProxyRules())
     async with client(stack, address(scripted)) as http:
+        tracemalloc.start()
         with pytest.raises(AnswerTooLong):
             await http.get("/user")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
     await stack.aclose()
+    assert peak < 4 * LONGEST_ANSWER
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,gzip", "br", "zstd", "deflate", "x-unknown"])
+async def test_an_answer_in_a_coding_that_was_not_asked_for_is_not_unpacked(
+    transport: HostTransport, scripted: Any, coding: str
+) -> None:
+    body = gzip.compress(gzip.compress(b"{}"))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
+    async with client(transport, address(scripted)) as http:
+        with pytest.raises(httpx.TransportError):
+            await http.get("/user")
+    assert scripted.seen[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}") * 2], ids=["no gzip", "more behind its end"])
+async def test_a_compressed_answer_that_is_damaged_is_a_failure_of_the_host(
+    transport: HostTransport, scripted: Any, body: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    scripted.send(head.encode() + body)
+    async with client(transport, address(scripted)) as http:
+        with pytest.raises(httpx.TransportError):
+            await http.get("/user")
 
 
 async def test_a_compressed_answer_is_unpacked_once(transport: HostTransport, scripted: Any) -> None:
@@ -196,8 +238,70 @@ async def test_sessions_that_trust_the_same_bundle_share_a_connection(transport:
     assert private.host.connections == 1
 
 
-@pytest.mark.parametrize("bundle", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "é"])
-async def test_a_bundle_without_certificates_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
+def test_comments_order_and_repetition_make_no_other_bundle(private: Any) -> None:
+    one, other = private.token_source, private.stranger
+    assert authorities_in(f"{one}{other}") == authorities_in(f"# mine\n{other}\n# é\n{one}\n{other}")
+    assert authorities_in(one) != authorities_in(other)
+
+
+async def test_bundles_are_kept_in_bounded_number_and_only_for_those_that_the_host_serves(
+    scripted: Any, private: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codecommon.githost.http.sessions._MOST_BUNDLES", 2)
+    made: list[object] = []
+    new = ssl.SSLContext.__new__
+
+    def count(kind: type[ssl.SSLContext], *args: Any, **kwargs: Any) -> ssl.SSLContext:
+        context = new(kind, *args, **kwargs)
+        made.append(weakref.ref(context))
+        return context
+
+    stack = HostTransport(proxies=ProxyRules())
+    where = GithubProvider([private.host.name]).address(private.host.url)
+    clients = [client(stack, where, private.token_source + private.another(n)) for n in range(6)]
+    monkeypatch.setattr(ssl.SSLContext, "__new__", count)
+    for status in (401, 200):
+        for http in clients:
+            private.host.answer(status, {})
+            assert (await http.get("/user")).status_code == status
+        await asyncio.sleep(0.05)
+        gc.collect()
+        alive = sum(context() is not None for context in made)
+        assert alive <= (0 if status == 401 else 2)
+        assert private.host.open <= (0 if status == 401 else 2)
+    await stack.aclose()
+
+
+@pytest.mark.parametrize("bound", ["_MOST_PER_HOST", "_MOST"])
+async def test_connections_are_bounded_per_host_and_in_total_whatever_is_trusted(
+    private: Any, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"codecommon.githost.http.network.{bound}", 3)
+    stack = HostTransport(proxies=ProxyRules(), deadline=0.7)
+    where = GithubProvider([private.host.name]).address(private.host.url)
+    private.host.send(*[None] * 10)
+    clients = [client(stack, where, private.token_source + private.another(n)) for n in range(10)]
+    asked = [asyncio.create_task(http.get("/user")) for http in clients]
+    await asyncio.sleep(0.5)
+    assert private.host.open <= 3
+    assert private.host.connections == 3
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(result, httpx.ReadTimeout) for result in results)
+    await stack.aclose()
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        "é",
+        "a" * 65_537,
+        "-----BEGIN CERTIFICATE-----\nAAAA",
+        "-----BEGIN " * 5000,
+    ],
+)
+async def test_a_bundle_that_cannot_be_used_is_told_to_the_user(transport: HostTransport, bundle: str) -> None:
     with pytest.raises(Terminal) as refused:
         transport.borrow(GithubProvider().address(""), PRINCIPAL, bundle)
     assert refused.value.reason == "CABundleInvalid"
@@ -229,7 +333,7 @@ async def test_a_request_is_traced_and_counted_without_its_url(
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     traced = Traced(transport.borrow(address(scripted), PRINCIPAL, None))
     request = httpx.Request("GET", f"{scripted.url}/api/v3/repos/acme/web?token=hunter2")
-    attach(request, Sender(address(scripted), PRINCIPAL, httpx.create_ssl_context()))
+    attach(request, Sender(address(scripted), PRINCIPAL, WELL_KNOWN))
     scripted.answer(404, {})
     labels = {"method": "GET", "status": "404", "host": scripted.name}
     await traced.handle_async_request(request)

@@ -8,25 +8,27 @@ costs a lookup in a dictionary.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
+import orjson
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.githost.budget.shared import BudgetUnavailable, SingleFlight
+from codecommon.githost.limits import LONGEST_PAUSE_SECONDS
 from codecommon.messaging.bus import BUDGETS, Bus
 
 _log = logging.getLogger(__name__)
 
 _FIRST_SECONDS: Final = 60.0
-_LONGEST_SECONDS: Final = 3600.0
+# Twice as long after each refusal; the sixth is an hour already.
+_MOST_STRIKES: Final = 10
 _LOOK_EVERY_SECONDS: Final = 30.0
 _MOST_KNOWN: Final = 4096
 # The answers to one burst of requests name moments that differ by less than this.
@@ -51,14 +53,27 @@ def blocked_by(known: Block, started: float, now: float, after: float | None, *,
     """
     again = not worked and known.until <= started < known.until + _AGAIN_SECONDS
     if after is not None and not again:
-        until = now + min(after, _LONGEST_SECONDS)
+        until = now + min(after, LONGEST_PAUSE_SECONDS)
         return Block(now, until, known.strikes) if until > known.until + _SAME_SECONDS else known
     if started < known.since:
         # The request was already under way when the block began, so its refusal says nothing about what we did since.
         return known
-    strikes = known.strikes if now < known.until + _LONGEST_SECONDS else 0
+    strikes = known.strikes if now < known.until + LONGEST_PAUSE_SECONDS else 0
     seconds = max(after or 0.0, _FIRST_SECONDS * 2.0**strikes)
-    return Block(now, now + min(seconds, _LONGEST_SECONDS), min(strikes + 1, 10))
+    return Block(now, now + min(seconds, LONGEST_PAUSE_SECONDS), min(strikes + 1, _MOST_STRIKES))
+
+
+def stored_block(data: bytes, now: float) -> Block | None:
+    """The block in an entry of the bucket, as read at ``now``; None for anything else.
+
+    It ends at most ``LONGEST_PAUSE_SECONDS`` after the answer that it came from, whatever is stored.
+    """
+    try:
+        told = Block(**orjson.loads(data))
+        since = min(float(told.since), now)
+        return Block(since, min(float(told.until), since + LONGEST_PAUSE_SECONDS), min(told.strikes, _MOST_STRIKES))
+    except (ValueError, TypeError):
+        return None
 
 
 @dataclass(slots=True)
@@ -109,7 +124,7 @@ class Blocks:
         if block != known.block:
             known.block, known.worked = block, False
             try:
-                await self._bucket.put(f"block.{key}", json.dumps(asdict(block)).encode())
+                await self._bucket.put(f"block.{key}", orjson.dumps(block))
             except (NatsError, TimeoutError) as error:
                 _log.warning("other processes could not be told that a host wants a pause: %s", type(error).__name__)
         return block
@@ -144,12 +159,8 @@ class Blocks:
             self._read(key, msg.data)
 
     def _read(self, key: str, data: bytes) -> None:
-        try:
-            told = Block(**json.loads(data))
-        except (ValueError, TypeError):
-            return
-        known = self._entry(key)
-        if told.until > known.block.until:
+        told, known = stored_block(data, self._clock()), self._entry(key)
+        if told is not None and told.until > known.block.until:
             known.block, known.worked = told, False
 
     def _entry(self, key: str) -> _Known:

@@ -153,10 +153,11 @@ class Budgets:
     async def learn(self, permit: _Permit, request: httpx.Request, response: httpx.Response) -> None:
         """Learn the quota, a refusal or the account from an answer."""
         account, sender = permit.account, sender_of(request)
-        quota = sender.address.api.quota(response.headers)
-        if quota is not None and not account.is_issuer:
-            account.quota = quota
-            account.metrics.quota(account.key, quota, self._clock())
+        told = sender.address.api.quota(response.headers)
+        if told is not None and not account.is_issuer:
+            now = self._clock()
+            account.quota = told.renewed_soon(now)
+            account.metrics.quota(account.key, account.quota, now)
         refusal = await sender.address.api.limit_refusal(response)
         if refusal is None:
             self._blocks.answered(account.key, permit.started)

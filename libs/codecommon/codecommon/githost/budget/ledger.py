@@ -21,7 +21,7 @@ from typing import Final
 import orjson
 
 from codecommon.githost.job import Job, Urgency
-from codecommon.githost.limits import Limits, Quota, Window, newest
+from codecommon.githost.limits import LONGEST_PAUSE_SECONDS, Limits, Quota, Window, newest
 
 TICKET_SECONDS: Final = 30.0
 """Must be longer than the deadline of a request."""
@@ -179,9 +179,14 @@ class Ledger:
         return orjson.dumps(self)
 
     @classmethod
-    def decode(cls, data: bytes) -> Ledger:
-        """Raises ValueError, KeyError or TypeError for what ``encode`` has not made."""
+    def decode(cls, data: bytes, now: float) -> Ledger:
+        """The ledger as read at ``now``. A renewal of the quota that no answer may name is brought within an hour from then.
+
+        Raises ValueError, KeyError or TypeError for what ``encode`` has not made.
+        """
         raw = orjson.loads(data)
+        spending = Spending(**raw["spending"])
+        spending.until = min(spending.until, now + LONGEST_PAUSE_SECONDS)
         return cls(
             creates=[(at, workspace) for at, workspace in raw["creates"]],
             points=[(at, cost) for at, cost in raw["points"]],
@@ -191,8 +196,8 @@ class Ledger:
             served=raw["served"],
             behind=raw["behind"],
             behind_points=raw["behind_points"],
-            spending=Spending(**raw["spending"]),
-            quota=Quota(**raw["quota"]) if raw["quota"] else None,
+            spending=spending,
+            quota=Quota(**raw["quota"]).renewed_soon(now) if raw["quota"] else None,
         )
 
     # ---- operations

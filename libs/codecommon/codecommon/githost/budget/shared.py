@@ -181,7 +181,7 @@ class SharedLedger:
         if not data:
             return Ledger()
         try:
-            return Ledger.decode(data)
+            return Ledger.decode(data, self._clock())
         except (ValueError, KeyError, TypeError):
             _log.warning("the record of an account's requests cannot be read and is begun anew")
             return Ledger()

@@ -6,18 +6,19 @@ another version, or a token that sees less, leaves some out. These models requir
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 
 import httpx
+import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from codecommon.api.repository import Visibility
 from codecommon.githost.protocol import Grant, HostKey, HostRepository, HostUnavailable, Invitation
+from codecommon.process.redact import cut
 
 # spec uses the words that the API takes for a grant. What the API shows of a grant, and invitations, use older words.
 _SPEC_WORDS: Final = {"read": "pull", "write": "push"}
@@ -26,7 +27,15 @@ _WIDEST_FIRST: Final = ("admin", "maintain", "push", "triage", "pull")
 _EXPIRY_HEADER: Final = "github-authentication-token-expiration"
 # github.com writes `2026-12-01 00:00:00 UTC`; older answers and servers write an offset.
 _EXPIRY_FORMATS: Final = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%dT%H:%M:%S%z")
+# `Mon, 23 Nov 2026 12:00:00 GMT` has 29 characters, and the older forms a few more.
+_LONGEST_DATE: Final = 64
 _ARRAY: Final = TypeAdapter(list[Any])
+
+# An error has a few KiB, even one that names a hundred fields. It is decoded more than once.
+_LONGEST_ERROR: Final = 64 * 1024
+
+LONGEST_TEXT: Final = 4096
+"""Characters of a host's text that patterns look at and messages quote from. GitHub's own sentences have a few hundred."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -45,10 +54,12 @@ class Answer:
     api_base: str = ""
 
     def object(self) -> Mapping[str, Any] | None:
-        """The body as a JSON object, None if it is anything else."""
+        """The body of an error as a JSON object, None if it is anything else."""
+        if len(self.body) > _LONGEST_ERROR:
+            return None
         try:
-            value = json.loads(self.body)
-        except ValueError:
+            value = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
             return None
         return cast(Mapping[str, Any], value) if isinstance(value, dict) else None
 
@@ -72,9 +83,9 @@ class Answer:
 
     @property
     def message(self) -> str | None:
-        """GitHub's own words for an error, None when the answer is not GitHub's."""
+        """GitHub's own words for an error, at most ``LONGEST_TEXT``; None when the answer is not GitHub's."""
         text = (self.object() or {}).get("message")
-        return text if isinstance(text, str) else None
+        return cut(text, LONGEST_TEXT) if isinstance(text, str) else None
 
     @property
     def says_not_found(self) -> bool:
@@ -117,19 +128,26 @@ class Answer:
 
 def date_in(headers: httpx.Headers) -> datetime | None:
     """The Date of an answer, None for one without."""
+    moment = parse_date(headers.get("date", ""))
+    # A time is added to it, which the end of the calendar leaves no room for.
+    return moment if moment is not None and moment.year < MAXYEAR else None
+
+
+def parse_date(text: str) -> datetime | None:
+    """A date as HTTP writes it, in UTC; None for anything else, such as one before the first year."""
     try:
-        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-    except (KeyError, ValueError):
+        return parsedate_to_datetime(text[:_LONGEST_DATE]).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 
 def token_expiry(headers: httpx.Headers) -> datetime | None:
     """The end of the token that was sent, in UTC; None when it has none or the host does not tell."""
-    text = headers.get(_EXPIRY_HEADER, "").strip().replace(" UTC", " +0000")
+    text = headers.get(_EXPIRY_HEADER, "")[:_LONGEST_DATE].strip().replace(" UTC", " +0000")
     for form in _EXPIRY_FORMATS:
         try:
             return datetime.strptime(text, form).astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import httpx
+import orjson
 
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.classify import limit_of
@@ -88,8 +89,8 @@ class GithubApi:
         if response.status_code == 200 and method == "GET" and path == "/user":
             await response.aread()
             try:
-                body: Any = response.json()
-            except ValueError:
+                body: Any = orjson.loads(response.content)
+            except orjson.JSONDecodeError:
                 return None
             number: object = cast(dict[str, Any], body).get("id") if isinstance(body, dict) else None
             return f"user:{number}" if isinstance(number, int) else None

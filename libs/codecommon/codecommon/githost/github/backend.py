@@ -6,6 +6,7 @@ that the repository is gone, nor a 404 to a removal that the thing is.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, TypeVar, cast
@@ -61,6 +62,10 @@ _ROLES_OF_USERS: Final = ("pull", "push", "admin")
 _PER_PAGE: Final = 100
 # A repository with more keys or collaborators than this is a host that sends us in circles.
 _MOST_PAGES: Final = 100
+# Each page may have 2 MiB, so pages alone bound nothing. A key or a collaborator takes some 1,500 bytes at the most.
+_LONGEST_LIST: Final = 16 * 1024 * 1024
+# A hundred pages of a host that takes more than half a second for each. Meanwhile the list holds one of the process's slots.
+_LONGEST_LIST_SECONDS: Final = 60.0
 _NEXT: Final = re.compile(r'rel="?next"?')
 _CREATED: Final = 201
 _MOVED: Final = frozenset({301, 302, 307, 308})
@@ -384,7 +389,21 @@ class GithubBackend:
     async def _list(
         self, repo_id: str, tail: str, model: type[ModelT], doing: str, params: dict[str, Any] | None = None
     ) -> Listed[ModelT] | None:
+        """The whole list. Raises ``Retryable`` for one that is longer, or takes longer, than any real one: see the constants."""
         attempt = Attempt(_of(repo_id, doing))
+        limit = asyncio.timeout(_LONGEST_LIST_SECONDS)
+        try:
+            async with limit:
+                return await self._pages(repo_id, tail, model, attempt, params)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._endless(attempt) from None
+
+    async def _pages(
+        self, repo_id: str, tail: str, model: type[ModelT], attempt: Attempt, params: dict[str, Any] | None
+    ) -> Listed[ModelT] | None:
+        length = 0
         items: list[ModelT] = []
         first: Answer | None = None
         for page in range(1, _MOST_PAGES + 1):
@@ -398,14 +417,18 @@ class GithubBackend:
                     return None
                 raise withheld(answer, attempt)
             first = first or answer
+            length += len(answer.body)
+            if length > _LONGEST_LIST:
+                raise self._endless(attempt)
             found = answer.parse_list(model)
             items += found
             # A full page may have got a next page since, even where a 304 says that the page itself is unchanged.
             if len(found) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
                 return Listed(tuple(items), first.required_date())
-        raise Retryable(
-            Reason.UNEXPECTED_ANSWER, f"{self._client.host} shows no end of pages when asked to {attempt.doing}"
-        )
+        raise self._endless(attempt)
+
+    def _endless(self, attempt: Attempt) -> Retryable:
+        return Retryable(Reason.UNEXPECTED_ANSWER, f"{self._client.host} comes to no end when asked to {attempt.doing}")
 
     async def _remove(self, repo_id: str, tail: str, doing: str) -> Retryable | None:
         """None after a removal. After a 404, the refusal to raise if the thing is still there."""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 import httpx
@@ -18,16 +17,19 @@ import httpx
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.api.times import rfc3339
-from codecommon.githost.github.answer import Answer
+from codecommon.githost.github.answer import LONGEST_TEXT, Answer, parse_date
 from codecommon.githost.github.rights import granted_scopes, missing_rights
-from codecommon.githost.http.network import is_certificate_error
+from codecommon.githost.http.network import AnswerTooLong, is_certificate_error
+from codecommon.githost.limits import LONGEST_PAUSE_SECONDS
 from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable, KeyInUse
+from codecommon.process.redact import cut
 
 _LONGEST_QUOTE: Final = 1024
-# GitHub asks for a minute at least where it names no time. Its own windows are an hour long.
+_MOST_ERRORS: Final = 100
+# GitHub asks for a minute at least where it names no time.
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 _USUAL_WAIT: Final = timedelta(seconds=60)
-_LONGEST_WAIT: Final = timedelta(hours=1)
+_LONGEST_WAIT: Final = timedelta(seconds=LONGEST_PAUSE_SECONDS)
 
 _SECONDARY: Final = re.compile(r"secondary rate limit|abuse detection|temporarily blocked from content creation", re.I)
 _PRIMARY: Final = re.compile(r"\brate limit exceeded\b", re.I)
@@ -49,8 +51,8 @@ _INVITATION_WAIT: Final = timedelta(hours=1)
 class Refusal:
     """A 403 or 422 whose meaning GitHub tells only by its words.
 
-    ``words``: looked for in its message and errors. ``advice``: what a person can do. ``after``: when to try again, for a refusal
-    that passes by itself. ``statuses``: those of the answer.
+    ``words``: looked for in its message and errors, in time linear in their length. ``advice``: what a person can do. ``after``:
+    when to try again, for a refusal that passes by itself. ``statuses``: those of the answer.
     """
 
     words: re.Pattern[str]
@@ -96,16 +98,14 @@ OF_KEYS: Final = (
 OF_INVITATIONS: Final = (
     # The sentence names the member, so it comes before the words that may be part of a name.
     Refusal(
-        re.compile(r"cannot assign\b.*\bpermission of\b", re.I),
+        re.compile(r"\A(?>.*?cannot assign\b).*\bpermission of\b", re.I | re.S),
         Reason.PERMISSION_UNSUPPORTED,
         "A member of an organisation can be given its base permission or more; change spec.permission, or the base permission in "
         "the organisation's settings",
         statuses=frozenset({422}),
     ),
     Refusal(
-        re.compile(
-            r"(?:limit|exceed|too many).*\binvitations?\b|\binvitations?\b.*(?:limit|exceed|too many)", re.I | re.S
-        ),
+        re.compile(r"\A(?=.*(?:limit|exceed|too many))(?=.*\binvitations?\b)", re.I | re.S),
         Reason.INVITATION_LIMIT,
         "A repository has 50 invitations in 24 hours; tried again every hour",
         _INVITATION_WAIT,
@@ -190,6 +190,8 @@ def unreachable(host: str, error: httpx.HTTPError) -> HostUnavailable:
         )
     elif isinstance(error, httpx.ProxyError):
         what = "cannot be reached through the proxy"
+    elif isinstance(error, AnswerTooLong):
+        what = "answered with more than an answer of its API can have"
     elif isinstance(error, httpx.ConnectError):
         what = "cannot be reached"
     else:
@@ -239,10 +241,8 @@ def _retry_after(answer: Answer, now: datetime) -> timedelta | None:
         return None
     if value.isdecimal():
         return _to_come(timedelta(seconds=int(value[:9])))
-    try:
-        return _to_come(parsedate_to_datetime(value).astimezone(UTC) - now)
-    except ValueError:
-        return None
+    until = parse_date(value)
+    return None if until is None else _to_come(until - now)
 
 
 def _reset(answer: Answer, now: datetime) -> timedelta | None:
@@ -337,7 +337,7 @@ def _all_words(answer: Answer) -> str:
     """GitHub's message and its errors, as one text."""
     details = _error_texts(answer.object() or {})
     quoted = "; ".join(f"{field}: {detail}" if field else detail for field, detail in details)
-    return f"{answer.message or ''} ({quoted})" if quoted else answer.message or ""
+    return cut(f"{answer.message or ''} ({quoted})", LONGEST_TEXT) if quoted else answer.message or ""
 
 
 def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -346,12 +346,13 @@ def _error_texts(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not isinstance(errors, list):
         return []
     texts: list[tuple[str, str]] = []
-    for error in cast(list[object], errors):
+    for error in cast(list[object], errors)[:_MOST_ERRORS]:
         if isinstance(error, dict):
             entry = cast(dict[str, object], error)
-            texts.append((str(entry.get("field") or ""), str(entry.get("message") or entry.get("code") or "")))
+            field, detail = str(entry.get("field") or ""), str(entry.get("message") or entry.get("code") or "")
         else:
-            texts.append(("", str(error)))
+            field, detail = "", str(error)
+        texts.append((cut(field, LONGEST_TEXT), cut(detail, LONGEST_TEXT)))
     return texts
 
 

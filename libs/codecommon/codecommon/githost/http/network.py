@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from typing import Final
+from weakref import WeakValueDictionary
 
 import aiohttp
 import httpx
@@ -17,16 +19,26 @@ from yarl import URL
 
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import sender_of
+from codecommon.githost.http.sessions import Sessions
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
-_MOST_CONNECTIONS_PER_HOST: Final = 100
-_KEEP_ALIVE_SECONDS: Final = 30
-# A page of a hundred repositories is below 1 MiB. A longer answer is not one of a git host's API.
-_LONGEST_ANSWER: Final = 16 * 1024 * 1024
+# Requests at once, whatever certificates they trust. A process works on fewer objects than that.
+_MOST_PER_HOST: Final = 100
+_MOST: Final = 256
+# What the host packs with is what is unpacked here, so that the unpacked bytes can be counted.
+_CODING: Final = "gzip"
+# Of an answer that is packed a thousandfold, no more than this is unpacked at a time.
+_STEP: Final = 64 * 1024
+
+LONGEST_ANSWER: Final = 2 * 1024 * 1024
+"""Bytes of an answer, unpacked. A page of a hundred repositories is below 1 MiB."""
 
 
 class AnswerTooLong(httpx.TransportError):
-    """The host sent more than any answer of its API is long."""
+    """The host sent more than an answer of its API can have.
+
+    It is a failure of the host, as a page of a proxy is, and becomes ``HostUnavailable``: no user can mend it, and it passes with
+    what is in the way. So it must not stall an object.
+    """
 
 
 class Network(httpx.AsyncBaseTransport):
@@ -35,7 +47,10 @@ class Network(httpx.AsyncBaseTransport):
     def __init__(self, proxies: ProxyRules, deadline: float) -> None:
         self._proxies = proxies
         self._deadline = deadline
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions = Sessions()
+        self._places = asyncio.Semaphore(_MOST)
+        # A host's entry lives as long as somebody holds it.
+        self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -45,14 +60,20 @@ class Network(httpx.AsyncBaseTransport):
             raise httpx.ReadTimeout(f"no whole answer within {self._deadline} s", request=request) from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        places = self._places_of.setdefault(request.url.netloc.decode(), asyncio.Semaphore(_MOST_PER_HOST))
+        async with places, self._places, self._sessions.session(sender_of(request).authorities) as session:
+            response = await self._answer(session.client, request)
+            session.proven = session.proven or response.is_success
+            return response
+
+    async def _answer(self, session: aiohttp.ClientSession, request: httpx.Request) -> httpx.Response:
         try:
-            async with self._open_session().request(
+            async with session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
+                headers=_asking_for(request.headers),
                 data=request.content or None,
                 allow_redirects=False,
-                ssl=sender_of(request).tls,
                 proxy=self._proxies.proxy_for(request.url),
             ) as response:
                 return httpx.Response(
@@ -63,34 +84,59 @@ class Network(httpx.AsyncBaseTransport):
         except aiohttp.ClientError as error:
             raise _as_httpx(error) from _cause(error)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, limit_per_host=_MOST_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEP_ALIVE_SECONDS
-                ),
-                timeout=_TIMEOUT,
-                # All tenants share the session: what a host sets for one must not reach it from another.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
-
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._sessions.aclose()
+
+
+def _asking_for(headers: httpx.Headers) -> list[tuple[str, str]]:
+    """``headers``, which ask for no other coding than ours."""
+    wanted = headers.copy()
+    wanted["Accept-Encoding"] = _CODING
+    return wanted.multi_items()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body, still encoded as the host sent it."""
+    """The body, still encoded as the host sent it. Whoever decodes it gets ``LONGEST_ANSWER`` bytes at most."""
+    decoded = _Decoded(response.headers.get("content-encoding", ""))
     body = bytearray()
     async for chunk in response.content.iter_any():
+        decoded.count(chunk)
         body += chunk
-        if len(body) > _LONGEST_ANSWER:
-            raise AnswerTooLong(f"the answer is longer than {_LONGEST_ANSWER} bytes")
+        if len(body) > LONGEST_ANSWER:
+            # Packed data can also be longer than what it stands for.
+            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
     return bytes(body)
+
+
+class _Decoded:
+    """Counts what a body decodes to, without keeping it. Raises ``AnswerTooLong``, or ``RemoteProtocolError`` for another coding.
+
+    Codings can be nested, each a thousandfold, so none is accepted but the one that was asked for.
+    """
+
+    def __init__(self, coding: str) -> None:
+        if coding.strip().lower() not in ("", "identity", _CODING):
+            raise httpx.RemoteProtocolError("the answer has a coding that was not asked for")
+        self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding.strip().lower() == _CODING else None
+        self._length = 0
+
+    def count(self, chunk: bytes) -> None:
+        if self._unzip is None:
+            self._add(len(chunk))
+            return
+        while chunk:
+            try:
+                self._add(len(self._unzip.decompress(chunk, _STEP)))
+            except zlib.error:
+                raise httpx.RemoteProtocolError("the answer cannot be unpacked") from None
+            if self._unzip.unused_data:
+                raise httpx.RemoteProtocolError("there is more behind the end of the answer")
+            chunk = self._unzip.unconsumed_tail
+
+    def _add(self, length: int) -> None:
+        self._length += length
+        if self._length > LONGEST_ANSWER:
+            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
 
 
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from typing import Final, cast
 
 import httpx
 
 from codecommon.githost.address import HostAddress
+from codecommon.githost.http.trust import Authorities
 
 _EXTENSION: Final = "codecommon.sender"
 REVALIDATED: Final = "codecommon.revalidated"
@@ -17,14 +17,15 @@ REVALIDATED: Final = "codecommon.revalidated"
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One credential at one host. ``credential_key``: its cache key (``HostTarget``). ``tls``: the authorities to trust.
+    """One credential at one host. ``credential_key``: its cache key (``HostTarget``). ``authorities``: to trust
+    besides the well-known ones.
 
     ``issuer``: what makes the credential's tokens and has a budget of its own (``Credential.issuer``); None: nothing does.
     """
 
     address: HostAddress
     credential_key: tuple[str, str, str]
-    tls: ssl.SSLContext
+    authorities: Authorities
     issuer: str | None = None
 
 

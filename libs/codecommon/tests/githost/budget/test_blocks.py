@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from codecommon.githost.budget.blocks import Block, blocked_by
+from codecommon.githost.budget.blocks import Block, blocked_by, stored_block
 
 NOW = 1_800_000_000.0
 
@@ -54,3 +56,38 @@ def test_one_that_had_not_heard_of_the_pause_adds_to_it_but_does_not_count() -> 
     known = Block(NOW - 10, NOW + 5, 1)
     assert blocked_by(known, NOW - 1, NOW, 3) == known
     assert blocked_by(known, NOW - 1, NOW, 60) == Block(NOW, NOW + 60, 1)
+
+
+def test_a_stored_block_ends_an_hour_after_the_answer_at_the_latest() -> None:
+    """However often it is read: the hour is counted from the answer and not from the reading."""
+    stored = json.dumps({"since": NOW - 600, "until": 99_999_999_999.0, "strikes": 1}).encode()
+    assert stored_block(stored, NOW) == Block(NOW - 600, NOW + 3000, 1)
+    assert stored_block(stored, NOW + 3600) == Block(NOW - 600, NOW + 3000, 1)
+
+
+def test_a_stored_block_that_begins_in_the_future_ends_within_an_hour() -> None:
+    stored = json.dumps({"since": NOW + 10**9, "until": NOW + 2 * 10**9, "strikes": 0}).encode()
+    assert stored_block(stored, NOW) == Block(NOW, NOW + 3600, 0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"no JSON",
+        b"[]",
+        b'{"since": 1, "until": NaN, "strikes": 0}',
+        b'{"since": 1, "until": Infinity, "strikes": 0}',
+        b'{"since": "x", "until": 2, "strikes": 0}',
+        b'{"since": 1, "until": 2, "strikes": "0"}',
+        b'{"since": 1, "until": 2, "strikes": 0, "more": 1}',
+    ],
+)
+def test_what_is_no_block_is_none(stored: bytes) -> None:
+    assert stored_block(stored, NOW) is None
+
+
+def test_stored_strikes_do_not_break_the_arithmetic() -> None:
+    known = stored_block(b'{"since": 1, "until": 2, "strikes": 100000}', NOW)
+    assert known is not None
+    assert blocked_by(Block(NOW - 9, NOW - 5, known.strikes), NOW, NOW, None).until == NOW + 3600

@@ -377,7 +377,7 @@ async def test_places_of_a_process_that_was_killed_are_free_when_their_lease_end
     assert isinstance(await alive.ask(Ask("a", "GET", Job("interactive"))), Wait)
     now += 31
     assert await alive.ask(Ask("b", "GET", Job("interactive"))) == Granted()
-    assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"").under_way) == ["b"]
+    assert list(Ledger.decode((await bucket.get("ledger.k")).value or b"", time.time()).under_way) == ["b"]
 
 
 def figure(name: str, **labels: str) -> float:
@@ -412,3 +412,22 @@ async def test_a_request_that_waits_in_several_steps_is_counted_once(bus: Bus, s
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
     assert figure("code_host_budget_waits_total", **labels) == before + 1
+
+
+@pytest.mark.parametrize("limits", [None, Limits((Window(80, 60.0),))], ids=["limits unknown", "ledger"])
+async def test_no_header_blocks_an_account_for_more_than_an_hour(
+    bus: Bus, scripted: Any, limits: Limits | None
+) -> None:
+    clock = Clock()
+    spent = {"X_RateLimit_Limit": "5000", "X_RateLimit_Remaining": "0", "X_RateLimit_Reset": "99999999999"}
+    async with process(bus, scripted, limits, clock=clock) as one, process(bus, scripted, limits, clock=clock) as two:
+        scripted.answer(200, {}, **spent)
+        await one().get("/user")
+        for client in (one(), one(), *((two(),) if limits else ())):
+            with pytest.raises(Retryable) as refused:
+                await client.get("/user")
+            assert refused.value.after is not None
+            assert refused.value.after.total_seconds() <= 3600
+        clock.advance(3601)
+        scripted.answer(200, {})
+        assert (await one().get("/user")).status_code == 200

@@ -159,7 +159,7 @@ def test_the_record_survives_being_stored() -> None:
     ask(ledger, GITHUB, NOW + 1, "GET")
     ask(ledger, GITHUB, NOW + 1, uid="a")
     ask(ledger, GITHUB, NOW + 1, uid="b")
-    assert Ledger.decode(ledger.encode()) == ledger
+    assert Ledger.decode(ledger.encode(), NOW) == ledger
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -485,3 +485,14 @@ def test_an_object_that_never_comes_to_its_turn_does_not_keep_its_workspace_from
         done(ledger, limits, NOW, "GET")
     assert isinstance(ask(ledger, limits, NOW, "GET")[1], Wait), "its points are left to it while it is expected"
     assert ask(ledger, limits, NOW + 32, "GET")[1] == Granted()
+
+
+def test_a_stored_quota_is_renewed_within_an_hour() -> None:
+    stored = Ledger(quota=Quota(5000, 0, 99_999_999_999.0))
+    stored.spending.until, stored.spending.counts = 99_999_999_999.0, {"drift": 4000}
+    ledger = Ledger.decode(stored.encode(), NOW)
+    assert until(ask(ledger, Limits(), NOW)[1]) == NOW + 3600
+    again = Ledger.decode(ledger.encode(), NOW + 3000)
+    assert until(ask(again, Limits(), NOW + 3000)[1]) == NOW + 3600, "what was read is written back"
+    assert ask(again, Limits(), NOW + 3600)[1] == Granted()
+    assert ask(again, Limits(), NOW + 3601, "GET", urgency="drift")[1] == Granted()

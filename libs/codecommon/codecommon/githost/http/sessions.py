@@ -1,0 +1,86 @@
+"""Open connections to git hosts: a session for all who trust the well-known authorities, and a few for those with a caBundle.
+
+Tenants choose their caBundle, so what is kept for them is bounded, and it is looked up for each request: nobody holds on to it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+
+from codecommon.githost.http.trust import WELL_KNOWN, Authorities, tls_context
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
+_KEEP_ALIVE_SECONDS: Final = 30
+_MOST_PER_HOST: Final = 100
+# A TLS context has 0.7 MB, so all of them have 22 MB. An installation has one or two bundles.
+_MOST_BUNDLES: Final = 32
+_MOST_PER_BUNDLE: Final = 16
+
+
+@dataclass(slots=True)
+class _Session:
+    """``running``: requests under way. ``proven``: the host has carried out a request, as it does for a valid Connection."""
+
+    client: aiohttp.ClientSession
+    running: int = 0
+    proven: bool = False
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[Authorities, _Session] = OrderedDict()
+
+    @asynccontextmanager
+    async def session(self, authorities: Authorities) -> AsyncIterator[_Session]:
+        """The session for one request. Set ``proven`` if the host carries it out; one that never does is closed after it."""
+        session = self._sessions.get(authorities)
+        if session is None:
+            session = self._sessions[authorities] = _Session(_client(authorities))
+        self._sessions.move_to_end(authorities)
+        session.running += 1
+        try:
+            await self._shrink()
+            yield session
+        finally:
+            session.running -= 1
+            current = self._sessions.get(authorities) is session
+            if session.running == 0 and not (current and (session.proven or authorities == WELL_KNOWN)):
+                if current:
+                    del self._sessions[authorities]
+                await session.client.close()
+
+    async def _shrink(self) -> None:
+        """Forget the bundle that was used longest ago. A session with requests under way is closed after the last of them."""
+        bundles = [authorities for authorities in self._sessions if authorities != WELL_KNOWN]
+        for authorities in bundles[: max(0, len(bundles) - _MOST_BUNDLES)]:
+            session = self._sessions.pop(authorities)
+            if session.running == 0:
+                await session.client.close()
+
+    async def aclose(self) -> None:
+        for session in self._sessions.values():
+            await session.client.close()
+        self._sessions.clear()
+
+
+def _client(authorities: Authorities) -> aiohttp.ClientSession:
+    most = _MOST_PER_HOST if authorities == WELL_KNOWN else _MOST_PER_BUNDLE
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=tls_context(authorities),
+            limit=0 if authorities == WELL_KNOWN else most,
+            limit_per_host=most,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        ),
+        timeout=_TIMEOUT,
+        # All tenants share the session: what a host sets for one must not reach it from another.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
