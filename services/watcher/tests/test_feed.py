@@ -132,27 +132,27 @@ def test_an_event_says_whether_another_object_may_stand_for_the_same_thing() -> 
     ]
 
 
-def test_a_long_telling_is_done_in_parts_and_others_have_their_turn_in_between() -> None:
+def test_what_one_change_leads_to_is_published_in_parts_and_others_have_their_turn_in_between() -> None:
     many = [repository(f"r{n}") for n in range(5 * AT_ONCE)]
     harness = Harness().start(connection(), *many)
     harness.put(connection(version="11", identity_hash=1))
-    told = {name for name, _ in harness.published}
-    assert len(told) == AT_ONCE
+    published = {name for name, _ in harness.published}
+    assert len(published) == AT_ONCE
     harness.put(repository("of-another", version="12", cluster="c2"))
     harness.sinks[BINDINGS].put(BOUND._replace(cluster="c2"))
     assert harness.published == [("of-another", "changed")]
-    *_, changed, gone = (each for each in many if each.key.name not in told)
+    *_, changed, gone = (each for each in many if each.key.name not in published)
     harness.put(replace(changed, version="13", generation=2))
     harness.delete(gone)
     harness.events.clear()
     parts = 0
-    while harness.feed.tell_some():
+    while harness.feed.publish_part():
         parts += 1
         assert len(harness.events) <= parts * AT_ONCE
     rest = [name for name, _ in harness.published]
     assert len(rest) == len(set(rest)) == 4 * AT_ONCE - 2, "one has had its own event, and one is gone"
     assert parts == 4
-    assert told.isdisjoint(rest)
+    assert published.isdisjoint(rest)
 
 
 def test_what_is_to_be_told_waits_while_its_cluster_is_not_engaged() -> None:
@@ -160,7 +160,7 @@ def test_what_is_to_be_told_waits_while_its_cluster_is_not_engaged() -> None:
     harness.put(connection(version="11", identity_hash=1))
     harness.events.clear()
     harness.sinks[BINDINGS].delete(BOUND)
-    harness.feed.tell_some()
+    harness.feed.publish_part()
     assert harness.published == []
     harness.sinks[BINDINGS].put(BOUND)
     assert len(harness.published) == 1
@@ -169,11 +169,11 @@ def test_what_is_to_be_told_waits_while_its_cluster_is_not_engaged() -> None:
 def test_a_cause_that_is_left_to_be_told_outlives_an_event_without_one() -> None:
     many = [repository(f"r{n}", deleting=True) for n in range(AT_ONCE + 1)]
     harness = Harness().start(connection(), *many)
-    harness.feed.tell_some()
+    harness.feed.publish_part()
     harness.sinks[BINDINGS].put(BOUND._replace(version="30", terminating=True))
     harness.put(replace(many[-1], metadata_hash=1))
     harness.events.clear()
-    assert harness.feed.tell_some()
+    assert harness.feed.publish_part()
     assert [(event.name, event.cause) for event in harness.events] == [(many[-1].key.name, "30")]
 
 
@@ -182,7 +182,7 @@ def test_the_first_lists_are_told_in_parts_whichever_clusters_the_objects_are_in
     waiting = [repository("r", cluster=each.cluster, ready_condition=False) for each in bindings]
     harness = Harness().start(*waiting, bindings=bindings)
     assert len(harness.published) == AT_ONCE
-    assert harness.feed.tell_some()
+    assert harness.feed.publish_part()
     assert len(harness.published) == 9
 
 

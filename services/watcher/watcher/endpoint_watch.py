@@ -58,7 +58,7 @@ class EndpointWatch:
             group.create_task(self._bindings().run(), name=BINDINGS)
             for stream in self._bound_resources():
                 group.create_task(self._once_bound(stream), name="stream")
-            group.create_task(self.feed.tell_rest(), name="rest")
+            group.create_task(self.feed.publish_rest(), name="rest")
             group.create_task(resync.run(self._schedule, self.feed.resync), name="resync")
         raise AssertionError("streams do not return")
 

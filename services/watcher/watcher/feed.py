@@ -7,8 +7,8 @@ which objects have to be reconciled because of it, and publishes an event for ea
 2. At that moment it publishes every unsettled object.
 3. From then on it publishes what each change concerns. After a new list of a resource it publishes the unsettled objects again.
 
-Of what one change concerns, the first events are published at once. The rest is told in parts (``tell_rest``), each of the
-object as it is by then. So a tenant whose Connection has thousands of dependants does not hold up the others.
+Of the events that one change leads to, the first are published at once and the rest in parts (``publish_rest``). An event of
+the rest describes its object as it is by then. So a tenant whose Connection has thousands of dependants does not hold up others.
 
 A cluster takes part while it is engaged. Objects that change before that are deferred until then.
 """
@@ -32,7 +32,7 @@ SECRETS: Final = "secrets"
 BINDINGS: Final = "apibindings"
 
 AT_ONCE: Final = 200
-"""So many events one change publishes at once, which takes some milliseconds. The loop has its turn before the rest."""
+"""The events that one change publishes at once, which takes some milliseconds. Other tasks have their turn before the rest."""
 
 _USERS_OF_SECRETS: Final = frozenset(kind.resource for kind in KINDS.values() if kind.secret_reference is not None)
 
@@ -47,7 +47,7 @@ class Feed:
         self._resync = resync
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
         self._rest: dict[tuple[str, ObjectKey], tuple[EventReason, str]] = {}
-        """What is still to be told, in order: an object, and the reason and cause of its event."""
+        """The events that are still to be published, in order: the object, and the reason and cause."""
         self._has_rest = asyncio.Event()
         self.bound = asyncio.Event()
         """Set once a workspace has bound the export. kcp serves the resources of the export from then on."""
@@ -193,51 +193,50 @@ class Feed:
 
     # ---- output
 
-    async def tell_rest(self) -> NoReturn:
-        """Publish what changes have left to be told, until cancelled."""
+    async def publish_rest(self) -> NoReturn:
+        """Publish what changes have left for later, until cancelled."""
         while True:
-            if not self.tell_some():
+            if not self.publish_part():
                 self._has_rest.clear()
                 await self._has_rest.wait()
             await asyncio.sleep(0)
 
-    def tell_some(self) -> bool:
+    def publish_part(self) -> bool:
         """Publish the next part of what is left; False: nothing was left."""
-        told = False
-        for at in list(islice(self._rest, AT_ONCE)):
+        part = list(islice(self._rest, AT_ONCE))
+        for at in part:
             reason, cause = self._rest.pop(at)
             cluster = self.index.cluster(at[0])
             entry = cluster.objects.get(at[1])
             if entry is not None:
                 self._publish_all(cluster, [Requeue(entry, reason, cause)])
             self.index.prune(cluster)
-            told = True
-        return told
+        return bool(part)
 
     def _publish_all(self, cluster: Cluster, requeues: Iterable[Requeue], *, at_once: int = AT_ONCE) -> int:
         """Publish an event for each, or defer it while the cluster is not engaged. Returns how many were published at once.
 
-        An object whose event is left for later has been told when it gets another one before, unless the later one has a
-        cause that the other lacks: NATS may drop that one as a repetition.
+        If an object gets an event while another one of it is left for later, the later one is not needed. It is kept if it
+        has a cause that this event lacks, because NATS may drop this event as a repetition.
         """
         if not cluster.engaged:
             cluster.deferred.update(requeue.entry.key for requeue in requeues)
             return 0
-        told, leaving = 0, cluster.leaving
+        published, leaving = 0, cluster.leaving
         for requeue in requeues:
             entry = requeue.entry
             if not (_has_service(entry) and _may_act(entry, leaving=leaving)):
                 continue
             at = (cluster.id, entry.key)
-            if told < at_once:
+            if published < at_once:
                 if self._rest.get(at, ("", ""))[1] in ("", requeue.cause):
                     self._rest.pop(at, None)
                 self._publish(self._event(cluster, requeue))
-                told += 1
+                published += 1
             elif requeue.cause or at not in self._rest:
                 self._rest[at] = (requeue.reason, requeue.cause)
                 self._has_rest.set()
-        return told
+        return published
 
     def _event(self, cluster: Cluster, requeue: Requeue) -> ObjectEvent:
         entry = requeue.entry

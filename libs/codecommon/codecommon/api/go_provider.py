@@ -70,7 +70,7 @@ def complete_deploy_key(raw: _JsonObject) -> _JsonObject:
     known: _JsonObject = {"secretWithoutOwner": bool(status.get("secretRef")) and not status.get("rotatedAt")}
     if status.get("keyID") and not status.get("origin"):
         known["origin"] = UNRECORDED
-        # An interrupted pass of ours may have recorded it; an edit since then is to be applied.
+        # A reconcile of ours that was interrupted may have recorded it. An edit since then is to be applied.
         known["baselineGeneration"] = status.get("baselineGeneration") or _generation(raw)
     return _with_status(raw, **known)
 

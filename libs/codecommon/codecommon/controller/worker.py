@@ -149,11 +149,11 @@ class Worker:
             try:
                 async with delivery.locked(self._locks, key, self._replica, self._timing.lost_after):
                     self._lock_backoff.succeeded(key)
-                    if await attempt.begin() and not await self._is_released(event, reading):
+                    if await attempt.begin() and not await self._is_deleted_with_workspace(event, reading):
                         settlement: Settlement = self._set_aside(attempt)
                     else:
                         settlement = await self._reconcile(delivery.lane, event, reading)
-                    # While we have the lock: the next replica that gets it would take our note for a death.
+                    # Before the lock is free: the next replica that gets it would take our note for a death.
                     await attempt.over()
                     return settlement
             except LockTaken:
@@ -172,7 +172,7 @@ class Worker:
         MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
         return PutBack(rest)
 
-    async def _is_released(self, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> bool:
+    async def _is_deleted_with_workspace(self, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> bool:
         """Whether the object is being deleted with its workspace, which waits for it. False when kcp cannot say so now."""
         try:
             raw = await reading

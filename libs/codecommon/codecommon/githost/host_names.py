@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 # A name in the DNS has 253 characters at most, and its dot at the end.
 _LONGEST_NAME: Final = 254
+_PLAIN: Final = "http://"
 _NEVER_IN_AN_ENTRY: Final = re.compile(r"[\s\x00-\x1f\x7f\\@/?#]")
 
 
@@ -41,9 +42,6 @@ def host_entry(text: str) -> str:
     if port == 0:
         raise wrong
     return name if port is None else f"{name}:{port}"
-
-
-_PLAIN: Final = "http://"
 
 
 def allowed_entry(text: str) -> str:

@@ -1,11 +1,13 @@
 """Poison messages: those whose handling ends the process.
 
-The server counts deliveries, but it also delivers a message again that was put back on purpose, or whose handler lives
-and could not say so in time. So whoever holds the lock of an object notes itself in a bucket before it handles a
-redelivery, and removes the note with the result, whatever that is. Who finds the note of another replica, while it has
-the lock that this replica would hold if it lived, counts a death. A replica that finds its own note obviously lives.
+The number of deliveries does not tell. The server also delivers a message again that was put back on purpose, or whose
+handler lives and could not say so in time.
 
-What looks like a death and is none: a replica that lives, and could not renew its lock for as long as the lock's TTL.
+So a replica writes a note with its id before it handles a redelivery, while it holds the object's lock. It removes the
+note with the result, whatever that is. Another replica can get the lock only after the first one released it or ended.
+If it then finds the note, it counts a death. A replica that finds its own note lives, and counts none.
+
+One case counts although nobody died: a replica that lives, and could not renew its lock for as long as the lock's TTL.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ POISON_AFTER: Final = 4
 class Attempt:
     """One delivery of an object's message, by a replica that holds the object's lock when it calls ``begin``.
 
-    ``deaths``: how many processes ended while they handled the object. ``noted``: set once it may be handled, as far as
-    the note is concerned.
+    ``deaths``: how many processes ended while they handled the object. ``noted``: set once the note is written, or
+    where none is needed.
     """
 
     def __init__(self, bucket: KeyValue, key: str, replica: str, *, is_first: bool) -> None:

@@ -22,7 +22,7 @@ BEAT_SECONDS: Final = 1.0
 _BEATS_KEPT: Final = 60
 
 STALLED_SECONDS: Final = 20
-"""Longer than any pause of a loaded machine that we have seen, and shorter than JetStream waits for an acknowledgement."""
+"""Longer than any pause of a loaded machine that we have seen. By then JetStream has given the messages to another replica."""
 
 
 class Liveness:
@@ -44,7 +44,7 @@ class Liveness:
         """Watch until cancelled."""
         try:
             while True:
-                # Its timer runs in a thread of C that needs no interpreter lock, so it goes off during a long call, too.
+                # The timer runs in a C thread that needs no interpreter lock. So it also goes off during a long call into C.
                 faulthandler.dump_traceback_later(self._stalled_seconds, exit=True)
                 due = time.monotonic() + BEAT_SECONDS
                 await asyncio.sleep(BEAT_SECONDS)

@@ -359,7 +359,7 @@ async def test_an_id_from_the_host_survives_conflicts(bus: Bus, kcp: InMemoryKcp
     assert len(calls.names) == 1
 
 
-async def test_a_pass_that_keeps_meeting_conflicts_is_put_back(bus: Bus, kcp: InMemoryKcp) -> None:
+async def test_an_object_that_keeps_meeting_conflicts_is_put_back(bus: Bus, kcp: InMemoryKcp) -> None:
     bumps = 0
 
     def somebody_writes(request: Any) -> None:

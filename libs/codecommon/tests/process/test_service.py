@@ -59,7 +59,7 @@ async def clings(service):
 async def lagging(service):
     service.ready()
     while True:
-        time.sleep(1.5)
+        time.sleep(1.5)  # blocks the event loop on purpose
         await asyncio.sleep(0.1)
 
 async def hangs(service):

@@ -110,7 +110,7 @@ def given_by(text: str | None) -> str | None:
 def public_half(private: str) -> str | None:
     """The ``normalised`` public key of a private half that ``generate`` could have made. None: it is anything else.
 
-    Whoever may write the Secret chooses the text, and it is read on every pass. So nothing but an ed25519 key reaches the
+    Whoever may write the Secret chooses the text, and every reconcile reads it. So nothing but an ed25519 key reaches the
     library, which would work for seconds on a large RSA key.
     """
     if not _is_open_ed25519(private):

@@ -1,6 +1,6 @@
 """Open connections to git hosts: a session for all who trust the well-known authorities, and a few for those with a caBundle.
 
-Tenants choose their caBundle, so what is kept for them is bounded, and it is looked up for each request: nobody holds on to it.
+Tenants choose their caBundle, so the number of sessions is bounded. A session is looked up for each request, and nobody keeps it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from codecommon.githost.http.trust import WELL_KNOWN, Authorities, tls_context
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
 _KEEP_ALIVE_SECONDS: Final = 30
-_MOST_PER_HOST: Final = 100
 # A TLS context has 0.7 MB, so all of them have 22 MB. An installation has one or two bundles.
 _MOST_BUNDLES: Final = 32
 _MOST_PER_BUNDLE: Final = 16
@@ -56,7 +55,7 @@ class Sessions:
                 await session.client.close()
 
     async def _shrink(self) -> None:
-        """Forget the bundle that was used longest ago. A session with requests under way is closed after the last of them."""
+        """Forget the bundles that were used longest ago. A session with requests under way is closed after the last of them."""
         bundles = [authorities for authorities in self._sessions if authorities != WELL_KNOWN]
         for authorities in bundles[: max(0, len(bundles) - _MOST_BUNDLES)]:
             session = self._sessions.pop(authorities)
@@ -70,12 +69,11 @@ class Sessions:
 
 
 def _client(authorities: Authorities) -> aiohttp.ClientSession:
-    most = _MOST_PER_HOST if authorities == WELL_KNOWN else _MOST_PER_BUNDLE
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             ssl=tls_context(authorities),
-            limit=0 if authorities == WELL_KNOWN else most,
-            limit_per_host=most,
+            # ``Network`` bounds the requests, and so the connections of those who trust the well-known authorities.
+            limit=0 if authorities == WELL_KNOWN else _MOST_PER_BUNDLE,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
         ),
         timeout=_TIMEOUT,

@@ -29,7 +29,7 @@ def authorities_in(ca_bundle: str | None) -> Authorities:
         raise _invalid("is longer than 64 KiB")
     try:
         found = frozenset(_certificates(ca_bundle))
-        # An empty context of its own: nothing of it is kept, and each certificate must be one by itself.
+        # Each certificate must be readable by itself. The context is thrown away.
         probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for certificate in found:
             probe.load_verify_locations(cadata=certificate)
