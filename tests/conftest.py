@@ -1,4 +1,4 @@
-"""End-to-end tests run against the real control plane, message bus and services; see `devstack.fixtures`."""
+"""What tests/e2e and tests/security share: the real control plane, message bus and services; see `devstack.fixtures`."""
 
 from __future__ import annotations
 
