@@ -23,7 +23,7 @@ from nats.js.kv import KeyValue
 
 from codecommon.api.meta import Workspace
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
-from codecommon.controller.bindings import FRESH_SECONDS, BoundWorkspaces, is_leaving
+from codecommon.controller.bindings import BoundWorkspaces, is_leaving
 from codecommon.controller.context import Hints, ReconcileContext
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
 from codecommon.controller.fairness import Shares
@@ -55,8 +55,11 @@ _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
 # A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
-_COPY_WITHIN: Final = timedelta(seconds=FRESH_SECONDS)
-"""A copy of an object that is older is not decided on. It would do no harm, but has more likely been overtaken."""
+_COPY_WITHIN: Final = timedelta(seconds=30)
+"""No decision begins with an older copy. It would do no harm, and would more likely be for nothing.
+
+In a burst a message waits for half a minute. A change of its object meanwhile would have replaced it.
+"""
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
 
