@@ -263,7 +263,7 @@ async def test_no_secret_that_somebody_left_in_an_object_reaches_nats(
         assert b"last-applied" not in message.data
         event = ObjectEvent.decode(message.data)
         copied[event.name] = bool(event.copy) or copied.get(event.name, False)
-    assert not (copied["described"] or copied["pasted"])
+    assert (copied["described"], copied["pasted"]) == (False, False)
     # Of a list an object has no copy. What comes after it has one.
     tables.put("repositories", "applied", spec={**spec, "autoInit": True}, annotations=applied, generation=2)
     event = await published.until(lambda event: event.name == "applied" and event.generation == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -349,3 +350,18 @@ def test_an_object_that_changed_before_its_workspace_was_bound_goes_without_a_co
     harness.put(repository())
     harness.sinks[BINDINGS].put(BOUND)
     assert [(event.name, event.copy) for event in harness.events] == [("repo", b"")]
+
+
+def test_the_index_keeps_no_copy() -> None:
+    harness = Harness().start(connection())
+    count = 200
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            harness.put(repository(f"r{number}"), status={"message": f"{number:05}" * 4_000})
+        assert all(len(event.copy) > 20_000 for event in harness.events)
+        harness.events.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / count < 4_000
