@@ -436,8 +436,18 @@ async def test_no_secret_reaches_a_message_or_the_log(
     token = secret("conn-token", marker)
     token["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}
     await workspace.create(token)
-    await workspace.create(connection("conn", "acme", None))
+    applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}}
+    conn, described = (
+        connection("conn", "acme", None),
+        repository("described", "conn", description=f"push with {marker}"),
+    )
+    await workspace.create({**conn, "metadata": conn["metadata"] | applied})
     await published.until(lambda event: event["name"] == "conn" and event["versions"]["secret"] is not None)
+    await workspace.create(described)
+    await published.until(lambda event: event["name"] == "described")
+    site = repository("site", "conn")
+    await workspace.create({**site, "metadata": site["metadata"] | applied})
+    await published.until(lambda event: event["name"] == "site" and "object" in event)
     await workspace.patch("secrets", "conn-token", {"metadata": {"labels": {"again": "true"}}})
     await published.until(lambda event: event["reason"] == "dependency")
     assert marker not in process.log_file.read_text()

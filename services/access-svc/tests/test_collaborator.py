@@ -652,3 +652,20 @@ async def test_an_interruption_does_not_erase_what_another_replica_has_recorded_
     host.list_collaborators = list_collaborators  # type: ignore[method-assign]
     status = world.stored("collaborators", "alice")["status"]
     assert (status["origin"], status["baselineGeneration"]) == ("Adopted", 1)
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["a grant", "an invitation"])
+async def test_no_role_is_changed_on_a_copy_that_was_overtaken(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, accepted: bool
+) -> None:
+    world.add(collaborator_object(permission="pull"))
+    await world.reconcile(users, "alice")
+    if accepted:
+        host.accept(site.id, "alice")
+        await world.reconcile(users, "alice")
+    copy = world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "pull"}})
+    host.writes.clear()
+    await world.reconcile(users, "alice", world.start(users, "alice", copy=copy))
+    assert host.writes == []
+    assert world.stored("collaborators", "alice")["status"]["observedGeneration"] == 3

@@ -797,3 +797,29 @@ async def test_a_repository_object_made_by_hand_is_enough(
 ) -> None:
     world.add(made_repository("other", repo_id=site.id), deploy_key_object(repositoryRef="other"))
     assert isinstance(await world.reconcile(keys, "key"), Ready)
+
+
+async def test_no_pair_is_made_on_a_copy_that_was_overtaken(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.reconcile(keys, "key")
+    copy = world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": None}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
+    host.writes.clear()
+    await world.reconcile(keys, "key", world.start(keys, "key", copy=copy))
+    assert (host.writes, pair(world)) == ([], None)
+
+
+async def test_no_pair_is_deleted_on_a_copy_that_was_overtaken(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object())
+    await world.reconcile(keys, "key")
+    generated = world.stored("deploykeys", "key")["status"]["keyID"]
+    public = next(key.key for r in host.repositories.values() for key in r.keys.values() if key.id == generated)
+    copy = world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": public}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": None}})
+    before = pair(world)
+    await world.reconcile(keys, "key", world.start(keys, "key", copy=copy))
+    assert pair(world) == before

@@ -95,6 +95,7 @@ class RepositoryReconciler:
                 if branch is not None and not await host.has_branch(seen, branch):
                     conditions.append(decide.branch_pending(branch))
                 else:
+                    await ctx.confirm_current()
                     seen = await host.update_repository(seen.id, change)
             except Interruption as interruption:
                 refused.append((name, interruption))

@@ -12,9 +12,11 @@ from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded
+from codecommon.controller.reconcile import reconcile
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable
 from codecommon.kcp.client import JsonObject
+from codecommon.messaging.events import Versions
 from codecommon.testing.builders import (
     api_binding,
     connection_object,
@@ -355,3 +357,35 @@ async def test_news_from_before_the_workspace_gave_up_the_api_makes_nothing(
     with pytest.raises(Superseded):
         await controller.reconciler.reconcile(ctx)
     assert made(world) == []
+
+
+# ---- the copy that an event carries
+
+
+def reads(world: World) -> list[str]:
+    return [r.method for r in world.kcp.requests if r.resource == "repositories" and not r.writes]
+
+
+async def test_a_new_object_is_made_from_the_copy_without_a_read(
+    world: World, controller: Controller[Repository]
+) -> None:
+    raw = world.add(repository_object(description="hello", visibility="private"))
+    ctx = world.start(controller, "site", versions=Versions(), copy=raw)
+    assert isinstance((await reconcile(controller, ctx)).result, Ready)
+    assert made(world) == ["create_repository"]
+    # Nobody says here whether there are duplicates, so they are looked for.
+    assert len(reads(world)) == 1
+
+
+async def test_a_setting_is_not_sent_on_a_copy_that_was_overtaken(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(visibility="private"))
+    await world.reconcile(controller, "site")
+    copy = world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
+    world.kcp.edit("repositories", "site", {"spec": {"visibility": "private"}})
+    world.host.writes.clear()
+    ctx = world.start(controller, "site", copy=copy)
+    assert isinstance((await reconcile(controller, ctx)).result, Ready)
+    assert world.host.writes == []
+    assert world.stored("repositories", "site")["status"]["observedGeneration"] == 3

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
@@ -150,8 +151,15 @@ class Published:
         return event.name, event.reason
 
     async def event(self, timeout: float = 10) -> ObjectEvent:
-        message = await self._subscription.next_msg(timeout=timeout)
-        return ObjectEvent.decode(message.data)
+        return ObjectEvent.decode((await self.message(timeout)).data)
+
+    async def message(self, timeout: float = 10) -> Msg:
+        return await self._subscription.next_msg(timeout=timeout)
+
+    async def until(self, holds: Callable[[ObjectEvent], bool]) -> ObjectEvent:
+        while not holds(event := await self.event()):
+            pass
+        return event
 
     async def nothing(self, seconds: float = 0.3) -> None:
         with pytest.raises(TimeoutError):
@@ -233,6 +241,34 @@ async def test_a_standby_takes_over_when_the_active_replica_stops(
     assert {await published.next(), await published.next()} == {("conn", "unsettled"), ("waiting", "unsettled")}
     assert tables.lists == 2 * (len(KINDS) + 2)
     await published.nothing()
+
+
+async def test_no_secret_that_somebody_left_in_an_object_reaches_nats(
+    tables: Tables, start: Start, bus: Bus, published: Published
+) -> None:
+    marker = "ghp_MARKEDmarkedMARKEDmarkedMARKEDmarked00"
+    pem = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{marker[4:]}\n-----END OPENSSH PRIVATE KEY-----\n"
+    applied = {"kcp.io/cluster": "c1", "kubectl.kubernetes.io/last-applied-configuration": f'{{"token":"{marker}"}}'}
+    await start("first")
+    tables.put("secrets", "token", namespace="default", annotations=applied)
+    spec = {"connectionRef": "conn", "name": "site"}
+    tables.put("connections", "conn", spec={"secretRef": {"name": "token"}}, annotations=applied)
+    tables.put("repositories", "applied", spec=spec, annotations=applied)
+    tables.put("repositories", "described", spec={**spec, "description": f"push with {marker}"})
+    tables.put("deploykeys", "pasted", spec={"repositoryRef": "applied", "publicKey": pem})
+    copied: dict[str, bool] = {}
+    while copied.keys() != {"conn", "applied", "described", "pasted"}:
+        message = await published.message()
+        assert marker[4:].encode() not in message.data
+        assert b"last-applied" not in message.data
+        event = ObjectEvent.decode(message.data)
+        copied[event.name] = bool(event.copy) or copied.get(event.name, False)
+    assert (copied["described"], copied["pasted"]) == (False, False)
+    # Of a list an object has no copy. What comes after it has one.
+    tables.put("repositories", "applied", spec={**spec, "autoInit": True}, annotations=applied, generation=2)
+    event = await published.until(lambda event: event.name == "applied" and event.generation == 2)
+    assert b"autoInit" in event.copy
+    assert b"last-applied" not in event.copy
 
 
 async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(

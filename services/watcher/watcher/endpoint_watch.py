@@ -81,7 +81,7 @@ class EndpointWatch:
             *(
                 WatchStream(
                     kcp,
-                    self._source(kind.resource, decode.object_decoder(kind, namespace)),
+                    self._source(kind.resource, decode.seen_decoder(kind, namespace)),
                     self.feed.objects(kind.resource),
                 )
                 for kind in KINDS.values()

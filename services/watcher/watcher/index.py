@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from codecommon.api.kinds import KINDS
+from codecommon.kcp.client import JsonObject
 from codecommon.messaging.events import Versions
 
 K = TypeVar("K")
@@ -98,6 +99,13 @@ class Entry:
         if parent_resource is None or self.parent is None:
             return None
         return ObjectKey(parent_resource, self.parent)
+
+
+class SeenObject(NamedTuple):
+    """An object at the moment when a stream brings it. ``raw``: as kcp sent it, which the index does not keep."""
+
+    entry: Entry
+    raw: JsonObject
 
 
 class SecretEntry(NamedTuple):

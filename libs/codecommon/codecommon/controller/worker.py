@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import orjson
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 
@@ -54,6 +55,11 @@ _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
 # A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
+_COPY_WITHIN: Final = timedelta(seconds=30)
+"""No decision begins with an older copy. It would do no harm, and would more likely be for nothing.
+
+In a burst a message waits for half a minute. A change of its object meanwhile would have replaced it.
+"""
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
 
@@ -66,6 +72,13 @@ class WorkerTiming:
     announce_after: float = ANNOUNCE_AFTER_SECONDS
     lost_after: float = LOST_AFTER_SECONDS
     set_aside: float = 600.0
+
+
+class _Found(NamedTuple):
+    """An object; ``raw`` None: there is none. ``is_copy``: it came with the event and was not read from kcp."""
+
+    raw: JsonObject | None
+    is_copy: bool = False
 
 
 class Worker:
@@ -145,7 +158,7 @@ class Worker:
         async with self._mutex.hold(key):
             attempt = self._poison.attempt(delivery.msg, event, self._replica)
             # Read while the lock is on its way. If that was a moment too early, a guarded write meets a conflict.
-            reading = asyncio.create_task(self._read(event, attempt))
+            reading = asyncio.create_task(self._read(delivery, event, attempt))
             try:
                 async with delivery.locked(self._locks, key, self._replica, self._timing.lost_after):
                     self._lock_backoff.succeeded(key)
@@ -172,33 +185,48 @@ class Worker:
         MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
         return PutBack(rest)
 
-    async def _is_deleted_with_workspace(self, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> bool:
+    async def _is_deleted_with_workspace(self, event: ObjectEvent, reading: asyncio.Task[_Found]) -> bool:
         """Whether the object is being deleted with its workspace, which waits for it. False when kcp cannot say so now."""
         try:
-            raw = await reading
+            raw = (await reading).raw
             if raw is None or not raw["metadata"].get("deletionTimestamp"):
                 return False
             return await is_leaving(self._kcp.objects(Workspace(event.endpoint, event.cluster)))
         except (UnknownEndpoint, Retryable, KcpError, *KCP_UNAVAILABLE):
             return False
 
-    async def _read(self, event: ObjectEvent, attempt: Attempt) -> JsonObject | None:
-        """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+    async def _read(self, delivery: Delivery, event: ObjectEvent, attempt: Attempt) -> _Found:
+        """The object at the event's version or later. Raises ``UnknownEndpoint``."""
         # An object that ends the process which reads it must not do so before that is noted.
         await attempt.noted.wait()
         await self._endpoints.require(event.endpoint)
+        if (copy := self._copy(delivery, event)) is not None:
+            return _Found(copy, is_copy=True)
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         try:
-            return await objects.get(event.resource, event.name, not_older=event.resource_version)
+            return _Found(await objects.get(event.resource, event.name, not_older=event.resource_version))
         except NotFound:
-            return None
+            return _Found(None)
 
-    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> Settlement:
+    def _copy(self, delivery: Delivery, event: ObjectEvent) -> JsonObject | None:
+        """The event's copy of the object, where a decision may begin with it. None: the object is read."""
+        is_first = delivery.lane == "events" and delivery.msg.metadata.num_delivered == 1
+        if not event.copy or event.seen_at is None or not is_first or abs(self._now() - event.seen_at) > _COPY_WITHIN:
+            return None
+        raw: JsonObject = orjson.loads(event.copy)
+        try:
+            self._controllers[event.resource].kind.model.parse(raw, Workspace(event.endpoint, event.cluster))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # Only kcp can say that the object is of such a shape.
+            return None
+        return raw
+
+    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[_Found]) -> Settlement:
         """Reconcile what ``reading`` brings. Never raises an error: whatever goes wrong becomes a settlement."""
         controller = self._controllers[event.resource]
         with _measured(controller.kind.kind) as measure:
             try:
-                raw = await reading
+                raw, is_copy = await reading
                 if raw is None:
                     measure.result = "Gone"
                     self._backoff.succeeded(event.uid)
@@ -211,7 +239,7 @@ class Worker:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())
                     measure.result = "Error"
                     event = _about_another(event, raw)
-                done, settlement = await self._reconcile_object(controller, lane, event, raw)
+                done, settlement = await self._reconcile_object(controller, lane, event, raw, is_copy=is_copy)
                 measure.result = done.name
                 return settlement
             except UnknownEndpoint:
@@ -230,7 +258,7 @@ class Worker:
                 return PutBack(self._backoff.jitter(UNFORESEEN_AFTER.total_seconds()))
 
     async def _reconcile_object(
-        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject
+        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
     ) -> tuple[Reconciled, Settlement]:
         ctx = ReconcileContext(
             controller.kind,
@@ -240,6 +268,7 @@ class Worker:
             Hints(event.versions, event.possible_duplicates, event.time),
             self._bound,
             self._now,
+            is_copy=is_copy,
         )
         if controller.is_due(ctx.object, ctx.now):
             # It is worked on as if it had changed, whichever lane its message is on.

@@ -70,6 +70,7 @@ class CollaboratorReconciler:
         login = change.grant.username
         await _require_permitted(ctx, target, login)
         await ctx.ensure_finalizer()
+        await ctx.confirm_current()
         invitation = await target.host.set_collaborator(target.repo_id, login, ctx.object.spec.permission)
         if invitation is not None:
             # The grant went away since it was seen.
@@ -83,6 +84,7 @@ class CollaboratorReconciler:
         await ctx.ensure_finalizer()
         if wait.change:
             await _require_permitted(ctx, target, wait.invitation.username)
+            await ctx.confirm_current()
             await target.host.update_invitation(target.repo_id, wait.invitation.id, ctx.object.spec.permission)
         raise report.pending(ctx, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1))
 

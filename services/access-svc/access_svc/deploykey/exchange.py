@@ -145,9 +145,11 @@ class Exchange:
         ctx = self.ctx
         if wanted.pair is None:
             if ctx.object.status.secret_ref is not None:
+                await ctx.confirm_current()
                 await self.pairs.delete(ctx.objects, ctx.object)
             return {"secretRef": None, "rotatedAt": None}
         if wanted.pair.pending:
+            await ctx.confirm_current()
             await self.pairs.promote(ctx.objects, ctx.object, wanted.pair)
         else:
             await self.pairs.mend(ctx.objects, ctx.object, wanted.pair)

@@ -76,6 +76,7 @@ class DeployKeyReconciler:
             if not (works and due(ctx.object, every, now)):
                 return Material(stored.public, stored)
         await ctx.ensure_finalizer()
+        await ctx.confirm_current()
         stored = await self._pairs.store_next(ctx.objects, ctx.object, stored)
         return Material(stored.public, stored)
 
