@@ -54,18 +54,21 @@ _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
 # A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
+_FORBIDDEN: Final = 403
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTiming:
     """In seconds. ``announce_after``: an object that takes longer says so in status. ``lost_after``: when a lock
-    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests.
+    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests. ``warn_from``: the pause
+    from which on kcp's 403 is worth a warning. The watcher purges the messages of a workspace that is gone before that.
     """
 
     announce_after: float = ANNOUNCE_AFTER_SECONDS
     lost_after: float = LOST_AFTER_SECONDS
     set_aside: float = 600.0
+    warn_from: float = 16.0
 
 
 class Worker:
@@ -152,7 +155,7 @@ class Worker:
                     if await attempt.begin() and not await self._is_deleted_with_workspace(event, reading):
                         settlement: Settlement = self._set_aside(attempt)
                     else:
-                        settlement = await self._reconcile(delivery.lane, event, reading)
+                        settlement = await self._reconcile(delivery, event, reading)
                     # Before the lock is free: the next replica that gets it would take our note for a death.
                     await attempt.over()
                     return settlement
@@ -193,8 +196,11 @@ class Worker:
         except NotFound:
             return None
 
-    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> Settlement:
+    async def _reconcile(
+        self, delivery: Delivery, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]
+    ) -> Settlement:
         """Reconcile what ``reading`` brings. Never raises an error: whatever goes wrong becomes a settlement."""
+        lane = delivery.lane
         controller = self._controllers[event.resource]
         with _measured(controller.kind.kind) as measure:
             try:
@@ -213,6 +219,7 @@ class Worker:
                     event = _about_another(event, raw)
                 done, settlement = await self._reconcile_object(controller, lane, event, raw)
                 measure.result = done.name
+                self._backoff.succeeded(_forbidden(event))
                 return settlement
             except UnknownEndpoint:
                 # The shard is gone. Whoever watches the object now publishes it with an endpoint that is there.
@@ -223,11 +230,26 @@ class Worker:
                 _log.warning("kcp cannot be reached now: %s", type(error).__name__)
                 return PutBack(self._backoff.failed(event.uid))
             except KcpError as error:
+                if error.status == _FORBIDDEN:
+                    return await self._when_forbidden(delivery, event, error)
                 _log.warning("kcp refused: %s", error)
                 return PutBack(max(self._backoff.failed(event.uid), error.retry_after or 0))
             except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
                 _log.exception("handling failed")
                 return PutBack(self._backoff.jitter(UNFORESEEN_AFTER.total_seconds()))
+
+    async def _when_forbidden(self, delivery: Delivery, event: ObjectEvent, error: KcpError) -> Settlement:
+        """kcp forbids what it would allow in a bound workspace, or the workspace is gone. It says the same in both cases.
+
+        The watcher knows which workspaces are gone, and purges their messages. What is not purged soon is for a person to see.
+        """
+        if not await self._bus.is_stored(delivery.msg):
+            _log.debug("kcp refused a message that was purged or replaced meanwhile: %s", error)
+            self._backoff.succeeded(_forbidden(event))
+            return Ack()
+        delay = self._backoff.failed(_forbidden(event))
+        _log.log(logging.WARNING if delay >= self._timing.warn_from else logging.INFO, "kcp refused: %s", error)
+        return PutBack(max(delay, error.retry_after or 0))
 
     async def _reconcile_object(
         self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject
@@ -282,6 +304,11 @@ class Worker:
         # minutes.
         named = min(result.after, _LONGEST_AFTER).total_seconds()
         return named if result.exact else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+
+
+def _forbidden(event: ObjectEvent) -> str:
+    """The key of an object's back-off after a 403. What failed before must not hide how long kcp has forbidden it."""
+    return f"{event.uid} forbidden"
 
 
 def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:
