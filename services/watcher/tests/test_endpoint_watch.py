@@ -78,6 +78,13 @@ class Tables:
         for queue in self.watchers.get(resource, ()):
             queue.put_nowait(_event(kind, raw))
 
+    def delete(self, resource: str, name: str) -> None:
+        self.version += 1
+        raw = self.objects[resource].pop(name)
+        raw["metadata"]["resourceVersion"] = str(self.version)
+        for queue in self.watchers.get(resource, ()):
+            queue.put_nowait(_event("DELETED", raw))
+
     def bind(self) -> None:
         self.put("apibindings", "code", status={"phase": "Bound"})
 
@@ -261,6 +268,26 @@ async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
     async with asyncio.timeout(30):
         while not {"before", "during", "first"} <= await _messages(bus):
             await asyncio.sleep(0.05)
+
+
+async def test_a_workspace_that_is_gone_leaves_no_message_and_one_that_binds_again_has_its_own(
+    tables: Tables, start: Start, published: Published, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watcher.departed.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("watcher.departed._TICK_SECONDS", 0.01)
+    tables.connection(secret="102")
+    tables.repository("waiting", ready=False)
+    await start("only")
+    assert await published.next() == ("waiting", "unsettled")
+    tables.delete("apibindings", "code")
+    async with asyncio.timeout(10):
+        while await _messages(bus):
+            await asyncio.sleep(0.005)
+    tables.bind()
+    tables.repository("new", ready=False)
+    assert await published.next() == ("new", "changed")
+    await published.nothing()
+    assert await _messages(bus) == {"new"}
 
 
 def _ready() -> dict[str, Any]:

@@ -242,14 +242,25 @@ class Worker:
         """kcp forbids what it would allow in a bound workspace, or the workspace is gone. It says the same in both cases.
 
         The watcher knows which workspaces are gone, and purges their messages. What is not purged soon is for a person to see.
+        With the last workspace of a shard kcp takes back the endpoint. Then there is nobody to purge them.
         """
-        if not await self._bus.is_stored(delivery.msg):
-            _log.debug("kcp refused a message that was purged or replaced meanwhile: %s", error)
+        if not await self._bus.is_stored(delivery.msg) or not await self._is_listed(event.endpoint):
+            _log.debug("the workspace is gone, or a newer event has replaced this one: %s", error)
             self._backoff.succeeded(_forbidden(event))
             return Ack()
         delay = self._backoff.failed(_forbidden(event))
         _log.log(logging.WARNING if delay >= self._timing.warn_from else logging.INFO, "kcp refused: %s", error)
         return PutBack(max(delay, error.retry_after or 0))
+
+    async def _is_listed(self, endpoint: str) -> bool:
+        """Whether kcp lists the endpoint now; also when it cannot say so."""
+        try:
+            await self._endpoints.require(endpoint, live=True)
+        except UnknownEndpoint:
+            return False
+        except (KcpError, *KCP_UNAVAILABLE):
+            pass
+        return True
 
     async def _reconcile_object(
         self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject

@@ -366,6 +366,23 @@ async def test_a_workspace_that_is_gone_is_no_warning_and_leaves_nothing_once_it
     assert (info.num_ack_pending, info.num_pending) == (0, 0)
 
 
+async def test_a_message_whose_endpoint_went_with_its_last_workspace_is_acked_without_a_warning(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = Calls(is_fine)
+    raw = put(kcp)
+    await bus.publish(event_for(raw))
+    async with working(bus, kcp, calls, timing=Timing(0.1, 0.1, WorkerTiming(warn_from=0.0))):
+        await until(lambda: acked(bus))
+        # What kcp has listed once is not asked for before each request.
+        kcp.endpoints.clear()
+        kcp.refused.add("repositories")
+        await bus.publish(replace(event_for(raw), reason="revalidate"))
+        await until(lambda: acked(bus))
+    assert calls.names == ["c1/site"]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 async def test_what_kcp_forbids_in_a_bound_workspace_is_put_back_and_becomes_a_warning(
     bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
 ) -> None:

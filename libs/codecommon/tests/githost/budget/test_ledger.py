@@ -488,12 +488,12 @@ def test_an_object_that_never_comes_to_its_turn_does_not_keep_its_workspace_from
 
 
 def test_the_turns_of_a_workspace_that_is_gone_hold_up_nobody_once_their_time_is_over() -> None:
-    limits, ledger = Limits(interval=1.0), Ledger()
-    done(ledger, limits, NOW)
-    times = [until(ask(ledger, limits, NOW, uid=f"gone-{n}", workspace="gone")[1]) for n in range(100)]
+    limits, ledger = Limits((Window(1, 60.0),), interval=1.0), Ledger()
+    done(ledger, limits, NOW, workspace="gone")
+    times = [until(ask(ledger, limits, NOW, uid=f"gone-{n}", workspace="gone")[1]) for n in range(10)]
     over = times[-1] + 2 * limits.interval
     done(ledger, limits, over, uid="other", workspace="other")
-    assert len([uid for uid in ledger.reservations if uid.startswith("gone")]) == 100, "they might only be late"
+    assert ledger.reservations, "they might only be late"
     done(ledger, limits, over + 600, uid="other", workspace="other")
     assert ledger.reservations == {}
 
