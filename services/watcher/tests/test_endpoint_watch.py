@@ -79,6 +79,13 @@ class Tables:
         for queue in self.watchers.get(resource, ()):
             queue.put_nowait(_event(kind, raw))
 
+    def delete(self, resource: str, name: str) -> None:
+        self.version += 1
+        raw = self.objects[resource].pop(name)
+        raw["metadata"]["resourceVersion"] = str(self.version)
+        for queue in self.watchers.get(resource, ()):
+            queue.put_nowait(_event("DELETED", raw))
+
     def bind(self) -> None:
         self.put("apibindings", "code", status={"phase": "Bound"})
 
@@ -174,7 +181,7 @@ async def start(kcp: Kcp, bus: Bus, scripted: Any) -> AsyncIterator[Start]:
     running: list[Watcher] = []
 
     async def begin(holder: str) -> Watcher:
-        running.append(Watcher(kcp, bus, f"http://127.0.0.1:{scripted.port}/services/apiexport/p/e", holder))
+        running.append(Watcher(kcp, bus, _endpoint(scripted), holder))
         return running[-1]
 
     yield begin
@@ -297,6 +304,43 @@ async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
     async with asyncio.timeout(30):
         while not {"before", "during", "first"} <= await _messages(bus):
             await asyncio.sleep(0.05)
+
+
+async def test_a_workspace_that_is_gone_leaves_no_message_and_one_that_binds_again_has_its_own(
+    scripted: Any, tables: Tables, start: Start, published: Published, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watcher.departed.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("watcher.departed._TICK_SECONDS", 0.01)
+    tables.connection(secret="102")
+    tables.repository("waiting", ready=False)
+    await bus.publish(_of_a_workspace_that_is_gone("gone-before", _endpoint(scripted)))
+    assert await published.next() == ("gone-before", "changed")
+    await start("only")
+    assert await published.next() == ("waiting", "unsettled")
+    await _until_messages_are(bus, {"waiting"})
+    tables.delete("apibindings", "code")
+    await _until_messages_are(bus, set())
+    tables.bind()
+    tables.repository("new", ready=False)
+    assert await published.next() == ("new", "changed")
+    await published.nothing()
+    assert await _messages(bus) == {"new"}
+
+
+def _endpoint(scripted: Any) -> str:
+    return f"http://127.0.0.1:{scripted.port}/services/apiexport/p/e"
+
+
+def _of_a_workspace_that_is_gone(name: str, endpoint: str) -> ObjectEvent:
+    return ObjectEvent(
+        "repositories", "c9", name, f"uid-{name}", 1, "1", deleting=False, reason="changed", endpoint=endpoint
+    )
+
+
+async def _until_messages_are(bus: Bus, wanted: set[str]) -> None:
+    async with asyncio.timeout(10):
+        while await _messages(bus) != wanted:
+            await asyncio.sleep(0.005)
 
 
 def _ready() -> dict[str, Any]:

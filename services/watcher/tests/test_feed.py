@@ -69,7 +69,9 @@ class Harness:
 
     def __init__(self) -> None:
         self.events: list[ObjectEvent] = []
-        self.feed = Feed(ENDPOINT, self.events.append, ResyncSchedule(timedelta(minutes=10)), now=lambda: NOW)
+        self.departed: list[str] = []
+        self.schedule = ResyncSchedule(timedelta(minutes=10))
+        self.feed = Feed(ENDPOINT, self.events.append, self.schedule, self.departed.append, now=lambda: NOW)
         self.sinks: dict[str, Any] = {resource: self.feed.objects(resource) for resource in KINDS}
         self.sinks |= {SECRETS: self.feed.secrets(), BINDINGS: self.feed.bindings()}
 
@@ -365,3 +367,53 @@ def test_the_index_keeps_no_copy() -> None:
     finally:
         tracemalloc.stop()
     assert kept / count < 4_000
+
+
+def test_a_cluster_departs_when_its_last_binding_is_gone_and_not_before() -> None:
+    second = BOUND._replace(name="second")
+    harness = Harness().start(connection(), bindings=(BOUND, second))
+    harness.sinks[BINDINGS].put(BOUND._replace(terminating=True))
+    harness.sinks[BINDINGS].delete(BOUND)
+    assert harness.departed == []
+    assert harness.feed.index.is_bound("c1")
+    harness.sinks[BINDINGS].delete(second)
+    assert harness.departed == ["c1"]
+    assert not harness.feed.index.is_bound("c1")
+
+
+def test_a_cluster_whose_last_binding_is_missing_from_a_list_departs() -> None:
+    harness = Harness().start(connection())
+    harness.list(BINDINGS)
+    assert harness.departed == ["c1"]
+
+
+def test_nothing_of_a_departed_cluster_is_kept_though_no_stream_says_that_its_objects_are_gone() -> None:
+    harness = Harness().start(connection(), repository(deleting=True), secret=None)
+    list(harness.schedule.due(0.0))
+    assert {key.name for _, key in harness.schedule.due(3600.0)} == {"conn", "repo"}
+    harness.events.clear()
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    assert (harness.feed.index.size, harness.feed.index.clusters()) == (0, [])
+    assert list(harness.schedule.due(7200.0)) == []
+    harness.delete(repository(version="29"))
+    assert harness.feed.index.clusters() == []
+    assert harness.published == []
+
+
+def test_an_object_that_is_seen_before_its_new_binding_outlives_the_old_one() -> None:
+    harness = Harness().start(connection())
+    harness.put(repository("old", version="29"))
+    harness.put(repository("new", version="31", ready_condition=False))
+    harness.events.clear()
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    harness.sinks[BINDINGS].put(BOUND._replace(version="32"))
+    assert harness.published == [("new", "unsettled")]
+
+
+def test_a_cluster_that_binds_again_is_told_of_the_secrets_that_it_has_kept() -> None:
+    harness = Harness().start(connection())
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    harness.sinks[BINDINGS].put(BOUND._replace(version="31"))
+    harness.put(connection(version="32"))
+    (event,) = harness.events
+    assert event.versions.secret == "5"

@@ -226,6 +226,45 @@ def with_copy(event: ObjectEvent, copy: bytes) -> ObjectEvent:
     return replace(event, copy=copy, seen_at=datetime.now(UTC))
 
 
+async def test_what_is_pending_of_a_dropped_cluster_is_not_published_nor_tried_again() -> None:
+    gate = Gate()
+    publisher = Publisher(gate, 1)
+    async with running(publisher):
+        publisher.enqueue(event("under-way"))
+        async with asyncio.timeout(5):
+            while not gate.under_way:
+                await asyncio.sleep(0)
+        publisher.enqueue(event("waits"))
+        publisher.enqueue(replace(event("of-another"), cluster="c2"))
+        publisher.drop("c1")
+        publisher.enqueue(event("waits", 2))
+        gate.down = True
+        gate.open.set()
+        async with asyncio.timeout(5):
+            while gate.failed < 2:
+                await asyncio.sleep(0)
+        gate.down = False
+        await drained(publisher)
+    assert [(sent.cluster, sent.name, sent.generation) for sent in gate.sent] == [
+        ("c1", "waits", 2),
+        ("c2", "of-another", 1),
+    ]
+
+
+async def test_an_event_that_was_dropped_while_it_was_published_is_done() -> None:
+    gate = Gate()
+    publisher = Publisher(gate, 1)
+    async with running(publisher):
+        publisher.enqueue(event("under-way"))
+        async with asyncio.timeout(5):
+            while not gate.under_way:
+                await asyncio.sleep(0)
+        publisher.drop("c1")
+        gate.open.set()
+        await drained(publisher)
+    assert [sent.name for sent in gate.sent] == ["under-way"]
+
+
 @pytest.mark.parametrize("unavailable", [False, True], ids=["with its answer", "with an error"])
 async def test_a_cancellation_that_the_client_swallows_still_ends_the_run(unavailable: bool) -> None:
     under_way = asyncio.Event()

@@ -12,7 +12,8 @@ the rest describes its object as it is by then. So a tenant whose Connection has
 
 An event of an object that has just changed carries a copy of it, because here it is at hand. No other event does.
 
-A cluster takes part while it is engaged. Objects that change before that are deferred until then.
+A cluster takes part while it is engaged. Objects that change before that are deferred until then. A cluster whose last binding
+is gone has departed. kcp has deleted its objects before, so they are forgotten, whether or not the other streams say so.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ _USERS_OF_SECRETS: Final = frozenset(kind.resource for kind in KINDS.values() if
 
 
 class Feed:
-    """Keeps the index of one endpoint up to date, and passes events to ``publish``. ``now``: the time of day, UTC."""
+    """Keeps the index of one endpoint up to date, and passes events to ``publish``.
+
+    ``departed`` is told of each cluster whose last binding is gone. No event of it follows, unless it binds again. ``now``: the
+    time of day, UTC.
+    """
 
     def __init__(
         self,
         endpoint: str,
         publish: Callable[[ObjectEvent], None],
         resync: ResyncSchedule,
+        departed: Callable[[str], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.index = Index()
@@ -56,6 +62,7 @@ class Feed:
         self._publish = publish
         self._resync = resync
         self._now = now
+        self._departed = departed
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
         self._rest: dict[tuple[str, ObjectKey], tuple[EventReason, str]] = {}
         """The events that are still to be published, in order: the object, and the reason and cause."""
@@ -67,6 +74,11 @@ class Feed:
     def live(self) -> bool:
         """Whether every resource has been listed, so that references resolve."""
         return not self._unlisted
+
+    @property
+    def knows_bindings(self) -> bool:
+        """Whether the bindings have been listed."""
+        return BINDINGS not in self._unlisted
 
     # ---- inputs
 
@@ -168,7 +180,21 @@ class Feed:
                 cluster,
                 translate.binding_changed(cluster, before, after, was_leaving=was_leaving, version=seen.version),
             )
+        if before is not None and not cluster.bindings:
+            self._forget_objects(cluster, seen.version)
+            self._departed(cluster.id)
         self.index.prune(cluster)
+
+    def _forget_objects(self, cluster: Cluster, version: str) -> None:
+        """Forget the objects of a cluster whose last binding was deleted at ``version``.
+
+        An object with a later version belongs to a new binding, which is not seen yet. Secrets stay: they are the tenant's, and a
+        new binding brings no news of them.
+        """
+        for entry in list(cluster.objects.values()):
+            if int(entry.version) < int(version):
+                cluster.remove(entry.key)
+                self._resync.remove(cluster.id, entry.key, entry.uid)
 
     def _engage(self, cluster: Cluster) -> None:
         """Publish what was deferred, and what is unsettled."""

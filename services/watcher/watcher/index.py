@@ -268,6 +268,11 @@ class Index:
             found = self._clusters[cluster_id] = Cluster(cluster_id)
         return found
 
+    def is_bound(self, cluster_id: str) -> bool:
+        """Whether the cluster has a binding, whatever its phase."""
+        found = self._clusters.get(cluster_id)
+        return found is not None and bool(found.bindings)
+
     @property
     def size(self) -> int:
         """The number of objects of our kinds. Secrets and bindings do not count."""

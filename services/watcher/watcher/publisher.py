@@ -72,6 +72,11 @@ class Publisher:
         """The number of subjects with an event that NATS has not acknowledged."""
         return len(self._pending)
 
+    def drop(self, cluster: str) -> None:
+        """Drop the pending events of one cluster. One that is being published may still be stored."""
+        for subject in [subject for subject, event in self._newest.items() if event.cluster == cluster]:
+            self._forget(subject)
+
     def discard(self) -> None:
         """Drop every pending event: another replica has taken over and publishes its own."""
         PENDING.dec(self.pending)
@@ -118,7 +123,7 @@ class Publisher:
                 continue
             self._backoff.succeeded(subject)
             PUBLISHED.labels(event.resource, event.reason).inc()
-            if self._newest[subject] is event:
+            if self._newest.get(subject) is event:
                 self._forget(subject)
 
     async def _publish(self, event: ObjectEvent) -> None:

@@ -60,18 +60,21 @@ _COPY_WITHIN: Final = timedelta(seconds=30)
 
 In a burst a message waits for half a minute. A change of its object meanwhile would have replaced it.
 """
+_FORBIDDEN: Final = 403
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTiming:
     """In seconds. ``announce_after``: an object that takes longer says so in status. ``lost_after``: when a lock
-    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests.
+    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests. ``warn_from``: the pause
+    from which on kcp's 403 is worth a warning. The watcher purges the messages of a workspace that is gone before that.
     """
 
     announce_after: float = ANNOUNCE_AFTER_SECONDS
     lost_after: float = LOST_AFTER_SECONDS
     set_aside: float = 600.0
+    warn_from: float = 16.0
 
 
 class _Found(NamedTuple):
@@ -165,7 +168,7 @@ class Worker:
                     if await attempt.begin() and not await self._is_deleted_with_workspace(event, reading):
                         settlement: Settlement = self._set_aside(attempt)
                     else:
-                        settlement = await self._reconcile(delivery.lane, event, reading)
+                        settlement = await self._reconcile(delivery, event, reading)
                     # Before the lock is free: the next replica that gets it would take our note for a death.
                     await attempt.over()
                     return settlement
@@ -221,8 +224,9 @@ class Worker:
             return None
         return raw
 
-    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[_Found]) -> Settlement:
+    async def _reconcile(self, delivery: Delivery, event: ObjectEvent, reading: asyncio.Task[_Found]) -> Settlement:
         """Reconcile what ``reading`` brings. Never raises an error: whatever goes wrong becomes a settlement."""
+        lane = delivery.lane
         controller = self._controllers[event.resource]
         with _measured(controller.kind.kind) as measure:
             try:
@@ -241,6 +245,7 @@ class Worker:
                     event = _about_another(event, raw)
                 done, settlement = await self._reconcile_object(controller, lane, event, raw, is_copy=is_copy)
                 measure.result = done.name
+                self._backoff.succeeded(_forbidden(event))
                 return settlement
             except UnknownEndpoint:
                 # The shard is gone. Whoever watches the object now publishes it with an endpoint that is there.
@@ -251,11 +256,37 @@ class Worker:
                 _log.warning("kcp cannot be reached now: %s", type(error).__name__)
                 return PutBack(self._backoff.failed(event.uid))
             except KcpError as error:
+                if error.status == _FORBIDDEN:
+                    return await self._when_forbidden(delivery, event, error)
                 _log.warning("kcp refused: %s", error)
                 return PutBack(max(self._backoff.failed(event.uid), error.retry_after or 0))
             except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
                 _log.exception("handling failed")
                 return PutBack(self._backoff.jitter(UNFORESEEN_AFTER.total_seconds()))
+
+    async def _when_forbidden(self, delivery: Delivery, event: ObjectEvent, error: KcpError) -> Settlement:
+        """kcp forbids what it would allow in a bound workspace, or the workspace is gone. It says the same in both cases.
+
+        The watcher knows which workspaces are gone, and purges their messages. What is not purged soon is for a person to see.
+        With the last workspace of a shard kcp takes back the endpoint. Then there is nobody to purge them.
+        """
+        if not await self._bus.is_stored(delivery.msg) or not await self._is_listed(event.endpoint):
+            _log.debug("the workspace is gone, or a newer event has replaced this one: %s", error)
+            self._backoff.succeeded(_forbidden(event))
+            return Ack()
+        delay = self._backoff.failed(_forbidden(event))
+        _log.log(logging.WARNING if delay >= self._timing.warn_from else logging.INFO, "kcp refused: %s", error)
+        return PutBack(max(delay, error.retry_after or 0))
+
+    async def _is_listed(self, endpoint: str) -> bool:
+        """Whether kcp lists the endpoint now; also when it cannot say so."""
+        try:
+            await self._endpoints.require(endpoint, live=True)
+        except UnknownEndpoint:
+            return False
+        except (KcpError, *KCP_UNAVAILABLE):
+            pass
+        return True
 
     async def _reconcile_object(
         self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
@@ -311,6 +342,11 @@ class Worker:
         # minutes.
         named = min(result.after, _LONGEST_AFTER).total_seconds()
         return named if result.exact else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+
+
+def _forbidden(event: ObjectEvent) -> str:
+    """The key of an object's back-off after a 403. What failed before must not hide how long kcp has forbidden it."""
+    return f"{event.uid} forbidden"
 
 
 def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:
