@@ -235,7 +235,7 @@ class HostBusy(HostUnavailable):
 
     def __init__(self, host: str, after: float) -> None:
         super().__init__(
-            f"{host} answers slowly, and other objects are asking it now; waiting for a turn",
+            f"other objects are being worked on at {host}; waiting for a turn",
             after=timedelta(seconds=after),
         )
 

@@ -70,8 +70,9 @@ class Network(httpx.AsyncBaseTransport):
         sender = sender_of(request)
         host_places = self._places_of.setdefault(request.url.netloc.decode(), asyncio.Semaphore(_MOST_PER_HOST))
         async with (
+            _places(sender.address, host_places, self._places),
             self._sessions.session(sender.authorities) as session,
-            _places(sender.address, *session.places, host_places, self._places),
+            _places(sender.address, *session.places),
             self._shares.request_to(sender.address) if self._shares is not None else nullcontext(),
         ):
             try:

@@ -27,8 +27,9 @@ from codecommon.githost.job import held_by_job
 from codecommon.githost.protocol import HostBusy
 from codecommon.process.line import Line
 
-# Most requests take a fifth of it. Who waits for a slot that a late request is given up for waits no longer than that.
+# Most requests take a fifth of it. When a host stops answering, others wait for its slots no longer than that.
 _LATE_SECONDS: Final = 1.0
+# By then a host that works has mostly answered, and is no longer unknown.
 _FIRST_ANSWER_SECONDS: Final = 0.25
 # After three late requests in a row a host is slow, and after a dozen answers in time it no longer is.
 _SMOOTHING: Final = 0.1
