@@ -195,7 +195,8 @@ class Reason(StrEnum):
     """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
     HOST_UNAVAILABLE = "HostUnavailable"
     """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer
-    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when.
+    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when. Or the host is slow and
+    other objects have its turns now.
     """
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     """retried: Any other answer."""

@@ -37,6 +37,7 @@ from codecommon.controller.reconcile import (
 )
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.job import Job, Urgency, working_on
+from codecommon.githost.protocol import HostBusy
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing
@@ -316,6 +317,10 @@ class Worker:
         if lane == "resync":
             RESYNC_PASSES.labels("put_off" if done.put_off else "done").inc()
         match done.result:
+            case HostBusy() as result:
+                delay = self._retry_in(uid, result)
+                _log.debug("no turn at the host; again in %.1f s", delay)
+                return PutBack(delay, keep=not done.put_off)
             case Retryable() as result if done.put_off:
                 _log.info("%s: %s; again at its next turn", result.reason, result.message)
                 return Ack()

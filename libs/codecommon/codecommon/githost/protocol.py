@@ -4,9 +4,10 @@ Names and ids are opaque strings. An owner may hold slashes (``group/subgroup``)
 cannot have.
 
 Every method but the two creates is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` with a
-``Reason`` (``codecommon.api.results``). Three subclasses of them tell callers more: ``CredentialRejected``,
-``KeyInUse`` and ``HostUnavailable``. ``AlreadyExists`` is none of them. A ``get_`` returns None when the host says that
-there is no such thing, or does not show it to this credential; never because the host could not be asked.
+``Reason`` (``codecommon.api.results``). Four subclasses of them tell callers more: ``CredentialRejected``,
+``KeyInUse``, ``HostUnavailable`` and its ``HostBusy``. ``AlreadyExists`` is none of them. A ``get_`` returns None when
+the host says that there is no such thing, or does not show it to this credential; never because the host could not be
+asked.
 """
 
 from __future__ import annotations
@@ -224,6 +225,19 @@ class HostUnavailable(Retryable):
 
     def __init__(self, message: str, *, after: timedelta | None = None) -> None:
         super().__init__(Reason.HOST_UNAVAILABLE, message, after=after)
+
+
+class HostBusy(HostUnavailable):
+    """It is not this object's turn at the host: others have what the host may take of this process.
+
+    It says nothing about the object, so it is neither written to status nor counted as a failure. ``after``: seconds.
+    """
+
+    def __init__(self, host: str, after: float) -> None:
+        super().__init__(
+            f"other objects are being worked on at {host}; waiting for a turn",
+            after=timedelta(seconds=after),
+        )
 
 
 class ConnectionHost(Protocol):
