@@ -127,7 +127,7 @@ class Reason(StrEnum):
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
     """retried: The host does not show yet what was just made or changed, or for less than ten minutes it has not shown
-    the repository.
+    the repository; or it may not know yet the token that it has just made for an App, or makes none yet.
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The host refused a write because the repository is archived."""

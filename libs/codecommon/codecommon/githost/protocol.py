@@ -204,8 +204,8 @@ class AlreadyExists(Exception):
 class CredentialRejected(Terminal):
     """The host no longer takes the credential. Another one may be in the Secret by now.
 
-    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account
-    any more.
+    ``reason``: ``CredentialRejected``; ``AppNotInstalled`` where the credential has no access to the owner's account
+    any more, ``OwnerMismatch`` where that account has another name now.
     """
 
     def __init__(self, message: str, *, reason: Reason = Reason.CREDENTIAL_REJECTED) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import httpx
@@ -102,7 +103,8 @@ class AppHolders:
     Kept per endpoint and ``HostTarget.credential_key``, so no two tenants and no two versions of a Secret share tokens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._known: OrderedDict[tuple[str, tuple[str, str, str]], tuple[AppSecret, str | None, AppHolder]] = (
             OrderedDict()
         )
@@ -113,7 +115,7 @@ class AppHolders:
         key = (address.api_base, target.credential_key)
         known = self._known.get(key)
         if known is None or known[:2] != (secret, target.ca_bundle):
-            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(address, secret, transport)))
+            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(address, secret, transport, self._clock)))
             self._known[key] = known
             if len(self._known) > _MOST_APPS:
                 self._known.popitem(last=False)
