@@ -14,7 +14,7 @@ from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostRepository, HostUnavailable, Invitation, Listed
-from codecommon.testing.builders import collaborator_object, condition, made_repository
+from codecommon.testing.builders import collaborator_object, condition, made_repository, validated_connection
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
 
@@ -89,6 +89,22 @@ async def test_a_member_of_the_organisation_has_access_at_once(
     assert host.repositories[team_site.id].granted == {"alice": "releaser"}
     host.writes.clear()
     await world.reconcile(users, "alice")
+    assert host.writes == []
+
+
+async def test_access_stays_with_its_repository_when_the_organisation_is_renamed(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = {"alice"}
+    world.add(collaborator_object(permission="triage"))
+    await world.reconcile(users, "alice")
+    host.rename(team_site.id, "site", owner="acme-next")
+    host.add_repository("acme", "site")
+    world.add(validated_connection("moved", owner="acme-next"))
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "moved"}, "status": {"owner": "acme-next"}})
+    host.writes.clear()
+
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.writes == []
 
 

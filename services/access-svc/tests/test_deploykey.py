@@ -17,11 +17,18 @@ from codecommon.api.access import DeployKey
 from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.meta import Workspace
-from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostKey, HostRepository, HostUnavailable, Listed
 from codecommon.kcp.client import Conflict, JsonObject
-from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
+from codecommon.testing.builders import (
+    ENDPOINT,
+    condition,
+    deploy_key_object,
+    made_repository,
+    secret_object,
+    validated_connection,
+)
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions
 from codecommon.testing.objects import Request
@@ -611,6 +618,28 @@ async def test_a_repository_on_another_host_now_is_not_touched(
     result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
+
+
+async def test_a_key_stays_with_its_repository_when_the_account_is_renamed_and_somebody_else_takes_the_old_name(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.reconcile(keys, "key")
+    (key,) = on_host(host, site)
+    host.rename(site.id, "site", owner="acme")
+    other = host.add_repository("octocat", "site")
+    host.add_key(other.id, "somebody else's", OTHER)
+    world.add(validated_connection("moved", owner="acme"))
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "moved"}, "status": {"owner": "acme"}})
+    host.writes.clear()
+
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert host.writes == []
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
+
+    world.kcp.edit("deploykeys", "key", {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert isinstance(await world.reconcile(keys, "key"), Released)
+    assert host.writes == [("delete_deploy_key", (site.id, key.id))]
 
 
 async def test_an_archived_repository_gets_no_key(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:

@@ -118,7 +118,9 @@ class Reason(StrEnum):
     now).
     """
     IDENTITY_CONFLICT = "IdentityConflict"
-    """stalled: The object is bound to another host or owner than its Connection now says."""
+    """stalled: The object is bound to another host than its Connection now says, or to another owner, under which the
+    host does not show the same repository.
+    """
     HOST_OBJECT_MISSING = "HostObjectMissing"
     """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there
     is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made

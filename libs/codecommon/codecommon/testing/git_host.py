@@ -199,7 +199,7 @@ class StubBackend:
         self._account_ids[login.lower()] = self._next_id()
 
     def rename_user(self, login: str, new: str) -> None:
-        """The user takes another login and keeps id, grants and invitations; the old login is free."""
+        """The user takes another login and keeps id, repositories, grants and invitations; the old login is free."""
         old, now = login.lower(), new.lower()
         self._owners[now] = self._owners.pop(old)
         self._account_ids[now] = self._account_ids.pop(old)
@@ -208,6 +208,8 @@ class StubBackend:
                 repository.granted[now] = repository.granted.pop(old)
             if old in repository.invited:
                 repository.invited[now] = replace(repository.invited.pop(old), username=now)
+            if repository.seen.owner.lower() == old:
+                repository.seen = replace(repository.seen, owner=new)
 
     async def await_turn(self) -> None:
         self._fail("await_turn")

@@ -193,7 +193,9 @@ class InstallationTokens:
         if found.account.login.lower() != self._secret.owner.lower():
             raise CredentialRejected(
                 f"the installation {found.id} is on the account {found.account.login}, not on {self._secret.owner}; "
-                "put the id of the right installation into the Secret, or none to have it looked up",
+                "put the id of the right installation into the Secret, or none to have it looked up; if the account was "
+                f"renamed, make another Connection whose owner is {found.account.login}, and let spec.connectionRef of the "
+                "Repositories name it",
                 reason=Reason.OWNER_MISMATCH,
             )
         if found.suspended_at is not None:
