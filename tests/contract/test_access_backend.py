@@ -91,6 +91,21 @@ async def test_an_outsider_is_invited_and_granted_when_it_accepts(host: Host) ->
     assert await invitations(host, repository) == ()
 
 
+async def test_the_role_of_one_user_is_shown_without_a_list_and_an_invitation_is_none(host: Host) -> None:
+    accept, invited, granted = needs(host.accept), needs(host.other), needs(host.member)
+    repository = await host.create(visibility="public")
+    for user in (invited, granted):
+        await host.backend.set_collaborator(repository.id, user, "push")
+    await accept(repository, granted)
+    shown = await host.backend.get_grant(repository.id, granted)
+    assert shown == Grant(granted, "push", await host.backend.get_user_id(granted))
+    assert await host.backend.get_grant(repository.id, invited) is None
+    owner = await host.backend.get_grant(repository.id, repository.owner)
+    assert owner is not None
+    assert owner.role == "admin"
+    assert await host.backend.get_grant("1", granted) is None
+
+
 async def test_the_id_of_a_user_is_that_of_the_account_and_outlives_a_new_login(host: Host) -> None:
     accept, rename, register = needs(host.accept), needs(host.rename_user), needs(host.register)
     invited, granted, new = needs(host.other), needs(host.member), "somebody"

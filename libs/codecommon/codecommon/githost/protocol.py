@@ -315,6 +315,13 @@ class AccessHost(Protocol):
         """
         ...
 
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        """The widest role that the user has as a collaborator, from whatever source; None: none, or only what everybody has.
+
+        It may be there where ``list_collaborators`` leaves the user out.
+        """
+        ...
+
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         """Open and expired invitations; pages and None as of ``list_deploy_keys``."""
         ...

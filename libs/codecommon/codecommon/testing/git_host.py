@@ -95,6 +95,8 @@ class StubBackend:
     """A session of ``login`` at a host with the given organisations and other users.
 
     ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
+    ``org_owners`` (organisation to logins, in lower case) have every role. ``unlisted`` users are left out of
+    ``list_collaborators``.
     ``users`` can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the owner, otherwise
     by invitation. ``invites`` False gives access to all of them at once.
     """
@@ -113,6 +115,8 @@ class StubBackend:
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.invites = True
         self.members: dict[str, set[str]] = {}
+        self.org_owners: dict[str, set[str]] = {}
+        self.unlisted: set[str] = set()
         self.custom_roles: set[str] = set()
         self.outsiders_admitted = True
         self._account = Account(
@@ -336,11 +340,22 @@ class StubBackend:
         repository = self.repositories.get(repo_id)
         if repository is None:
             return None
-        owner = repository.seen.owner
-        own = {owner.lower(): "admin"} if self._owners.get(owner.lower()) == "User" else {}
-        return _listed(
-            Grant(user, role, self._account_ids.get(user)) for user, role in (own | repository.granted).items()
-        )
+        owner = repository.seen.owner.lower()
+        users = {owner} if self._owners.get(owner) == "User" else set[str]()
+        shown = (self._grant(repository, user) for user in (*users, *repository.granted) if user not in self.unlisted)
+        return _listed(grant for grant in shown if grant is not None)
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        self._fail("get_grant")
+        _check_login(username)
+        repository = self.repositories.get(repo_id)
+        return None if repository is None else self._grant(repository, username.lower())
+
+    def _grant(self, repository: StubRepository, user: str) -> Grant | None:
+        owner = repository.seen.owner.lower()
+        owns = user in self.org_owners.get(owner, ()) or (user == owner and self._owners.get(owner) == "User")
+        role = "admin" if owns else repository.granted.get(user)
+        return None if role is None else Grant(user, role, self._account_ids.get(user))
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         self._fail("list_invitations")

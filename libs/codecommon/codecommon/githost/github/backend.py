@@ -24,6 +24,7 @@ from codecommon.githost.github.answer import (
     CollaboratorAnswer,
     DeployKeyAnswer,
     InvitationAnswer,
+    PermissionAnswer,
     RepositoryAnswer,
     invitation_permission,
 )
@@ -312,6 +313,18 @@ class GithubBackend:
         doing, params = "read the collaborators", {"affiliation": "direct"}
         listed = await self._list(repo_id, "/collaborators", CollaboratorAnswer, doing, params)
         return None if listed is None else Listed(tuple(user.to_grant() for user in listed.items), listed.at)
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        check_owner(username)
+        # Of a public repository everybody has the role that the next answer names.
+        if not await self._has_access(repo_id, username):
+            return None
+        answer = await self._client.send(
+            Attempt(_of(repo_id, f"read the role of {username}")),
+            self._client.by_id("GET", repo_id, f"/collaborators/{username}/permission"),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(PermissionAnswer).to_grant()
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         listed = await self._list(repo_id, "/invitations", InvitationAnswer, "read the invitations")
