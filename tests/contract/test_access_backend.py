@@ -36,6 +36,15 @@ async def test_a_deploy_key_is_registered_without_its_comment_and_listed(host: H
     assert abs(listed.at - datetime.now(UTC)) < timedelta(minutes=10)
 
 
+async def test_a_deploy_key_is_shown_by_its_id_and_only_in_its_repository(host: Host) -> None:
+    repository, other = await host.create(), await host.create()
+    made = await host.backend.create_deploy_key(repository.id, "ci", public_key(), True)
+    assert await host.backend.get_deploy_key(repository.id, made.id) == made
+    assert await host.backend.get_deploy_key(other.id, made.id) is None
+    await host.backend.delete_deploy_key(repository.id, made.id)
+    assert await host.backend.get_deploy_key(repository.id, made.id) is None
+
+
 async def test_a_removed_deploy_key_is_gone_and_can_be_removed_again(host: Host) -> None:
     repository = await host.create()
     made = await host.backend.create_deploy_key(repository.id, "ci", public_key(), False)

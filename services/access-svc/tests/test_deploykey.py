@@ -481,8 +481,36 @@ def an_empty_list_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(host, "list_deploy_keys", late)
 
 
+def an_unknown_id_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look at one key is answered as before it was registered."""
+    get_deploy_key = host.get_deploy_key
+
+    async def late(repo_id: str, key_id: str) -> HostKey | None:
+        monkeypatch.setattr(host, "get_deploy_key", get_deploy_key)
+        return None
+
+    monkeypatch.setattr(host, "get_deploy_key", late)
+
+
 @pytest.mark.parametrize("spec", [{}, {"publicKey": GIVEN}])
-async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
+async def test_a_registered_key_that_the_list_leaves_out_is_known_by_its_id(
+    world: World,
+    keys: Controller[DeployKey],
+    host: StubBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: dict[str, str],
+) -> None:
+    world.add(deploy_key_object(**spec))
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    world.kcp.requests.clear()
+    host.raise_next("create_deploy_key", AssertionError("the key was registered again"))
+    an_empty_list_comes_first(host, monkeypatch)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert world.kcp.writes("deploykeys") == []
+
+
+@pytest.mark.parametrize("spec", [{}, {"publicKey": GIVEN}])
+async def test_a_registered_key_that_is_not_even_shown_by_its_id_is_in_use_elsewhere_and_not_ready_at_once(
     world: World,
     keys: Controller[DeployKey],
     host: StubBackend,
@@ -495,9 +523,12 @@ async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
     claim = world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM]
     for _ in range(2):
         an_empty_list_comes_first(host, monkeypatch)
+        an_unknown_id_comes_first(host, monkeypatch)
         result = await world.reconcile(keys, "key")
-        assert isinstance(result, Retryable)
-        assert result.reason == "HostNotYetVisible"
+        assert isinstance(result, NotReady)
+        assert result.reason == "KeyInUse"
+        assert result.requeue_after is not None, "the host may lag behind all the same"
+        assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "KeyInUse")
         assert world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM] == claim, (
             "or it would be waited for for ever"
         )
@@ -524,6 +555,17 @@ async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
     result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "KeyInUse"
+
+
+async def test_a_key_that_was_ours_a_moment_ago_and_was_taken_elsewhere_is_not_ready_at_once(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    host.repositories[site.id].keys.clear()
+    host.add_key(host.add_repository("octocat", "other").id, "key", GIVEN)
+    await world.reconcile(keys, "key")
+    assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "KeyInUse")
 
 
 async def test_a_key_that_somebody_removes_just_after_it_was_registered_comes_back_at_once(

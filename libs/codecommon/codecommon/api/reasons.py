@@ -158,7 +158,9 @@ class Reason(StrEnum):
     INVALID_PUBLIC_KEY = "InvalidPublicKey"
     """stalled: `spec.publicKey` is no public key that the host takes."""
     KEY_IN_USE = "KeyInUse"
-    """stalled: The deploy key is registered elsewhere on the host."""
+    """stalled, waiting: The deploy key is registered elsewhere on the host (waiting: it was registered here a moment ago,
+    and is not shown by its id any more; looked at again after a minute).
+    """
     DEPLOY_KEYS_DISABLED = "DeployKeysDisabled"
     """stalled: The organisation does not allow deploy keys."""
     DUPLICATE_DEPLOY_KEY = "DuplicateDeployKey"

@@ -291,6 +291,13 @@ class AccessHost(Protocol):
         """
         ...
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        """One key of the repository. It may be shown before ``list_deploy_keys`` has it. None: it is not there.
+
+        Ask where the list was shown: a credential that may not see the keys gets None, too.
+        """
+        ...
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         """Register a key.
 

@@ -312,6 +312,12 @@ class StubBackend:
             return None
         return _listed(replace(key, enabled=not repository.keys_disabled) for key in repository.keys.values())
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        self._fail("get_deploy_key")
+        repository = self.repositories.get(repo_id)
+        key = None if repository is None else repository.keys.get(key_id)
+        return key and replace(key, enabled=not self._existing(repo_id).keys_disabled)
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         self._fail("create_deploy_key")
         repository, material = self._existing(repo_id), " ".join(public_key.split()[:2])

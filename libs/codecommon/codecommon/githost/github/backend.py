@@ -281,6 +281,14 @@ class GithubBackend:
         listed = await self._list(repo_id, "/keys", DeployKeyAnswer, "read the deploy keys")
         return None if listed is None else Listed(tuple(key.to_host_key() for key in listed.items), listed.at)
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        answer = await self._client.send(
+            Attempt(_of(repo_id, "read a deploy key")),
+            self._client.by_id("GET", repo_id, f"/keys/{_number(key_id)}"),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(DeployKeyAnswer).to_host_key()
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         answer = await self._client.send(
             Attempt(_of(repo_id, "register a deploy key"), write=True, refusals=OF_KEYS),
