@@ -203,7 +203,7 @@ def rejected(reason: Reason = Reason.CREDENTIAL_REJECTED) -> CredentialRejected:
     return CredentialRejected("m", reason=reason)
 
 
-@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED])
+@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED, Reason.OWNER_MISMATCH])
 async def test_the_same_credential_is_not_tried_twice_and_its_connection_is_validated_again(
     world: World, reason: Reason
 ) -> None:
