@@ -14,7 +14,7 @@ from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded
 from codecommon.controller.reconcile import reconcile
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable
+from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.events import Versions
 from codecommon.testing.builders import (
@@ -275,17 +275,61 @@ async def test_a_repository_waits_for_its_connection_without_a_call(
     }
 
 
-async def test_another_owner_than_the_pinned_one_is_refused_without_a_call(
+def renamed_account(world: World, *, name: str = "site", new: str = "acme") -> HostRepository:
+    """A repository of ours whose owner took the name ``new``, and somebody else who took the old name and uses it."""
+    site = world.host.add_repository("octocat", name)
+    world.host.rename(site.id, name, owner=new)
+    world.host.add_repository("octocat", name, description="somebody else's")
+    return site
+
+
+async def test_another_owner_that_does_not_have_the_repository_is_refused_and_nothing_is_looked_up_by_name(
     world: World, controller: Controller[Repository]
 ) -> None:
-    world.kcp.edit("connections", "main", {"spec": {"owner": "acme"}, "status": {"observedGeneration": 2}})
-    world.add(repository_object(status={**SITE, "repoID": "7", "origin": "Created"}, metadata=held()))
-    a_host_call_fails_the_test(world)
+    site = world.host.add_repository("octocat", "site")
+    world.add(validated_connection("other", owner="acme"))
+    world.add(
+        repository_object(
+            connectionRef="other", status={**SITE, "repoID": site.id, "origin": "Created"}, metadata=held()
+        )
+    )
+    unexpected = AssertionError("the host was asked by name")
+    for method in ("find_repository", "get_owner_kind", "create_repository", "has_branch", "update_repository"):
+        world.host.raise_next(method, unexpected)
 
     result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
+    assert world.stored("repositories", "site")["status"]["owner"] == "octocat"
+
+
+async def test_a_renamed_account_is_followed_by_moving_to_a_connection_of_its_new_name(
+    world: World, controller: Controller[Repository]
+) -> None:
+    site = renamed_account(world)
+    world.add(validated_connection("other", owner="Acme"))
+    world.add(
+        repository_object(
+            connectionRef="other",
+            status={**SITE, "repoID": site.id, "origin": "Created", "visibility": "private"},
+            metadata=held(),
+        )
+    )
+
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+
+    status = world.stored("repositories", "site")["status"]
+    assert (status["repoID"], status["owner"], status["origin"]) == (site.id, "Acme", "Created")
+    assert made(world) == []
+
+    # Back again is refused: the old name is somebody else's by now.
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "main"}})
+    refused = await world.reconcile(controller, "site")
+    assert isinstance(refused, Terminal)
+    assert refused.reason == "IdentityConflict"
+    assert world.stored("repositories", "site")["status"]["repoID"] == site.id
+    assert made(world) == []
 
 
 async def test_the_younger_of_two_objects_for_one_repository_is_refused(

@@ -205,8 +205,8 @@ class AlreadyExists(Exception):
 class CredentialRejected(Terminal):
     """The host no longer takes the credential. Another one may be in the Secret by now.
 
-    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account
-    any more.
+    ``reason``: ``CredentialRejected``; ``AppNotInstalled`` where the credential has no access to the owner's account
+    any more, ``OwnerMismatch`` where that account has another name now.
     """
 
     def __init__(self, message: str, *, reason: Reason = Reason.CREDENTIAL_REJECTED) -> None:
@@ -305,6 +305,13 @@ class AccessHost(Protocol):
         """
         ...
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        """One key of the repository. It may be shown before ``list_deploy_keys`` has it. None: it is not there.
+
+        Ask where the list was shown: a credential that may not see the keys gets None, too.
+        """
+        ...
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         """Register a key.
 
@@ -326,6 +333,13 @@ class AccessHost(Protocol):
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
         """Users with a grant of their own, not through a team or the organisation; pages and None as of
         ``list_deploy_keys``.
+        """
+        ...
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        """The widest role that the user has as a collaborator, from whatever source; None: none, or only what everybody has.
+
+        It may be there where ``list_collaborators`` leaves the user out.
         """
         ...
 
