@@ -83,8 +83,7 @@ async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str)
 
 async def _is_bound_elsewhere(ctx: ReconcileContext[Repository], found: HostRepository) -> bool:
     """Whether another object of the workspace is bound to it. Then it is not ours, however well our create claim fits."""
-    others = [Repository.parse(raw, ctx.objects.workspace) for raw in await ctx.objects.list(ctx.kind.resource)]
-    return any(o.metadata.uid != ctx.object.metadata.uid and o.status.repo_id == found.id for o in others)
+    return bool(await ctx.others(lambda other: other.status.repo_id == found.id or None, most=1))
 
 
 def _is_public(repo: Repository) -> bool:

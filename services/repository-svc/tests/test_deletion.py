@@ -261,6 +261,19 @@ async def test_children_with_our_finalizer_hold_their_repository(
     assert site.id in world.host.repositories
 
 
+async def test_deletions_go_on_while_the_export_serves_schemas_that_are_not_ours(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    world.kcp.foreign_schemas = True
+    world.add(api_binding(), secret_object(), deploy_key(), going(site))
+    await world.reconcile(controller, "site")
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", "DeletionBlocked")
+    world.kcp.edit("deploykeys", "key", {"metadata": {"finalizers": []}})
+    await world.reconcile(controller, "site")
+    assert world.host.repositories == {}
+    assert not present(world)
+
+
 @pytest.mark.parametrize(
     "child", [deploy_key(held=False), deploy_key(repository="other")], ids=["not ours", "of another"]
 )
