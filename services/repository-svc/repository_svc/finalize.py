@@ -26,6 +26,7 @@ async def finalize(ctx: ReconcileContext[Repository], connections: Connections) 
         if leaving:
             _log.info("the workspace gives up the API: the finalizer is removed, the repository stays on the host")
         return Released()
+    ctx.require_policy_shown()
     # Keys and collaborators whose objects were deleted with this one are in it still.
     thing = "the repository with the keys and access in it"
     await carried_out(ctx, _clean_up(ctx, connections, action), thing, leaving=leaving)

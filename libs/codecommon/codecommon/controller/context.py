@@ -159,6 +159,23 @@ class ReconcileContext(Generic[T]):
         """
         await self._confirm(deleting=True)
 
+    def require_policy_shown(self) -> None:
+        """Raises ``NotReady`` (``DeletionBlocked``) when ``spec.deletionPolicy`` was set and is not there.
+
+        A schema that lacks the field hides it, and every write then drops it. That somebody owns the field stays on
+        record. Without its policy, what the object said to keep would be deleted on the host.
+        """
+        owned = (
+            (entry.get("fieldsV1") or {}).get("f:spec") or {}
+            for entry in self._raw["metadata"].get("managedFields") or ()
+        )
+        if "deletionPolicy" not in self._raw["spec"] and any("f:deletionPolicy" in fields for fields in owned):
+            raise NotReady(
+                Reason.DELETION_BLOCKED,
+                "kept, because spec.deletionPolicy was lost while the API was served with schemas that do not have it; "
+                "set it again",
+            )
+
     async def _confirm(self, *, deleting: bool) -> None:
         decided_on = self.object.metadata.resource_version
         await self.reload()
