@@ -19,6 +19,7 @@ from aiohttp import web
 
 from codecommon.api.annotations import CLUSTER_ANNOTATION, CREATE_CLAIM
 from codecommon.api.meta import Workspace
+from codecommon.kcp import field_selectors
 from codecommon.kcp import lists as lists_module
 from codecommon.kcp.client import JsonObject, KcpError, ProviderKcp, ProviderObjects
 from codecommon.kcp.field_selectors import UNSERVED
@@ -304,6 +305,21 @@ async def test_when_our_schemas_are_back_lists_are_narrowed_again(
     await objects.list("deploykeys", fields={"spec.repositoryRef": "site"})
     await kcp.lists.selectors.ask_again()
     assert [asked["fieldSelector"] for asked in server.asked] == ["spec.repositoryRef=site"]
+
+
+async def test_our_schemas_are_noticed_also_when_nobody_lists_anything(
+    server: PagingKcp, objects: ProviderObjects, kcp: ProviderKcp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field_selectors, "ASK_AGAIN_SECONDS", 0.01)
+    server.foreign = True
+    await objects.list("deploykeys", fields={"spec.repositoryRef": "site"})
+    server.foreign = False
+    asking = asyncio.create_task(kcp.lists.selectors.keep_asking())
+    async with asyncio.timeout(10):
+        while kcp.lists.selectors.complaint is not None:
+            await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_a_workspace_that_is_gone_is_not_asked_for_ever(
