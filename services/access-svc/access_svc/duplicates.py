@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import TypeVar
 
 from access_svc.deletion_policy import never_reached_host
 from access_svc.target import AccessT
-from codecommon.api.access import Collaborator, DeployKey
 from codecommon.controller.context import ReconcileContext
+
+R = TypeVar("R")
 
 
 async def find_elder(
@@ -20,25 +21,22 @@ async def find_elder(
     """
     if hinted and not ctx.possible_duplicates:
         return None
-    rivals = [o for o in await _others(ctx, not_older=ctx.object.metadata.resource_version) if same(o)]
-    elder = min(rivals, key=_age, default=None)
-    return elder.name if elder is not None and _age(elder) < _age(ctx.object) else None
+    return await ctx.find_elder(same, fields=_same_repository(ctx))
 
 
-async def find_staying(ctx: ReconcileContext[AccessT]) -> list[AccessT]:
-    """The other objects of the same Repository that reached the host and are not being deleted. Read live.
+async def find_staying(
+    ctx: ReconcileContext[AccessT], keep: Callable[[AccessT], R | None], *, most: int | None = None
+) -> list[R]:
+    """What ``keep`` returns for the other objects of the same Repository that reached the host and are not being deleted.
 
-    What one of them stands for stays on the host when its duplicate is deleted.
+    What one of them stands for stays on the host when its duplicate is deleted. Read live. ``most`` as of ``Objects.list``.
     """
-    return [o for o in await _others(ctx) if not o.deleting and not never_reached_host(o)]
+
+    def keep_staying(other: AccessT) -> R | None:
+        return None if other.deleting or never_reached_host(other) else keep(other)
+
+    return await ctx.others(keep_staying, fields=_same_repository(ctx), most=most)
 
 
-async def _others(ctx: ReconcileContext[AccessT], *, not_older: str = "") -> list[AccessT]:
-    selector = f"spec.repositoryRef={ctx.object.spec.repository_ref}"
-    found = await ctx.objects.list(ctx.kind.resource, field_selector=selector, not_older=not_older)
-    others = (type(ctx.object).parse(raw, ctx.objects.workspace) for raw in found)
-    return [other for other in others if other.metadata.uid != ctx.object.metadata.uid]
-
-
-def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:
-    return obj.metadata.creation_timestamp, obj.metadata.uid
+def _same_repository(ctx: ReconcileContext[AccessT]) -> dict[str, str]:
+    return {"spec.repositoryRef": ctx.object.spec.repository_ref}

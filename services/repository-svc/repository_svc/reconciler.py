@@ -65,11 +65,15 @@ class RepositoryReconciler:
         repo, host = ctx.object, opened.backend
         found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
-            same_name = await self._repositories(ctx, f"spec.name={repo.spec.name}")
-            identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, opened.connection.spec.owner))
+            elder = await ctx.find_elder(
+                lambda other: identity.is_namesake(repo, other, owner, opened.connection.spec.owner),
+                fields={"spec.name": repo.spec.name},
+            )
+            identity.require_eldest(elder)
         decision = decide.decide_unbound(repo, found)
         if isinstance(decision, decide.Bind):
-            identity.require_only_object(repo, decision.seen, host.host, await self._repositories(ctx, ""))
+            seen = decision.seen
+            await ctx.others(lambda other: identity.require_other_repository(other, seen, host.host))
             return decision
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
@@ -78,12 +82,6 @@ class RepositoryReconciler:
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
             raise Retryable(Reason.NAME_TAKEN, taken) from None
-
-    async def _repositories(self, ctx: ReconcileContext[Repository], field_selector: str) -> list[Repository]:
-        raw = await ctx.objects.list(
-            ctx.kind.resource, field_selector=field_selector, not_older=ctx.object.metadata.resource_version
-        )
-        return [Repository.parse(r, ctx.objects.workspace) for r in raw]
 
     async def _apply_settings(
         self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, bound: decide.Bind

@@ -31,5 +31,5 @@ async def _remove_access(ctx: ReconcileContext[Collaborator], target: Target) ->
         return
     ours = origin_of(obj, seen.invitation) == "Created" or obj.spec.deletion_policy == "Delete"
     user_id, login = obj.status.user_id or seen.user_id, seen.login(obj)
-    if ours and not any(is_about(other, user_id, login) for other in await find_staying(ctx)):
+    if ours and not await find_staying(ctx, lambda other: is_about(other, user_id, login) or None, most=1):
         await withdraw(target, obj, seen)
