@@ -51,8 +51,8 @@ pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
 	@$(PYTEST) $(ALL_WORKERS) $(ARGS)
 
-test-fast: setup ## run the tests that need no kcp, for use while working; ARGS as for `test`
-	@$(PYTEST) $(FAST_WORKERS) -m "not e2e" $(ARGS)
+test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
+	@$(PYTEST) $(FAST_WORKERS) -m "not e2e and not slow" $(ARGS)
 
 e2e: tools ## run the end-to-end tests only
 	@$(PYTEST) $(ALL_WORKERS) tests/e2e $(ARGS)

@@ -58,6 +58,8 @@ from repository_svc.decide import CONDITIONS, look_due
 from repository_svc.reconciler import RepositoryReconciler
 from watcher.decode import UndecodableObject, object_decoder
 
+pytestmark = pytest.mark.slow
+
 ALLOWED_SECONDS = 0.1
 NAMES = {"connections": "main", "repositories": "site", "deploykeys": "key", "collaborators": "alice"}
 """The object of each kind."""

@@ -22,7 +22,7 @@ SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "packag
 Serve = Callable[..., Awaitable[Process]]
 
 # Six services on a busy machine take their time to import.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 START_SECONDS = 90
 
 

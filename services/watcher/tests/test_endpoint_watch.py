@@ -278,6 +278,7 @@ async def test_no_secret_that_somebody_left_in_an_object_reaches_nats(
     assert b"last-applied" not in event.copy
 
 
+@pytest.mark.slow
 async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
     tables: Tables, start: Start, bus: Bus, nats_server: NatsServer
 ) -> None:

@@ -143,6 +143,7 @@ async def test_a_living_handler_keeps_its_message_and_its_lock(bus: Bus, kcp: In
 # ---- shares
 
 
+@pytest.mark.slow
 async def test_two_thousand_events_of_one_workspace_do_not_delay_another(bus: Bus, kcp: InMemoryKcp) -> None:
     gate = Gate()
 

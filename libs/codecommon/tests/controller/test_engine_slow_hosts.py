@@ -24,7 +24,7 @@ from codecommon.testing.builders import event_for
 from codecommon.testing.engine import Calls, is_fine, put, until, working
 from codecommon.testing.objects import InMemoryKcp
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.slow]
 
 SLOTS = 64
 # Far below the 20 s after which a request that is not answered ends by itself.

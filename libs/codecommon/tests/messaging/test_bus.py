@@ -185,6 +185,7 @@ async def test_events_that_nobody_has_fetched_are_known(bus: Bus) -> None:
     assert not await bus.has_waiting_events("connection-svc")
 
 
+@pytest.mark.slow
 async def test_a_server_that_does_not_answer_is_reported_by_publish_and_ping(tmp_path: Path) -> None:
     async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
         await bus.declare()

@@ -17,7 +17,7 @@ from codecommon.messaging.lease import Lease, LeaseLost, LeaseTiming, Term
 from codecommon.process.settings import NatsSettings
 from devstack.nats import NatsServer
 
-pytestmark = pytest.mark.nats
+pytestmark = [pytest.mark.nats, pytest.mark.slow]
 
 TTL = 2.0
 QUICK = LeaseTiming(renew=0.2, lost_after=1.0, retry=0.1, release=0.5)

@@ -417,6 +417,7 @@ def test_reads_of_those_without_a_turn_leave_points_to_those_who_have_one() -> N
 
 
 @pytest.mark.parametrize(("late", "reading"), [(5.0, 0.01), (60.0, 4.0)], ids=["well", "loaded"])
+@pytest.mark.slow
 def test_three_thousand_writes_with_reads_take_little_longer_than_the_limits_of_github_allow(
     late: float, reading: float
 ) -> None:
