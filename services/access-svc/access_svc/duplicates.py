@@ -30,7 +30,10 @@ async def find_staying(ctx: ReconcileContext[AccessT]) -> list[AccessT]:
 
     What one of them stands for stays on the host when its duplicate is deleted.
     """
-    return [o for o in await _others(ctx) if not o.deleting and not never_reached_host(o)]
+    others = [o for o in await _others(ctx) if not o.deleting]
+    # Only a claim tells of what an unfinished pass made.
+    known = [await ctx.with_claim(o) if never_reached_host(o) else o for o in others]
+    return [o for o in known if not never_reached_host(o)]
 
 
 async def _others(ctx: ReconcileContext[AccessT], *, not_older: str = "") -> list[AccessT]:

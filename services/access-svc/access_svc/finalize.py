@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from access_svc.deletion_policy import leaves_host_alone
 from access_svc.target import AccessT, Target, find_repository, open_target
@@ -13,20 +13,45 @@ from codecommon.api.results import Released, Terminal
 from codecommon.controller.cleanup import carried_out
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.create_claim import stored_claim
+from codecommon.controller.owner_record import Standing, Thing
+from codecommon.controller.ownership import require_undisputed
 
 _log = logging.getLogger(__name__)
 
 
 async def clean_up(
-    ctx: ReconcileContext[AccessT], connections: Connections, remove: Callable[[Target], Awaitable[None]], thing: str
+    ctx: ReconcileContext[AccessT],
+    connections: Connections,
+    remove: Callable[[Target], Awaitable[None]],
+    thing: str,
+    made: Callable[[AccessT, str, str], Iterable[Thing]],
 ) -> bool:
-    """Remove what the object made on the host, as the policies say. ``thing``: what people call it.
+    """Remove what the object made on the host, as the policies say. ``thing``: what people call it. ``made``: what status
+    says that the object made, at a host and in the repository of that id.
 
     ``remove`` is awaited once the object was read live and is still being deleted.
     Returns whether the thing stays on the host. Raises while the object must stay, with what a person can do about it.
     """
     leaving = await ctx.is_leaving()
     repository = await find_repository(ctx, live=True)
+    await ctx.load_claim()
+    stays = await _clean_up(ctx, connections, remove, thing, repository, leaving=leaving)
+    if repository is not None and repository.status.repo_id is not None and repository.status.host:
+        for gone in made(ctx.object, repository.status.host, repository.status.repo_id):
+            await ctx.ownership.forget(gone, ctx.object)
+    return stays
+
+
+async def _clean_up(
+    ctx: ReconcileContext[AccessT],
+    connections: Connections,
+    remove: Callable[[Target], Awaitable[None]],
+    thing: str,
+    repository: Repository | None,
+    *,
+    leaving: bool,
+) -> bool:
     if repository is None or leaves_host_alone(ctx.object, repository, leaving=leaving):
         if leaving:
             _log.info("the workspace gives up the API: the finalizer is removed, %s stays on the host", thing)
@@ -44,6 +69,18 @@ async def clean_up(
 
     removal = connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
     return not await carried_out(ctx, removal, thing, leaving=leaving)
+
+
+async def may_remove(ctx: ReconcileContext[AccessT], made: Thing, thing: str) -> bool:
+    """Before ``made`` is removed because the object made it. ``thing``: what people call it.
+
+    Raises ``Terminal`` (``OwnershipDisputed``).
+    """
+    standing = await ctx.ownership.require_standing(made, ctx.object, stored_claim(ctx.object))
+    require_undisputed(standing, thing)
+    if standing is not Standing.OURS:
+        _log.warning("a record says that another object made %s: it stays on the host", thing)
+    return standing is Standing.OURS
 
 
 def require_deleted_too(repository: Repository) -> None:

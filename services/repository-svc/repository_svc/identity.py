@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
@@ -51,19 +50,19 @@ def namesakes(repo: Repository, candidates: list[Repository], owner: str, connec
     ]
 
 
+def may_be_making(other: Repository, seen: HostRepository) -> bool:
+    """Whether the object may have made ``seen`` and not recorded it yet, if it has a create claim."""
+    return other.status.repo_id is None and other.spec.name.lower() == seen.name.lower()
+
+
 def require_only_object(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
-    """Before the object is bound to ``seen`` on ``host``.
+    """Before the object is bound to ``seen`` on ``host``. ``others``: with their create claims, where they may be making it.
 
     Raises ``DuplicateRepository``: ``Terminal`` when another object is bound to it, ``Retryable`` when another one may have
     created it a moment ago and not recorded it yet.
     """
     for other in others:
-        if (
-            other.metadata.uid != repo.metadata.uid
-            and other.status.repo_id is None
-            and other.spec.name.lower() == seen.name.lower()
-            and CREATE_CLAIM in other.metadata.annotations
-        ):
+        if other.metadata.uid != repo.metadata.uid and may_be_making(other, seen) and other.claim is not None:
             raise Retryable(
                 Reason.DUPLICATE_REPOSITORY, f"Repository {other.name!r} in this workspace may be making the same one"
             )

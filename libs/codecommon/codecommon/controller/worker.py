@@ -27,6 +27,7 @@ from codecommon.controller.context import Hints, ReconcileContext
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
 from codecommon.controller.fairness import Shares
 from codecommon.controller.metrics import MESSAGES_SET_ASIDE, RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
+from codecommon.controller.ownership import Ownership
 from codecommon.controller.reconcile import (
     ANNOUNCE_AFTER_SECONDS,
     KCP_UNAVAILABLE,
@@ -84,6 +85,7 @@ class Worker:
         kcp: ProviderKcp,
         locks: KeyValue,
         poison: PoisonMessages,
+        ownership: Ownership,
         max_per_workspace: int,
         resync: timedelta,
         now: Callable[[], datetime],
@@ -101,6 +103,7 @@ class Worker:
         self._locks = locks
         self._replica = uuid.uuid4().hex
         self._poison = poison
+        self._ownership = ownership
         self._longest_requeue = max(resync, _LONGEST_AFTER)
         self._now = now
         self._timing = timing
@@ -240,6 +243,7 @@ class Worker:
             Hints(event.versions, event.possible_duplicates, event.time),
             self._bound,
             self._now,
+            self._ownership,
         )
         if controller.is_due(ctx.object, ctx.now):
             # It is worked on as if it had changed, whichever lane its message is on.

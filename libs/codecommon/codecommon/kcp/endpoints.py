@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Final
 
-from codecommon.kcp.client import JsonObject, ProviderKcp
+from codecommon.kcp.client import JsonObject, KcpError, ProviderKcp, resource_path
 
 EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
 SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
+
+_PAGE: Final = 500
 
 
 def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
     """The URLs in one APIExportEndpointSlice, without trailing slash; empty until kcp has published them."""
     endpoints = (endpoint_slice.get("status") or {}).get("endpoints") or []
     return frozenset(str(endpoint["url"]).rstrip("/") for endpoint in endpoints)
+
+
+async def list_everywhere(kcp: ProviderKcp, resource: str) -> AsyncIterator[tuple[str, list[JsonObject]]]:
+    """The objects of a kind in all workspaces, a page at a time, each with the endpoint that it came from.
+
+    Read live. Raises what ``Kcp.request`` raises, and ``KcpError`` while kcp lists no endpoint: an empty answer would pass
+    for the truth.
+    """
+    endpoints = endpoint_urls(await kcp.request("GET", SLICE_PATH))
+    if not endpoints:
+        raise KcpError(503, "", "the APIExportEndpointSlice has no endpoint yet")
+    for endpoint in sorted(endpoints):
+        params = {"limit": str(_PAGE)}
+        while True:
+            url = f"{endpoint}/clusters/*{resource_path(resource)}"
+            answer = await kcp.request("GET", url, params=params)
+            yield endpoint, answer["items"]
+            token: str = (answer.get("metadata") or {}).get("continue") or ""
+            if not token:
+                break
+            params = {"limit": str(_PAGE), "continue": token}
 
 
 class UnknownEndpoint(Exception):

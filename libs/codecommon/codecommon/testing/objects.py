@@ -134,7 +134,7 @@ class InMemoryKcp(ProviderKcp):
 
     def _answer(self, request: Request) -> JsonObject:
         if request.name is None:
-            return self._create(request) if request.method == "POST" else {"items": list(self._select(request))}
+            return self._create(request) if request.method == "POST" else self._list(request)
         key = (request.cluster, request.resource, request.namespace, request.name)
         match request.method:
             case "GET":
@@ -148,6 +148,13 @@ class InMemoryKcp(ProviderKcp):
                     raise Conflict(409, "Conflict", "the UID in the precondition does not match")
                 return self._delete(key)
 
+    def _list(self, request: Request) -> JsonObject:
+        """All that is selected, or one page of it. The token for the next page is the place where it begins."""
+        items = list(self._select(request))
+        begin, limit = int(request.params.get("continue") or 0), int(request.params.get("limit") or len(items))
+        end = begin + limit
+        return {"metadata": {"continue": str(end) if end < len(items) else ""}, "items": items[begin:end]}
+
     def _select(self, request: Request) -> Iterator[JsonObject]:
         selector = request.params.get("fieldSelector", "")
         terms = [term.partition("=")[::2] for term in selector.split(",") if term]
@@ -157,7 +164,7 @@ class InMemoryKcp(ProviderKcp):
             if path not in selectable:
                 raise KcpError(400, "BadRequest", f"field label not supported: {path}")
         for (cluster, resource, namespace, _), raw in self._stored.items():
-            if (cluster, resource) != (request.cluster, request.resource):
+            if resource != request.resource or request.cluster not in (cluster, "*"):
                 continue
             if request.namespace in (None, namespace) and all(_field(raw, path) == value for path, value in terms):
                 yield raw
