@@ -224,7 +224,9 @@ async def test_where_two_claim_one_repository_after_the_loss_neither_deletes_it(
         result = await delete(world, controller)
         assert isinstance(result, Terminal)
         assert result.reason == "OwnershipDisputed"
-        assert "deletionPolicy to Delete" in message(world.stored("repositories", "site"))
+        said = message(world.stored("repositories", "site"))
+        assert "deletionPolicy to Delete" in said
+        assert "credential" not in said, "it is not what is missing"
     assert len(a.host.repositories) == 1
 
     b.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}}, "c2")

@@ -30,6 +30,8 @@ _ATTEMPTS: Final = 10
 _VOID_AFTER: Final = timedelta(minutes=10)
 """A host that shows nothing for this long after a thing was made has it no more. It is the lag that we grant a host."""
 
+_WHILE_REBUILDING: Final = timedelta(seconds=10)
+
 
 class Ownership:
     """``kcp``: where the records are rebuilt from. ``now``: the time of day, UTC."""
@@ -141,6 +143,13 @@ class Ownership:
         return OwnerRecord.decode(stored.value) if stored is not None else None
 
     async def _rebuild(self) -> None:
+        if self._rebuilding.locked():
+            # It may take minutes, and whoever waits for it holds a slot.
+            raise Retryable(
+                Reason.OWNERSHIP_UNKNOWN,
+                "the records of who made what were lost and are being rebuilt",
+                after=_WHILE_REBUILDING,
+            )
         async with self._rebuilding:
             if not await is_rebuilt(self._owners):
                 await rebuild(self._kcp, self._owners, self._now)
@@ -173,18 +182,22 @@ def origin_by(standing: Standing) -> Origin:
     return "Created" if standing is Standing.OURS else "Adopted"
 
 
-def require_undisputed(standing: Standing, thing: str) -> None:
-    """Before something is deleted on the host because the object made it. ``thing``: as in "the repository".
+class OwnershipDisputed(Terminal):
+    """Several objects say that they made what this one is to delete. ``thing``: as in "the repository"."""
 
-    Raises ``Terminal`` (``OwnershipDisputed``).
-    """
-    if standing is Standing.DISPUTED:
-        raise Terminal(
+    def __init__(self, thing: str) -> None:
+        super().__init__(
             Reason.OWNERSHIP_DISPUTED,
             f"several objects say that they made {thing}, and the record of who did was lost, so none of them deletes it; "
             f"set spec.deletionPolicy to Delete to delete {thing} on the host all the same, or to Orphan to let go of this "
             f"object and leave {thing}",
         )
+
+
+def require_undisputed(standing: Standing, thing: str) -> None:
+    """Before something is deleted on the host because the object made it. Raises ``OwnershipDisputed``."""
+    if standing is Standing.DISPUTED:
+        raise OwnershipDisputed(thing)
 
 
 def _contended() -> Retryable:

@@ -6,6 +6,7 @@ names both and neither object deletes it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -29,6 +30,8 @@ REBUILT: Final = "rebuilt"
 _CLAIMANTS: Final = ("Created", "Unrecorded")
 """What the Go provider left counts too. Whether it made a thing is worked out from times, which may fit two objects."""
 
+_AT_ONCE: Final = 50
+
 _RepositoryIds = dict[tuple[str, str], tuple[str, str]]
 """Cluster and name of a Repository → host and id."""
 
@@ -49,6 +52,7 @@ async def rebuild(kcp: ProviderKcp, owners: Records, now: Callable[[], datetime]
         async for endpoint, page in list_everywhere(kcp, kind.resource):
             if await is_rebuilt(owners):
                 return
+            found: list[tuple[Thing, Holder]] = []
             for raw in page:
                 obj = _parsed(kind, raw, endpoint)
                 if obj is None:
@@ -56,9 +60,11 @@ async def rebuild(kcp: ProviderKcp, owners: Records, now: Callable[[], datetime]
                 if isinstance(obj, Repository) and obj.status.repo_id and obj.status.host:
                     key = (obj.workspace.cluster, obj.name)
                     repositories[key] = (obj.status.host, obj.status.repo_id)
-                for thing in _claimed_things(obj, repositories):
-                    await _add(owners, thing, Holder.of(obj), now())
-                    claims += 1
+                found += [(thing, Holder.of(obj)) for thing in _claimed_things(obj, repositories)]
+            claims += len(found)
+            for begin in range(0, len(found), _AT_ONCE):
+                some = found[begin : begin + _AT_ONCE]
+                await asyncio.gather(*(_add(owners, thing, holder, now()) for thing, holder in some))
     await owners.create(REBUILT, now().isoformat().encode())
     _log.warning("the records of who made what are rebuilt: %d things are claimed", claims)
 
@@ -97,12 +103,10 @@ def _claimed_things(obj: Resource[Any, Any], repositories: _RepositoryIds) -> It
 
 
 async def _add(owners: Records, thing: Thing, holder: Holder, now: datetime) -> None:
-    while True:
+    record = OwnerRecord((holder,), now, from_status=True)
+    while not await owners.create(thing.key, record.encode()):
         stored = await owners.get(thing.key)
         if stored is None:
-            record = OwnerRecord((holder,), now, from_status=True)
-            if await owners.create(thing.key, record.encode()):
-                return
             continue
         found = OwnerRecord.decode(stored.value)
         joined = found.joined_by(holder) if found.from_status else found

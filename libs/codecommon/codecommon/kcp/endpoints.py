@@ -11,6 +11,7 @@ EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
 SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
 
 _PAGE: Final = 500
+_TOKEN_REFUSED: Final = (400, 410)
 
 
 def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
@@ -22,8 +23,8 @@ def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
 async def list_everywhere(kcp: ProviderKcp, resource: str) -> AsyncIterator[tuple[str, list[JsonObject]]]:
     """The objects of a kind in all workspaces, a page at a time, each with the endpoint that it came from.
 
-    Read live. Raises what ``Kcp.request`` raises, and ``KcpError`` while kcp lists no endpoint: an empty answer would pass
-    for the truth.
+    Read live. An object may come more than once. Raises what ``Kcp.request`` raises, and ``KcpError`` while kcp lists no
+    endpoint: an empty answer would pass for the truth.
     """
     endpoints = endpoint_urls(await kcp.request("GET", SLICE_PATH))
     if not endpoints:
@@ -32,7 +33,13 @@ async def list_everywhere(kcp: ProviderKcp, resource: str) -> AsyncIterator[tupl
         params = {"limit": str(_PAGE)}
         while True:
             url = f"{endpoint}/clusters/*{resource_path(resource)}"
-            answer = await kcp.request("GET", url, params=params)
+            try:
+                answer = await kcp.request("GET", url, params=params)
+            except KcpError as error:
+                if "continue" not in params or error.status not in _TOKEN_REFUSED:
+                    raise
+                # The token is too old by now. A whole list needs none.
+                answer = await kcp.request("GET", url)
             yield endpoint, answer["items"]
             token: str = (answer.get("metadata") or {}).get("continue") or ""
             if not token:

@@ -172,12 +172,32 @@ async def test_a_rebuild_reads_page_by_page_and_from_every_shard(store: Store, m
     assert [r.cluster for r in pages] == ["*"] * 3
 
 
-async def test_it_is_rebuilt_once(store: Store) -> None:
+async def test_it_is_rebuilt_once_and_nobody_waits_for_it(store: Store) -> None:
+    """Whoever waited would hold a slot for as long as it takes."""
     objects = [claimant(store, f"c{number}", repo_id=str(number)) for number in range(4)]
-    await asyncio.gather(
-        *(store.ownership.require_standing(repository("git.example", o.status.repo_id or ""), o) for o in objects)
-    )
+
+    async def ask(obj: Repository) -> Standing | str:
+        try:
+            return await store.ownership.require_standing(repository("git.example", obj.status.repo_id or ""), obj)
+        except Retryable as later:
+            return later.reason
+
+    first = await asyncio.gather(*(ask(obj) for obj in objects))
+    assert first == [Standing.OURS, *["OwnershipUnknown"] * 3]
+    assert [await ask(obj) for obj in objects] == [Standing.OURS] * 4
     assert len([r for r in store.kcp.requests if r.resource == "repositories"]) == 1
+
+
+async def test_a_list_whose_token_is_too_old_is_read_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codecommon.kcp.endpoints._PAGE", 1)
+    first, second = claimant(store, "c1"), claimant(store, "c2", repo_id="8")
+
+    def too_old() -> None:
+        raise KcpError(410, "Expired", "the provided continue parameter is too old")
+
+    store.kcp.once(lambda request: "continue" in request.params, too_old)
+    assert await store.ownership.require_standing(SITE, first) is Standing.OURS
+    assert store.holders(repository("git.example", "8")) == [second.metadata.uid]
 
 
 async def test_two_statuses_that_claim_one_thing_are_a_dispute(store: Store) -> None:
