@@ -30,7 +30,7 @@ async def clean_up(
     """Remove what the object made on the host, as the policies say. ``thing``: what people call it. ``made``: what status
     says that the object made, at a host and in the repository of that id.
 
-    ``remove`` is awaited once the object was read live and is still being deleted.
+    ``remove`` asks ``may_remove`` before it removes anything.
     Returns whether the thing stays on the host. Raises while the object must stay, with what a person can do about it.
     """
     leaving = await ctx.is_leaving()
@@ -63,7 +63,6 @@ async def _clean_up(
         current = await find_repository(ctx, live=True)
         if current is not None:
             target = await open_target(ctx, connections, current, live=True)
-            await ctx.confirm_deleting()
             await remove(target)
         return Released()
 
@@ -71,16 +70,20 @@ async def _clean_up(
     return not await carried_out(ctx, removal, thing, leaving=leaving)
 
 
-async def may_remove(ctx: ReconcileContext[AccessT], made: Thing, thing: str) -> bool:
-    """Before ``made`` is removed because the object made it. ``thing``: what people call it.
+async def may_remove(ctx: ReconcileContext[AccessT], made: Thing, thing: str, *, whoever_made_it: bool) -> bool:
+    """Right before ``made`` is removed on the host. ``thing``: what people call it. ``whoever_made_it``: its policy says so.
 
-    Raises ``Terminal`` (``OwnershipDisputed``).
+    Raises ``OwnershipDisputed``, and as ``ReconcileContext.confirm_deleting``.
     """
-    standing = await ctx.ownership.require_standing(made, ctx.object, stored_claim(ctx.object))
-    require_undisputed(standing, thing)
-    if standing is not Standing.OURS:
-        _log.warning("a record says that another object made %s: it stays on the host", thing)
-    return standing is Standing.OURS
+    if not whoever_made_it:
+        standing = await ctx.ownership.require_standing(made, ctx.object, stored_claim(ctx.object))
+        require_undisputed(standing, thing)
+        if standing is not Standing.OURS:
+            _log.warning("a record says that another object made %s: it stays on the host", thing)
+            return False
+    # After the records, which may have to be rebuilt first.
+    await ctx.confirm_deleting()
+    return True
 
 
 def require_deleted_too(repository: Repository) -> None:

@@ -12,6 +12,7 @@ from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.results import NotReady, Ready, Released, Terminal
 from codecommon.controller.owner_record import OwnerRecord
+from codecommon.controller.ownership_rebuild import REBUILT
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostRepository, HostUnavailable
 from codecommon.testing.builders import (
@@ -265,6 +266,30 @@ async def test_access_that_was_lost_and_is_given_by_another_is_the_other_s(
     assert "alice" in host.repositories[site.id].invited
     assert isinstance(await delete(b, users, "alice"), Released)
     assert host.repositories[site.id].invited == {}
+
+
+@pytest.mark.parametrize("kind", ["key", "access"])
+async def test_who_decides_otherwise_while_the_records_are_rebuilt_is_heard(
+    a: World,
+    keys: Controller[DeployKey],
+    users: Controller[Collaborator],
+    host: StubBackend,
+    site: HostRepository,
+    kind: str,
+) -> None:
+    controller: Controller[Any] = keys if kind == "key" else users
+    a.add(deploy_key_object(publicKey=GIVEN) if kind == "key" else collaborator_object())
+    name = "key" if kind == "key" else "alice"
+    await a.reconcile(controller, name)
+    a.owners.lose()
+
+    def orphan(method: str, key: str) -> None:
+        if key == REBUILT and method == "create":
+            a.kcp.edit(controller.kind.resource, name, {"spec": {"deletionPolicy": "Orphan"}})
+
+    a.owners.before = orphan
+    assert isinstance(await delete(a, controller, name), Released)
+    assert len(host.repositories[site.id].keys) + len(host.repositories[site.id].invited) == 1
 
 
 def _make_older(world: World, key: str) -> None:

@@ -96,7 +96,8 @@ def _claimed_things(obj: Resource[Any, Any], repositories: _RepositoryIds) -> It
                         yield deploy_key(where[0], where[1], key_id)
         case Collaborator(status=status, spec=spec):
             where = repositories.get((obj.workspace.cluster, spec.repository_ref))
-            if where is not None:
+            # Without the id it is not known whose access it was. The object is recorded when it is next looked at.
+            if where is not None and status.user_id:
                 yield access(where[0], where[1], status.user_id, spec.username)
         case _:
             return

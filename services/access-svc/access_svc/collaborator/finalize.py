@@ -44,6 +44,6 @@ async def _remove_access(ctx: ReconcileContext[Collaborator], target: Target) ->
     if any(is_about(other, user_id, login) for other in await find_staying(ctx)):
         return
     made = access(target.host.host, target.repo_id, user_id, obj.spec.username)
-    if obj.spec.deletion_policy == "Delete" or await may_remove(ctx, made, _ACCESS):
+    if await may_remove(ctx, made, _ACCESS, whoever_made_it=obj.spec.deletion_policy == "Delete"):
         await withdraw(target, obj, seen)
         await ctx.ownership.forget(made, obj)

@@ -55,7 +55,7 @@ async def _remove_keys(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: T
         if others.have(key_id, seen):
             continue
         made = deploy_key(target.host.host, target.repo_id, key_id)
-        if key_id in said or await may_remove(ctx, made, _KEY):
+        if await may_remove(ctx, made, _KEY, whoever_made_it=key_id in said):
             await target.host.delete_deploy_key(target.repo_id, key_id)
             await ctx.ownership.forget(made, key)
     _require_seen(key, listed)
