@@ -30,7 +30,7 @@ _ATTEMPTS: Final = 10
 _VOID_AFTER: Final = timedelta(minutes=10)
 """A host that shows nothing for this long after a thing was made has it no more. It is the lag that we grant a host."""
 
-_WHILE_REBUILDING: Final = timedelta(seconds=10)
+_WHILE_REBUILDING: Final = timedelta(seconds=5)
 
 
 class Ownership:
