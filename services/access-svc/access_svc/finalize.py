@@ -15,6 +15,7 @@ from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import stored_claim
 from codecommon.controller.owner_record import Standing, Thing
+from codecommon.controller.owner_record import repository as repository_thing
 from codecommon.controller.ownership import require_undisputed
 
 _log = logging.getLogger(__name__)
@@ -34,13 +35,25 @@ async def clean_up(
     Returns whether the thing stays on the host. Raises while the object must stay, with what a person can do about it.
     """
     leaving = await ctx.is_leaving()
-    repository = await find_repository(ctx, live=True)
+    repository = await _as_recorded(ctx, await find_repository(ctx, live=True))
     await ctx.load_claim()
     stays = await _clean_up(ctx, connections, remove, thing, repository, leaving=leaving)
     if repository is not None and repository.status.repo_id is not None and repository.status.host:
         for gone in made(ctx.object, repository.status.host, repository.status.repo_id):
             await ctx.ownership.forget(gone, ctx.object)
     return stays
+
+
+async def _as_recorded(ctx: ReconcileContext[AccessT], repository: Repository | None) -> Repository | None:
+    """The Repository as its deletion will find it. Where that leaves it on the host, what is in it does not go by itself."""
+    if repository is None or not repository.deleting or repository.status.origin != "Created":
+        return repository
+    host, repo_id = repository.status.host, repository.status.repo_id
+    if not host or repo_id is None:
+        return repository
+    if not await ctx.ownership.is_contradicted(repository_thing(host, repo_id), repository):
+        return repository
+    return repository.model_copy(update={"status": repository.status.model_copy(update={"origin": "Adopted"})})
 
 
 async def _clean_up(

@@ -25,7 +25,7 @@ from codecommon.testing.builders import (
 )
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World
-from codecommon.testing.repositories import ago
+from codecommon.testing.repositories import ago, record_repository
 
 GIVEN: Final = material.generate().public
 OTHER: Final = material.generate().public
@@ -290,6 +290,18 @@ async def test_who_decides_otherwise_while_the_records_are_rebuilt_is_heard(
     a.owners.before = orphan
     assert isinstance(await delete(a, controller, name), Released)
     assert len(host.repositories[site.id].keys) + len(host.repositories[site.id].invited) == 1
+
+
+async def test_what_is_in_a_repository_that_will_not_be_deleted_does_not_go_by_itself(
+    a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """The Repository of B says Created, and a record says that the one of A made it."""
+    await record_repository(a, a.now())
+    b.add(deploy_key_object(publicKey=GIVEN))
+    await b.reconcile(keys, "key")
+    b.kcp.remove("repositories", "site", "c2")
+    assert isinstance(await delete(b, keys, "key"), Released)
+    assert host.repositories[site.id].keys == {}
 
 
 def _make_older(world: World, key: str) -> None:

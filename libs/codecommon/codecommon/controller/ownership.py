@@ -106,11 +106,11 @@ class Ownership:
                 found = await self._find(thing)
         return found is None or found.standing(obj.metadata.uid) is not Standing.ANOTHERS
 
-    async def is_anothers(self, thing: Thing, obj: Resource[Any, Any]) -> bool:
-        """Whether a record says that another object made ``thing``."""
+    async def is_contradicted(self, thing: Thing, obj: Resource[Any, Any]) -> bool:
+        """Whether there is a record, and it does not say that the object alone made ``thing``."""
         with _answered():
             found = await self._find(thing)
-        return found is not None and found.standing(obj.metadata.uid) is Standing.ANOTHERS
+        return found is not None and found.standing(obj.metadata.uid) is not Standing.OURS
 
     async def made_at(self, thing: Thing, obj: Resource[Any, Any]) -> datetime | None:
         """When the object made ``thing``, by the host's time before it did. None: it did not, or that is not known."""

@@ -10,7 +10,7 @@ from codecommon.kcp.client import JsonObject, KcpError, ProviderKcp, resource_pa
 EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
 SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
 
-_PAGE: Final = 500
+_PAGE: Final = 100
 _TOKEN_REFUSED: Final = (400, 410)
 
 

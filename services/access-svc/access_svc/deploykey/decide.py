@@ -75,7 +75,7 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
 
 
 def leave_anothers(plan: Plan) -> Plan:
-    """The plan where a record says that another object made the key that is in the way: it is left as found."""
+    """The plan where the key that is in the way is not this object's alone, as a record says: it is left as found."""
     found = plan.in_the_way
     if found is None:
         return plan

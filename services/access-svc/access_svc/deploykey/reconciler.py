@@ -57,7 +57,7 @@ class DeployKeyReconciler:
         wanted = Material(given, None) if given is not None else await self._generated(ctx, listed, every, now)
         plan = decide.decide(ctx.object, wanted.public, listed.items, generated=wanted.pair is not None)
         in_the_way = plan.in_the_way
-        if in_the_way is not None and await ctx.ownership.is_anothers(
+        if in_the_way is not None and await ctx.ownership.is_contradicted(
             deploy_key(target.host.host, target.repo_id, in_the_way.id), ctx.object
         ):
             plan = decide.leave_anothers(plan)
