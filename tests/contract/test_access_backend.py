@@ -36,6 +36,15 @@ async def test_a_deploy_key_is_registered_without_its_comment_and_listed(host: H
     assert abs(listed.at - datetime.now(UTC)) < timedelta(minutes=10)
 
 
+async def test_a_deploy_key_is_shown_by_its_id_and_only_in_its_repository(host: Host) -> None:
+    repository, other = await host.create(), await host.create()
+    made = await host.backend.create_deploy_key(repository.id, "ci", public_key(), True)
+    assert await host.backend.get_deploy_key(repository.id, made.id) == made
+    assert await host.backend.get_deploy_key(other.id, made.id) is None
+    await host.backend.delete_deploy_key(repository.id, made.id)
+    assert await host.backend.get_deploy_key(repository.id, made.id) is None
+
+
 async def test_a_removed_deploy_key_is_gone_and_can_be_removed_again(host: Host) -> None:
     repository = await host.create()
     made = await host.backend.create_deploy_key(repository.id, "ci", public_key(), False)
@@ -89,6 +98,21 @@ async def test_an_outsider_is_invited_and_granted_when_it_accepts(host: Host) ->
     await accept(repository, user)
     assert await grants(host, repository) == {Grant(user, "push", await host.backend.get_user_id(user))}
     assert await invitations(host, repository) == ()
+
+
+async def test_the_role_of_one_user_is_shown_without_a_list_and_an_invitation_is_none(host: Host) -> None:
+    accept, invited, granted = needs(host.accept), needs(host.other), needs(host.member)
+    repository = await host.create(visibility="public")
+    for user in (invited, granted):
+        await host.backend.set_collaborator(repository.id, user, "push")
+    await accept(repository, granted)
+    shown = await host.backend.get_grant(repository.id, granted)
+    assert shown == Grant(granted, "push", await host.backend.get_user_id(granted))
+    assert await host.backend.get_grant(repository.id, invited) is None
+    owner = await host.backend.get_grant(repository.id, repository.owner)
+    assert owner is not None
+    assert owner.role == "admin"
+    assert await host.backend.get_grant("1", granted) is None
 
 
 async def test_the_id_of_a_user_is_that_of_the_account_and_outlives_a_new_login(host: Host) -> None:

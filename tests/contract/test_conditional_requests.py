@@ -51,7 +51,7 @@ async def bed() -> AsyncIterator[Bed]:
         await control.create_user(ME)
         await control.create_repository(ME, "web", description="as it was")
         clock = Clock()
-        cache = partial(ETagLayer, most_bytes=64 * 1024, clock=clock)
+        cache = partial(ETagLayer, most_bytes=2 * 64 * 1024, clock=clock)
         transport = HostTransport(layers=[cache], proxies=ProxyRules())
         try:
             yield Bed(control, sim.url, transport, clock)

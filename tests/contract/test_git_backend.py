@@ -206,6 +206,22 @@ async def test_a_renamed_repository_is_followed_by_id_and_not_by_its_old_name(ho
     assert updated == replace(moved, description="by id")
 
 
+async def test_a_repository_goes_with_an_account_that_is_renamed_and_nobody_gets_at_it_by_the_old_name(
+    host: Host,
+) -> None:
+    rename, register = needs(host.rename_user), needs(host.register)
+    created = await host.create()
+    await rename(host.owner, "renamed")
+    await register(host.owner)
+    moved = await host.backend.get_repository(created.id)
+    assert moved is not None
+    assert (moved.id, moved.owner, moved.name) == (created.id, "renamed", created.name)
+    assert await host.backend.find_repository("renamed", created.name) == moved
+    assert isinstance(await host.backend.find_repository(host.owner, created.name), Absent)
+    await host.backend.delete_repository(created.id)
+    assert await host.backend.get_repository(created.id) is None
+
+
 async def test_a_name_given_up_by_a_rename_can_be_used_again(host: Host) -> None:
     rename = needs(host.rename)
     created = await host.create()

@@ -12,13 +12,21 @@ from typing import Any
 import pytest
 from git_hosts import public_key
 
-from codecommon.api.results import Terminal
+from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.github.credential import AppSecret
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
-from codecommon.githost.protocol import GitBackend, HostTarget, Listed, RepositoryRequest
+from codecommon.githost.protocol import (
+    CredentialRejected,
+    GitBackend,
+    HostRepository,
+    HostTarget,
+    Listed,
+    RepositoryRequest,
+)
 from codecommon.process.secrets import SecretValue
+from codecommon.testing.clock import Clock
 from devstack.githubsim import GithubSim, SimControl
 from devstack.githubsim.apps import client_id
 
@@ -49,9 +57,10 @@ class AppHost:
     app_id: int
     installation: int
     private_key: str = field(repr=False)
+    ours: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self._github = GithubProvider([self.url])
+        self._github = GithubProvider([self.url], self.ours)
 
     def session(
         self, owner: str = "acme", installation: int | None = None, version: str = "1", app: str | None = None
@@ -60,6 +69,20 @@ class AppHost:
         secret = AppSecret(app or str(self.app_id), number, owner, SecretValue(self.private_key))
         target = HostTarget(self.url, secret, None, ("cluster", "uid", version))
         return self._github.open(target, self.transport)
+
+    async def settled_session(self, **named: Any) -> GitBackend:
+        """A session whose token was made so long ago that the host knows it for sure."""
+        session = self.session(**named)
+        await session.get_owner_kind("acme")
+        self.ours.advance(11)
+        return session
+
+    async def doubt(self, status: int, count: int | None = 1, path: str = ".*") -> None:
+        """Let the host answer the next ``count`` requests with a token of the App as if it did not know the token."""
+        words = {401: "Bad credentials", 404: "Not Found"}
+        await self.control.add_fault(
+            "status", status=status, body={"message": words[status]}, login="provider[bot]", count=count, path=path
+        )
 
     async def minted(self) -> int:
         entries = (await self.control.journal()).entries
@@ -143,10 +166,10 @@ async def listed(call: Awaitable[Listed[Any] | None]) -> list[str]:
 
 async def test_however_many_ask_first_and_however_often_it_is_opened_one_token_is_made(host: AppHost) -> None:
     sessions = [host.session() for _ in range(20)]
-    await asyncio.gather(*(session.find_repository("acme", "site") for session in sessions))
+    await asyncio.gather(*(session.get_owner_kind("acme") for session in sessions))
     assert await host.minted() == 1
     # Another version of the Secret shares nothing with it.
-    await host.session(version="2").find_repository("acme", "site")
+    await host.session(version="2").get_owner_kind("acme")
     assert await host.minted() == 2
 
 
@@ -156,19 +179,106 @@ async def test_a_token_is_kept_while_it_lives_and_not_longer(host: AppHost) -> N
     with pytest.raises(Terminal, match="CredentialRejected"):
         await session.find_repository("acme", "site")
     await host.control.edit_installation(host.installation, token_lifetime=3600)
-    await session.find_repository("acme", "site")
+    await session.get_owner_kind("acme")
     assert await host.minted() == 3
-    await session.find_repository("acme", "site")
+    await session.verify_access("acme")
     assert await host.minted() == 3
 
 
 async def test_a_revoked_token_is_replaced_once_and_the_request_repeated(host: AppHost) -> None:
-    session = host.session()
-    await session.find_repository("acme", "site")
+    session = await host.settled_session()
     assert await host.control.revoke_installation_tokens(host.installation) == 1
     created = await session.create_repository(REQUEST)
     assert created.name == "site"
     assert await host.minted() == 2
+
+
+# ---- a token that the host has just made, and does not know everywhere yet
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_what_a_host_answers_to_a_new_token_is_no_verdict_and_the_same_token_is_tried_again(
+    host: AppHost, status: int
+) -> None:
+    await host.control.create_repository("acme", "site")
+    session = host.session()
+    await host.doubt(status, 2)
+    for _ in range(2):
+        with pytest.raises(Retryable) as early:
+            await session.find_repository("acme", "site")
+        assert early.value.reason == "HostNotYetVisible"
+        assert early.value.after is not None
+        assert early.value.after.total_seconds() <= 2
+        assert "revoked" not in early.value.message
+        host.ours.advance(2)
+    assert isinstance(await session.find_repository("acme", "site"), HostRepository)
+    assert await host.minted() == 1
+
+
+async def test_a_repository_that_a_new_token_does_not_see_is_neither_absent_nor_deleted(host: AppHost) -> None:
+    there = await host.control.create_repository("acme", "site")
+    session = host.session()
+    await host.doubt(404, None)
+    for ask in (
+        partial(session.find_repository, "acme", "site"),
+        partial(session.get_repository, str(there.id)),
+        partial(session.delete_repository, str(there.id)),
+        partial(session.list_deploy_keys, str(there.id)),
+        partial(session.remove_collaborator, str(there.id), "octocat"),
+        partial(session.get_owner_kind, "acme"),
+        partial(session.create_repository, REQUEST),
+    ):
+        with pytest.raises(Retryable, match="HostNotYetVisible"):
+            await ask()
+    host.ours.advance(11)
+    assert await session.get_repository(str(there.id)) is None, (
+        "by now the host knows the token, so this is its verdict"
+    )
+
+
+async def test_a_token_that_a_host_never_takes_ends_in_a_refusal_without_token_after_token(host: AppHost) -> None:
+    session = host.session()
+    await host.doubt(401, None)
+    with pytest.raises(Retryable):
+        await session.find_repository("acme", "site")
+    host.ours.advance(12)
+    for _ in range(3):
+        with pytest.raises(Terminal, match=r"CredentialRejected.*does not take them") as refused:
+            await session.find_repository("acme", "site")
+        assert "mistyped" not in refused.value.message
+    assert await host.minted() == 1
+    host.ours.advance(60)
+    with pytest.raises(Retryable):
+        await session.find_repository("acme", "site")
+    assert await host.minted() == 2
+
+
+async def test_an_app_that_is_uninstalled_before_its_token_was_ever_used_is_named_as_that(host: AppHost) -> None:
+    session = host.session()
+    await session.validate_connection()
+    await host.control.uninstall_app(host.installation)
+    host.ours.advance(11)
+    with pytest.raises(Terminal) as refused:
+        await session.find_repository("acme", "site")
+    assert refused.value.reason == "AppNotInstalled"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_an_installation_that_makes_no_token_yet_is_looked_at_before_it_counts_as_gone(
+    host: AppHost, named: bool
+) -> None:
+    fault = {"status": 404, "body": {"message": "Not Found"}, "path": ".*/access_tokens"}
+    session = host.session(installation=host.installation if named else None)
+    await host.control.add_fault("status", **fault)
+    with pytest.raises(Retryable, match=f"HostNotYetVisible.*shows the App's installation {host.installation}"):
+        await session.get_owner_kind("acme")
+    assert await session.get_owner_kind("acme") == "Organization"
+    host.ours.advance(3000)
+    await host.control.add_fault("status", **fault)
+    with pytest.raises(Retryable, match="HostNotYetVisible"):
+        await session.verify_access("acme")
+    await session.verify_access("acme")
+    assert await host.minted() == 4
 
 
 async def test_an_app_that_is_not_installed_on_the_owner_is_named(host: AppHost) -> None:
@@ -177,10 +287,12 @@ async def test_an_app_that_is_not_installed_on_the_owner_is_named(host: AppHost)
     assert refused.value.reason == "AppNotInstalled"
 
 
-async def test_an_installation_on_another_account_makes_no_token(host: AppHost) -> None:
+async def test_an_installation_on_another_account_makes_no_token_and_its_connection_is_looked_at_again(
+    host: AppHost,
+) -> None:
     session = host.session("octocat", host.installation)
     for use in (session.validate_connection, partial(session.find_repository, "octocat", "site")):
-        with pytest.raises(Terminal) as refused:
+        with pytest.raises(CredentialRejected) as refused:
             await use()
         assert refused.value.reason == "OwnerMismatch"
     assert await host.minted() == 0
@@ -192,7 +304,7 @@ async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host
     with pytest.raises(Terminal, match=r"CredentialRejected.*is suspended"):
         await session.validate_connection()
     await host.control.edit_installation(host.installation, suspended=False)
-    await session.find_repository("acme", "site")
+    session = await host.settled_session()
     await host.control.uninstall_app(host.installation)
     with pytest.raises(Terminal, match="AppNotInstalled"):
         await session.find_repository("acme", "site")
@@ -203,22 +315,22 @@ async def test_an_uninstalled_or_suspended_app_is_told_apart_from_a_bad_key(host
 
 
 async def test_an_app_that_is_installed_again_is_found_though_it_has_another_installation_now(host: AppHost) -> None:
-    session = host.session()
-    await session.find_repository("acme", "site")
+    session = await host.settled_session()
     await host.control.uninstall_app(host.installation)
     assert await host.control.install_app(host.app_id, "acme") != host.installation
     assert (await session.create_repository(REQUEST)).owner == "acme"
 
 
 async def test_an_installation_that_the_secret_names_is_not_exchanged_for_another(host: AppHost) -> None:
-    session = host.session(installation=host.installation)
-    await session.find_repository("acme", "site")
+    session = await host.settled_session(installation=host.installation)
     await host.control.uninstall_app(host.installation)
     await host.control.install_app(host.app_id, "acme")
     with pytest.raises(Terminal, match=f"no installation {host.installation} of this App") as refused:
         await session.find_repository("acme", "site")
     assert refused.value.reason == "AppNotInstalled"
-    assert (await host.control.journal()).entries[-1].path.endswith("/access_tokens"), "nothing else was looked for"
+    looked_for = [entry.path for entry in (await host.control.journal()).entries[-2:]]
+    named = f"/app/installations/{host.installation}"
+    assert looked_for == [f"{named}/access_tokens", named], "nothing else was looked for"
 
 
 # ---- clocks that do not agree
@@ -266,8 +378,7 @@ async def test_a_key_that_is_wrong_is_not_tried_again_and_again(host: AppHost, a
 
 
 async def test_a_token_in_hand_is_of_no_use_while_the_app_is_suspended(host: AppHost) -> None:
-    session = host.session()
-    await session.find_repository("acme", "site")
+    session = await host.settled_session()
     await host.control.edit_installation(host.installation, suspended=True)
     with pytest.raises(Terminal, match=r"CredentialRejected.*unsuspend it"):
         await session.find_repository("acme", "site")

@@ -7,8 +7,11 @@ import itertools
 
 import pytest
 
+from codecommon.messaging.bus import Bus
+from codecommon.process.settings import NatsSettings
 from devstack.devhub import DevHub
 from devstack.kcp import Kcp
+from devstack.nats import NatsServer
 from devstack.processes import Process
 from devstack.resources import condition, is_gone, is_ready
 from devstack.scenario import Scenario, collaborator, deploy_key, has, repository, secret, unique
@@ -125,6 +128,24 @@ async def test_deleting_the_workspace_finishes_and_leaves_the_host_alone(
     await kcp.cluster(parent).wait_for("workspaces", name, is_gone, 120)
     assert set(await scenario.repositories_of(login)) == {"one", "two"}
     assert await scenario.requests_of(login, writes_only=True) == []
+
+
+async def test_a_workspace_deleted_with_many_objects_leaves_no_message_and_no_warning(
+    services: Process, scenario: Scenario, tenant: Tenant, devhub: DevHub, kcp: Kcp, services_nats: NatsServer
+) -> None:
+    """``tenant`` stays bound, because kcp takes back the endpoint when nobody is."""
+    going = await devhub.create_tenant()
+    await devhub.enable(going)
+    await _set_up(scenario, going, *(f"repo-{number}" for number in range(30)))
+    logged = len(services.lines)
+    await devhub.delete_tenant(going)
+    parent, _, name = going.workspace_path.rpartition(":")
+    await kcp.cluster(parent).wait_for("workspaces", name, is_gone, 120)
+    async with Bus.connect(NatsSettings(url=(services_nats.url,))) as bus, asyncio.timeout(30):
+        while going.cluster in await bus.clusters_with_messages():
+            await asyncio.sleep(0.2)
+    refused = [line for line in services.lines[logged:] if going.cluster in line and "kcp refused" in line]
+    assert [line for line in refused if "WARNING" in line] == []
 
 
 async def test_deletion_policies_say_what_happens_on_the_host(

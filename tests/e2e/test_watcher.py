@@ -388,6 +388,56 @@ async def test_a_terminating_binding_requeues_what_is_being_deleted(
     await workspace.wait_for("apibindings", "code", lambda found: found is None)
 
 
+@pytest.mark.parametrize("watched", [True, False], ids=["seen", "while nobody watches"])
+async def test_no_message_of_a_workspace_outlives_its_last_binding(
+    kcp: Kcp,
+    watched_provider: Provider,
+    workspace: Workspace,
+    watchers: Watchers,
+    published: Published,
+    client: Client,
+    watched: bool,
+) -> None:
+    # kcp takes back the endpoint when nobody is bound any more.
+    stays = await new_workspace(kcp)
+    await kcp.bind(stays.id, watched_provider.path, EXPORT, [SECRETS_CLAIM])
+    await stays.create(repository("repo", "conn"))
+    await workspace.settled_connection()
+    await workspace.settled_repository("repo")
+    watcher = await watchers.active(resync="2s")
+    await live(workspace, published)
+    # No service takes the messages, so they wait, as those do that were put back.
+    await _until_stream_has(client, workspace.id, "events")
+    await _until_stream_has(client, workspace.id, "resync")
+    await _until_stream_has(client, stays.id, "events")
+    if not watched:
+        await watcher.stop()
+    await kcp.unbind(workspace.id)
+    for plural, name in (("repositories", "repo"), ("connections", "conn")):
+        await workspace.patch(plural, name, {"metadata": {"finalizers": []}})
+    await workspace.wait_for("apibindings", "code", lambda found: found is None)
+    if not watched:
+        assert await _subjects(client, workspace.id)
+        watcher = await watchers.active()
+    async with asyncio.timeout(30):
+        while await _subjects(client, workspace.id):
+            await asyncio.sleep(0.1)
+    assert await _subjects(client, stays.id)
+    watcher.check_alive()
+
+
+async def _subjects(client: Client, cluster: str, lane: str = "*") -> set[str]:
+    """The subjects of a cluster that have a message."""
+    info = await client.jetstream().stream_info("CODE_EVENTS", subjects_filter=f"code.{lane}.*.{cluster}.>")
+    return set(info.state.subjects or ())
+
+
+async def _until_stream_has(client: Client, cluster: str, lane: str) -> None:
+    async with asyncio.timeout(20):
+        while not await _subjects(client, cluster, lane):
+            await asyncio.sleep(0.1)
+
+
 async def test_objects_of_a_workspace_that_is_bound_later_are_published_then(
     kcp: Kcp, watched_provider: Provider, watchers: Watchers, workspace: Workspace, published: Published, client: Client
 ) -> None:
@@ -436,8 +486,18 @@ async def test_no_secret_reaches_a_message_or_the_log(
     token = secret("conn-token", marker)
     token["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}
     await workspace.create(token)
-    await workspace.create(connection("conn", "acme", None))
+    applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(token)}}
+    conn, described = (
+        connection("conn", "acme", None),
+        repository("described", "conn", description=f"push with {marker}"),
+    )
+    await workspace.create({**conn, "metadata": conn["metadata"] | applied})
     await published.until(lambda event: event["name"] == "conn" and event["versions"]["secret"] is not None)
+    await workspace.create(described)
+    await published.until(lambda event: event["name"] == "described")
+    site = repository("site", "conn")
+    await workspace.create({**site, "metadata": site["metadata"] | applied})
+    await published.until(lambda event: event["name"] == "site" and "object" in event)
     await workspace.patch("secrets", "conn-token", {"metadata": {"labels": {"again": "true"}}})
     await published.until(lambda event: event["reason"] == "dependency")
     assert marker not in process.log_file.read_text()

@@ -109,5 +109,6 @@ def require_deleted_too(repository: Repository) -> None:
         raise Terminal(
             Reason.HOST_OBJECT_MISSING,
             f"the host does not show the repository of {repository.name!r} (id {repository.status.repo_id}): it was deleted "
-            f"there, or this credential may not see it any more; if it was deleted, delete Repository {repository.name!r} too",
+            "there, or this credential may not see it any more; if it was deleted, set spec.deletionPolicy of Repository "
+            f"{repository.name!r} to Orphan and delete that, too",
         )

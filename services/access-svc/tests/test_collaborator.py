@@ -14,7 +14,7 @@ from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostRepository, HostUnavailable, Invitation, Listed
-from codecommon.testing.builders import collaborator_object, condition, made_repository
+from codecommon.testing.builders import collaborator_object, condition, made_repository, validated_connection
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
 from codecommon.testing.repositories import record_repository
@@ -43,6 +43,19 @@ def pass_by(world: World, time: timedelta) -> None:
 
 def ask_again(world: World, value: str) -> None:
     world.kcp.edit("collaborators", "alice", {"metadata": {"annotations": {RECONCILE_REQUESTED_AT: value}}})
+
+
+def count_calls(host: StubBackend, method: str) -> list[tuple[Any, ...]]:
+    """Collects the arguments of each call from now on, also of those that change nothing."""
+    calls: list[tuple[Any, ...]] = []
+    real = getattr(host, method)
+
+    async def counted(*given: Any) -> Any:
+        calls.append(given)
+        return await real(*given)
+
+    setattr(host, method, counted)
+    return calls
 
 
 @pytest.fixture
@@ -90,6 +103,94 @@ async def test_a_member_of_the_organisation_has_access_at_once(
     assert host.repositories[team_site.id].granted == {"alice": "releaser"}
     host.writes.clear()
     await world.reconcile(users, "alice")
+    assert host.writes == []
+
+
+@pytest.mark.parametrize("role", ["push", "admin"])
+async def test_a_list_that_leaves_out_an_owner_for_long_costs_no_write_per_resync(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository, role: str
+) -> None:
+    host.members["acme"] = host.org_owners["acme"] = {"alice"}
+    host.unlisted.add("alice")
+    world.add(collaborator_object(permission=role))
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
+    world.kcp.requests.clear()
+    calls = count_calls(host, "set_collaborator")
+    for _ in range(10):
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
+    assert calls == []
+    assert len(world.kcp.writes("collaborators")) <= (role != "admin"), "once, that the role is wider"
+    host.unlisted.clear()
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
+    assert calls == []
+
+
+async def test_a_grant_that_the_list_leaves_out_for_long_is_neither_given_again_nor_taken_for_declined(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(collaborator_object())
+    await world.reconcile(users, "alice")
+    pass_by(world, timedelta(hours=1))
+    host.accept(site.id, "alice")
+    host.unlisted.add("alice")
+    calls = count_calls(host, "set_collaborator")
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
+    world.kcp.requests.clear()
+    for listed in (False, True) * 5:
+        host.unlisted = set() if listed else {"alice"}
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
+    assert (calls, world.kcp.writes("collaborators")) == ([], [])
+
+    host.unlisted.clear()
+    host.repositories[site.id].granted.clear()
+    assert isinstance(await world.reconcile(users, "alice"), NotReady), "what is really gone is given again"
+    assert len(calls) == 1
+
+
+async def test_the_owner_of_a_repository_that_moved_to_them_is_refused_without_a_call_per_resync(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    host.rename(site.id, "site", owner="alice")
+    host.unlisted.add("alice")
+    world.add(collaborator_object())
+    calls = count_calls(host, "set_collaborator")
+    await world.reconcile(users, "alice")
+    world.kcp.requests.clear()
+    for _ in range(10):
+        result = await world.reconcile(users, "alice")
+        assert isinstance(result, Terminal)
+        assert result.reason == "PermissionUnsupported"
+    assert (calls, world.kcp.writes("collaborators")) == ([], [])
+
+
+async def test_access_that_ends_takes_nothing_away_again_and_again_that_the_list_leaves_out(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = host.org_owners["acme"] = {"alice"}
+    host.unlisted.add("alice")
+    world.add(collaborator_object(expiresAt=moment(timedelta(hours=-1))))
+    await world.reconcile(users, "alice")
+    world.now = lambda: datetime.now(UTC) + timedelta(hours=2)
+    await world.reconcile(users, "alice")
+    calls = count_calls(host, "remove_collaborator")
+    for _ in range(3):
+        assert isinstance(await world.reconcile(users, "alice"), Ready)
+    assert calls == []
+
+
+async def test_access_stays_with_its_repository_when_the_organisation_is_renamed(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = {"alice"}
+    world.add(collaborator_object(permission="triage"))
+    await world.reconcile(users, "alice")
+    host.rename(team_site.id, "site", owner="acme-next")
+    host.add_repository("acme", "site")
+    world.add(validated_connection("moved", owner="acme-next"))
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "moved"}, "status": {"owner": "acme-next"}})
+    host.writes.clear()
+
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
     assert host.writes == []
 
 
@@ -653,3 +754,20 @@ async def test_an_interruption_does_not_erase_what_another_replica_has_recorded_
     host.list_collaborators = list_collaborators  # type: ignore[method-assign]
     status = world.stored("collaborators", "alice")["status"]
     assert (status["origin"], status["baselineGeneration"]) == ("Adopted", 1)
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["a grant", "an invitation"])
+async def test_no_role_is_changed_on_a_copy_that_was_overtaken(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, accepted: bool
+) -> None:
+    world.add(collaborator_object(permission="pull"))
+    await world.reconcile(users, "alice")
+    if accepted:
+        host.accept(site.id, "alice")
+        await world.reconcile(users, "alice")
+    copy = world.kcp.edit("collaborators", "alice", {"spec": {"permission": "admin"}})
+    world.kcp.edit("collaborators", "alice", {"spec": {"permission": "pull"}})
+    host.writes.clear()
+    await world.reconcile(users, "alice", world.start(users, "alice", copy=copy))
+    assert host.writes == []
+    assert world.stored("collaborators", "alice")["status"]["observedGeneration"] == 3

@@ -199,7 +199,7 @@ async def test_what_is_in_a_repository_that_the_credential_does_not_see_any_more
         assert isinstance(result, Terminal)
         assert result.reason == "HostObjectMissing"
         assert "deletionPolicy to Orphan" in result.message
-        assert "delete Repository 'site'" in result.message
+        assert "of Repository 'site' to Orphan and delete that" in result.message
     assert pair(world) is not None
 
     host.repositories[site.id] = hidden

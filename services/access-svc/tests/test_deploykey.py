@@ -16,11 +16,18 @@ from access_svc.deploykey.pair import secret_name
 from codecommon.api.access import DeployKey
 from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.meta import Workspace
-from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostKey, HostRepository, HostUnavailable, Listed
 from codecommon.kcp.client import Conflict, JsonObject
-from codecommon.testing.builders import ENDPOINT, condition, deploy_key_object, made_repository, secret_object
+from codecommon.testing.builders import (
+    ENDPOINT,
+    condition,
+    deploy_key_object,
+    made_repository,
+    secret_object,
+    validated_connection,
+)
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import NAMESPACE, World, conditions
 from codecommon.testing.objects import Request
@@ -474,8 +481,36 @@ def an_empty_list_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(host, "list_deploy_keys", late)
 
 
+def an_unknown_id_comes_first(host: StubBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look at one key is answered as before it was registered."""
+    get_deploy_key = host.get_deploy_key
+
+    async def late(repo_id: str, key_id: str) -> HostKey | None:
+        monkeypatch.setattr(host, "get_deploy_key", get_deploy_key)
+        return None
+
+    monkeypatch.setattr(host, "get_deploy_key", late)
+
+
 @pytest.mark.parametrize("spec", [{}, {"publicKey": GIVEN}])
-async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
+async def test_a_registered_key_that_the_list_leaves_out_is_known_by_its_id(
+    world: World,
+    keys: Controller[DeployKey],
+    host: StubBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: dict[str, str],
+) -> None:
+    world.add(deploy_key_object(**spec))
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    world.kcp.requests.clear()
+    host.raise_next("create_deploy_key", AssertionError("the key was registered again"))
+    an_empty_list_comes_first(host, monkeypatch)
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert world.kcp.writes("deploykeys") == []
+
+
+@pytest.mark.parametrize("spec", [{}, {"publicKey": GIVEN}])
+async def test_a_registered_key_that_is_not_even_shown_by_its_id_is_in_use_elsewhere_and_not_ready_at_once(
     world: World,
     keys: Controller[DeployKey],
     host: StubBackend,
@@ -488,9 +523,12 @@ async def test_a_key_that_the_host_has_and_does_not_list_yet_is_waited_for(
     claim = await world.claim_of("deploykeys", "key")
     for _ in range(2):
         an_empty_list_comes_first(host, monkeypatch)
+        an_unknown_id_comes_first(host, monkeypatch)
         result = await world.reconcile(keys, "key")
-        assert isinstance(result, Retryable)
-        assert result.reason == "HostNotYetVisible"
+        assert isinstance(result, NotReady)
+        assert result.reason == "KeyInUse"
+        assert result.requeue_after is not None, "the host may lag behind all the same"
+        assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "KeyInUse")
         assert await world.claim_of("deploykeys", "key") == claim, "or it would be waited for for ever"
     assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
@@ -514,6 +552,17 @@ async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
     result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "KeyInUse"
+
+
+async def test_a_key_that_was_ours_a_moment_ago_and_was_taken_elsewhere_is_not_ready_at_once(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    host.repositories[site.id].keys.clear()
+    host.add_key(host.add_repository("octocat", "other").id, "key", GIVEN)
+    await world.reconcile(keys, "key")
+    assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "KeyInUse")
 
 
 async def test_a_key_that_somebody_removes_just_after_it_was_registered_comes_back_at_once(
@@ -608,6 +657,28 @@ async def test_a_repository_on_another_host_now_is_not_touched(
     result = await world.reconcile(keys, "key")
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
+
+
+async def test_a_key_stays_with_its_repository_when_the_account_is_renamed_and_somebody_else_takes_the_old_name(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.reconcile(keys, "key")
+    (key,) = on_host(host, site)
+    host.rename(site.id, "site", owner="acme")
+    other = host.add_repository("octocat", "site")
+    host.add_key(other.id, "somebody else's", OTHER)
+    world.add(validated_connection("moved", owner="acme"))
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "moved"}, "status": {"owner": "acme"}})
+    host.writes.clear()
+
+    assert isinstance(await world.reconcile(keys, "key"), Ready)
+    assert host.writes == []
+    assert world.stored("deploykeys", "key")["status"]["keyID"] == key.id
+
+    world.kcp.edit("deploykeys", "key", {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    assert isinstance(await world.reconcile(keys, "key"), Released)
+    assert host.writes == [("delete_deploy_key", (site.id, key.id))]
 
 
 async def test_an_archived_repository_gets_no_key(world: World, keys: Controller[DeployKey], host: StubBackend) -> None:
@@ -794,3 +865,29 @@ async def test_a_repository_object_made_by_hand_is_enough(
 ) -> None:
     world.add(made_repository("other", repo_id=site.id), deploy_key_object(repositoryRef="other"))
     assert isinstance(await world.reconcile(keys, "key"), Ready)
+
+
+async def test_no_pair_is_made_on_a_copy_that_was_overtaken(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object(publicKey=GIVEN))
+    await world.reconcile(keys, "key")
+    copy = world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": None}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": GIVEN}})
+    host.writes.clear()
+    await world.reconcile(keys, "key", world.start(keys, "key", copy=copy))
+    assert (host.writes, pair(world)) == ([], None)
+
+
+async def test_no_pair_is_deleted_on_a_copy_that_was_overtaken(
+    world: World, keys: Controller[DeployKey], host: StubBackend
+) -> None:
+    world.add(deploy_key_object())
+    await world.reconcile(keys, "key")
+    generated = world.stored("deploykeys", "key")["status"]["keyID"]
+    public = next(key.key for r in host.repositories.values() for key in r.keys.values() if key.id == generated)
+    copy = world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": public}})
+    world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": None}})
+    before = pair(world)
+    await world.reconcile(keys, "key", world.start(keys, "key", copy=copy))
+    assert pair(world) == before

@@ -8,7 +8,7 @@ import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.api.results import NotReady, Ready, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation, Listed
 from codecommon.testing.builders import collaborator_object, condition, deploy_key_object
@@ -114,9 +114,13 @@ async def test_a_key_in_use_elsewhere_is_not_taken_for_a_list_that_lags(
     async def empty(repo_id: str) -> Listed[HostKey] | None:
         return Listed((), claim + timedelta(seconds=2))
 
+    async def unknown(repo_id: str, key_id: str) -> None:
+        return None
+
     monkeypatch.setattr(host, "list_deploy_keys", empty)
+    monkeypatch.setattr(host, "get_deploy_key", unknown)
 
     result = await world.reconcile(keys, "key")
 
-    assert isinstance(result, Terminal if made_again else Retryable)
-    assert result.reason == ("KeyInUse" if made_again else "HostNotYetVisible")
+    assert isinstance(result, Terminal if made_again else NotReady)
+    assert result.reason == "KeyInUse"

@@ -58,5 +58,6 @@ def require_owner(owner: str, kind: OwnerKind | None) -> None:
         raise Terminal(
             Reason.OWNER_NOT_FOUND,
             f"the host knows no user or organisation {owner!r}, or this credential may not see it; "
-            "correct spec.owner (delete the Connection and create it anew) or give the credential access",
+            "give the credential access, or make another Connection with the right owner and let spec.connectionRef of the "
+            "Repositories name it; those of an account that was renamed are followed",
         )

@@ -36,6 +36,8 @@ ARCHIVED: Final = condition(
 
 _LAG: Final = timedelta(minutes=10)
 """A host is eventually consistent: 404s for less than this time do not mean that the repository is missing."""
+# A repository that only this credential does not see must not go with its object.
+_LET_GO: Final = "set spec.deletionPolicy to Orphan and delete this object"
 _WIDTH: Final[dict[Visibility, int]] = {"private": 0, "internal": 1, "public": 2}
 
 Found = HostRepository | Absent | Redirected
@@ -110,7 +112,7 @@ def _last_seen(repo: Repository, since: datetime) -> str:
 
 def _report(repo: Repository, found: Found, since: datetime) -> str:
     """What is known of a missing repository and what a person can do. An empty one in its place would look like health."""
-    otherwise = "delete this object"
+    otherwise = _LET_GO
     match found:
         case HostRepository():
             now = f", and another repository (id {found.id}) has its name now"
@@ -158,7 +160,7 @@ def bind(repo: Repository, found: HostRepository, origin: Origin) -> Bind:
         raise Terminal(
             Reason.HOST_OBJECT_MISSING,
             f"repository {repo.status.repo_id} is missing on the host, and another one has its name now; "
-            "delete this object, and make a new one if that other repository is wanted",
+            f"{_LET_GO}, and make a new one if that other repository is wanted",
         )
     if origin == "Adopted" and repo.spec.adoption_policy == "CreateOnly":
         raise Terminal(
@@ -293,7 +295,7 @@ def status_of(repo: Repository, bound: Bind, host: str, owner: str) -> dict[str,
 
     ``visibility`` keeps its value while the repository is archived, so that an edit made meanwhile is sent later.
     """
-    seen = bound.seen
+    seen, pinned = bound.seen, repo.status.owner
     unsent_edit = seen.archived and repo.status.origin is not None
     return {
         "repoID": seen.id,
@@ -303,7 +305,7 @@ def status_of(repo: Repository, bound: Bind, host: str, owner: str) -> dict[str,
         "sshURL": seen.ssh_url,
         "origin": bound.origin,
         "host": host,
-        "owner": repo.status.owner or owner,
+        "owner": pinned if pinned and pinned.lower() == owner.lower() else owner,
         "baselineGeneration": baseline(repo, seen),
         "visibility": repo.status.visibility if unsent_edit else repo.spec.visibility,
     }

@@ -15,7 +15,7 @@ from codecommon.controller.owner_record import Standing, repository
 from codecommon.controller.ownership import require_undisputed
 from codecommon.githost.protocol import GitBackend, HostRepository, RepositoryChanges
 from repository_svc.deletion_policy import OnHost, asks_who_made_it, decide_after_look, decide_on_host
-from repository_svc.identity import require_identity
+from repository_svc.identity import names_other_owner, require_host, require_owner
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,9 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
         ctx.objects, spec.connection_ref, ctx.versions, owner=spec.owner or "", live=True
     )
     owner = spec.owner or opened.connection.spec.owner
-    require_identity(ctx.object, opened.backend.host, owner)
+    require_host(ctx.object, opened.backend.host)
+    if repo_id is not None and names_other_owner(ctx.object, owner):
+        require_owner(ctx.object, await opened.backend.get_repository(repo_id), owner)
     if action is OnHost.LOOK:
         action, repo_id = await _look(ctx, opened.backend, owner)
     if action is OnHost.LEAVE or repo_id is None:

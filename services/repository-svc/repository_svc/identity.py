@@ -10,23 +10,46 @@ from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.protocol import HostRepository
 
 
-def require_identity(repo: Repository, host: str, owner: str) -> None:
-    """Raises ``Terminal`` (``IdentityConflict``) when the object would move to another host or owner."""
-    status = repo.status
-    if status.repo_id is None:
-        return
-    if status.host and status.host.lower() != host.lower():
+def require_host(repo: Repository, host: str) -> None:
+    """Raises ``Terminal`` (``IdentityConflict``) when the object would move to another host."""
+    pinned = repo.status.host
+    if repo.status.repo_id is not None and pinned and pinned.lower() != host.lower():
         raise Terminal(
             Reason.IDENTITY_CONFLICT,
-            f"this object stands for a repository on {status.host}, its Connection points to {host}; "
+            f"this object stands for a repository on {pinned}, its Connection points to {host}; "
             "point spec.connectionRef back, or make a new Repository for the other host",
         )
-    if status.owner and status.owner.lower() != owner.lower():
-        raise Terminal(
-            Reason.IDENTITY_CONFLICT,
-            f"this object stands for a repository of {status.owner}, its owner would now be {owner}; "
-            f"set spec.owner to {status.owner}, or make a new Repository for the other owner",
+
+
+def names_other_owner(repo: Repository, owner: str) -> bool:
+    """Whether ``owner``, which the object names now, is another one than that on record."""
+    status = repo.status
+    return status.repo_id is not None and bool(status.owner) and (status.owner or "").lower() != owner.lower()
+
+
+def require_owner(repo: Repository, found: HostRepository | None, owner: str) -> None:
+    """Let the object name another owner only if its repository is there: the account was renamed, or the repository transferred.
+
+    ``found``: what the host shows under the id in status. Raises ``Terminal`` (``IdentityConflict``). Its advice can be undone,
+    which setting spec.owner cannot.
+    """
+    if not names_other_owner(repo, owner) or (found is not None and found.owner.lower() == owner.lower()):
+        return
+    if found is None:
+        where, there = f"does not show it (id {repo.status.repo_id}) to this credential", repo.status.owner
+    else:
+        where, there = f"shows it as {found.owner}/{found.name}", found.owner
+    advice = f"let spec.connectionRef name a Connection whose owner is {there}"
+    if repo.spec.owner:
+        advice = (
+            f"transfer the repository to {owner}; or set spec.deletionPolicy to Orphan, delete this object, which leaves the "
+            f"repository as it is, and make another one for {there}"
         )
+    raise Terminal(
+        Reason.IDENTITY_CONFLICT,
+        f"this object stands for a repository of {repo.status.owner}, its owner would now be {owner}, and the host {where}; "
+        f"{advice}",
+    )
 
 
 def require_eldest(repo: Repository, others: list[Repository]) -> None:
@@ -73,5 +96,6 @@ def require_only_object(repo: Repository, seen: HostRepository, host: str, other
 def _duplicate(other: Repository) -> Terminal:
     return Terminal(
         Reason.DUPLICATE_REPOSITORY,
-        f"Repository {other.name!r} in this workspace stands for the same repository; delete one of the two",
+        f"Repository {other.name!r} in this workspace stands for the same repository; delete this object, which leaves the "
+        "repository as it is",
     )

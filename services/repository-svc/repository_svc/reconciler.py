@@ -36,7 +36,7 @@ class RepositoryReconciler:
         )
         require_validated(opened.connection)
         owner = spec.owner or opened.connection.spec.owner
-        identity.require_identity(ctx.object, opened.backend.host, owner)
+        identity.require_host(ctx.object, opened.backend.host)
         bound = await self._find_bound(ctx, opened.backend, owner)
         if bound is None:
             bound = await self._find_or_create(ctx, opened, owner)
@@ -52,8 +52,11 @@ class RepositoryReconciler:
         repo_id = ctx.object.status.repo_id
         if not repo_id:
             return None
-        found = await host.get_repository(repo_id) or await host.find_repository(owner, ctx.object.spec.name)
-        bound = decide.decide_bound(ctx.object, found, ctx.now)
+        found = await host.get_repository(repo_id)
+        identity.require_owner(ctx.object, found, owner)
+        bound = decide.decide_bound(
+            ctx.object, found or await host.find_repository(owner, ctx.object.spec.name), ctx.now
+        )
         if bound is None and await host.get_owner_kind(owner) is None:
             raise Terminal(
                 Reason.HOST_OBJECT_MISSING,
@@ -118,6 +121,7 @@ class RepositoryReconciler:
                 if branch is not None and not await host.has_branch(seen, branch):
                     conditions.append(decide.branch_pending(branch))
                 else:
+                    await ctx.confirm_current()
                     seen = await host.update_repository(seen.id, change)
             except Interruption as interruption:
                 refused.append((name, interruption))

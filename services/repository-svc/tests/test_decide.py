@@ -253,14 +253,35 @@ IDENTITY = {
 }
 
 
+def require_identity(pinned: Repository, host: str, owner: str, found: HostRepository | None) -> None:
+    identity.require_host(pinned, host)
+    identity.require_owner(pinned, found, owner)
+
+
+@pytest.mark.parametrize("found", [seen(), seen(owner="third"), None], ids=["there", "elsewhere", "not shown"])
 @pytest.mark.parametrize(("pinned", "host", "owner", "allowed"), IDENTITY.values(), ids=IDENTITY)
-def test_identity(pinned: Repository, host: str, owner: str, allowed: bool) -> None:
+def test_identity(pinned: Repository, host: str, owner: str, allowed: bool, found: HostRepository | None) -> None:
     if allowed:
-        identity.require_identity(pinned, host, owner)
+        require_identity(pinned, host, owner, found)
     else:
         with pytest.raises(Terminal) as conflict:
-            identity.require_identity(pinned, host, owner)
+            require_identity(pinned, host, owner, found)
         assert conflict.value.reason == "IdentityConflict"
+
+
+def test_the_owner_may_be_another_one_where_the_host_shows_the_repository_there() -> None:
+    identity.require_owner(PINNED, seen(owner="Acme"), "acme")
+
+
+@pytest.mark.parametrize("found", [seen(), None], ids=["elsewhere", "not shown"])
+def test_what_a_conflict_of_owners_advises_can_be_undone(found: HostRepository | None) -> None:
+    with pytest.raises(Terminal, match=r"let spec\.connectionRef name a Connection whose owner is octocat") as conflict:
+        identity.require_owner(PINNED, found, "acme")
+    assert "spec.owner" not in conflict.value.message, "it cannot be changed or removed once it is set"
+    assert "delete" not in conflict.value.message
+    named = repo(status={**OURS, "host": "git.example", "owner": "octocat"}, owner="acme")
+    with pytest.raises(Terminal, match="Orphan, delete this object"):
+        identity.require_owner(named, found, "acme")
 
 
 # ---- duplicates
@@ -337,11 +358,11 @@ def test_the_identity_is_reported_with_its_origin() -> None:
     }
 
 
-def test_the_owner_that_was_pinned_first_stays_pinned() -> None:
-    status = decide.status_of(
-        repo(status={**OURS, "owner": "octocat"}), Bind(seen(owner="acme"), "Created"), "git.example", "OctoCat"
-    )
-    assert status["owner"] == "octocat"
+@pytest.mark.parametrize(("owner", "recorded"), [("OctoCat", "octocat"), ("acme", "acme")])
+def test_the_owner_on_record_stays_until_the_object_names_another_one(owner: str, recorded: str) -> None:
+    pinned = repo(status={**OURS, "owner": "octocat"})
+    status = decide.status_of(pinned, Bind(seen(owner="acme"), "Created"), "git.example", owner)
+    assert status["owner"] == recorded
 
 
 def test_an_edit_of_visibility_while_archived_is_still_to_be_made_once_it_is_not() -> None:

@@ -165,6 +165,22 @@ async def test_another_owner_than_the_pinned_one_deletes_nothing(
     assert present(world)
 
 
+@pytest.mark.parametrize("moved", [True, False], ids=["connectionRef was moved", "nothing was edited"])
+async def test_a_repository_whose_owner_was_renamed_is_deleted_by_its_id_and_that_of_the_old_names_new_owner_stays(
+    world: World, controller: Controller[Repository], site: HostRepository, moved: bool
+) -> None:
+    world.host.rename(site.id, "site", owner="acme")
+    other = world.host.add_repository("octocat", "site")
+    if moved:
+        world.kcp.edit("connections", "main", {"spec": {"owner": "acme"}})
+    world.add(api_binding(), going(site))
+
+    assert isinstance(await world.reconcile(controller, "site"), Released)
+
+    assert list(world.host.repositories) == [other.id]
+    assert not present(world)
+
+
 # ---- the guard of a delete
 
 

@@ -11,9 +11,11 @@ from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Ready, Retryable, Terminal
 from codecommon.controller.context import Superseded
+from codecommon.controller.reconcile import reconcile
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostUnavailable
+from codecommon.githost.protocol import AlreadyExists, CredentialRejected, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject
+from codecommon.messaging.events import Versions
 from codecommon.testing.builders import (
     api_binding,
     connection_object,
@@ -275,17 +277,61 @@ async def test_a_repository_waits_for_its_connection_without_a_call(
     }
 
 
-async def test_another_owner_than_the_pinned_one_is_refused_without_a_call(
+def renamed_account(world: World, *, name: str = "site", new: str = "acme") -> HostRepository:
+    """A repository of ours whose owner took the name ``new``, and somebody else who took the old name and uses it."""
+    site = world.host.add_repository("octocat", name)
+    world.host.rename(site.id, name, owner=new)
+    world.host.add_repository("octocat", name, description="somebody else's")
+    return site
+
+
+async def test_another_owner_that_does_not_have_the_repository_is_refused_and_nothing_is_looked_up_by_name(
     world: World, controller: Controller[Repository]
 ) -> None:
-    world.kcp.edit("connections", "main", {"spec": {"owner": "acme"}, "status": {"observedGeneration": 2}})
-    world.add(repository_object(status={**SITE, "repoID": "7", "origin": "Created"}, metadata=held()))
-    a_host_call_fails_the_test(world)
+    site = world.host.add_repository("octocat", "site")
+    world.add(validated_connection("other", owner="acme"))
+    world.add(
+        repository_object(
+            connectionRef="other", status={**SITE, "repoID": site.id, "origin": "Created"}, metadata=held()
+        )
+    )
+    unexpected = AssertionError("the host was asked by name")
+    for method in ("find_repository", "get_owner_kind", "create_repository", "has_branch", "update_repository"):
+        world.host.raise_next(method, unexpected)
 
     result = await world.reconcile(controller, "site")
 
     assert isinstance(result, Terminal)
     assert result.reason == "IdentityConflict"
+    assert world.stored("repositories", "site")["status"]["owner"] == "octocat"
+
+
+async def test_a_renamed_account_is_followed_by_moving_to_a_connection_of_its_new_name(
+    world: World, controller: Controller[Repository]
+) -> None:
+    site = renamed_account(world)
+    world.add(validated_connection("other", owner="Acme"))
+    world.add(
+        repository_object(
+            connectionRef="other",
+            status={**SITE, "repoID": site.id, "origin": "Created", "visibility": "private"},
+            metadata=held(),
+        )
+    )
+
+    assert isinstance(await world.reconcile(controller, "site"), Ready)
+
+    status = world.stored("repositories", "site")["status"]
+    assert (status["repoID"], status["owner"], status["origin"]) == (site.id, "Acme", "Created")
+    assert made(world) == []
+
+    # Back again is refused: the old name is somebody else's by now.
+    world.kcp.edit("repositories", "site", {"spec": {"connectionRef": "main"}})
+    refused = await world.reconcile(controller, "site")
+    assert isinstance(refused, Terminal)
+    assert refused.reason == "IdentityConflict"
+    assert world.stored("repositories", "site")["status"]["repoID"] == site.id
+    assert made(world) == []
 
 
 async def test_the_younger_of_two_objects_for_one_repository_is_refused(
@@ -357,3 +403,35 @@ async def test_news_from_before_the_workspace_gave_up_the_api_makes_nothing(
     with pytest.raises(Superseded):
         await controller.reconciler.reconcile(ctx)
     assert made(world) == []
+
+
+# ---- the copy that an event carries
+
+
+def reads(world: World) -> list[str]:
+    return [r.method for r in world.kcp.requests if r.resource == "repositories" and not r.writes]
+
+
+async def test_a_new_object_is_made_from_the_copy_without_a_read(
+    world: World, controller: Controller[Repository]
+) -> None:
+    raw = world.add(repository_object(description="hello", visibility="private"))
+    ctx = world.start(controller, "site", versions=Versions(), copy=raw)
+    assert isinstance((await reconcile(controller, ctx)).result, Ready)
+    assert made(world) == ["create_repository"]
+    # Nobody says here whether there are duplicates, so they are looked for.
+    assert len(reads(world)) == 1
+
+
+async def test_a_setting_is_not_sent_on_a_copy_that_was_overtaken(
+    world: World, controller: Controller[Repository]
+) -> None:
+    world.add(repository_object(visibility="private"))
+    await world.reconcile(controller, "site")
+    copy = world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}})
+    world.kcp.edit("repositories", "site", {"spec": {"visibility": "private"}})
+    world.host.writes.clear()
+    ctx = world.start(controller, "site", copy=copy)
+    assert isinstance((await reconcile(controller, ctx)).result, Ready)
+    assert world.host.writes == []
+    assert world.stored("repositories", "site")["status"]["observedGeneration"] == 3

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
@@ -77,6 +78,13 @@ class Tables:
         known[name] = raw
         for queue in self.watchers.get(resource, ()):
             queue.put_nowait(_event(kind, raw))
+
+    def delete(self, resource: str, name: str) -> None:
+        self.version += 1
+        raw = self.objects[resource].pop(name)
+        raw["metadata"]["resourceVersion"] = str(self.version)
+        for queue in self.watchers.get(resource, ()):
+            queue.put_nowait(_event("DELETED", raw))
 
     def bind(self) -> None:
         self.put("apibindings", "code", status={"phase": "Bound"})
@@ -150,8 +158,15 @@ class Published:
         return event.name, event.reason
 
     async def event(self, timeout: float = 10) -> ObjectEvent:
-        message = await self._subscription.next_msg(timeout=timeout)
-        return ObjectEvent.decode(message.data)
+        return ObjectEvent.decode((await self.message(timeout)).data)
+
+    async def message(self, timeout: float = 10) -> Msg:
+        return await self._subscription.next_msg(timeout=timeout)
+
+    async def until(self, holds: Callable[[ObjectEvent], bool]) -> ObjectEvent:
+        while not holds(event := await self.event()):
+            pass
+        return event
 
     async def nothing(self, seconds: float = 0.3) -> None:
         with pytest.raises(TimeoutError):
@@ -166,7 +181,7 @@ async def start(kcp: Kcp, bus: Bus, scripted: Any) -> AsyncIterator[Start]:
     running: list[Watcher] = []
 
     async def begin(holder: str) -> Watcher:
-        running.append(Watcher(kcp, bus, f"http://127.0.0.1:{scripted.port}/services/apiexport/p/e", holder))
+        running.append(Watcher(kcp, bus, _endpoint(scripted), holder))
         return running[-1]
 
     yield begin
@@ -235,6 +250,34 @@ async def test_a_standby_takes_over_when_the_active_replica_stops(
     await published.nothing()
 
 
+async def test_no_secret_that_somebody_left_in_an_object_reaches_nats(
+    tables: Tables, start: Start, bus: Bus, published: Published
+) -> None:
+    marker = "ghp_MARKEDmarkedMARKEDmarkedMARKEDmarked00"
+    pem = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{marker[4:]}\n-----END OPENSSH PRIVATE KEY-----\n"
+    applied = {"kcp.io/cluster": "c1", "kubectl.kubernetes.io/last-applied-configuration": f'{{"token":"{marker}"}}'}
+    await start("first")
+    tables.put("secrets", "token", namespace="default", annotations=applied)
+    spec = {"connectionRef": "conn", "name": "site"}
+    tables.put("connections", "conn", spec={"secretRef": {"name": "token"}}, annotations=applied)
+    tables.put("repositories", "applied", spec=spec, annotations=applied)
+    tables.put("repositories", "described", spec={**spec, "description": f"push with {marker}"})
+    tables.put("deploykeys", "pasted", spec={"repositoryRef": "applied", "publicKey": pem})
+    copied: dict[str, bool] = {}
+    while copied.keys() != {"conn", "applied", "described", "pasted"}:
+        message = await published.message()
+        assert marker[4:].encode() not in message.data
+        assert b"last-applied" not in message.data
+        event = ObjectEvent.decode(message.data)
+        copied[event.name] = bool(event.copy) or copied.get(event.name, False)
+    assert (copied["described"], copied["pasted"]) == (False, False)
+    # Of a list an object has no copy. What comes after it has one.
+    tables.put("repositories", "applied", spec={**spec, "autoInit": True}, annotations=applied, generation=2)
+    event = await published.until(lambda event: event.name == "applied" and event.generation == 2)
+    assert b"autoInit" in event.copy
+    assert b"last-applied" not in event.copy
+
+
 async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
     tables: Tables, start: Start, bus: Bus, nats_server: NatsServer
 ) -> None:
@@ -261,6 +304,43 @@ async def test_an_outage_of_nats_longer_than_the_lease_loses_nothing(
     async with asyncio.timeout(30):
         while not {"before", "during", "first"} <= await _messages(bus):
             await asyncio.sleep(0.05)
+
+
+async def test_a_workspace_that_is_gone_leaves_no_message_and_one_that_binds_again_has_its_own(
+    scripted: Any, tables: Tables, start: Start, published: Published, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watcher.departed.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("watcher.departed._TICK_SECONDS", 0.01)
+    tables.connection(secret="102")
+    tables.repository("waiting", ready=False)
+    await bus.publish(_of_a_workspace_that_is_gone("gone-before", _endpoint(scripted)))
+    assert await published.next() == ("gone-before", "changed")
+    await start("only")
+    assert await published.next() == ("waiting", "unsettled")
+    await _until_messages_are(bus, {"waiting"})
+    tables.delete("apibindings", "code")
+    await _until_messages_are(bus, set())
+    tables.bind()
+    tables.repository("new", ready=False)
+    assert await published.next() == ("new", "changed")
+    await published.nothing()
+    assert await _messages(bus) == {"new"}
+
+
+def _endpoint(scripted: Any) -> str:
+    return f"http://127.0.0.1:{scripted.port}/services/apiexport/p/e"
+
+
+def _of_a_workspace_that_is_gone(name: str, endpoint: str) -> ObjectEvent:
+    return ObjectEvent(
+        "repositories", "c9", name, f"uid-{name}", 1, "1", deleting=False, reason="changed", endpoint=endpoint
+    )
+
+
+async def _until_messages_are(bus: Bus, wanted: set[str]) -> None:
+    async with asyncio.timeout(10):
+        while await _messages(bus) != wanted:
+            await asyncio.sleep(0.005)
 
 
 def _ready() -> dict[str, Any]:

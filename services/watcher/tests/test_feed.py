@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
+from codecommon.api.annotations import CLUSTER_ANNOTATION
 from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import ObjectEvent, Versions
 from watcher.feed import AT_ONCE, BINDINGS, SECRETS, Feed
-from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
+from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey, SeenObject
 from watcher.resync import ResyncSchedule
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ENDPOINT = "https://kcp/services/apiexport/p/e"
 TOKEN = SecretKey("default", "token")
 BOUND = Binding("c1", "code", "1", bound=True, terminating=False)
@@ -50,12 +55,23 @@ def repository(name: str = "repo", version: str = "10", **fields: Any) -> Entry:
     return entry("repositories", name, version, **{"parent": "conn", **fields})
 
 
+def seen(item: Any, **raw: Any) -> Any:
+    """What a stream passes on: an object with what kcp sent of it, anything else as it is."""
+    if not isinstance(item, Entry):
+        return item
+    metadata = {"name": item.key.name, "uid": item.uid, "resourceVersion": item.version, **raw.pop("metadata", {})}
+    metadata["annotations"] = {CLUSTER_ANNOTATION: item.cluster, **metadata.get("annotations", {})}
+    return SeenObject(item, {"metadata": metadata, "spec": {}, **raw})
+
+
 class Harness:
     """A feed with scripted lists. ``published``: name and reason of the events since it was read last."""
 
     def __init__(self) -> None:
         self.events: list[ObjectEvent] = []
-        self.feed = Feed(ENDPOINT, self.events.append, ResyncSchedule(timedelta(minutes=10)))
+        self.departed: list[str] = []
+        self.schedule = ResyncSchedule(timedelta(minutes=10))
+        self.feed = Feed(ENDPOINT, self.events.append, self.schedule, self.departed.append, now=lambda: NOW)
         self.sinks: dict[str, Any] = {resource: self.feed.objects(resource) for resource in KINDS}
         self.sinks |= {SECRETS: self.feed.secrets(), BINDINGS: self.feed.bindings()}
 
@@ -63,7 +79,7 @@ class Harness:
         sink = self.sinks[resource]
         sink.list_began()
         for item in items:
-            sink.put(item)
+            sink.put(seen(item))
         sink.list_ended()
 
     def start(self, *entries: Entry, secret: str | None = "5", bindings: tuple[Binding, ...] = (BOUND,)) -> Harness:
@@ -73,11 +89,11 @@ class Harness:
         self.list(BINDINGS, *bindings)
         return self
 
-    def put(self, item: Entry) -> None:
-        self.sinks[item.key.resource].put(item)
+    def put(self, item: Entry, **raw: Any) -> None:
+        self.sinks[item.key.resource].put(seen(item, **raw))
 
     def delete(self, item: Entry) -> None:
-        self.sinks[item.key.resource].delete(item)
+        self.sinks[item.key.resource].delete(seen(item))
 
     @property
     def published(self) -> list[tuple[str, str]]:
@@ -268,7 +284,7 @@ def test_a_list_that_is_broken_off_deletes_nothing() -> None:
     harness = Harness().start(connection(), repository("one"), repository("two"))
     sink = harness.sinks["repositories"]
     sink.list_began()
-    sink.put(repository("one"))
+    sink.put(seen(repository("one")))
     harness.list("repositories", repository("one"), repository("two"))
     assert harness.published == []
 
@@ -277,7 +293,7 @@ def test_what_only_a_broken_off_list_named_is_gone() -> None:
     harness = Harness().start(connection(), repository("lost"))
     sink = harness.sinks["repositories"]
     sink.list_began()
-    sink.put(repository("lost"))
+    sink.put(seen(repository("lost")))
     harness.list("repositories")
     assert list(harness.feed.index.cluster("c1").objects) == [connection().key]
 
@@ -291,3 +307,113 @@ def test_the_resync_of_an_engaged_cluster_is_published_on_its_own_lane() -> None
     harness.sinks[BINDINGS].delete(BOUND)
     harness.feed.resync("c1", connection().key)
     assert harness.published == []
+
+
+# ---- the copy of the object
+
+
+def copy_in(event: ObjectEvent) -> Any:
+    return orjson.loads(event.copy) if event.copy else None
+
+
+def test_the_event_of_a_change_carries_the_object_as_it_was_seen_and_when() -> None:
+    harness = Harness().start(connection())
+    harness.put(repository(version="11"), spec={"name": "site"}, status={"repoID": "7"}, metadata={"generation": 2})
+    (event,) = harness.events
+    assert event.seen_at == NOW
+    assert copy_in(event) == {
+        "metadata": {
+            "name": "repo",
+            "uid": "uid-repo",
+            "resourceVersion": "11",
+            "generation": 2,
+            "annotations": {CLUSTER_ANNOTATION: "c1"},
+        },
+        "spec": {"name": "site"},
+        "status": {"repoID": "7"},
+    }
+
+
+def test_no_other_event_carries_one() -> None:
+    harness = Harness().start(connection(), repository(ready_condition=False))
+    harness.put(connection(version="11", identity_hash=1))
+    harness.feed.resync("c1", repository().key)
+    harness.put(repository(version="12", deleting=True), metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    assert [(event.reason, event.copy, event.seen_at) for event in harness.events] == [
+        ("unsettled", b"", None),
+        ("dependency", b"", None),
+        ("resync", b"", None),
+        ("changed", b"", None),
+    ]
+
+
+def test_an_object_that_changed_before_its_workspace_was_bound_goes_without_a_copy() -> None:
+    harness = Harness().start(connection(), bindings=())
+    harness.put(repository())
+    harness.sinks[BINDINGS].put(BOUND)
+    assert [(event.name, event.copy) for event in harness.events] == [("repo", b"")]
+
+
+def test_the_index_keeps_no_copy() -> None:
+    harness = Harness().start(connection())
+    count = 200
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            harness.put(repository(f"r{number}"), status={"message": f"{number:05}" * 4_000})
+        assert all(len(event.copy) > 20_000 for event in harness.events)
+        harness.events.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / count < 4_000
+
+
+def test_a_cluster_departs_when_its_last_binding_is_gone_and_not_before() -> None:
+    second = BOUND._replace(name="second")
+    harness = Harness().start(connection(), bindings=(BOUND, second))
+    harness.sinks[BINDINGS].put(BOUND._replace(terminating=True))
+    harness.sinks[BINDINGS].delete(BOUND)
+    assert harness.departed == []
+    assert harness.feed.index.is_bound("c1")
+    harness.sinks[BINDINGS].delete(second)
+    assert harness.departed == ["c1"]
+    assert not harness.feed.index.is_bound("c1")
+
+
+def test_a_cluster_whose_last_binding_is_missing_from_a_list_departs() -> None:
+    harness = Harness().start(connection())
+    harness.list(BINDINGS)
+    assert harness.departed == ["c1"]
+
+
+def test_nothing_of_a_departed_cluster_is_kept_though_no_stream_says_that_its_objects_are_gone() -> None:
+    harness = Harness().start(connection(), repository(deleting=True), secret=None)
+    list(harness.schedule.due(0.0))
+    assert {key.name for _, key in harness.schedule.due(3600.0)} == {"conn", "repo"}
+    harness.events.clear()
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    assert (harness.feed.index.size, harness.feed.index.clusters()) == (0, [])
+    assert list(harness.schedule.due(7200.0)) == []
+    harness.delete(repository(version="29"))
+    assert harness.feed.index.clusters() == []
+    assert harness.published == []
+
+
+def test_an_object_that_is_seen_before_its_new_binding_outlives_the_old_one() -> None:
+    harness = Harness().start(connection())
+    harness.put(repository("old", version="29"))
+    harness.put(repository("new", version="31", ready_condition=False))
+    harness.events.clear()
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    harness.sinks[BINDINGS].put(BOUND._replace(version="32"))
+    assert harness.published == [("new", "unsettled")]
+
+
+def test_a_cluster_that_binds_again_is_told_of_the_secrets_that_it_has_kept() -> None:
+    harness = Harness().start(connection())
+    harness.sinks[BINDINGS].delete(BOUND._replace(version="30"))
+    harness.sinks[BINDINGS].put(BOUND._replace(version="31"))
+    harness.put(connection(version="32"))
+    (event,) = harness.events
+    assert event.versions.secret == "5"

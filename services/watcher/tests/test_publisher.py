@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from opentelemetry import trace
@@ -16,7 +18,7 @@ from codecommon.messaging.bus import EVENTS_STREAM, Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent
 from codecommon.process.settings import NatsSettings
 from devstack.nats import NatsServer
-from watcher.publisher import Publisher
+from watcher.publisher import MOST_COPY_BYTES, Publisher
 
 pytestmark = pytest.mark.nats
 
@@ -192,6 +194,75 @@ async def test_what_is_discarded_is_not_published() -> None:
     async with running(publisher):
         await drained(publisher)
     assert [sent.name for sent in gate.sent] == ["new"]
+
+
+async def test_the_copies_that_wait_for_nats_are_bounded_and_later_events_go_without() -> None:
+    gate = Gate()
+    gate.down = True
+    publisher = Publisher(gate, 1)
+    copy = b"x" * (32 << 10)
+    fit = MOST_COPY_BYTES // len(copy)
+    for version in (1, 2):
+        for number in range(fit + 2):
+            publisher.enqueue(with_copy(event(f"repo-{number}", version), copy))
+    gate.down = False
+    gate.open.set()
+    async with running(publisher):
+        await drained(publisher)
+    assert [bool(sent.copy) for sent in gate.sent] == [True] * fit + [False] * 2
+    assert all((sent.seen_at is not None) is bool(sent.copy) for sent in gate.sent)
+    # What was published makes room again, and so does what is dropped.
+    for _ in range(2):
+        for number in range(fit):
+            publisher.enqueue(with_copy(event(f"again-{number}"), copy))
+        publisher.discard()
+    publisher.enqueue(with_copy(event("last"), copy))
+    async with running(publisher):
+        await drained(publisher)
+    assert gate.sent[-1].copy
+
+
+def with_copy(event: ObjectEvent, copy: bytes) -> ObjectEvent:
+    return replace(event, copy=copy, seen_at=datetime.now(UTC))
+
+
+async def test_what_is_pending_of_a_dropped_cluster_is_not_published_nor_tried_again() -> None:
+    gate = Gate()
+    publisher = Publisher(gate, 1)
+    async with running(publisher):
+        publisher.enqueue(event("under-way"))
+        async with asyncio.timeout(5):
+            while not gate.under_way:
+                await asyncio.sleep(0)
+        publisher.enqueue(event("waits"))
+        publisher.enqueue(replace(event("of-another"), cluster="c2"))
+        publisher.drop("c1")
+        publisher.enqueue(event("waits", 2))
+        gate.down = True
+        gate.open.set()
+        async with asyncio.timeout(5):
+            while gate.failed < 2:
+                await asyncio.sleep(0)
+        gate.down = False
+        await drained(publisher)
+    assert [(sent.cluster, sent.name, sent.generation) for sent in gate.sent] == [
+        ("c1", "waits", 2),
+        ("c2", "of-another", 1),
+    ]
+
+
+async def test_an_event_that_was_dropped_while_it_was_published_is_done() -> None:
+    gate = Gate()
+    publisher = Publisher(gate, 1)
+    async with running(publisher):
+        publisher.enqueue(event("under-way"))
+        async with asyncio.timeout(5):
+            while not gate.under_way:
+                await asyncio.sleep(0)
+        publisher.drop("c1")
+        gate.open.set()
+        await drained(publisher)
+    assert [sent.name for sent in gate.sent] == ["under-way"]
 
 
 @pytest.mark.parametrize("unavailable", [False, True], ids=["with its answer", "with an error"])

@@ -1,6 +1,6 @@
 """From an object as kcp sends it to the few values that the index keeps of it.
 
-Everything else is dropped here, annotations above all: ``kubectl apply`` leaves a Secret's data in one of them.
+Of a Secret, everything else is dropped here, annotations above all: ``kubectl apply`` leaves a Secret's data in one of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from codecommon.api.annotations import ACTED_ON_ANNOTATIONS, CLUSTER_ANNOTATION,
 from codecommon.api.go_provider import left_by_go_provider
 from codecommon.api.kinds import KindSpec
 from codecommon.kcp.client import JsonObject
-from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey
+from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey, SeenObject
 
 T = TypeVar("T")
 
@@ -84,6 +84,12 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
         )
 
     return guarded(decode)
+
+
+def seen_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[[JsonObject], SeenObject]:
+    """As ``object_decoder``, beside the object itself."""
+    decode = object_decoder(kind, credentials_namespace)
+    return lambda raw: SeenObject(decode(raw), raw)
 
 
 def _secret(raw: JsonObject) -> SecretEntry:

@@ -7,23 +7,28 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from codecommon.api.kinds import KINDS
 from codecommon.kcp.client import resource_path
 from codecommon.messaging.events import Lane, ObjectEvent
 from codecommon.messaging.lease import Lease, LeaseLost
-from watcher import decode, resync
+from watcher import decode, departed, resync
 from watcher.feed import BINDINGS, SECRETS, Feed
 from watcher.index import Binding
 from watcher.metrics import LEADING, OBJECTS
-from watcher.publisher import Bus, Publisher
+from watcher.publisher import Bus as PublishingBus
+from watcher.publisher import Publisher
 from watcher.stream import METADATA_ONLY, Kcp, Source, WatchStream
 
 _log = logging.getLogger(__name__)
 
 _CONCURRENCY: Final[dict[Lane, int]] = {"events": 256, "resync": 16}
 """Concurrent publishes. Each lane has workers of its own, so that a resync cannot delay a change."""
+
+
+class Bus(PublishingBus, departed.Bus, Protocol):
+    """What is needed of ``codecommon.messaging.bus.Bus``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class EndpointWatch:
         self._deps = deps
         self._publishers = {lane: Publisher(deps.bus, limit) for lane, limit in _CONCURRENCY.items()}
         self._schedule = resync.ResyncSchedule(deps.resync_interval)
-        self.feed = Feed(url, self._publish, self._schedule)
+        self.feed = Feed(url, self._publish, self._schedule, self._depart)
+        self._departed = departed.DepartedClusters(url, deps.bus, self.feed.index.is_bound)
 
     async def run(self) -> NoReturn:
         """Watch and publish until cancelled. A second call continues with the index of the first."""
@@ -59,6 +65,7 @@ class EndpointWatch:
             for stream in self._bound_resources():
                 group.create_task(self._once_bound(stream), name="stream")
             group.create_task(self.feed.publish_rest(), name="rest")
+            group.create_task(departed.run(self._departed, lambda: self.feed.knows_bindings), name="departed")
             group.create_task(resync.run(self._schedule, self.feed.resync), name="resync")
         raise AssertionError("streams do not return")
 
@@ -69,6 +76,11 @@ class EndpointWatch:
 
     def _publish(self, event: ObjectEvent) -> None:
         self._publishers[event.lane].enqueue(event)
+
+    def _depart(self, cluster: str) -> None:
+        for publisher in self._publishers.values():
+            publisher.drop(cluster)
+        self._departed.add(cluster)
 
     def _bindings(self) -> WatchStream[Binding]:
         return WatchStream(self._deps.kcp, self._source(BINDINGS, decode.binding), self.feed.bindings())
@@ -81,7 +93,7 @@ class EndpointWatch:
             *(
                 WatchStream(
                     kcp,
-                    self._source(kind.resource, decode.object_decoder(kind, namespace)),
+                    self._source(kind.resource, decode.seen_decoder(kind, namespace)),
                     self.feed.objects(kind.resource),
                 )
                 for kind in KINDS.values()

@@ -10,20 +10,25 @@ which objects have to be reconciled because of it, and publishes an event for ea
 Of the events that one change leads to, the first are published at once and the rest in parts (``publish_rest``). An event of
 the rest describes its object as it is by then. So a tenant whose Connection has thousands of dependants does not hold up others.
 
-A cluster takes part while it is engaged. Objects that change before that are deferred until then.
+An event of an object that has just changed carries a copy of it, because here it is at hand. No other event does.
+
+A cluster takes part while it is engaged. Objects that change before that are deferred until then. A cluster whose last binding
+is gone has departed. kcp has deleted its objects before, so they are forgotten, whether or not the other streams say so.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, NoReturn
 
 from codecommon.api.kinds import KINDS
+from codecommon.messaging import object_copy
 from codecommon.messaging.events import EventReason, ObjectEvent
 from watcher import translate
-from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry
+from watcher.index import Binding, Cluster, Entry, Index, ObjectKey, SecretEntry, SeenObject
 from watcher.resync import ResyncSchedule
 from watcher.sinks import ListedSink, Sink
 from watcher.translate import Requeue
@@ -38,13 +43,26 @@ _USERS_OF_SECRETS: Final = frozenset(kind.resource for kind in KINDS.values() if
 
 
 class Feed:
-    """Keeps the index of one endpoint up to date, and passes events to ``publish``."""
+    """Keeps the index of one endpoint up to date, and passes events to ``publish``.
 
-    def __init__(self, endpoint: str, publish: Callable[[ObjectEvent], None], resync: ResyncSchedule) -> None:
+    ``departed`` is told of each cluster whose last binding is gone. No event of it follows, unless it binds again. ``now``: the
+    time of day, UTC.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        publish: Callable[[ObjectEvent], None],
+        resync: ResyncSchedule,
+        departed: Callable[[str], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.index = Index()
         self._endpoint = endpoint
         self._publish = publish
         self._resync = resync
+        self._now = now
+        self._departed = departed
         self._unlisted = {*KINDS, SECRETS, BINDINGS}
         self._rest: dict[tuple[str, ObjectKey], tuple[EventReason, str]] = {}
         """The events that are still to be published, in order: the object, and the reason and cause."""
@@ -57,15 +75,25 @@ class Feed:
         """Whether every resource has been listed, so that references resolve."""
         return not self._unlisted
 
+    @property
+    def knows_bindings(self) -> bool:
+        """Whether the bindings have been listed."""
+        return BINDINGS not in self._unlisted
+
     # ---- inputs
 
-    def objects(self, resource: str) -> Sink[Entry]:
+    def objects(self, resource: str) -> Sink[SeenObject]:
         """The sink for the objects of one kind."""
         return ListedSink(
             put=self._put_object,
-            delete=self._delete_object,
-            known=lambda: [e for c in self.index.clusters() for e in c.objects.values() if e.key.resource == resource],
-            identify=lambda entry: (entry.cluster, entry.key),
+            delete=lambda seen: self._delete_object(seen.entry),
+            known=lambda: [
+                SeenObject(entry, {})
+                for cluster in self.index.clusters()
+                for entry in cluster.objects.values()
+                if entry.key.resource == resource
+            ],
+            identify=lambda seen: (seen.entry.cluster, seen.entry.key),
             ended=lambda: self._list_ended(resource, {resource}),
         )
 
@@ -98,7 +126,8 @@ class Feed:
 
     # ---- objects
 
-    def _put_object(self, entry: Entry) -> None:
+    def _put_object(self, seen: SeenObject) -> None:
+        entry = seen.entry
         cluster = self.index.cluster(entry.cluster)
         before = cluster.put(entry)
         if _has_service(entry) and (before is None or before.uid != entry.uid):
@@ -106,7 +135,7 @@ class Feed:
                 self._resync.remove(entry.cluster, before.key, before.uid)
             self._resync.add(entry.cluster, entry.key, entry.uid)
         if self.live:
-            self._publish_all(cluster, translate.object_changed(cluster, before, entry))
+            self._publish_all(cluster, translate.object_changed(cluster, before, entry), seen=seen)
 
     def _delete_object(self, entry: Entry) -> None:
         cluster = self.index.cluster(entry.cluster)
@@ -151,7 +180,21 @@ class Feed:
                 cluster,
                 translate.binding_changed(cluster, before, after, was_leaving=was_leaving, version=seen.version),
             )
+        if before is not None and not cluster.bindings:
+            self._forget_objects(cluster, seen.version)
+            self._departed(cluster.id)
         self.index.prune(cluster)
+
+    def _forget_objects(self, cluster: Cluster, version: str) -> None:
+        """Forget the objects of a cluster whose last binding was deleted at ``version``.
+
+        An object with a later version belongs to a new binding, which is not seen yet. Secrets stay: they are the tenant's, and a
+        new binding brings no news of them.
+        """
+        for entry in list(cluster.objects.values()):
+            if int(entry.version) < int(version):
+                cluster.remove(entry.key)
+                self._resync.remove(cluster.id, entry.key, entry.uid)
 
     def _engage(self, cluster: Cluster) -> None:
         """Publish what was deferred, and what is unsettled."""
@@ -213,8 +256,12 @@ class Feed:
             self.index.prune(cluster)
         return bool(part)
 
-    def _publish_all(self, cluster: Cluster, requeues: Iterable[Requeue], *, at_once: int = AT_ONCE) -> int:
+    def _publish_all(
+        self, cluster: Cluster, requeues: Iterable[Requeue], *, at_once: int = AT_ONCE, seen: SeenObject | None = None
+    ) -> int:
         """Publish an event for each, or defer it while the cluster is not engaged. Returns how many were published at once.
+
+        ``seen``: the object whose change they are for.
 
         If an object gets an event while another one of it is left for later, the later one is not needed. It is kept if it
         has a cause that this event lacks, because NATS may drop this event as a repetition.
@@ -231,15 +278,17 @@ class Feed:
             if published < at_once:
                 if self._rest.get(at, ("", ""))[1] in ("", requeue.cause):
                     self._rest.pop(at, None)
-                self._publish(self._event(cluster, requeue))
+                self._publish(self._event(cluster, requeue, seen))
                 published += 1
             elif requeue.cause or at not in self._rest:
                 self._rest[at] = (requeue.reason, requeue.cause)
                 self._has_rest.set()
         return published
 
-    def _event(self, cluster: Cluster, requeue: Requeue) -> ObjectEvent:
-        entry = requeue.entry
+    def _event(self, cluster: Cluster, requeue: Requeue, seen: SeenObject | None = None) -> ObjectEvent:
+        entry, copy = requeue.entry, b""
+        if seen is not None and entry is seen.entry and requeue.reason == "changed":
+            copy = object_copy.encode(seen.raw)
         return ObjectEvent(
             resource=entry.key.resource,
             cluster=entry.cluster,
@@ -253,6 +302,8 @@ class Feed:
             versions=cluster.versions(entry),
             possible_duplicates=cluster.has_possible_duplicate(entry),
             cause=requeue.cause,
+            copy=copy,
+            seen_at=self._now() if copy else None,
         )
 
 

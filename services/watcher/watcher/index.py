@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from codecommon.api.kinds import KINDS
+from codecommon.kcp.client import JsonObject
 from codecommon.messaging.events import Versions
 
 K = TypeVar("K")
@@ -98,6 +99,13 @@ class Entry:
         if parent_resource is None or self.parent is None:
             return None
         return ObjectKey(parent_resource, self.parent)
+
+
+class SeenObject(NamedTuple):
+    """An object at the moment when a stream brings it. ``raw``: as kcp sent it, which the index does not keep."""
+
+    entry: Entry
+    raw: JsonObject
 
 
 class SecretEntry(NamedTuple):
@@ -259,6 +267,11 @@ class Index:
         if found is None:
             found = self._clusters[cluster_id] = Cluster(cluster_id)
         return found
+
+    def is_bound(self, cluster_id: str) -> bool:
+        """Whether the cluster has a binding, whatever its phase."""
+        found = self._clusters.get(cluster_id)
+        return found is not None and bool(found.bindings)
 
     @property
     def size(self) -> int:

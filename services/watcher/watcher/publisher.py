@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Final, NoReturn, Protocol
 
 from opentelemetry import trace
@@ -23,6 +24,9 @@ _log = logging.getLogger(__name__)
 _FIRST_RETRY_SECONDS: Final = 0.1
 # A failed publish has already waited for its acknowledgement. A longer pause would only delay the first event after an outage.
 _LONGEST_RETRY_SECONDS: Final = 1.0
+
+MOST_COPY_BYTES: Final = 16 << 20
+"""The copies of objects that wait for NATS. While more wait, events go without: the services read those objects."""
 
 
 class Bus(Protocol):
@@ -42,6 +46,8 @@ class Publisher:
         self._bus = bus
         self._concurrency = concurrency
         self._newest: dict[str, ObjectEvent] = {}
+        self._copy_bytes = 0
+        """The length of all copies in ``_newest``."""
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         """Subjects that wait for a worker."""
         self._pending: set[str] = set()
@@ -51,7 +57,11 @@ class Publisher:
     def enqueue(self, event: ObjectEvent) -> None:
         """Publish ``event``. It replaces an older event of its subject that has not been sent."""
         subject = event.subject
+        self._forget(subject)
+        if self._copy_bytes + len(event.copy) > MOST_COPY_BYTES:
+            event = replace(event, copy=b"", seen_at=None)
         self._newest[subject] = event
+        self._copy_bytes += len(event.copy)
         if subject not in self._pending:
             self._pending.add(subject)
             self._queue.put_nowait(subject)
@@ -62,12 +72,23 @@ class Publisher:
         """The number of subjects with an event that NATS has not acknowledged."""
         return len(self._pending)
 
+    def drop(self, cluster: str) -> None:
+        """Drop the pending events of one cluster. One that is being published may still be stored."""
+        for subject in [subject for subject, event in self._newest.items() if event.cluster == cluster]:
+            self._forget(subject)
+
     def discard(self) -> None:
         """Drop every pending event: another replica has taken over and publishes its own."""
         PENDING.dec(self.pending)
         self._newest.clear()
+        self._copy_bytes = 0
         self._pending.clear()
         self._queue = asyncio.Queue()
+
+    def _forget(self, subject: str) -> None:
+        event = self._newest.pop(subject, None)
+        if event is not None:
+            self._copy_bytes -= len(event.copy)
 
     async def run(self) -> NoReturn:
         """Publish until cancelled."""
@@ -102,8 +123,8 @@ class Publisher:
                 continue
             self._backoff.succeeded(subject)
             PUBLISHED.labels(event.resource, event.reason).inc()
-            if self._newest[subject] is event:
-                del self._newest[subject]
+            if self._newest.get(subject) is event:
+                self._forget(subject)
 
     async def _publish(self, event: ObjectEvent) -> None:
         with trace.get_tracer("watcher").start_as_current_span(

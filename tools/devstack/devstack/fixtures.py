@@ -1,6 +1,6 @@
 """pytest fixtures around real processes, shared by all tests of one run.
 
-Each conftest that needs them registers this module as a plugin (see ``tests/e2e/conftest.py``), so that there is one set of
+Each conftest that needs them registers this module as a plugin (see ``tests/conftest.py``), so that there is one set of
 session fixtures whichever folders are tested. All workers share one kcp. Each worker has its own of everything else.
 All servers listen on the loopback interface and end with the run.
 """

@@ -47,6 +47,7 @@ WITH_INSTALLATION: Final = (
     "tests/e2e/test_outage.py",
     "tests/e2e/test_crashes.py",
     "tests/e2e/test_budget.py",
+    "tests/security/test_attacks.py",
     "tests/e2e/",
     "tools/devstack/tests/test_devhub.py",
 )

@@ -118,7 +118,9 @@ class Reason(StrEnum):
     now).
     """
     IDENTITY_CONFLICT = "IdentityConflict"
-    """stalled: The object is bound to another host or owner than its Connection now says."""
+    """stalled: The object is bound to another host than its Connection now says, or to another owner, under which the
+    host does not show the same repository.
+    """
     HOST_OBJECT_MISSING = "HostObjectMissing"
     """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there
     is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made
@@ -127,7 +129,7 @@ class Reason(StrEnum):
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
     """retried: The host does not show yet what was just made or changed, or for less than ten minutes it has not shown
-    the repository.
+    the repository; or it may not know yet the token that it has just made for an App, or makes none yet.
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The host refused a write because the repository is archived."""
@@ -156,7 +158,9 @@ class Reason(StrEnum):
     INVALID_PUBLIC_KEY = "InvalidPublicKey"
     """stalled: `spec.publicKey` is no public key that the host takes."""
     KEY_IN_USE = "KeyInUse"
-    """stalled: The deploy key is registered elsewhere on the host."""
+    """stalled, waiting: The deploy key is registered elsewhere on the host (waiting: it was registered here a moment ago,
+    and is not shown by its id any more; looked at again after a minute).
+    """
     DEPLOY_KEYS_DISABLED = "DeployKeysDisabled"
     """stalled: The organisation does not allow deploy keys."""
     DUPLICATE_DEPLOY_KEY = "DuplicateDeployKey"
@@ -201,7 +205,8 @@ class Reason(StrEnum):
     """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
     HOST_UNAVAILABLE = "HostUnavailable"
     """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer
-    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when.
+    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when. Or the host is slow and
+    other objects have its turns now.
     """
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     """retried: Any other answer."""

@@ -12,6 +12,7 @@ from codecommon.controller.engine import Engine
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost import registry as hosts
+from codecommon.githost.http.shares import HostShares
 from codecommon.kcp.client import ProviderKcp
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.messaging.bus import Bus
@@ -58,7 +59,11 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
         await bus.declare()
         kcp = ProviderKcp(provider)
         async with hosts.open_registry(
-            settings.allowed_git_hosts, bus, settings.git_host_limits, settings.proxies
+            settings.allowed_git_hosts,
+            bus,
+            settings.git_host_limits,
+            settings.proxies,
+            HostShares(settings.max_in_flight),
         ) as registry:
             connections = Connections(
                 registry,

@@ -1,7 +1,8 @@
 """From a Connection to the git host behind it, opened with its credential.
 
-An open connection is kept per workspace, Connection and owner, so no two tenants share one. It is used only where it was read at
-or after the versions that the event names; otherwise Connection and Secret are read again. Nothing here polls.
+An open connection is kept per workspace, Connection and owner, so no two tenants share one, and none takes the places of all. It
+is used only where it was read at or after the versions that the event names; otherwise Connection and Secret are read again.
+Nothing here polls.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from codecommon.githost.provider import Registry
 from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider_identity
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
+from codecommon.process.shared_cache import SharedCache
 
 _log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS: Final = 2048
+# Whoever has more pays for them with reads of their own, and not with those of others.
+_MOST_OF_A_WORKSPACE: Final = 256
 _REVALIDATE_EVERY_SECONDS: Final = 60.0
 
 
@@ -67,7 +71,9 @@ class Connections:
         self._bus = bus
         self._namespace = credentials_namespace
         self._clock = clock
-        self._cache: OrderedDict[tuple[str, str, str, str], OpenConnection] = OrderedDict()
+        self._cache = SharedCache[tuple[str, str, str, str], OpenConnection](
+            _MOST_CONNECTIONS, _MOST_OF_A_WORKSPACE, lambda key: key[1]
+        )
         self._revalidated: OrderedDict[str, float] = OrderedDict()
 
     async def credential(
@@ -139,19 +145,16 @@ class Connections:
         key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, owner.lower())
         cached = self._cache.get(key)
         if cached is not None and not live and _covers(cached, versions):
-            self._cache.move_to_end(key)
             _used.set(cached)
             return cached
-        self._cache.pop(key, None)
+        self._cache.drop(key)
         connection = await self._connection(objects, connection_ref, "" if live else versions.connection or "")
         found = await self.credential(objects, connection, not_older="" if live else versions.secret or "")
         if cached is not None and _same_credential(cached, connection, found):
             opened = OpenConnection(connection, owner, found.version, cached.backend)
         else:
             opened = OpenConnection(connection, owner, found.version, self.open(connection, found, owner))
-        self._cache[key] = opened
-        if len(self._cache) > _MOST_CONNECTIONS:
-            self._cache.popitem(last=False)
+        self._cache.put(key, opened)
         _used.set(opened)
         return opened
 
@@ -172,7 +175,7 @@ class Connections:
                 raise
             key = (objects.workspace.endpoint, objects.workspace.cluster, connection_ref, used.owner.lower())
             if self._cache.get(key) is used:
-                del self._cache[key]
+                self._cache.drop(key)
             now = await self.for_object(objects, connection_ref, Versions(), live=True)
             if now.secret_version != used.secret_version or now.connection.spec != used.connection.spec:
                 return await work()

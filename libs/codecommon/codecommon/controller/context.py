@@ -60,8 +60,9 @@ def utc_now() -> datetime:
 class ReconcileContext(Generic[T]):
     """One object while it is reconciled. ``object`` is its newest state that we know.
 
-    ``kind``, ``owned``: as of ``Controller``. ``raw``: the object as kcp sent it. ``bound``: what the process knows of
-    workspaces. ``ownership``: who made what.
+    ``kind``, ``owned``: as of ``Controller``. ``raw``: the object as kcp sent it. ``is_copy``: ``raw`` came with the
+    event, so the object may have changed since. ``bound``: what the process knows of workspaces. ``ownership``: who made
+    what.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class ReconcileContext(Generic[T]):
         hints: Hints | None = None,
         bound: BoundWorkspaces | None = None,
         clock: Callable[[], datetime] = utc_now,
+        *,
+        is_copy: bool = False,
         ownership: Ownership | None = None,
     ) -> None:
         self.kind = kind
@@ -83,6 +86,8 @@ class ReconcileContext(Generic[T]):
         self._ownership = ownership
         self._owned = owned | _SUMMARY
         self._raw = raw
+        self._is_copy = is_copy
+        """Until kcp has answered for the first time, which shows the object as it is."""
         self._writing = asyncio.Lock()
         self.object: T = kind.model.parse(raw, objects.workspace)
 
@@ -167,6 +172,14 @@ class ReconcileContext(Generic[T]):
         if not await self._bound.confirm(self.objects):
             raise Superseded
 
+    async def confirm_current(self) -> None:
+        """The guard before a change on the host or of a Secret that no write of the object guards.
+
+        What was decided on the event's copy is read live. Raises as ``confirm_deleting``.
+        """
+        if self._is_copy:
+            await self._confirm(deleting=False)
+
     async def confirm_not_deleting(self) -> None:
         """The guard before a create on the host that no write of ours guards. Raises as ``confirm_deleting``."""
         await self._confirm(deleting=False)
@@ -238,7 +251,8 @@ class ReconcileContext(Generic[T]):
         """Write what ``result`` says into status, if that changes anything.
 
         After a conflict the object is read again and the same result written: what the host told us is never dropped.
-        Raises ``Gone``, or ``Superseded`` after the third conflict.
+        What was decided on the event's copy has changed nothing yet, so that is decided anew instead. Raises ``Gone``,
+        or ``Superseded`` then and after the third conflict.
         """
         generation, requested = self.object.metadata.generation, self.object.reconcile_requested_at
         for attempt in range(1, _STATUS_ATTEMPTS + 1):
@@ -248,7 +262,7 @@ class ReconcileContext(Generic[T]):
             try:
                 await self._write({"status": patch}, subresource="status")
             except Superseded:
-                if attempt == _STATUS_ATTEMPTS:
+                if self._is_copy or attempt == _STATUS_ATTEMPTS:
                     raise
                 await self.reload()
             else:
@@ -328,7 +342,7 @@ class ReconcileContext(Generic[T]):
     def _take(self, raw: JsonObject) -> None:
         if raw["metadata"]["uid"] != self.object.metadata.uid:
             raise Gone
-        self._raw = raw
+        self._raw, self._is_copy = raw, False
         claim = self.object.claim
         self.object = self.kind.model.parse(raw, self.objects.workspace).model_copy(update={"claim": claim})
 

@@ -8,20 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
-_SMOOTHING: Final = 0.1
-_FIRST_GUESS_SECONDS: Final = 0.1
-_SHORTEST_SECONDS: Final = 0.05
-_LONGEST_SECONDS: Final = 30.0
+from codecommon.process.line import Line
 
 
 @dataclass(slots=True)
-class _Line:
+class _Line(Line):
     running: int = 0
-    # When the place behind the last one that was given away will be free.
-    next_free: float = 0.0
-    mean_seconds: float = _FIRST_GUESS_SECONDS
 
 
 class Shares:
@@ -41,12 +34,7 @@ class Shares:
         line = self._lines.get(workspace)
         if line is None or line.running < self._cap:
             return None
-        now = self._clock()
-        # The cap's worth of handlers works the line off together, each taking the mean time.
-        line.next_free = max(line.next_free, now) + line.mean_seconds / self._cap
-        # A message that comes back too early gets a new place: without a bound the line would only ever grow.
-        line.next_free = min(line.next_free, now + _LONGEST_SECONDS)
-        return max(line.next_free - now, _SHORTEST_SECONDS)
+        return line.wait(self._clock(), self._cap)
 
     @contextmanager
     def running(self, workspace: str) -> Iterator[None]:
@@ -57,7 +45,7 @@ class Shares:
         try:
             yield
         finally:
-            line.mean_seconds += _SMOOTHING * (self._clock() - started - line.mean_seconds)
+            line.took(self._clock() - started)
             line.running -= 1
             if not line.running and line.next_free <= self._clock():
                 del self._lines[workspace]

@@ -18,6 +18,7 @@ from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.controller.reconciler import Controller
+from codecommon.githost.protocol import HostBusy
 from codecommon.kcp.client import KcpError
 from codecommon.kcp.kubeconfig import KubeconfigError
 
@@ -42,7 +43,7 @@ class Skipped:
 class Reconciled:
     """What came of an object. ``result`` None: the object is gone.
 
-    ``put_off``: a comparison by the clock could not be made now and had nothing to record. Its next turn will do.
+    ``put_off``: it had no turn now and nothing to record. A comparison by the clock waits for its next one.
     """
 
     result: Outcome | Interruption | Skipped | None
@@ -96,7 +97,7 @@ async def _reconcile_once(
     result = await _decide_and_act(controller, ctx, None if is_drift else announce_after)
     if isinstance(result, Released):
         await ctx.remove_finalizer()
-    elif is_drift and isinstance(result, Retryable) and not ctx.learns_from(result):
+    elif isinstance(result, Retryable if is_drift else HostBusy) and not ctx.learns_from(result):
         return Reconciled(result, put_off=True)
     else:
         await ctx.commit(result)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import orjson
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 
@@ -37,6 +38,7 @@ from codecommon.controller.reconcile import (
 )
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.job import Job, Urgency, working_on
+from codecommon.githost.protocol import HostBusy
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing
@@ -55,18 +57,33 @@ _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
 # A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
+_COPY_WITHIN: Final = timedelta(seconds=30)
+"""No decision begins with an older copy. It would do no harm, and would more likely be for nothing.
+
+In a burst a message waits for half a minute. A change of its object meanwhile would have replaced it.
+"""
+_FORBIDDEN: Final = 403
 _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift"}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerTiming:
     """In seconds. ``announce_after``: an object that takes longer says so in status. ``lost_after``: when a lock
-    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests.
+    that could not be renewed counts as lost. ``set_aside``: how long a poison message rests. ``warn_from``: the pause
+    from which on kcp's 403 is worth a warning. The watcher purges the messages of a workspace that is gone before that.
     """
 
     announce_after: float = ANNOUNCE_AFTER_SECONDS
     lost_after: float = LOST_AFTER_SECONDS
     set_aside: float = 600.0
+    warn_from: float = 16.0
+
+
+class _Found(NamedTuple):
+    """An object; ``raw`` None: there is none. ``is_copy``: it came with the event and was not read from kcp."""
+
+    raw: JsonObject | None
+    is_copy: bool = False
 
 
 class Worker:
@@ -148,14 +165,14 @@ class Worker:
         async with self._mutex.hold(key):
             attempt = self._poison.attempt(delivery.msg, event, self._replica)
             # Read while the lock is on its way. If that was a moment too early, a guarded write meets a conflict.
-            reading = asyncio.create_task(self._read(event, attempt))
+            reading = asyncio.create_task(self._read(delivery, event, attempt))
             try:
                 async with delivery.locked(self._locks, key, self._replica, self._timing.lost_after):
                     self._lock_backoff.succeeded(key)
                     if await attempt.begin() and not await self._is_deleted_with_workspace(event, reading):
                         settlement: Settlement = self._set_aside(attempt)
                     else:
-                        settlement = await self._reconcile(delivery.lane, event, reading)
+                        settlement = await self._reconcile(delivery, event, reading)
                     # Before the lock is free: the next replica that gets it would take our note for a death.
                     await attempt.over()
                     return settlement
@@ -175,33 +192,49 @@ class Worker:
         MESSAGES_SET_ASIDE.labels(self._service, "poison").inc()
         return PutBack(rest)
 
-    async def _is_deleted_with_workspace(self, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> bool:
+    async def _is_deleted_with_workspace(self, event: ObjectEvent, reading: asyncio.Task[_Found]) -> bool:
         """Whether the object is being deleted with its workspace, which waits for it. False when kcp cannot say so now."""
         try:
-            raw = await reading
+            raw = (await reading).raw
             if raw is None or not raw["metadata"].get("deletionTimestamp"):
                 return False
             return await is_leaving(self._kcp.objects(Workspace(event.endpoint, event.cluster)))
         except (UnknownEndpoint, Retryable, KcpError, *KCP_UNAVAILABLE):
             return False
 
-    async def _read(self, event: ObjectEvent, attempt: Attempt) -> JsonObject | None:
-        """The object at the event's version or later; None: there is none. Raises ``UnknownEndpoint``."""
+    async def _read(self, delivery: Delivery, event: ObjectEvent, attempt: Attempt) -> _Found:
+        """The object at the event's version or later. Raises ``UnknownEndpoint``."""
         # An object that ends the process which reads it must not do so before that is noted.
         await attempt.noted.wait()
         await self._endpoints.require(event.endpoint)
+        if (copy := self._copy(delivery, event)) is not None:
+            return _Found(copy, is_copy=True)
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         try:
-            return await objects.get(event.resource, event.name, not_older=event.resource_version)
+            return _Found(await objects.get(event.resource, event.name, not_older=event.resource_version))
         except NotFound:
-            return None
+            return _Found(None)
 
-    async def _reconcile(self, lane: Lane, event: ObjectEvent, reading: asyncio.Task[JsonObject | None]) -> Settlement:
+    def _copy(self, delivery: Delivery, event: ObjectEvent) -> JsonObject | None:
+        """The event's copy of the object, where a decision may begin with it. None: the object is read."""
+        is_first = delivery.lane == "events" and delivery.msg.metadata.num_delivered == 1
+        if not event.copy or event.seen_at is None or not is_first or abs(self._now() - event.seen_at) > _COPY_WITHIN:
+            return None
+        raw: JsonObject = orjson.loads(event.copy)
+        try:
+            self._controllers[event.resource].kind.model.parse(raw, Workspace(event.endpoint, event.cluster))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # Only kcp can say that the object is of such a shape.
+            return None
+        return raw
+
+    async def _reconcile(self, delivery: Delivery, event: ObjectEvent, reading: asyncio.Task[_Found]) -> Settlement:
         """Reconcile what ``reading`` brings. Never raises an error: whatever goes wrong becomes a settlement."""
+        lane = delivery.lane
         controller = self._controllers[event.resource]
         with _measured(controller.kind.kind) as measure:
             try:
-                raw = await reading
+                raw, is_copy = await reading
                 if raw is None:
                     measure.result = "Gone"
                     self._backoff.succeeded(event.uid)
@@ -214,8 +247,9 @@ class Worker:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())
                     measure.result = "Error"
                     event = _about_another(event, raw)
-                done, settlement = await self._reconcile_object(controller, lane, event, raw)
+                done, settlement = await self._reconcile_object(controller, lane, event, raw, is_copy=is_copy)
                 measure.result = done.name
+                self._backoff.succeeded(_forbidden(event))
                 return settlement
             except UnknownEndpoint:
                 # The shard is gone. Whoever watches the object now publishes it with an endpoint that is there.
@@ -226,14 +260,40 @@ class Worker:
                 _log.warning("kcp cannot be reached now: %s", type(error).__name__)
                 return PutBack(self._backoff.failed(event.uid))
             except KcpError as error:
+                if error.status == _FORBIDDEN:
+                    return await self._when_forbidden(delivery, event, error)
                 _log.warning("kcp refused: %s", error)
                 return PutBack(max(self._backoff.failed(event.uid), error.retry_after or 0))
             except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
                 _log.exception("handling failed")
                 return PutBack(self._backoff.jitter(UNFORESEEN_AFTER.total_seconds()))
 
+    async def _when_forbidden(self, delivery: Delivery, event: ObjectEvent, error: KcpError) -> Settlement:
+        """kcp forbids what it would allow in a bound workspace, or the workspace is gone. It says the same in both cases.
+
+        The watcher knows which workspaces are gone, and purges their messages. What is not purged soon is for a person to see.
+        With the last workspace of a shard kcp takes back the endpoint. Then there is nobody to purge them.
+        """
+        if not await self._bus.is_stored(delivery.msg) or not await self._is_listed(event.endpoint):
+            _log.debug("the workspace is gone, or a newer event has replaced this one: %s", error)
+            self._backoff.succeeded(_forbidden(event))
+            return Ack()
+        delay = self._backoff.failed(_forbidden(event))
+        _log.log(logging.WARNING if delay >= self._timing.warn_from else logging.INFO, "kcp refused: %s", error)
+        return PutBack(max(delay, error.retry_after or 0))
+
+    async def _is_listed(self, endpoint: str) -> bool:
+        """Whether kcp lists the endpoint now; also when it cannot say so."""
+        try:
+            await self._endpoints.require(endpoint, live=True)
+        except UnknownEndpoint:
+            return False
+        except (KcpError, *KCP_UNAVAILABLE):
+            pass
+        return True
+
     async def _reconcile_object(
-        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject
+        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
     ) -> tuple[Reconciled, Settlement]:
         ctx = ReconcileContext(
             controller.kind,
@@ -243,7 +303,8 @@ class Worker:
             Hints(event.versions, event.possible_duplicates, event.time),
             self._bound,
             self._now,
-            self._ownership,
+            is_copy=is_copy,
+            ownership=self._ownership,
         )
         if controller.is_due(ctx.object, ctx.now):
             # It is worked on as if it had changed, whichever lane its message is on.
@@ -260,6 +321,10 @@ class Worker:
         if lane == "resync":
             RESYNC_PASSES.labels("put_off" if done.put_off else "done").inc()
         match done.result:
+            case HostBusy() as result:
+                delay = self._retry_in(uid, result)
+                _log.debug("no turn at the host; again in %.1f s", delay)
+                return PutBack(delay, keep=not done.put_off)
             case Retryable() as result if done.put_off:
                 _log.info("%s: %s; again at its next turn", result.reason, result.message)
                 return Ack()
@@ -286,6 +351,11 @@ class Worker:
         # minutes.
         named = min(result.after, _LONGEST_AFTER).total_seconds()
         return named if result.exact else min(self._backoff.jitter(named), named + _MOST_SPREAD_SECONDS)
+
+
+def _forbidden(event: ObjectEvent) -> str:
+    """The key of an object's back-off after a 403. What failed before must not hide how long kcp has forbidden it."""
+    return f"{event.uid} forbidden"
 
 
 def _about_another(event: ObjectEvent, raw: JsonObject) -> ObjectEvent:

@@ -4,9 +4,10 @@ Names and ids are opaque strings. An owner may hold slashes (``group/subgroup``)
 cannot have.
 
 Every method but the two creates is idempotent. Every method raises ``Terminal``, ``NotReady`` or ``Retryable`` with a
-``Reason`` (``codecommon.api.results``). Three subclasses of them tell callers more: ``CredentialRejected``,
-``KeyInUse`` and ``HostUnavailable``. ``AlreadyExists`` is none of them. A ``get_`` returns None when the host says that
-there is no such thing, or does not show it to this credential; never because the host could not be asked.
+``Reason`` (``codecommon.api.results``). Four subclasses of them tell callers more: ``CredentialRejected``,
+``KeyInUse``, ``HostUnavailable`` and its ``HostBusy``. ``AlreadyExists`` is none of them. A ``get_`` returns None when
+the host says that there is no such thing, or does not show it to this credential; never because the host could not be
+asked.
 """
 
 from __future__ import annotations
@@ -204,8 +205,8 @@ class AlreadyExists(Exception):
 class CredentialRejected(Terminal):
     """The host no longer takes the credential. Another one may be in the Secret by now.
 
-    ``reason``: ``CredentialRejected``, or ``AppNotInstalled`` where the credential has no access to the owner's account
-    any more.
+    ``reason``: ``CredentialRejected``; ``AppNotInstalled`` where the credential has no access to the owner's account
+    any more, ``OwnerMismatch`` where that account has another name now.
     """
 
     def __init__(self, message: str, *, reason: Reason = Reason.CREDENTIAL_REJECTED) -> None:
@@ -224,6 +225,19 @@ class HostUnavailable(Retryable):
 
     def __init__(self, message: str, *, after: timedelta | None = None) -> None:
         super().__init__(Reason.HOST_UNAVAILABLE, message, after=after)
+
+
+class HostBusy(HostUnavailable):
+    """It is not this object's turn at the host: others have what the host may take of this process.
+
+    It says nothing about the object, so it is neither written to status nor counted as a failure. ``after``: seconds.
+    """
+
+    def __init__(self, host: str, after: float) -> None:
+        super().__init__(
+            f"other objects are being worked on at {host}; waiting for a turn",
+            after=timedelta(seconds=after),
+        )
 
 
 class ConnectionHost(Protocol):
@@ -291,6 +305,13 @@ class AccessHost(Protocol):
         """
         ...
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        """One key of the repository. It may be shown before ``list_deploy_keys`` has it. None: it is not there.
+
+        Ask where the list was shown: a credential that may not see the keys gets None, too.
+        """
+        ...
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         """Register a key.
 
@@ -312,6 +333,13 @@ class AccessHost(Protocol):
     async def list_collaborators(self, repo_id: str) -> Listed[Grant] | None:
         """Users with a grant of their own, not through a team or the organisation; pages and None as of
         ``list_deploy_keys``.
+        """
+        ...
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        """The widest role that the user has as a collaborator, from whatever source; None: none, or only what everybody has.
+
+        It may be there where ``list_collaborators`` leaves the user out.
         """
         ...
 

@@ -10,6 +10,7 @@ from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.conditional import ETagLayer
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.http.shares import HostShares
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits
 from codecommon.githost.provider import Provider, Registry
@@ -32,16 +33,24 @@ def published_limits() -> Mapping[str, Limits]:
 
 @asynccontextmanager
 async def open_registry(
-    allowed_hosts: Collection[str], bus: Bus, limits: Mapping[str, Limits], proxies: ProxyRules
+    allowed_hosts: Collection[str],
+    bus: Bus,
+    limits: Mapping[str, Limits],
+    proxies: ProxyRules,
+    shares: HostShares | None = None,
 ) -> AsyncIterator[Registry]:
     """Every provider, over connections that are closed when the block is left.
 
     ``allowed_hosts``: as of ``providers``. ``limits``: those that the operator states, by the host's name.
+    ``shares``: as of ``HostTransport``.
     """
     budgets = Budgets(bus, limits)
     # From the outside in. A request that the breaker refuses must cost the account nothing.
     transport = HostTransport(
-        layers=[BreakerLayer, budgets.layer, ETagLayer], turns=budgets.await_turn, proxies=proxies
+        layers=[BreakerLayer, budgets.layer, ETagLayer],
+        turns=budgets.await_turn,
+        proxies=proxies,
+        shares=shares,
     )
     await budgets.open()
     try:

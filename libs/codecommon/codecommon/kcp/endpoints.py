@@ -61,9 +61,9 @@ class KnownEndpoints:
         self._kcp = kcp
         self._urls: frozenset[str] = frozenset()
 
-    async def require(self, url: str) -> None:
-        """Raises ``UnknownEndpoint`` unless kcp lists ``url``. Asks kcp only about a URL that it did not list before."""
-        if url not in self._urls:
+    async def require(self, url: str, *, live: bool = False) -> None:
+        """Raises ``UnknownEndpoint`` unless kcp lists ``url``. Without ``live``, that it did so before is enough."""
+        if live or url not in self._urls:
             self._urls = endpoint_urls(await self._kcp.request("GET", SLICE_PATH))
         if url not in self._urls:
             raise UnknownEndpoint

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -22,7 +22,7 @@ from nats.js.errors import NotFoundError as JetStreamNotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.api.kinds import KINDS
-from codecommon.messaging.events import CONTENT_TYPE, Lane, ObjectEvent
+from codecommon.messaging.events import CONTENT_TYPE, Lane, ObjectEvent, UndecodableEvent
 from codecommon.process import telemetry
 from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
@@ -81,6 +81,10 @@ def _durables() -> dict[str, list[str]]:
             for lane in lanes:
                 durables.setdefault(durable_name(kind.service, lane), []).append(f"code.{lane}.{kind.resource}.>")
     return durables
+
+
+def _durable_filters() -> list[str]:
+    return [subjects for filters in _durables().values() for subjects in filters]
 
 
 class Bus:
@@ -210,10 +214,59 @@ class Bus:
             headers[api.Header.MSG_ID.value] = event.message_id
         telemetry.inject(headers)
         body = event.encode(datetime.now(UTC).isoformat())
-        try:
+        with _or_unavailable():
             await self.js.publish(event.subject, body, timeout=_PUBLISH_TIMEOUT_SECONDS, headers=headers)
-        except (NatsError, TimeoutError) as error:
-            raise BusUnavailable(type(error).__name__) from None
+
+    async def clusters_with_messages(self) -> dict[str, str]:
+        """Every cluster that has a message, and the subject of one. Raises ``BusUnavailable``.
+
+        Of each kind and lane it sees 100,000 subjects, which is what the server tells at once.
+        """
+        clusters: dict[str, str] = {}
+        for subjects in _durable_filters():
+            with _or_unavailable():
+                state = (await self.js.stream_info(EVENTS_STREAM, subjects_filter=subjects)).state
+            clusters.update((subject.split(".")[3], subject) for subject in state.subjects or {})
+        return clusters
+
+    async def endpoint_of(self, subject: str) -> str | None:
+        """The endpoint that the message of ``subject`` names. None: there is no event any more. Raises ``BusUnavailable``."""
+        with _or_unavailable():
+            try:
+                stored = await self.js.get_last_msg(EVENTS_STREAM, subject)
+                return ObjectEvent.decode(stored.data or b"").endpoint
+            except (JetStreamNotFoundError, UndecodableEvent):
+                return None
+
+    async def last_sequence(self) -> int:
+        """The sequence of the newest message that was ever stored. Raises ``BusUnavailable``."""
+        with _or_unavailable():
+            return (await self.js.stream_info(EVENTS_STREAM)).state.last_seq
+
+    async def purge(self, cluster: str, until: int) -> None:
+        """Remove the cluster's messages up to the sequence ``until``, parked ones included. Raises ``BusUnavailable``.
+
+        It purges what each durable is about. After a purge of a wider subject, the durables would go on counting the
+        messages that were put back.
+        """
+        for subjects in _durable_filters():
+            with _or_unavailable():
+                await self.js.purge_stream(
+                    EVENTS_STREAM, seq=until + 1, subject=f"{subjects.removesuffix('>')}{cluster}.>"
+                )
+
+    async def is_stored(self, msg: Msg) -> bool:
+        """Whether the stream still has the message; also when the server cannot be asked now.
+
+        A message that was delivered is gone once it was purged, or once a newer event has replaced it.
+        """
+        try:
+            await self.js.get_msg(EVENTS_STREAM, msg.metadata.sequence.stream)
+        except JetStreamNotFoundError:
+            return False
+        except (NatsError, TimeoutError):
+            pass
+        return True
 
     async def bury(self, msg: Msg, why: str) -> None:
         """Keep a message that cannot be decoded in ``CODE_DEAD`` and take it off the queue."""
@@ -282,6 +335,14 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+@contextmanager
+def _or_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (NatsError, TimeoutError) as error:
+        raise BusUnavailable(type(error).__name__) from None
 
 
 def nats_tls(ca: str) -> Any:

@@ -1,4 +1,4 @@
-"""Object events: CloudEvents 1.0 in JSON. An event names the object to reconcile. It holds no spec, no status and no secret."""
+"""Object events: CloudEvents 1.0 in JSON. An event names the object to reconcile and may carry a copy of it, but no secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 from codecommon.api.group import GROUP
 from codecommon.api.kinds import KINDS
 from codecommon.api.meta import is_cluster_id
+from codecommon.messaging import object_copy
 
 EventReason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
 """Why an object is to be reconciled.
@@ -46,7 +47,9 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """A hint that one object should be reconciled. The consumer reads the object; the event is never the source of a decision.
+    """A hint that one object should be reconciled.
+
+    The consumer reads the object. While the event is new, it may begin with the ``copy``, as a controller does with its cache.
 
     Attributes:
         resource: The plural of the kind.
@@ -62,6 +65,8 @@ class ObjectEvent:
         cause: The resourceVersion of the change that led to the event, if neither ``resource_version`` nor ``versions``
             contain it: a child was deleted, or a binding started terminating. It is part of the message id only, so that
             the stream does not drop the second such event as a repetition of the first.
+        copy: The object at ``resource_version`` as JSON; see ``object_copy``. Empty: the event carries none.
+        seen_at: When the watcher saw what is in ``copy``.
     """
 
     resource: str
@@ -77,6 +82,8 @@ class ObjectEvent:
     possible_duplicates: bool = True
     time: datetime | None = field(default=None, compare=False)
     cause: str = field(default="", compare=False)
+    copy: bytes = field(default=b"", repr=False)
+    seen_at: datetime | None = None
 
     @property
     def lane(self) -> Lane:
@@ -103,6 +110,9 @@ class ObjectEvent:
 
     def encode(self, time: str) -> bytes:
         """The CloudEvent as JSON. ``time``: now, as an RFC 3339 string."""
+        seen: dict[str, Any] = {}
+        if self.copy and self.seen_at is not None:
+            seen = {"object": orjson.Fragment(self.copy), "seenAt": self.seen_at.isoformat()}
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -124,6 +134,7 @@ class ObjectEvent:
                     "reason": self.reason,
                     "versions": asdict(self.versions),
                     "possibleDuplicates": self.possible_duplicates,
+                    **seen,
                 },
             }
         )
@@ -141,24 +152,42 @@ class ObjectEvent:
             # It becomes part of a URL.
             if not is_cluster_id(data["cluster"]):
                 raise UndecodableEvent("cluster is not the ID of a logical cluster")
+            cluster, name, uid = data["cluster"], str(data["name"]), str(data["uid"])
+            resource_version = str(data["resourceVersion"])
+            seen_at, copy = _time(data.get("seenAt")), b""
+            if seen_at is not None and not data["deleting"]:
+                copy = object_copy.decode(
+                    data.get("object"), cluster=cluster, name=name, uid=uid, resource_version=resource_version
+                )
             return cls(
                 resource=data["resource"],
-                cluster=data["cluster"],
-                name=str(data["name"]),
-                uid=str(data["uid"]),
+                cluster=cluster,
+                name=name,
+                uid=uid,
                 generation=int(data["generation"]),
-                resource_version=str(data["resourceVersion"]),
+                resource_version=resource_version,
                 deleting=bool(data["deleting"]),
                 reason=data["reason"],
                 endpoint=str(envelope["source"]),
                 versions=Versions(**data["versions"]),
                 possible_duplicates=bool(data.get("possibleDuplicates", True)),
                 time=datetime.fromisoformat(envelope["time"]),
+                copy=copy,
+                seen_at=seen_at if copy else None,
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UndecodableEvent):
                 raise
             raise UndecodableEvent(f"not an object event ({type(error).__name__}, {len(body)} bytes)") from None
+
+
+def _time(text: object) -> datetime | None:
+    """A time with its zone; None: ``text`` is none."""
+    try:
+        time = datetime.fromisoformat(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def subject(lane: Lane, resource: str, cluster: str, name: str) -> str:

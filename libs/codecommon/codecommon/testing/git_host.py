@@ -95,6 +95,8 @@ class StubBackend:
     """A session of ``login`` at a host with the given organisations and other users.
 
     ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
+    ``org_owners`` (organisation to logins, in lower case) have every role. ``unlisted`` users are left out of
+    ``list_collaborators``.
     ``users`` can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the owner, otherwise
     by invitation. ``invites`` False gives access to all of them at once.
     """
@@ -113,6 +115,8 @@ class StubBackend:
         self.writes: list[tuple[str, tuple[Any, ...]]] = []
         self.invites = True
         self.members: dict[str, set[str]] = {}
+        self.org_owners: dict[str, set[str]] = {}
+        self.unlisted: set[str] = set()
         self.custom_roles: set[str] = set()
         self.outsiders_admitted = True
         self._account = Account(
@@ -199,7 +203,7 @@ class StubBackend:
         self._account_ids[login.lower()] = self._next_id()
 
     def rename_user(self, login: str, new: str) -> None:
-        """The user takes another login and keeps id, grants and invitations; the old login is free."""
+        """The user takes another login and keeps id, repositories, grants and invitations; the old login is free."""
         old, now = login.lower(), new.lower()
         self._owners[now] = self._owners.pop(old)
         self._account_ids[now] = self._account_ids.pop(old)
@@ -208,6 +212,8 @@ class StubBackend:
                 repository.granted[now] = repository.granted.pop(old)
             if old in repository.invited:
                 repository.invited[now] = replace(repository.invited.pop(old), username=now)
+            if repository.seen.owner.lower() == old:
+                repository.seen = replace(repository.seen, owner=new)
 
     async def await_turn(self) -> None:
         self._fail("await_turn")
@@ -306,6 +312,12 @@ class StubBackend:
             return None
         return _listed(replace(key, enabled=not repository.keys_disabled) for key in repository.keys.values())
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        self._fail("get_deploy_key")
+        repository = self.repositories.get(repo_id)
+        key = None if repository is None else repository.keys.get(key_id)
+        return key and replace(key, enabled=not self._existing(repo_id).keys_disabled)
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         self._fail("create_deploy_key")
         repository, material = self._existing(repo_id), " ".join(public_key.split()[:2])
@@ -334,11 +346,22 @@ class StubBackend:
         repository = self.repositories.get(repo_id)
         if repository is None:
             return None
-        owner = repository.seen.owner
-        own = {owner.lower(): "admin"} if self._owners.get(owner.lower()) == "User" else {}
-        return _listed(
-            Grant(user, role, self._account_ids.get(user)) for user, role in (own | repository.granted).items()
-        )
+        owner = repository.seen.owner.lower()
+        users = {owner} if self._owners.get(owner) == "User" else set[str]()
+        shown = (self._grant(repository, user) for user in (*users, *repository.granted) if user not in self.unlisted)
+        return _listed(grant for grant in shown if grant is not None)
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        self._fail("get_grant")
+        _check_login(username)
+        repository = self.repositories.get(repo_id)
+        return None if repository is None else self._grant(repository, username.lower())
+
+    def _grant(self, repository: StubRepository, user: str) -> Grant | None:
+        owner = repository.seen.owner.lower()
+        owns = user in self.org_owners.get(owner, ()) or (user == owner and self._owners.get(owner) == "User")
+        role = "admin" if owns else repository.granted.get(user)
+        return None if role is None else Grant(user, role, self._account_ids.get(user))
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         self._fail("list_invitations")

@@ -107,16 +107,20 @@ class World:
         name: str,
         versions: Versions | None = None,
         event_time: datetime | None = None,
+        copy: JsonObject | None = None,
     ) -> ReconcileContext[T]:
-        """The context of an object that was read as it is now. ``event_time`` None: a moment ago."""
+        """The context of an object that was read as it is now, or came as ``copy`` with its event. ``event_time`` None:
+        a moment ago.
+        """
         return ReconcileContext(
             controller.kind,
             controller.owned,
             self.objects,
-            self.stored(controller.kind.resource, name),
+            copy or self.stored(controller.kind.resource, name),
             Hints(versions or Versions(), event_time=event_time or self.now()),
             clock=self.now,
             ownership=self.ownership,
+            is_copy=copy is not None,
         )
 
     async def reconcile(

@@ -203,7 +203,7 @@ def rejected(reason: Reason = Reason.CREDENTIAL_REJECTED) -> CredentialRejected:
     return CredentialRejected("m", reason=reason)
 
 
-@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED])
+@pytest.mark.parametrize("reason", [Reason.CREDENTIAL_REJECTED, Reason.APP_NOT_INSTALLED, Reason.OWNER_MISMATCH])
 async def test_the_same_credential_is_not_tried_twice_and_its_connection_is_validated_again(
     world: World, reason: Reason
 ) -> None:
@@ -261,6 +261,21 @@ async def test_another_refusal_than_of_the_credential_is_passed_on(world: World)
         await world.connections.with_fresh_credential(world.objects, "main", forbidden)
     assert refused.value.reason == "MissingScope"
     assert world.bus.published == []
+
+
+async def test_a_workspace_with_thousands_of_connections_does_not_close_those_of_another(world: World) -> None:
+    world.add(secret_object(), validated_connection())
+    for number in range(3000):
+        world.add(validated_connection(f"many-{number}"))
+    other = workspace("other")
+    world.kcp.add(secret_object(), other.cluster)
+    world.kcp.add(validated_connection(), other.cluster)
+    theirs = world.kcp.objects(other)
+    versions = Versions(connection="0", secret="0")
+    opened = await world.connections.for_object(theirs, "main", versions)
+    for number in range(3000):
+        await world.connections.for_object(world.objects, f"many-{number}", versions)
+    assert await world.connections.for_object(theirs, "main", versions) is opened
 
 
 # ---- validated

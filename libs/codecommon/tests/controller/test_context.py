@@ -10,12 +10,12 @@ import pytest
 from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import DEPLOY_KEYS, REPOSITORIES, children_of
+from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.conditions import condition
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.kcp.client import Invalid, JsonObject
-from codecommon.messaging.events import Versions
 from codecommon.testing.builders import api_binding, deleting, repository_object
 from codecommon.testing.builders import condition as stored_condition
 from codecommon.testing.harness import conditions, message
@@ -31,9 +31,15 @@ def kcp() -> InMemoryKcp:
 
 
 def start(
-    kcp: InMemoryKcp, raw: JsonObject, *, owned: frozenset[str] = frozenset({"Archived"}), now: datetime = NOW
+    kcp: InMemoryKcp,
+    raw: JsonObject,
+    *,
+    owned: frozenset[str] = frozenset({"Archived"}),
+    now: datetime = NOW,
+    is_copy: bool = False,
 ) -> ReconcileContext[Repository]:
-    return ReconcileContext(REPOSITORIES, owned, kcp.objects(workspace()), raw, Versions(), clock=lambda: now)
+    objects = kcp.objects(workspace())
+    return ReconcileContext(REPOSITORIES, owned, objects, raw, clock=lambda: now, is_copy=is_copy)
 
 
 def site(kcp: InMemoryKcp) -> JsonObject:
@@ -339,3 +345,41 @@ async def test_referrers_are_named_ten_at_most(kcp: InMemoryKcp) -> None:
     await ctx.commit(blocked.value)
     assert "DeployKey/key09 and 2 more" in message(site(kcp))
     assert "key10" not in message(site(kcp))
+
+
+# ---- a decision on the event's copy
+
+
+def reads(kcp: InMemoryKcp) -> int:
+    return sum(not request.writes for request in kcp.requests)
+
+
+async def test_a_copy_is_confirmed_by_one_live_read_and_not_after_a_write(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER]}))
+    ctx = start(kcp, raw, is_copy=True)
+    await ctx.ensure_finalizer()
+    await ctx.confirm_current()
+    await ctx.confirm_current()
+    assert reads(kcp) == 1
+    written = start(kcp, raw, is_copy=True)
+    await written.record_status({"repoID": "7"})
+    await written.confirm_current()
+    await start(kcp, site(kcp)).confirm_current()
+    assert reads(kcp) == 1
+
+
+async def test_a_copy_that_was_overtaken_is_superseded_and_the_context_shows_what_is_true_now(kcp: InMemoryKcp) -> None:
+    ctx = start(kcp, kcp.add(repository_object()), is_copy=True)
+    kcp.edit("repositories", "site", {"spec": {"description": "theirs"}})
+    with pytest.raises(Superseded):
+        await ctx.confirm_current()
+    assert ctx.object.spec.description == "theirs"
+
+
+async def test_a_result_that_a_copy_led_to_is_not_written_over_a_newer_object(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object())
+    ctx = start(kcp, raw, is_copy=True)
+    kcp.edit("repositories", "site", {"status": {"repoID": "7"}})
+    with pytest.raises(Superseded):
+        await ctx.commit(Terminal(Reason.NAME_TAKEN, "m"))
+    assert site(kcp)["status"] == {"repoID": "7"}

@@ -330,6 +330,77 @@ async def test_a_kcp_that_fails_puts_the_message_back(
     assert stored(kcp)["status"]["repoID"] == "7"
 
 
+async def test_a_workspace_that_is_gone_is_no_warning_and_leaves_nothing_once_it_is_purged(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    kcp.refused.add("repositories")
+    events = [event_for(put(kcp, name)) for name in ("one", "two", "three")]
+    timing = Timing(fetch=0.1, renew=0.1, worker=WorkerTiming(warn_from=0.0))
+
+    async def purge() -> None:
+        await bus.purge("c1", await bus.last_sequence())
+
+    purging: list[asyncio.Task[None]] = []
+
+    async def purged_at_work() -> bool:
+        return bool(purging) and purging[0].done() and await acked(bus)
+
+    # The workspace goes while its objects are read, and their messages go before kcp has answered.
+    reading = kcp.request
+
+    async def request(method: str, url: str, **given: Any) -> JsonObject:
+        if "/repositories/" in url:
+            if not purging:
+                purging.append(asyncio.create_task(purge()))
+            await asyncio.shield(purging[0])
+        return await reading(method, url, **given)
+
+    kcp.request = request  # type: ignore[method-assign]
+    for event in events:
+        await bus.publish(event)
+    async with working(bus, kcp, Calls(is_fine), timing=timing) as engine:
+        await until(purged_at_work)
+        await until(lambda: engine.in_flight == 0)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+    info = await bus.js.consumer_info(bus_module.EVENTS_STREAM, "repository-svc")
+    assert (info.num_ack_pending, info.num_pending) == (0, 0)
+
+
+async def test_a_message_whose_endpoint_went_with_its_last_workspace_is_acked_without_a_warning(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = Calls(is_fine)
+    raw = put(kcp)
+    await bus.publish(event_for(raw))
+    async with working(bus, kcp, calls, timing=Timing(0.1, 0.1, WorkerTiming(warn_from=0.0))):
+        await until(lambda: acked(bus))
+        # What kcp has listed once is not asked for before each request.
+        kcp.endpoints.clear()
+        kcp.refused.add("repositories")
+        await bus.publish(replace(event_for(raw), reason="revalidate"))
+        await until(lambda: acked(bus))
+    assert calls.names == ["c1/site"]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_what_kcp_forbids_in_a_bound_workspace_is_put_back_and_becomes_a_warning(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    kcp.refused.add("repositories")
+    await bus.publish(event_for(put(kcp)))
+    # The pauses are 0.05, 0.1, 0.2 and 0.4 s, and up to a quarter more.
+    timing = Timing(fetch=0.1, renew=0.1, worker=WorkerTiming(warn_from=0.2))
+    async with working(bus, kcp, Calls(is_fine), timing=timing):
+        await until(lambda: any(record.levelname == "WARNING" for record in caplog.records))
+        refusals = [record.levelname for record in caplog.records if "kcp refused" in record.message]
+        assert refusals[:3] == ["INFO", "INFO", "WARNING"], "what the watcher may purge any moment is no warning yet"
+        assert await queued(bus) == 1
+        kcp.refused.clear()
+        await until(lambda: acked(bus))
+    assert stored(kcp)["status"]["repoID"] == "7"
+
+
 async def test_an_answer_that_no_model_fits_does_not_end_the_process(bus: Bus, kcp: InMemoryKcp) -> None:
     broken = put(kcp, "broken")
     kcp.edit("repositories", "broken", {"spec": {"visibility": "sideways"}})

@@ -14,6 +14,7 @@ from codecommon.controller.conditions import condition
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
 from codecommon.controller.worker import WorkerTiming
+from codecommon.githost.protocol import HostBusy
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
@@ -252,6 +253,32 @@ async def test_a_drift_pass_that_cannot_be_done_now_leaves_no_trace(
         await until(lambda: acked(bus))
     assert len(calls.names) == 1
     assert kcp.writes("repositories") == []
+
+
+@pytest.mark.parametrize("reason", ["changed", "resync"])
+async def test_an_object_that_has_no_turn_at_its_host_comes_back_and_no_status_is_written(
+    bus: Bus, kcp: InMemoryKcp, reason: Any
+) -> None:
+    calls = Calls(raising(*[HostBusy("ghe.example", 0.01)] * 3))
+    await bus.publish(event_for(put(kcp), reason=reason))
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    if reason == "resync":
+        # Its next turn comes by itself.
+        assert len(calls.names) == 1
+        assert kcp.writes("repositories") == []
+    else:
+        assert len(calls.names) == 4
+        assert len(kcp.writes("repositories")) == 1
+
+
+async def test_what_was_learned_before_an_object_lost_its_turn_is_written(bus: Bus, kcp: InMemoryKcp) -> None:
+    calls = Calls(raising(HostBusy("ghe.example", 0.01).learned({"repoID": "8"})))
+    await bus.publish(event_for(put(kcp), reason="resync"))
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 2
+    assert kcp.writes("repositories")[0].body["status"]["repoID"] == "8"
 
 
 @pytest.mark.parametrize(

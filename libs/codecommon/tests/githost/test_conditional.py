@@ -188,13 +188,24 @@ async def test_an_encoded_body_is_kept_as_it_was_sent() -> None:
 
 
 async def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:
-    b = bed(most_bytes=3 * 5000)
+    b = bed(most_bytes=6 * 5000)
     for path in ("/1", "/2", "/3", "/1", "/4"):
         await b.get(path)
     b.host.seen.clear()
     for path in ("/1", "/4", "/2"):
         await b.get(path)
     assert [etag is not None for etag in b.host.asked_with] == [True, True, False]
+
+
+async def test_no_workspace_pushes_out_what_is_kept_for_another() -> None:
+    b = bed(most_bytes=6 * 5000)
+    other = ("other", "carol", "1")
+    await b.get("/1", as_=other)
+    for number in range(20):
+        await b.get(f"/{number}")
+    b.host.seen.clear()
+    await b.get("/1", as_=other)
+    assert b.host.asked_with != [None]
 
 
 async def test_a_very_long_answer_is_not_kept() -> None:

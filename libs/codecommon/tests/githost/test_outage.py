@@ -15,6 +15,7 @@ from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.sender import Sender, attach
 from codecommon.githost.http.trust import WELL_KNOWN
+from codecommon.githost.protocol import HostBusy
 from codecommon.testing.clock import Clock
 
 HOSTS = GithubProvider(["ghe.example", "other.example"])
@@ -277,6 +278,24 @@ async def test_after_an_outage_everybody_is_served_a_few_at_a_time_and_then_all(
         bed.host.gate.clear()
     assert at_once[:5] == [4, 8, 16, 32, 140]
     assert {task.result().status_code for task in tasks} == {200}
+
+
+async def test_who_waits_for_a_place_for_long_comes_back_later(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codecommon.githost.http.outage._LONGEST_WAIT_SECONDS", 0.01)
+    await bed.fail(OPENED_AFTER)
+    bed.clock.advance(5)
+    bed.host.says = httpx.Response(200)
+    await bed.ask()
+    bed.host.gate.clear()
+    async with asyncio.timeout(5):
+        first = [asyncio.create_task(bed.ask()) for _ in range(4)]
+        await yield_to_all()
+        for _ in range(10):
+            with pytest.raises(HostBusy):
+                await bed.ask()
+        bed.host.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*first)} == {200}
+    assert (await bed.ask()).status_code == 200
 
 
 async def test_who_waits_for_a_place_is_told_when_the_host_fails_again(bed: Bed) -> None:

@@ -22,11 +22,14 @@ from codecommon.githost.address import HostAddress
 from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.network import LONGEST_ANSWER, AnswerTooLong
+from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach, sender_of
 from codecommon.githost.http.trace import Traced
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.http.trust import WELL_KNOWN, authorities_in
+from codecommon.githost.protocol import HostBusy
+from codecommon.testing.engine import until
 
 PRINCIPAL = ("cluster", "uid", "1")
 
@@ -286,7 +289,30 @@ async def test_connections_are_bounded_per_host_and_in_total_whatever_is_trusted
     assert private.host.open <= 3
     assert private.host.connections == 3
     results = await asyncio.gather(*asked, return_exceptions=True)
-    assert all(isinstance(result, httpx.ReadTimeout) for result in results)
+    assert all(isinstance(result, httpx.ReadTimeout | HostBusy) for result in results)
+    await stack.aclose()
+
+
+@pytest.mark.parametrize("bound", ["network._MOST_PER_HOST", "network._MOST", "sessions._MOST_PER_BUNDLE"])
+async def test_a_request_that_gets_no_connection_ends_soon_and_says_nothing_about_the_host(
+    private: Any, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"codecommon.githost.http.{bound}", 1)
+    monkeypatch.setattr("codecommon.githost.http.network._LONGEST_WAIT_SECONDS", 0.02)
+    stack = HostTransport(layers=[BreakerLayer], proxies=ProxyRules())
+    where = GithubProvider([private.host.name]).address(private.host.url)
+    private.host.send(None)
+    async with asyncio.timeout(10), client(stack, where, private.token_source) as http:
+        first = asyncio.create_task(http.get("/user"))
+        await until(lambda: len(private.host.seen) == 1)
+        # More than the failures that stop requests to a host.
+        for _ in range(10):
+            with pytest.raises(HostBusy):
+                await http.get("/user")
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        private.host.answer(200, {})
+        assert (await http.get("/user")).status_code == 200
     await stack.aclose()
 
 

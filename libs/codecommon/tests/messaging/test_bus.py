@@ -125,6 +125,55 @@ async def test_an_event_that_no_service_takes_is_kept(bus: Bus) -> None:
     assert await messages(bus) == 1
 
 
+async def test_a_purge_takes_one_cluster_up_to_a_sequence_and_what_was_put_back_with_it(bus: Bus) -> None:
+    for name in ("put-back", "at-work", "waits"):
+        await bus.publish(replace(EVENT, name=name, uid=name))
+    await bus.publish(replace(EVENT, reason="resync"))
+    await bus.publish(replace(EVENT, cluster="c2"))
+    lane = await bus.subscribe("repository-svc", "events")
+    put_back, at_work = [await bus_module.fetch_one(lane, 2) for _ in range(2)]
+    assert put_back is not None
+    assert at_work is not None
+    await put_back.nak(delay=3600)
+    until = await bus.last_sequence()
+    assert await bus.is_stored(at_work)
+    await bus.publish(replace(EVENT, name="later", uid="later"))
+    await bus.purge("c1", until)
+    info = await bus.js.stream_info(bus_module.EVENTS_STREAM, subjects_filter=">")
+    assert {subject.split(".", 3)[3] for subject in info.state.subjects or ()} == {"c2.site", "c1.later"}
+    assert (await bus.js.consumer_info(bus_module.EVENTS_STREAM, "repository-svc")).num_ack_pending == 0
+    assert not await bus.is_stored(at_work)
+    # Whoever had it answers, and that changes nothing.
+    await at_work.nak()
+    left = {(await next_event(bus)).name for _ in range(2)}
+    assert left == {"site", "later"}
+    assert await messages(bus) == 0
+
+
+async def test_a_message_that_a_newer_event_has_replaced_is_not_stored_any_more(bus: Bus) -> None:
+    await bus.publish(EVENT)
+    msg = await bus_module.fetch_one(await bus.subscribe("repository-svc", "events"), 2)
+    assert msg is not None
+    assert await bus.is_stored(msg)
+    await bus.publish(replace(EVENT, resource_version="999"))
+    assert not await bus.is_stored(msg)
+
+
+async def test_the_clusters_with_messages_and_the_endpoint_of_one(bus: Bus) -> None:
+    assert await bus.clusters_with_messages() == {}
+    await bus.publish(EVENT)
+    await bus.publish(replace(EVENT, name="another"))
+    turn = replace(EVENT, resource="connections", cluster="c2", reason="resync", name="a.b")
+    await bus.publish(turn)
+    found = await bus.clusters_with_messages()
+    assert found["c2"] == turn.subject
+    assert found.keys() == {"c1", "c2"}
+    assert await bus.endpoint_of(found["c1"]) == EVENT.endpoint
+    assert await bus.endpoint_of("code.events.repositories.c3.nobody") is None
+    await bus.js.publish("code.events.repositories.c3.odd", b"not an event")
+    assert await bus.endpoint_of("code.events.repositories.c3.odd") is None
+
+
 async def test_nothing_to_fetch_is_none(bus: Bus) -> None:
     assert await bus_module.fetch_one(await bus.subscribe("repository-svc", "events"), 0.05) is None
 
@@ -145,6 +194,8 @@ async def test_a_server_that_does_not_answer_is_reported_by_publish_and_ping(tmp
         await server.stop()
         with pytest.raises(BusUnavailable):
             await bus.publish(EVENT)
+        with pytest.raises(BusUnavailable):
+            await bus.purge("c1", 1)
         assert await bus_module.fetch_one(subscription, 0.1) is None
         assert await bus.has_waiting_events("repository-svc")
         with pytest.raises(BusUnavailable):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import pytest
 
+from codecommon.api.annotations import CLUSTER_ANNOTATION, RECONCILE_REQUESTED_AT
 from codecommon.api.kinds import KINDS
+from codecommon.messaging import object_copy
 from codecommon.messaging.events import ObjectEvent, UndecodableEvent, Versions, subject
 
 EVENT = ObjectEvent(
@@ -145,3 +148,119 @@ def test_there_are_events_for_every_kind() -> None:
     for resource in KINDS:
         event = replace(EVENT, resource=resource)
         assert ObjectEvent.decode(event.encode(TIME)) == event
+
+
+# ---- the copy of the object
+
+
+def site(**changes: Any) -> dict[str, Any]:
+    """The object of ``EVENT`` as kcp sends it, with all that a copy leaves out."""
+    metadata = {
+        "name": "my.site",
+        "uid": "u1",
+        "resourceVersion": "100",
+        "generation": 3,
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "finalizers": ["theirs/x"],
+        "annotations": {
+            CLUSTER_ANNOTATION: "2hj3k4",
+            RECONCILE_REQUESTED_AT: "2026-01-01T00:00:00Z",
+            "kubectl.kubernetes.io/last-applied-configuration": "the whole object",
+        },
+        "labels": {"team": "a"},
+        "managedFields": [{"manager": "kubectl"}],
+        "ownerReferences": [{"uid": "u0"}],
+    }
+    whole = {"apiVersion": "v1", "kind": "Repository", "metadata": metadata, "spec": {"name": "site"}, "status": {}}
+    return whole | {name: metadata | value if name == "metadata" else value for name, value in changes.items()}
+
+
+COPY = object_copy.encode(site())
+COPIED = replace(EVENT, copy=COPY, seen_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_copy_holds_what_a_reconciler_reads_and_nothing_of_other_tools() -> None:
+    assert orjson.loads(COPY) == {
+        "metadata": {
+            "name": "my.site",
+            "uid": "u1",
+            "resourceVersion": "100",
+            "generation": 3,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["theirs/x"],
+            "annotations": {CLUSTER_ANNOTATION: "2hj3k4", RECONCILE_REQUESTED_AT: "2026-01-01T00:00:00Z"},
+        },
+        "spec": {"name": "site"},
+        "status": {},
+    }
+
+
+def test_an_event_with_a_copy_reads_back_as_it_was_written() -> None:
+    assert COPY
+    assert ObjectEvent.decode(COPIED.encode(TIME)) == COPIED
+    assert COPIED.message_id == EVENT.message_id
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        site(status={"conditions": [{"message": "x" * 40_000}]}),
+        site(spec={"name": "site", "description": "x" * 1_100}),
+        site(spec={"publicKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END"}),
+        site(spec={"description": "push with ghp_" + "a" * 36}),
+        site(metadata={"annotations": {CLUSTER_ANNOTATION: "c", f"{RECONCILE_REQUESTED_AT}-by": "ghp_" + "a" * 36}}),
+        site(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+    ],
+    ids=["a long status", "a long spec", "a private key", "a token", "a token in an annotation", "being deleted"],
+)
+def test_an_object_that_is_long_or_holds_a_secret_or_is_being_deleted_has_no_copy(raw: Any) -> None:
+    assert object_copy.encode(raw) == b""
+
+
+def test_a_status_with_a_big_message_is_copied() -> None:
+    assert object_copy.encode(site(status={"conditions": [{"message": "x" * 30_000}]}))
+
+
+def changed(path: str, value: Any) -> bytes:
+    body: dict[str, Any] = orjson.loads(COPIED.encode(TIME))
+    *parents, last = path.split("/")
+    parent = body["data"]
+    for part in parents:
+        parent = parent[part]
+    parent[last] = value
+    return orjson.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("uid", "u2"),
+        ("name", "another"),
+        ("resourceVersion", "101"),
+        ("cluster", "c2"),
+        ("deleting", True),
+        ("object", None),
+        ("object", "text"),
+        ("object", ["metadata"]),
+        ("object/metadata", None),
+        ("object/metadata/uid", "u2"),
+        ("object/metadata/name", ["my.site"]),
+        ("object/metadata/resourceVersion", 100),
+        ("object/metadata/annotations", ["kcp.io/cluster"]),
+        ("object/metadata/annotations", {CLUSTER_ANNOTATION: "c2"}),
+        ("object/spec", {"description": "x" * 40_000}),
+        ("seenAt", None),
+        ("seenAt", 7),
+        ("seenAt", "yesterday"),
+        ("seenAt", "2026-01-01T00:00:00"),
+    ],
+)
+def test_an_event_whose_copy_is_not_of_its_object_is_an_event_without_a_copy(path: str, value: Any) -> None:
+    event = ObjectEvent.decode(changed(path, value))
+    assert (event.copy, event.seen_at) == (b"", None)
+
+
+def test_a_copy_that_is_nested_without_end_is_dropped() -> None:
+    deep = b'{"a":' * 500 + b"1" + b"}" * 500
+    body = COPIED.encode(TIME).replace(b'{"name":"site"}', deep)
+    assert ObjectEvent.decode(body).copy == b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from access_svc.collaborator.decide import Seen, find_grant, find_invitation, is_taken
+from access_svc.collaborator.decide import Seen, find_grant, find_invitation, find_unlisted, is_taken, was_given
 from access_svc.target import Target, repository_missing
 from codecommon.api.access import Collaborator
 
@@ -25,6 +25,11 @@ async def observe(target: Target, obj: Collaborator) -> Seen | None:
         if grants is None:
             return None
         grant = find_grant(obj, grants)
+    if grant is None and invitation is None and was_given(obj) and not obj.deleting:
+        shown = await target.host.get_grant(target.repo_id, obj.spec.username)
+        unlisted = find_unlisted(obj, shown, target.host.roles("Organization"))
+        if unlisted is not None:
+            return Seen(unlisted, None, grants.at, unlisted=True)
     taken = grant is None and invitation is None and (is_taken(obj, grants) or is_taken(obj, invitations))
     return Seen(grant, invitation, grants.at, taken)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api import go_provider
 from codecommon.api.access import Collaborator
-from codecommon.api.origin import UNRECORDED, Origin
+from codecommon.api.origin import UNRECORDED, Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.conditions import condition
@@ -47,13 +47,15 @@ _DECLINED: Final = condition(
 class Seen:
     """The user's grant, else their invitation. ``at``: the host's time when it was asked.
 
-    ``taken``: neither is there, and somebody else has the login that the object names.
+    ``taken``: neither is there, and somebody else has the login that the object names. ``unlisted``: the host's lists leave the
+    grant out, and it was asked for the user alone.
     """
 
     grant: Grant | None
     invitation: Invitation | None
     at: datetime
     taken: bool = False
+    unlisted: bool = False
 
     @property
     def user_id(self) -> str | None:
@@ -80,6 +82,26 @@ def find_invitation(obj: Collaborator, listed: Listed[Invitation]) -> Invitation
         if sent is not None:
             return sent
     return _of_user(obj, listed)
+
+
+def was_given(obj: Collaborator) -> bool:
+    """Whether access was given or offered, and nobody has asked for it anew since. The lists may leave it out all the same."""
+    return is_recorded(obj.status.origin) and not _asked_anew(obj)
+
+
+def find_unlisted(obj: Collaborator, shown: Grant | None, roles: tuple[str, ...]) -> Grant | None:
+    """The access of a user whom the host's lists leave out, such as an owner of the organisation.
+
+    ``shown``: what the host says of the user alone. ``roles``: as of ``decide``. None: it is somebody else's, or narrower than in
+    spec.
+    """
+    wanted, known = obj.spec.permission, obj.status.user_id
+    if shown is None or (known is not None and shown.user_id != known):
+        return None
+    covers = shown.role in (wanted, roles[-1]) or (
+        shown.role in roles and wanted in roles and roles.index(shown.role) > roles.index(wanted)
+    )
+    return shown if covers else None
 
 
 def is_taken(obj: Collaborator, listed: Listed[Grant] | Listed[Invitation]) -> bool:
@@ -212,7 +234,8 @@ def decide(
     """
     grant, invitation = seen.grant, seen.invitation
     if has_ended(obj, now):
-        return _at_the_end(obj, grant, invitation)
+        # What the lists leave out may be no grant, and cannot be taken away then.
+        return _at_the_end(obj, None if seen.unlisted else grant, invitation)
     wanted = obj.spec.permission
     as_found = obj.status.baseline_generation == obj.metadata.generation
     if grant is not None:
@@ -221,7 +244,7 @@ def decide(
             return InForce(grant, origin)
         if as_found:
             return InForce(grant, origin, differs=True)
-        if _is_wider(grant.role, wanted, roles) and _stayed_wider(obj, grant):
+        if _is_wider(grant.role, wanted, roles) and (seen.unlisted or _stayed_wider(obj, grant)):
             return InForce(grant, origin, wider=True)
         return ChangeRole(grant, origin)
     if invitation is None:

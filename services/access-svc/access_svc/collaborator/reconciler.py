@@ -107,6 +107,7 @@ class CollaboratorReconciler:
         login = change.grant.username
         await _require_permitted(ctx, target, login)
         await ctx.ensure_finalizer()
+        await ctx.confirm_current()
         invitation = await target.host.set_collaborator(target.repo_id, login, ctx.object.spec.permission)
         if invitation is not None:
             # The grant went away since it was seen.
@@ -121,6 +122,7 @@ class CollaboratorReconciler:
         await ctx.ensure_finalizer()
         if wait.change:
             await _require_permitted(ctx, target, wait.invitation.username)
+            await ctx.confirm_current()
             await target.host.update_invitation(target.repo_id, wait.invitation.id, ctx.object.spec.permission)
         raise report.pending(ctx, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1))
 
@@ -203,17 +205,9 @@ def _require_none(elder: str | None) -> None:
 async def _require_permitted(ctx: ReconcileContext[Collaborator], target: Target, login: str) -> None:
     """Raises ``Terminal`` (``RepositoryArchived``, ``PermissionUnsupported``) for what the host would refuse."""
     require_writable(target.repository)
-    try:
-        await _require_possible(ctx, target, login, target.owner)
-    except Terminal:
-        # Status keeps the owner that the repository was created for. After a transfer the host takes other permissions.
-        shown = await target.host.get_repository(target.repo_id)
-        if shown is None:
-            raise repository_missing(target.repository) from None
-        await _require_possible(ctx, target, login, shown.owner)
-
-
-async def _require_possible(ctx: ReconcileContext[Collaborator], target: Target, login: str, owner: str) -> None:
-    decide.require_possible(
-        ctx.object, login, owner, await target.host.get_owner_kind(owner), target.host.roles("User")
-    )
+    # Status may name an owner from before a transfer or a new name of the account.
+    shown = await target.host.get_repository(target.repo_id)
+    if shown is None:
+        raise repository_missing(target.repository)
+    kind = await target.host.get_owner_kind(shown.owner)
+    decide.require_possible(ctx.object, login, shown.owner, kind, target.host.roles("User"))

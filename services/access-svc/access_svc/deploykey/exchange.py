@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from access_svc.deploykey import material
 from access_svc.deploykey.decide import REPLACING, Plan, claimed_key, find_unrecorded, status_of
@@ -21,7 +21,7 @@ from access_svc.target import Target, repository_made_at, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.results import Interruption, Ready, Retryable, Terminal
+from codecommon.api.results import Interruption, NotReady, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
@@ -30,6 +30,7 @@ from codecommon.controller.ownership import origin_by
 from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
 _log = logging.getLogger(__name__)
+_LOOK_AGAIN: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,8 @@ class Exchange:
         """Put the public key on the host as ``plan`` wants it.
 
         While a key that was in the way is gone and the new one is not there, the object says ``KeyReplacing``. Raises
-        ``Retryable`` (``HostNotYetVisible``) for a key that was registered a moment ago and that the list does not show yet.
+        ``Retryable`` (``HostNotYetVisible``) for a key whose registration a moment ago was never answered and that the list does
+        not show yet. A key that was recorded and is not even shown by its id is in use elsewhere (``KeyInUse``).
         """
         ctx, target = self.ctx, self.target
         require_writable(target.repository)
@@ -145,10 +147,16 @@ class Exchange:
             except Interruption as interruption:
                 refused = interruption
                 if young and isinstance(refused, KeyInUse):
-                    refused = Retryable(
-                        Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet"
-                    )
+                    refused = self._in_use_a_moment_after(refused)
                 raise (refused.learned({}, REPLACING) if replacing else refused) from None
+
+    def _in_use_a_moment_after(self, refused: KeyInUse) -> Interruption:
+        """What a refusal means for a key that this object has just registered here, if the host answered that at all."""
+        key_id = self.ctx.object.status.key_id
+        if key_id is None or any(seen.id == key_id for seen in self.listed.items):
+            return Retryable(Reason.HOST_NOT_YET_VISIBLE, "the host has the new deploy key and does not list it yet")
+        # It was ours and is gone here. Should the host only lag behind, a later look finds it.
+        return NotReady(refused.reason, refused.message, requeue_after=_LOOK_AGAIN)
 
     async def _claimed_here(self) -> bool:
         """Whether the last registration was in this repository. If it was made again since, the host has the key elsewhere."""
@@ -168,9 +176,11 @@ class Exchange:
         ctx = self.ctx
         if wanted.pair is None:
             if ctx.object.status.secret_ref is not None:
+                await ctx.confirm_current()
                 await self.pairs.delete(ctx.objects, ctx.object)
             return {"secretRef": None, "rotatedAt": None}
         if wanted.pair.pending:
+            await ctx.confirm_current()
             await self.pairs.promote(ctx.objects, ctx.object, wanted.pair)
         else:
             await self.pairs.mend(ctx.objects, ctx.object, wanted.pair)

@@ -25,7 +25,7 @@ from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, NotF
 PRIVATE: Final = "ssh-privatekey"
 PUBLIC: Final = "ssh-publickey"
 _TYPE: Final = "kubernetes.io/ssh-auth"
-_NEXT: Final = "next-"
+NEXT: Final = "next-"
 _LONGEST_NAME: Final = 253
 # Of an entry, in base64. Keys are shorter, and a Secret may hold a megabyte of something else.
 _LONGEST_ENTRY: Final = 16384
@@ -78,7 +78,7 @@ class Pairs:
         raw = await self._own(objects, key)
         if raw is None:
             return None
-        for prefix in (_NEXT, ""):
+        for prefix in (NEXT, ""):
             # The private half opens the repository, so it decides: somebody may have changed one of the two.
             public = material.public_half(_decoded(raw, prefix + PRIVATE))
             if public is not None:
@@ -101,7 +101,7 @@ class Pairs:
     async def store_next(self, objects: Objects, key: DeployKey, stored: StoredPair | None) -> StoredPair:
         """Make a pair and store it as the next one. That comes before the host is told anything."""
         made = material.generate()
-        data = _encoded({_NEXT + PRIVATE: made.private.reveal(), _NEXT + PUBLIC: _public_line(made.public, key)})
+        data = _encoded({NEXT + PRIVATE: made.private.reveal(), NEXT + PUBLIC: _public_line(made.public, key)})
         if stored is None:
             body = {
                 "apiVersion": "v1",
@@ -119,8 +119,8 @@ class Pairs:
     async def promote(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
         """Put the next pair where consumers look. Its public half is on the host by now."""
         data: JsonObject = stored.raw["data"]
-        moved = {PRIVATE: data[_NEXT + PRIVATE], **_encoded({PUBLIC: _public_line(stored.public, key)})}
-        await self._patch(objects, stored, {"data": {**moved, _NEXT + PRIVATE: None, _NEXT + PUBLIC: None}})
+        moved = {PRIVATE: data[NEXT + PRIVATE], **_encoded({PUBLIC: _public_line(stored.public, key)})}
+        await self._patch(objects, stored, {"data": {**moved, NEXT + PRIVATE: None, NEXT + PUBLIC: None}})
 
     async def mend(self, objects: Objects, key: DeployKey, stored: StoredPair) -> None:
         """Repair what others changed about the pair in force. Name the object as owner where the Secret has none."""

@@ -50,6 +50,7 @@ class DeployKeyReconciler:
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
+        listed = await _with_recorded(ctx.object, target, listed)
         other = decide.find_other_material(ctx.object, given, listed.items)
         if other is not None:
             return await self._leave_as_found(ctx, target, other)
@@ -86,8 +87,18 @@ class DeployKeyReconciler:
             if not (works and due(ctx.object, every, now)):
                 return Material(stored.public, stored)
         await ctx.ensure_finalizer()
+        await ctx.confirm_current()
         stored = await self._pairs.store_next(ctx.objects, ctx.object, stored)
         return Material(stored.public, stored)
+
+
+async def _with_recorded(key: DeployKey, target: Target, listed: Listed[HostKey]) -> Listed[HostKey]:
+    """The list with the key that status names, which the list may not show yet: the host is asked for it by its id."""
+    key_id = key.status.key_id
+    if key_id is None or any(seen.id == key_id for seen in listed.items):
+        return listed
+    recorded = await target.host.get_deploy_key(target.repo_id, key_id)
+    return listed if recorded is None else Listed((*listed.items, recorded), listed.at)
 
 
 async def _require_eldest(ctx: ReconcileContext[DeployKey], given: str | None) -> None:

@@ -65,7 +65,7 @@ class Team:
 @dataclass(slots=True, kw_only=True)
 class DeployKey:
     """An SSH key of one repository. `key` is without comment. `token_id` made it, and it goes with that token.
-    Before `visible_from` GETs do not find it, as with a repository."""
+    Before `visible_from` the list does not show it; its own address does."""
 
     id: int
     repository_id: int

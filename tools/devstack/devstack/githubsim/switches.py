@@ -10,7 +10,8 @@ from typing import Any, Literal
 class Switches:
     """How the host behaves. Times are seconds.
 
-    GETs do not find a repository, a deploy key or an invitation within `visibility_delay` of its creation by the API.
+    GETs do not find a repository, and lists show no deploy key and no invitation, within `visibility_delay` of its creation by
+    the API.
 
     `primary_quota` None means that rate limiting is not enabled, as on an Enterprise Server by default.
     `rate_limit_status` is what an exhausted primary quota answers; GitHub uses both.

@@ -239,6 +239,18 @@ class Invitee(BaseModel):
     login: str
 
 
+class PermissionAnswer(BaseModel):
+    """``permission`` has the older words, and no custom role; older hosts have no ``role_name``."""
+
+    permission: str
+    role_name: str | None = None
+    user: Invitee
+
+    def to_grant(self) -> Grant | None:
+        role = self.role_name or self.permission
+        return None if role == "none" else Grant(self.user.login, _SPEC_WORDS.get(role, role), str(self.user.id))
+
+
 class InvitationAnswer(BaseModel):
     id: int
     invitee: Invitee | None

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -20,7 +20,7 @@ from githubkit import Response
 from pydantic import BaseModel, Field
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Terminal
+from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
@@ -39,8 +39,14 @@ _LEAST_OFFSET_SECONDS: Final = 30
 # A clock in the wrong time zone is off by less. A host that tells another date must not get a JWT that is valid on that day.
 _MOST_OFFSET_SECONDS: Final = 86400
 _REFRESHED_AT: Final = 0.8
+# GitHub's servers learn of a new token one after the other. Until then they answer 401, or 404 for what the token may see.
+_UNKNOWN_SECONDS: Final = 10.0
+_ASK_AGAIN: Final = timedelta(seconds=2)
+# A host that takes none of its tokens is not asked for one after the other.
+_REPLACED_AFTER_SECONDS: Final = 60.0
 _MISSING: Final = frozenset({404})
 _SUSPENDED_OR_MISSING: Final = frozenset({403, 404})
+_UNKNOWN_OR_MISSING: Final = frozenset({401, 404})
 
 
 class _Installation(BaseModel):
@@ -67,10 +73,19 @@ class Installation:
     permissions: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Token:
+    """Times are of our own clock. ``accepted``: the host has taken it at least once."""
+
     value: SecretValue
+    made_at: float
     refresh_at: float
+    ends_at: float
+    accepted: bool = False
+
+    def is_younger(self, seconds: float, now: float) -> bool:
+        """Whether it was made less than ``seconds`` ago, and lives still."""
+        return now < min(self.made_at + seconds, self.ends_at)
 
 
 class AppKey:
@@ -98,6 +113,9 @@ class AppKey:
             # Without the library's text. Factors that are no primes are noticed here, if at all.
             raise _invalid_key() from None
 
+    def answered(self, token: SecretValue, status: int) -> None:
+        pass
+
     async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
         if told is None:
             return None
@@ -113,7 +131,7 @@ class AppKey:
 class InstallationTokens:
     """The tokens of one installation, at one endpoint. However many tasks ask at once, the host is asked once.
 
-    Every method raises ``CredentialRejected`` (with that reason, or ``AppNotInstalled``) and ``Terminal`` (``OwnerMismatch``).
+    Every method that asks the host raises ``CredentialRejected`` (with that reason, ``AppNotInstalled`` or ``OwnerMismatch``).
     """
 
     def __init__(
@@ -143,18 +161,42 @@ class InstallationTokens:
 
     async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue:
         async with self._turn:
-            if self._token is not None and self._token.value == rejected:
+            token = self._token
+            if token is not None and token.value == rejected:
+                if not token.accepted and token.is_younger(_REPLACED_AFTER_SECONDS, self._clock()):
+                    # Says what is wrong with the installation, if something is.
+                    await self.installation()
+                    raise CredentialRejected(
+                        f"{self._client.host} makes tokens for the App's installation on {self._secret.owner} and then does "
+                        "not take them; the Secret may be right, so look at the host's own status first",
+                    )
                 self._token = None
             return self._current() or await self._mint()
+
+    def answered(self, token: SecretValue, status: int) -> None:
+        kept = self._token
+        if kept is None or kept.value != token:
+            return
+        now = self._clock()
+        if status in _UNKNOWN_OR_MISSING and kept.is_younger(_UNKNOWN_SECONDS, now):
+            raise Retryable(
+                Reason.HOST_NOT_YET_VISIBLE,
+                f"{self._client.host} may not know yet the new token that it made for the App's installation on "
+                f"{self._secret.owner}; asking again with the same token",
+                after=_ASK_AGAIN,
+            )
+        kept.accepted = kept.accepted or (status != 401 and status < 500)
 
     async def installation(self) -> Installation:
         """The installation as it is now; asks the host each time."""
         found = await self._find()
         if found.account.login.lower() != self._secret.owner.lower():
-            raise Terminal(
-                Reason.OWNER_MISMATCH,
+            raise CredentialRejected(
                 f"the installation {found.id} is on the account {found.account.login}, not on {self._secret.owner}; "
-                "put the id of the right installation into the Secret, or none to have it looked up",
+                "put the id of the right installation into the Secret, or none to have it looked up; if the account was "
+                f"renamed, make another Connection whose owner is {found.account.login}, and let spec.connectionRef of the "
+                "Repositories name it",
+                reason=Reason.OWNER_MISMATCH,
             )
         if found.suspended_at is not None:
             raise self._suspended()
@@ -183,10 +225,14 @@ class InstallationTokens:
         )
         if answer.status == 404:
             self._installation_id = None
-            if remembered is not None and self._secret.installation_id is None:
-                # An App that was uninstalled and installed again has another installation.
+            # An App that was uninstalled and installed again has another installation.
+            if remembered is not None and (await self.installation()).id != number:
                 return await self._mint()
-            raise self._not_installed()
+            raise Retryable(
+                Reason.HOST_NOT_YET_VISIBLE,
+                f"{self._client.host} shows the App's installation {number} on {self._secret.owner} and makes no token for it "
+                "yet; asking again",
+            )
         if answer.status == 403:
             raise (
                 self._suspended()
@@ -196,7 +242,9 @@ class InstallationTokens:
         minted = answer.parse(_Minted)
         # By the host's own clock: ours may be wrong.
         life = (minted.expires_at - answer.date).total_seconds() if answer.date else 0.0
-        self._token = _Token(SecretValue(minted.token), asked + _REFRESHED_AT * life)
+        self._token = _Token(
+            SecretValue(minted.token), self._clock(), asked + _REFRESHED_AT * life, ends_at=asked + life
+        )
         return self._token.value
 
     async def _find(self) -> _Installation:

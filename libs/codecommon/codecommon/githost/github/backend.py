@@ -24,6 +24,7 @@ from codecommon.githost.github.answer import (
     CollaboratorAnswer,
     DeployKeyAnswer,
     InvitationAnswer,
+    PermissionAnswer,
     RepositoryAnswer,
     invitation_permission,
 )
@@ -280,6 +281,14 @@ class GithubBackend:
         listed = await self._list(repo_id, "/keys", DeployKeyAnswer, "read the deploy keys")
         return None if listed is None else Listed(tuple(key.to_host_key() for key in listed.items), listed.at)
 
+    async def get_deploy_key(self, repo_id: str, key_id: str) -> HostKey | None:
+        answer = await self._client.send(
+            Attempt(_of(repo_id, "read a deploy key")),
+            self._client.by_id("GET", repo_id, f"/keys/{_number(key_id)}"),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(DeployKeyAnswer).to_host_key()
+
     async def create_deploy_key(self, repo_id: str, title: str, public_key: str, read_only: bool) -> HostKey:
         answer = await self._client.send(
             Attempt(_of(repo_id, "register a deploy key"), write=True, refusals=OF_KEYS),
@@ -312,6 +321,18 @@ class GithubBackend:
         doing, params = "read the collaborators", {"affiliation": "direct"}
         listed = await self._list(repo_id, "/collaborators", CollaboratorAnswer, doing, params)
         return None if listed is None else Listed(tuple(user.to_grant() for user in listed.items), listed.at)
+
+    async def get_grant(self, repo_id: str, username: str) -> Grant | None:
+        check_owner(username)
+        # Of a public repository everybody has the role that the next answer names.
+        if not await self._has_access(repo_id, username):
+            return None
+        answer = await self._client.send(
+            Attempt(_of(repo_id, f"read the role of {username}")),
+            self._client.by_id("GET", repo_id, f"/collaborators/{username}/permission"),
+            also=_NOT_FOUND,
+        )
+        return None if answer.status == 404 else answer.parse(PermissionAnswer).to_grant()
 
     async def list_invitations(self, repo_id: str) -> Listed[Invitation] | None:
         listed = await self._list(repo_id, "/invitations", InvitationAnswer, "read the invitations")

@@ -11,7 +11,7 @@ from githubkit import GitHub, Response, UnauthAuthStrategy
 from githubkit.exception import RequestError
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Terminal
+from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import Answer, date_in
 from codecommon.githost.github.classify import Attempt, classify, unreachable
@@ -34,6 +34,13 @@ class TokenSource(Protocol):
         """Another token, to be sent once; None when there is no other. ``told``: the host's clock when it answered 401."""
         ...
 
+    def answered(self, token: SecretValue, status: int) -> None:
+        """Take note of the status of an answer to a request with ``token``.
+
+        Raises ``Retryable`` (``HostNotYetVisible``) where it may only say that the host does not know the token yet.
+        """
+        ...
+
 
 class FixedToken:
     """The token of a Secret."""
@@ -46,6 +53,9 @@ class FixedToken:
 
     async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue | None:
         return None
+
+    def answered(self, token: SecretValue, status: int) -> None:
+        pass
 
 
 class Authorized(httpx.AsyncBaseTransport):
@@ -77,7 +87,13 @@ class Authorized(httpx.AsyncBaseTransport):
     async def _send(self, request: httpx.Request, token: SecretValue) -> httpx.Response:
         self._scrub.register(token.reveal())
         request.headers["Authorization"] = f"Bearer {token.reveal()}"
-        return await self._below.handle_async_request(request)
+        response = await self._below.handle_async_request(request)
+        try:
+            self._authority.answered(token, response.status_code)
+        except Retryable:
+            await response.aclose()
+            raise
+        return response
 
 
 class Client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import httpx
@@ -18,8 +18,11 @@ from codecommon.githost.github.client import HEADERS, Client, FixedToken, TokenS
 from codecommon.githost.github.credential import AppSecret, Token, TokenKind
 from codecommon.githost.github.rights import granted_scopes
 from codecommon.githost.protocol import Account, HostTarget, OwnerKind
+from codecommon.process.shared_cache import SharedCache
 
+# As many as there are open connections (codecommon.controller.connections).
 _MOST_APPS: Final = 2048
+_MOST_OF_A_WORKSPACE: Final = 256
 
 
 class Holder(Protocol):
@@ -102,9 +105,10 @@ class AppHolders:
     Kept per endpoint and ``HostTarget.credential_key``, so no two tenants and no two versions of a Secret share tokens.
     """
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, tuple[str, str, str]], tuple[AppSecret, str | None, AppHolder]] = (
-            OrderedDict()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._known = SharedCache[tuple[str, tuple[str, str, str]], tuple[AppSecret, str | None, AppHolder]](
+            _MOST_APPS, _MOST_OF_A_WORKSPACE, lambda key: key[1][0]
         )
 
     def holder(
@@ -113,9 +117,6 @@ class AppHolders:
         key = (address.api_base, target.credential_key)
         known = self._known.get(key)
         if known is None or known[:2] != (secret, target.ca_bundle):
-            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(address, secret, transport)))
-            self._known[key] = known
-            if len(self._known) > _MOST_APPS:
-                self._known.popitem(last=False)
-        self._known.move_to_end(key)
+            known = (secret, target.ca_bundle, AppHolder(InstallationTokens(address, secret, transport, self._clock)))
+            self._known.put(key, known)
         return known[2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -37,14 +38,15 @@ _DATA_RESIDENCY_LABEL: Final = "*.ghe.com"
 class GithubProvider:
     """``codecommon.githost.provider`` says what the members do.
 
-    ``allowed_hosts``: Enterprise Servers that the operator listed, each ``host[:port]``. Raises ValueError for another form.
+    ``allowed_hosts``: Enterprise Servers that the operator listed, each ``host[:port]``. ``clock``: by which the tokens of Apps
+    age, in seconds. Raises ValueError for another form.
     """
 
-    def __init__(self, allowed_hosts: Iterable[str] = ()) -> None:
+    def __init__(self, allowed_hosts: Iterable[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._hosts = AllowedHosts(
             allowed_hosts, api=GITHUB_API, api_path=_ENTERPRISE_SERVER_PATH, brand="GitHub", own=_own_endpoint
         )
-        self._apps = AppHolders()
+        self._apps = AppHolders(clock)
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ import orjson
 from codecommon.githost.host_api import HostApi
 from codecommon.githost.http.metrics import CONDITIONAL_REQUESTS
 from codecommon.githost.http.sender import REVALIDATED, sender_of
+from codecommon.process.shared_cache import SharedCache
 
 # An answer about a repository has 7 KiB, so this holds some 4,000 of them. The goal for a whole process is 140 MiB.
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -70,7 +71,8 @@ class ETagLayer(httpx.AsyncBaseTransport):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._below = below
-        self._memory = _Memory(most_bytes)
+        # By bytes, of which one workspace has half at most.
+        self._memory = SharedCache[_Key, _Kept](most_bytes, most_bytes // 2, lambda key: key[0][0])
         self._worth = _Worth(clock)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -92,7 +94,8 @@ class ETagLayer(httpx.AsyncBaseTransport):
             hit = response.status_code == 304
             CONDITIONAL_REQUESTS.labels("hit" if hit else "miss", label).inc()
             if not self._worth.counted(sender.credential_key, hit):
-                self._memory.forget(sender.credential_key)
+                for known in [known for known in self._memory if known[0] == sender.credential_key]:
+                    self._memory.drop(known)
         if kept is not None and response.status_code == 304:
             await response.aclose()
             return _revived(kept, response)
@@ -114,7 +117,8 @@ class ETagLayer(httpx.AsyncBaseTransport):
             if name not in _MOMENTARY and not api.is_momentary(name)
         )
         if len(body) <= _LONGEST_BODY and self._worth.is_on_for(key[0]) and _is_whole(body, response.headers):
-            self._memory.put(key, _Kept(etag, headers, body))
+            answer = _Kept(etag, headers, body)
+            self._memory.put(key, answer, answer.size)
         else:
             self._memory.drop(key)
         return httpx.Response(
@@ -139,35 +143,6 @@ def _revived(kept: _Kept, now: httpx.Response) -> httpx.Response:
     headers.update([(name, value) for name, value in now.headers.multi_items() if name not in _FRAMING])
     extensions = {**now.extensions, REVALIDATED: True}
     return httpx.Response(200, headers=headers, stream=httpx.ByteStream(kept.body), extensions=extensions)
-
-
-class _Memory:
-    """The answers that were used last, up to ``most`` bytes."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._size = 0
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
-
-    def get(self, key: _Key) -> _Kept | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def put(self, key: _Key, kept: _Kept) -> None:
-        self.drop(key)
-        self._kept[key] = kept
-        self._size += kept.size
-        while self._size > self._most:
-            self._size -= self._kept.popitem(last=False)[1].size
-
-    def drop(self, key: _Key) -> None:
-        if (old := self._kept.pop(key, None)) is not None:
-            self._size -= old.size
-
-    def forget(self, credential_key: _CredentialKey) -> None:
-        for key in [key for key in self._kept if key[0] == credential_key]:
-            self.drop(key)
 
 
 @dataclass(slots=True)

@@ -27,3 +27,9 @@ HOSTS_DOWN: Final = Gauge(
     "Hosts that are asked only now and then because they have not been answering.",
     ("host",),
 )
+HOST_BUSY: Final = Counter(
+    "code_host_busy",
+    "Objects that waited for a turn at a host, by why: share (others have the slots of a host that answers late), late (its "
+    "request was given up for that), connection (there was no free one), recovering (the host has just come back).",
+    ("host", "why"),
+)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -17,13 +19,20 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from codecommon.githost.address import HostAddress
+from codecommon.githost.http.metrics import HOST_BUSY
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import sender_of
 from codecommon.githost.http.sessions import Sessions
+from codecommon.githost.http.shares import HostShares
+from codecommon.githost.protocol import HostBusy
 
 # Requests at once, whatever certificates they trust. A process works on fewer objects than that.
 _MOST_PER_HOST: Final = 100
 _MOST: Final = 256
+# Who waits for a free connection holds a slot of the process, so the wait is short and the object comes back.
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_COME_BACK_SECONDS: Final = 5.0
 # What the host packs with is what is unpacked here, so that the unpacked bytes can be counted.
 _CODING: Final = "gzip"
 # Of an answer that is packed a thousandfold, no more than this is unpacked at a time.
@@ -42,27 +51,35 @@ class AnswerTooLong(httpx.TransportError):
 
 
 class Network(httpx.AsyncBaseTransport):
-    """``deadline``: seconds for a request and its whole answer, waiting for a free connection included."""
+    """``deadline``: seconds for a request and its whole answer, from the moment when there is a free connection.
 
-    def __init__(self, proxies: ProxyRules, deadline: float) -> None:
+    A request that gets none within a second raises ``HostBusy``: it was not sent, and that says nothing about the host.
+    ``shares``: what watches how long the requests take.
+    """
+
+    def __init__(self, proxies: ProxyRules, deadline: float, shares: HostShares | None = None) -> None:
         self._proxies = proxies
         self._deadline = deadline
+        self._shares = shares
         self._sessions = Sessions()
         self._places = asyncio.Semaphore(_MOST)
         # A host's entry lives as long as somebody holds it.
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await self._exchange(request)
-        except TimeoutError:
-            raise httpx.ReadTimeout(f"no whole answer within {self._deadline} s", request=request) from None
-
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        places = self._places_of.setdefault(request.url.netloc.decode(), asyncio.Semaphore(_MOST_PER_HOST))
-        async with places, self._places, self._sessions.session(sender_of(request).authorities) as session:
-            response = await self._answer(session.client, request)
+        sender = sender_of(request)
+        host_places = self._places_of.setdefault(request.url.netloc.decode(), asyncio.Semaphore(_MOST_PER_HOST))
+        async with (
+            _places(sender.address, host_places, self._places),
+            self._sessions.session(sender.authorities) as session,
+            _places(sender.address, *session.places),
+            self._shares.request_to(sender.address) if self._shares is not None else nullcontext(),
+        ):
+            try:
+                async with asyncio.timeout(self._deadline):
+                    response = await self._answer(session.client, request)
+            except TimeoutError:
+                raise httpx.ReadTimeout(f"no whole answer within {self._deadline} s", request=request) from None
             session.proven = session.proven or response.is_success
             return response
 
@@ -86,6 +103,20 @@ class Network(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._sessions.aclose()
+
+
+@asynccontextmanager
+async def _places(address: HostAddress, *places: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of each of ``places`` while the body runs. Raises ``HostBusy``."""
+    async with AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                for place in places:
+                    await held.enter_async_context(place)
+        except TimeoutError:
+            HOST_BUSY.labels(address.label, "connection").inc()
+            raise HostBusy(address.host, _COME_BACK_SECONDS) from None
+        yield
 
 
 def _asking_for(headers: httpx.Headers) -> list[tuple[str, str]]:

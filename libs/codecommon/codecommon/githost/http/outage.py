@@ -19,15 +19,17 @@ import httpx
 
 from codecommon.githost.address import HostAddress
 from codecommon.githost.http.breaker import Admission, Breaker
-from codecommon.githost.http.metrics import HOST_REFUSED, HOSTS_DOWN
+from codecommon.githost.http.metrics import HOST_BUSY, HOST_REFUSED, HOSTS_DOWN
 from codecommon.githost.http.network import is_certificate_error
 from codecommon.githost.http.sender import sender_of
-from codecommon.githost.protocol import HostUnavailable
+from codecommon.githost.protocol import HostBusy, HostUnavailable
 
 _log = logging.getLogger(__name__)
 
 # Those who wait for the same probe must not come back at the same moment.
 _SPREAD_SECONDS: Final = 5.0
+# Who waits holds a slot of the process.
+_LONGEST_WAIT_SECONDS: Final = 1.0
 # Tenants can invent names of hosts (any subdomain of ghe.com), so their number is bounded.
 _MOST_HOSTS: Final = 1024
 
@@ -37,7 +39,7 @@ class BreakerLayer(httpx.AsyncBaseTransport):
 
     A failure is a request without a whole answer, or with one that is not the API's (``HostApi.is_answer``). While a host keeps
     failing, every request raises ``HostUnavailable``, with the same message in every outage and process. Right after an outage,
-    requests wait for each other. ``clock``: seconds, monotonic.
+    requests wait for each other, a second at most; then they raise ``HostBusy``. ``clock``: seconds, monotonic.
     """
 
     def __init__(
@@ -74,8 +76,13 @@ class BreakerLayer(httpx.AsyncBaseTransport):
         return response
 
     async def _admitted(self, host: _Host) -> Admission:
-        while host.breaker.is_full:
-            await host.changed.wait()
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                while host.breaker.is_full:
+                    await host.changed.wait()
+        except TimeoutError:
+            HOST_BUSY.labels(host.address.label, "recovering").inc()
+            raise HostBusy(host.address.host, self._rng.uniform(_LONGEST_WAIT_SECONDS, _SPREAD_SECONDS)) from None
         admission = host.breaker.admit()
         if admission == "refused":
             HOST_REFUSED.labels(host.address.label).inc()

@@ -5,6 +5,7 @@ Tenants choose their caBundle, so the number of sessions is bounded. A session i
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,9 +25,13 @@ _MOST_PER_BUNDLE: Final = 16
 
 @dataclass(slots=True)
 class _Session:
-    """``running``: requests under way. ``proven``: the host has carried out a request, as it does for a valid Connection."""
+    """``places``: what bounds its requests at once. ``running``: those that wait for a place or are under way.
+
+    ``proven``: the host has carried out a request, as it does for a valid Connection.
+    """
 
     client: aiohttp.ClientSession
+    places: tuple[asyncio.Semaphore, ...]
     running: int = 0
     proven: bool = False
 
@@ -40,7 +45,7 @@ class Sessions:
         """The session for one request. Set ``proven`` if the host carries it out; one that never does is closed after it."""
         session = self._sessions.get(authorities)
         if session is None:
-            session = self._sessions[authorities] = _Session(_client(authorities))
+            session = self._sessions[authorities] = _session(authorities)
         self._sessions.move_to_end(authorities)
         session.running += 1
         try:
@@ -68,17 +73,14 @@ class Sessions:
         self._sessions.clear()
 
 
-def _client(authorities: Authorities) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            ssl=tls_context(authorities),
-            # ``Network`` bounds the requests, and so the connections of those who trust the well-known authorities.
-            limit=0 if authorities == WELL_KNOWN else _MOST_PER_BUNDLE,
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        ),
+def _session(authorities: Authorities) -> _Session:
+    client = aiohttp.ClientSession(
+        # ``places`` and ``Network`` bound the requests, and so the connections. A wait in aiohttp would count against the host.
+        connector=aiohttp.TCPConnector(ssl=tls_context(authorities), limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
         timeout=_TIMEOUT,
         # All tenants share the session: what a host sets for one must not reach it from another.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
     )
+    return _Session(client, () if authorities == WELL_KNOWN else (asyncio.Semaphore(_MOST_PER_BUNDLE),))

@@ -8,6 +8,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from codecommon.githost.http.metrics import HOST_REQUESTS
 from codecommon.githost.http.sender import sender_of
+from codecommon.githost.protocol import HostBusy
 
 
 class Traced(httpx.AsyncBaseTransport):
@@ -42,7 +43,7 @@ class Traced(httpx.AsyncBaseTransport):
                     span.set_attribute("error.type", outcome)
                     span.set_status(Status(StatusCode.ERROR))
                 return response
-            except httpx.TransportError as error:
+            except (httpx.TransportError, HostBusy) as error:
                 outcome = type(error).__name__
                 span.set_attribute("error.type", outcome)
                 span.set_status(Status(StatusCode.ERROR))

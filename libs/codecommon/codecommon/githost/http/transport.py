@@ -1,7 +1,7 @@
 """The one way out to git hosts: a stack of httpx transports that all backends of a process share.
 
-From the outside in: the ``layers`` that the process adds (a breaker, a budget gate, a conditional cache), then observation, then
-the network. A backend borrows the stack. Its ``Sender`` travels in the extensions of each request.
+From the outside in: the hosts' shares of the slots, the ``layers`` that the process adds (a breaker, a budget gate, a conditional
+cache), then observation, then the network. A backend borrows the stack. Its ``Sender`` travels in the extensions of each request.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from codecommon.githost.address import HostAddress
 from codecommon.githost.http.network import Network
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach
+from codecommon.githost.http.shares import HostShares
 from codecommon.githost.http.trace import Traced
 from codecommon.githost.http.trust import authorities_in
 
@@ -29,7 +30,8 @@ class HostTransport:
     """The process's transport stack. Build one, and close it at the end.
 
     ``layers`` are applied in order, the first one outermost. ``turns``: what ``Borrowed.await_turn`` asks. ``proxies`` None: no
-    proxy. ``deadline``: seconds for one request, from the wait for a connection to the answer's end.
+    proxy. ``deadline``: seconds for one request, from a free connection to the answer's end. ``shares`` None: every host may
+    have all slots.
     """
 
     def __init__(
@@ -39,13 +41,15 @@ class HostTransport:
         turns: Turns | None = None,
         proxies: ProxyRules | None = None,
         deadline: float = _DEADLINE_SECONDS,
+        shares: HostShares | None = None,
     ) -> None:
         self._turns = turns
-        network = Network(proxies or ProxyRules(), deadline)
+        network = Network(proxies or ProxyRules(), deadline, shares)
         stack: httpx.AsyncBaseTransport = Traced(network)
         for layer in reversed(layers):
             stack = layer(stack)
-        self._stack = stack
+        # Outermost, because a wait in any layer takes a slot.
+        self._stack = shares.layer(stack) if shares is not None else stack
 
     def borrow(
         self,

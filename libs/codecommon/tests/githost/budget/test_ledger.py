@@ -487,6 +487,17 @@ def test_an_object_that_never_comes_to_its_turn_does_not_keep_its_workspace_from
     assert ask(ledger, limits, NOW + 32, "GET")[1] == Granted()
 
 
+def test_the_turns_of_a_workspace_that_is_gone_hold_up_nobody_once_their_time_is_over() -> None:
+    limits, ledger = Limits((Window(1, 60.0),), interval=1.0), Ledger()
+    done(ledger, limits, NOW, workspace="gone")
+    times = [until(ask(ledger, limits, NOW, uid=f"gone-{n}", workspace="gone")[1]) for n in range(10)]
+    over = times[-1] + 2 * limits.interval
+    done(ledger, limits, over, uid="other", workspace="other")
+    assert ledger.reservations, "they might only be late"
+    done(ledger, limits, over + 600, uid="other", workspace="other")
+    assert ledger.reservations == {}
+
+
 def test_a_stored_quota_is_renewed_within_an_hour() -> None:
     stored = Ledger(quota=Quota(5000, 0, 99_999_999_999.0))
     stored.spending.until, stored.spending.counts = 99_999_999_999.0, {"drift": 4000}

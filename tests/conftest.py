@@ -1,4 +1,4 @@
-"""End-to-end tests run against the real control plane, message bus and services; see `devstack.fixtures`."""
+"""What tests/e2e and tests/security share: the real control plane, message bus and services; see `devstack.fixtures`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hostile_host import HostileHost, serve_hostile_host
 
 from devstack.enterprise import EnterpriseSim
 from devstack.foreign_host import ForeignHost, foreign_host
@@ -48,6 +49,13 @@ async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess
         yield sims
 
 
+@pytest_asyncio.fixture(scope="session")
+async def hostile_server() -> AsyncIterator[HostileHost]:
+    """A git host that answers as a test of tests/security says."""
+    async with serve_hostile_host() as host:
+        yield host
+
+
 @pytest.fixture(scope="session")
 def services_environment(
     github_sim: SimulatorProcess,
@@ -55,12 +63,14 @@ def services_environment(
     paced_authority: str,
     github_paced_authority: str,
     failing_sims: Sequence[SimulatorProcess],
+    hostile_server: HostileHost,
 ) -> Mapping[str, str]:
     plain = [
         github_sim.authority,
         paced_authority,
         github_paced_authority,
         *(sim.authority for sim in failing_sims),
+        hostile_server.url.removeprefix("http://"),
     ]
     hosts = [enterprise_sim.host, *(f"http://{authority}" for authority in plain)]
     return {
