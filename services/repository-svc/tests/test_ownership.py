@@ -125,6 +125,20 @@ async def test_what_was_made_before_a_crash_is_still_ours(a: World, controller: 
     assert a.host.repositories == {}
 
 
+async def test_what_was_made_before_a_crash_is_still_ours_for_a_copy_from_before_it(
+    a: World, controller: Controller[Repository]
+) -> None:
+    """The copy lacks our finalizer, so no claim is looked up for it. The first write finds out that it is stale."""
+    before = a.add(repository_object())
+    a.owners.before = lambda method, key: _die() if method == "create" else None
+    with pytest.raises(_Killed):
+        await a.reconcile(controller, "site")
+    a.owners.before = lambda method, key: None
+
+    assert isinstance(await a.reconcile(controller, "site", a.start(controller, "site", copy=before)), Ready)
+    assert (origin(a), made(a)) == ("Created", ["create_repository"])
+
+
 async def test_while_nats_does_not_answer_created_is_not_reported(a: World, controller: Controller[Repository]) -> None:
     a.add(repository_object())
     a.owners.down = True
