@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import TypeVar
 
 from access_svc.deletion_policy import never_reached_host
 from access_svc.target import AccessT
-from codecommon.api.access import Collaborator, DeployKey
 from codecommon.controller.context import ReconcileContext
+
+R = TypeVar("R")
 
 
 async def find_elder(
@@ -20,28 +21,25 @@ async def find_elder(
     """
     if hinted and not ctx.possible_duplicates:
         return None
-    rivals = [o for o in await _others(ctx, not_older=ctx.object.metadata.resource_version) if same(o)]
-    elder = min(rivals, key=_age, default=None)
-    return elder.name if elder is not None and _age(elder) < _age(ctx.object) else None
+    return await ctx.find_elder(same, fields=_same_repository(ctx))
 
 
-async def find_staying(ctx: ReconcileContext[AccessT]) -> list[AccessT]:
-    """The other objects of the same Repository that reached the host and are not being deleted. Read live.
+async def find_staying(ctx: ReconcileContext[AccessT], keep: Callable[[AccessT], R | None]) -> list[R]:
+    """What ``keep`` returns for the other objects of the same Repository that reached the host and are not being deleted.
 
-    What one of them stands for stays on the host when its duplicate is deleted.
+    What one of them stands for stays on the host when its duplicate is deleted. Read live.
     """
-    others = [o for o in await _others(ctx) if not o.deleting]
-    # Only a claim tells of what an unfinished pass made.
-    known = [await ctx.with_claim(o) if never_reached_host(o) else o for o in others]
-    return [o for o in known if not never_reached_host(o)]
+
+    def keep_staying(other: AccessT) -> tuple[R, str | None] | None:
+        kept = None if other.deleting else keep(other)
+        if kept is None or not never_reached_host(other):
+            return None if kept is None else (kept, None)
+        # Only a claim tells of what an unfinished pass made.
+        return (kept, other.metadata.uid) if ctx.kind.finalizer in other.metadata.finalizers else None
+
+    found = await ctx.others(keep_staying, fields=_same_repository(ctx))
+    return [kept for kept, uid in found if uid is None or await ctx.ownership.claim_of(uid) is not None]
 
 
-async def _others(ctx: ReconcileContext[AccessT], *, not_older: str = "") -> list[AccessT]:
-    selector = f"spec.repositoryRef={ctx.object.spec.repository_ref}"
-    found = await ctx.objects.list(ctx.kind.resource, field_selector=selector, not_older=not_older)
-    others = (type(ctx.object).parse(raw, ctx.objects.workspace) for raw in found)
-    return [other for other in others if other.metadata.uid != ctx.object.metadata.uid]
-
-
-def _age(obj: DeployKey | Collaborator) -> tuple[datetime, str]:
-    return obj.metadata.creation_timestamp, obj.metadata.uid
+def _same_repository(ctx: ReconcileContext[AccessT]) -> dict[str, str]:
+    return {"spec.repositoryRef": ctx.object.spec.repository_ref}

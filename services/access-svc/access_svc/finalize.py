@@ -71,6 +71,7 @@ async def _clean_up(
         return leaving or ctx.object.spec.deletion_policy == "Orphan" or ctx.object.status.origin == "Adopted"
     if repository.status.repo_id is None:
         return False
+    ctx.require_policy_shown()
 
     async def work() -> Released:
         current = await find_repository(ctx, live=True)

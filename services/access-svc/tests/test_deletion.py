@@ -59,6 +59,21 @@ async def made(world: World, keys: Controller[DeployKey]) -> None:
     await world.reconcile(keys, "key")
 
 
+async def test_a_key_whose_policy_was_lost_is_not_removed(
+    world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
+) -> None:
+    """Schemas that do not have the field hide it, and ``Orphan`` would read like no policy."""
+    owned = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:deletionPolicy": {}}}}]
+    world.kcp.edit("deploykeys", "key", {"metadata": {"managedFields": owned}})
+    blocked = await delete_key(world, keys)
+    assert isinstance(blocked, NotReady)
+    assert blocked.reason == "DeletionBlocked"
+    assert len(host.repositories[site.id].keys) == 1
+    world.kcp.edit("deploykeys", "key", {"spec": {"deletionPolicy": "Orphan"}})
+    assert isinstance(await world.reconcile(keys, "key"), Released)
+    assert len(host.repositories[site.id].keys) == 1
+
+
 async def test_the_key_and_the_secret_go_with_the_object(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, made: None
 ) -> None:

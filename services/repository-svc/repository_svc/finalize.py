@@ -32,6 +32,7 @@ async def finalize(ctx: ReconcileContext[Repository], connections: Connections) 
             _log.info("the workspace gives up the API: the finalizer is removed, the repository stays on the host")
         await _forget(ctx)
         return Released()
+    ctx.require_policy_shown()
     # Keys and collaborators whose objects were deleted with this one are in it still.
     thing = "the repository with the keys and access in it"
     await carried_out(ctx, _clean_up(ctx, connections, action), thing, leaving=leaving)
@@ -107,8 +108,7 @@ async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str)
 
 async def _is_bound_elsewhere(ctx: ReconcileContext[Repository], found: HostRepository) -> bool:
     """Whether another object of the workspace is bound to it. Then it is not ours, however well our create claim fits."""
-    others = [Repository.parse(raw, ctx.objects.workspace) for raw in await ctx.objects.list(ctx.kind.resource)]
-    return any(o.metadata.uid != ctx.object.metadata.uid and o.status.repo_id == found.id for o in others)
+    return bool(await ctx.others(lambda other: other.status.repo_id == found.id or None, most=1))
 
 
 def _is_public(repo: Repository) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
@@ -52,25 +50,18 @@ def require_owner(repo: Repository, found: HostRepository | None, owner: str) ->
     )
 
 
-def require_eldest(repo: Repository, others: list[Repository]) -> None:
-    """Raises ``Terminal`` (``DuplicateRepository``) when an older object in the workspace stands for the same repository."""
-
-    def age(candidate: Repository) -> tuple[datetime, str]:
-        return candidate.metadata.creation_timestamp, candidate.metadata.uid
-
-    elder = min((o for o in others if o.metadata.uid != repo.metadata.uid), key=age, default=None)
-    if elder is not None and age(elder) < age(repo):
+def require_eldest(elder: str | None) -> None:
+    """Raises ``Terminal`` (``DuplicateRepository``) when an older object, ``elder``, stands for the same repository."""
+    if elder is not None:
         raise _duplicate(elder)
 
 
-def namesakes(repo: Repository, candidates: list[Repository], owner: str, connection_owner: str) -> list[Repository]:
-    """Those of ``candidates`` (same ``spec.name``) that mean the same repository through the same Connection."""
-    return [
-        other
-        for other in candidates
-        if other.spec.connection_ref == repo.spec.connection_ref
+def is_namesake(repo: Repository, other: Repository, owner: str, connection_owner: str) -> bool:
+    """Whether ``other``, which has the same ``spec.name``, means the same repository through the same Connection."""
+    return (
+        other.spec.connection_ref == repo.spec.connection_ref
         and (other.spec.owner or connection_owner).lower() == owner.lower()
-    ]
+    )
 
 
 def may_be_making(other: Repository, seen: HostRepository) -> bool:
@@ -78,24 +69,23 @@ def may_be_making(other: Repository, seen: HostRepository) -> bool:
     return other.status.repo_id is None and other.spec.name.lower() == seen.name.lower()
 
 
-def require_only_object(repo: Repository, seen: HostRepository, host: str, others: list[Repository]) -> None:
-    """Before the object is bound to ``seen`` on ``host``. ``others``: with their create claims, where they may be making it.
+def require_other_repository(other: Repository, seen: HostRepository, host: str) -> None:
+    """Before an object is bound to ``seen`` on ``host``: ``other`` must stand for another repository.
 
-    Raises ``DuplicateRepository``: ``Terminal`` when another object is bound to it, ``Retryable`` when another one may have
-    created it a moment ago and not recorded it yet.
+    Raises ``Terminal`` (``DuplicateRepository``) when ``other`` is bound to it.
     """
-    for other in others:
-        if other.metadata.uid != repo.metadata.uid and may_be_making(other, seen) and other.claim is not None:
-            raise Retryable(
-                Reason.DUPLICATE_REPOSITORY, f"Repository {other.name!r} in this workspace may be making the same one"
-            )
-        if other.metadata.uid != repo.metadata.uid and other.status.repo_id == seen.id and other.status.host == host:
-            raise _duplicate(other)
+    if other.status.repo_id == seen.id and other.status.host == host:
+        raise _duplicate(other.name)
 
 
-def _duplicate(other: Repository) -> Terminal:
+def being_made(other: str) -> Retryable:
+    """The result where the object of that name has a create claim for what may be the same repository."""
+    return Retryable(Reason.DUPLICATE_REPOSITORY, f"Repository {other!r} in this workspace may be making the same one")
+
+
+def _duplicate(other: str) -> Terminal:
     return Terminal(
         Reason.DUPLICATE_REPOSITORY,
-        f"Repository {other.name!r} in this workspace stands for the same repository; delete this object, which leaves the "
+        f"Repository {other!r} in this workspace stands for the same repository; delete this object, which leaves the "
         "repository as it is",
     )

@@ -72,8 +72,11 @@ class RepositoryReconciler:
         repo, host = ctx.object, opened.backend
         found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
-            same_name = await self._repositories(ctx, f"spec.name={repo.spec.name}")
-            identity.require_eldest(repo, identity.namesakes(repo, same_name, owner, opened.connection.spec.owner))
+            elder = await ctx.find_elder(
+                lambda other: identity.is_namesake(repo, other, owner, opened.connection.spec.owner),
+                fields={"spec.name": repo.spec.name},
+            )
+            identity.require_eldest(elder)
         decision = decide.decide_unbound(repo, found)
         if isinstance(decision, decide.Bind):
             await self._require_only_object(ctx, decision.seen, host.host)
@@ -96,17 +99,19 @@ class RepositoryReconciler:
         return decide.bind(ctx.object, seen, origin_by(standing))
 
     async def _require_only_object(self, ctx: ReconcileContext[Repository], seen: HostRepository, host: str) -> None:
-        """As ``identity.require_only_object``."""
-        others = await self._repositories(ctx, "")
-        identity.require_only_object(
-            ctx.object, seen, host, [await ctx.with_claim(o) if identity.may_be_making(o, seen) else o for o in others]
-        )
+        """Before the object is bound to ``seen``: no other one of the workspace is, or may have made it a moment ago.
 
-    async def _repositories(self, ctx: ReconcileContext[Repository], field_selector: str) -> list[Repository]:
-        raw = await ctx.objects.list(
-            ctx.kind.resource, field_selector=field_selector, not_older=ctx.object.metadata.resource_version
-        )
-        return [Repository.parse(r, ctx.objects.workspace) for r in raw]
+        Raises ``DuplicateRepository``: ``Terminal``, or ``Retryable`` for the latter.
+        """
+
+        def keep(other: Repository) -> tuple[str, str] | None:
+            identity.require_other_repository(other, seen, host)
+            held = ctx.kind.finalizer in other.metadata.finalizers
+            return (other.metadata.uid, other.name) if held and identity.may_be_making(other, seen) else None
+
+        for uid, name in await ctx.others(keep):
+            if await ctx.ownership.claim_of(uid) is not None:
+                raise identity.being_made(name)
 
     async def _apply_settings(
         self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, bound: decide.Bind

@@ -287,44 +287,27 @@ def test_what_a_conflict_of_owners_advises_can_be_undone(found: HostRepository |
 # ---- duplicates
 
 
-def test_of_two_objects_for_one_repository_the_younger_is_refused() -> None:
-    elder = repo(uid="a", created=NOW, object_name="elder")
-    younger = repo(uid="b", created=after(1), object_name="younger")
-    with pytest.raises(Terminal) as refused:
-        identity.require_eldest(younger, [younger, elder])
-    assert refused.value.reason == "DuplicateRepository"
-    assert "elder" in refused.value.message
-    identity.require_eldest(elder, [younger, elder])
-
-
-def test_of_two_objects_of_the_same_second_exactly_one_is_refused() -> None:
-    first, second = repo(uid="a"), repo(uid="b")
-    identity.require_eldest(first, [first, second])
-    with pytest.raises(Terminal):
-        identity.require_eldest(second, [first, second])
-
-
 def test_an_object_of_another_owner_is_no_duplicate() -> None:
     mine = repo(uid="b")
     other_owner = repo(uid="a", owner="acme")
-    assert identity.namesakes(mine, [other_owner], "octocat", "octocat") == []
+    assert not identity.is_namesake(mine, other_owner, "octocat", "octocat")
 
 
 def test_an_owner_that_is_spelled_out_equals_the_owner_of_the_connection() -> None:
     mine, same = repo(uid="b"), repo(uid="a", owner="OctoCat")
-    assert identity.namesakes(mine, [same], "octocat", "octocat") == [same]
+    assert identity.is_namesake(mine, same, "octocat", "octocat")
 
 
 def test_a_repository_that_another_object_is_bound_to_is_not_adopted() -> None:
     bound = repo(uid="a", object_name="bound", status={**OURS, "host": "git.example"})
     with pytest.raises(Terminal) as refused:
-        identity.require_only_object(repo(uid="b"), seen(), "git.example", [bound])
+        identity.require_other_repository(bound, seen(), "git.example")
     assert refused.value.reason == "DuplicateRepository"
 
 
 def test_the_same_id_on_another_host_is_another_repository() -> None:
     bound = repo(uid="a", status={**OURS, "host": "ghe.example"})
-    identity.require_only_object(repo(uid="b"), seen(), "git.example", [bound])
+    identity.require_other_repository(bound, seen(), "git.example")
 
 
 # ---- the request and the report

@@ -276,6 +276,40 @@ async def test_children_with_our_finalizer_hold_their_repository(
     assert site.id in world.host.repositories
 
 
+OWNED_POLICY = [{"manager": "status"}, {"manager": "kubectl", "fieldsV1": {"f:spec": {"f:deletionPolicy": {}}}}]
+
+
+async def test_a_repository_whose_policy_was_lost_is_not_deleted(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    """Schemas that do not have the field hide it, and ``Orphan`` would read like no policy."""
+    lost = going(site)
+    lost["metadata"]["managedFields"] = OWNED_POLICY
+    world.add(api_binding(), secret_object(), lost)
+    await world.reconcile(controller, "site")
+    stored = world.stored("repositories", "site")
+    assert conditions(stored)["Ready"] == ("False", "DeletionBlocked")
+    assert message(stored).endswith("set it again")
+    assert site.id in world.host.repositories
+    world.kcp.edit("repositories", "site", {"spec": {"deletionPolicy": "Orphan"}})
+    await world.reconcile(controller, "site")
+    assert not present(world)
+    assert site.id in world.host.repositories
+
+
+async def test_deletions_go_on_while_the_export_serves_schemas_that_are_not_ours(
+    world: World, controller: Controller[Repository], site: HostRepository
+) -> None:
+    world.kcp.foreign_schemas = True
+    world.add(api_binding(), secret_object(), deploy_key(), going(site))
+    await world.reconcile(controller, "site")
+    assert conditions(world.stored("repositories", "site"))["Ready"] == ("False", "DeletionBlocked")
+    world.kcp.edit("deploykeys", "key", {"metadata": {"finalizers": []}})
+    await world.reconcile(controller, "site")
+    assert world.host.repositories == {}
+    assert not present(world)
+
+
 @pytest.mark.parametrize(
     "child", [deploy_key(held=False), deploy_key(repository="other")], ids=["not ours", "of another"]
 )

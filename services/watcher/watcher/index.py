@@ -90,7 +90,7 @@ class Entry:
 
     @property
     def age(self) -> tuple[str, str]:
-        """Smaller is older. The services compare the same, in ``require_eldest`` and ``find_elder``."""
+        """Smaller is older. The services compare the same, in ``ReconcileContext.find_elder``."""
         return self.created, self.uid
 
     @property

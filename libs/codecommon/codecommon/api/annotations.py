@@ -19,6 +19,9 @@ CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
 ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
 """Annotations whose change is a reason to reconcile. Every other annotation belongs to somebody else."""
 
+READ_ANNOTATIONS: Final = ACTED_ON_ANNOTATIONS | {CLUSTER_ANNOTATION}
+"""All annotations that anything of ours reads."""
+
 _MAX_REQUEST_LENGTH: Final = 256
 """The ``maxLength`` of ``status.lastHandledReconcileAt``. An annotation can be longer."""
 

@@ -101,7 +101,7 @@ class Reason(StrEnum):
     """waiting: The Connection is not validated, or is being deleted."""
     DELETION_BLOCKED = "DeletionBlocked"
     """waiting, retried: Kept until the objects that refer to it are gone; the message lists them (retried: the
-    workspace gives up the API, and those say Delete).
+    workspace gives up the API, and those say Delete). Or its `deletionPolicy` was lost and is to be set again.
     """
     INVALID_NAME = "InvalidName"
     """stalled: A name that the host would refuse or alter, or a username that is no login, or an App's."""

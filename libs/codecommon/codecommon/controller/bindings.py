@@ -15,9 +15,9 @@ from typing import Final
 from codecommon.api.meta import Workspace
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable
-from codecommon.kcp.client import ProviderObjects
+from codecommon.kcp.client import JsonObject, ProviderObjects
 from codecommon.kcp.endpoints import EXPORT_NAME
-from codecommon.messaging.locks import KeyedMutex
+from codecommon.process.mutex import KeyedMutex
 
 FRESH_SECONDS: Final = 15.0
 """What was seen of a workspace's bindings counts for this long."""
@@ -31,16 +31,19 @@ async def is_leaving(objects: ProviderObjects) -> bool:
     Raises ``Retryable`` (``BindingNotVisible``) where kcp shows no binding: it removes one only after our finalizers
     have left, so that answer is not yet the truth.
     """
-    bindings = [
-        binding
-        for binding in await objects.list("apibindings")
-        if binding["spec"]["reference"].get("export", {}).get("name") == EXPORT_NAME
-    ]
-    if not bindings:
+    are_deleted = await objects.list("apibindings", keep=_is_deleted)
+    if not are_deleted:
         raise Retryable(
             Reason.BINDING_NOT_VISIBLE, "kcp shows no APIBinding of this API in the workspace; looking again"
         )
-    return all(binding["metadata"].get("deletionTimestamp") for binding in bindings)
+    return all(are_deleted)
+
+
+def _is_deleted(binding: JsonObject) -> bool | None:
+    """Whether a binding is being deleted; None: it is of another export."""
+    if binding["spec"]["reference"].get("export", {}).get("name") != EXPORT_NAME:
+        return None
+    return bool(binding["metadata"].get("deletionTimestamp"))
 
 
 class BoundWorkspaces:

@@ -58,6 +58,9 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
         await provider.wait()
         await bus.declare()
         kcp = ProviderKcp(provider)
+        selectors = kcp.lists.selectors
+        service.readiness.complaint("schemas", lambda: selectors.complaint)
+        service.spawn(selectors.keep_asking(), "field selectors")
         async with hosts.open_registry(
             settings.allowed_git_hosts,
             bus,

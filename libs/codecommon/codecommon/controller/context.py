@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from codecommon.api.claim import Claim
@@ -25,6 +26,7 @@ from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, Provi
 from codecommon.messaging.events import Versions
 
 T = TypeVar("T", bound=Resource[Any, Any])
+R = TypeVar("R")
 
 _STATUS_ATTEMPTS: Final = 3
 _SHOWN_REFERRERS: Final = 10
@@ -116,14 +118,9 @@ class ReconcileContext(Generic[T]):
 
     async def load_claim(self) -> None:
         """Look up the object's create claim, which is in ``object.claim`` from then on."""
-        self.object = await self.with_claim(self.object)
-
-    async def with_claim(self, obj: T) -> T:
-        """``obj`` with its create claim: this object, or another one of its kind."""
-        if self.kind.finalizer not in obj.metadata.finalizers:
-            # Our finalizer comes before the create, so nothing was made.
-            return obj
-        return obj.model_copy(update={"claim": await self.ownership.claim_of(obj)})
+        # Our finalizer comes before the create. Without it nothing was made.
+        claim = await self.ownership.claim_of(self.object.metadata.uid) if self.has_finalizer else None
+        self.object = self.object.model_copy(update={"claim": claim})
 
     async def store_claim(self, claim: Claim | None) -> None:
         """Store the object's create claim. None withdraws it."""
@@ -192,6 +189,23 @@ class ReconcileContext(Generic[T]):
         """
         await self._confirm(deleting=True)
 
+    def require_policy_shown(self) -> None:
+        """Raises ``NotReady`` (``DeletionBlocked``) when ``spec.deletionPolicy`` was set and is not there.
+
+        A schema that lacks the field hides it, and every write then drops it. That somebody owns the field stays on
+        record. Without its policy, what the object said to keep would be deleted on the host.
+        """
+        owned = (
+            (entry.get("fieldsV1") or {}).get("f:spec") or {}
+            for entry in self._raw["metadata"].get("managedFields") or ()
+        )
+        if "deletionPolicy" not in self._raw["spec"] and any("f:deletionPolicy" in fields for fields in owned):
+            raise NotReady(
+                Reason.DELETION_BLOCKED,
+                "kept, because spec.deletionPolicy was lost while the API was served with schemas that do not have it; "
+                "set it again",
+            )
+
     async def _confirm(self, *, deleting: bool) -> None:
         decided_on = self.object.metadata.resource_version
         await self.reload()
@@ -227,13 +241,37 @@ class ReconcileContext(Generic[T]):
     async def _referrers(self, kinds: tuple[KindSpec[Any], ...], name: str, policy: str | None) -> list[str]:
         found: list[str] = []
         for kind in kinds:
-            for raw in await self.objects.list(kind.resource, field_selector=f"spec.{kind.reference}={name}"):
-                metadata = raw["metadata"]
-                if kind.finalizer not in metadata.get("finalizers", ()):
-                    found += await self._referrers(children_of(kind.resource), metadata["name"], policy)
-                elif policy is None or raw["spec"].get("deletionPolicy") == policy:
-                    found.append(f"{kind.kind}/{metadata['name']}")
+            # All are listed before the next list begins, because a workspace has one list at a time.
+            for child, ours, its_policy in await self.objects.list(
+                kind.resource, fields={f"spec.{kind.reference}": name}, keep=partial(_referrer, kind.finalizer)
+            ):
+                if not ours:
+                    found += await self._referrers(children_of(kind.resource), child, policy)
+                elif policy is None or its_policy == policy:
+                    found.append(f"{kind.kind}/{child}")
         return found
+
+    async def others(
+        self, keep: Callable[[T], R | None], *, fields: Mapping[str, str] | None = None, most: int | None = None
+    ) -> list[R]:
+        """What ``keep`` returns for the other objects of the kind in the workspace. Arguments as of ``Objects.list``."""
+
+        def keep_other(raw: JsonObject) -> R | None:
+            if raw["metadata"]["uid"] == self.object.metadata.uid:
+                return None
+            return keep(self.kind.model.parse(raw, self.objects.workspace))
+
+        return await self.objects.list(self.kind.resource, keep=keep_other, fields=fields, most=most)
+
+    async def find_elder(self, same: Callable[[T], bool], *, fields: Mapping[str, str]) -> str | None:
+        """The name of the eldest object that is older than this one and stands for the ``same``. None: there is none."""
+        mine = _age(self.object)
+
+        def keep(other: T) -> tuple[tuple[datetime, str], str] | None:
+            return (_age(other), other.name) if _age(other) < mine and same(other) else None
+
+        elders = await self.others(keep, fields=fields)
+        return min(elders)[1] if elders else None
 
     # ---- status
 
@@ -345,6 +383,17 @@ class ReconcileContext(Generic[T]):
         self._raw, self._is_copy = raw, False
         claim = self.object.claim
         self.object = self.kind.model.parse(raw, self.objects.workspace).model_copy(update={"claim": claim})
+
+
+def _referrer(finalizer: str, raw: JsonObject) -> tuple[str, bool, str | None]:
+    """Its name, whether it has our finalizer, and its deletion policy."""
+    metadata = raw["metadata"]
+    return metadata["name"], finalizer in metadata.get("finalizers", ()), raw["spec"].get("deletionPolicy")
+
+
+def _age(obj: Resource[Any, Any]) -> tuple[datetime, str]:
+    """Smaller is older. The watcher compares the same."""
+    return obj.metadata.creation_timestamp, obj.metadata.uid
 
 
 def _dump(items: tuple[Wire, ...]) -> list[JsonObject]:

@@ -156,10 +156,10 @@ class Ownership:
 
     # ---- create claims
 
-    async def claim_of(self, obj: Resource[Any, Any]) -> Claim | None:
-        """The object's create claim. None: it has none, or it is older than NATS keeps it."""
+    async def claim_of(self, uid: str) -> Claim | None:
+        """The create claim of the object with that uid. None: it has none, or it is older than NATS keeps it."""
         with _answered():
-            stored = await self._claims.get(obj.metadata.uid)
+            stored = await self._claims.get(uid)
         if stored is None:
             return None
         found = json.loads(stored.value)

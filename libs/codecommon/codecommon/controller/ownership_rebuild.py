@@ -47,32 +47,31 @@ async def rebuild(kcp: ProviderKcp, owners: Records, now: Callable[[], datetime]
     """
     _log.warning("the records of who made what are missing; rebuilding them from status")
     repositories: _RepositoryIds = {}
-    claims = 0
+    total = 0
     for kind in (REPOSITORIES, DEPLOY_KEYS, COLLABORATORS):
-        async for endpoint, page in list_everywhere(kcp, kind.resource):
+
+        def keep(endpoint: str, raw: JsonObject, kind: KindSpec[Any] = kind) -> list[tuple[Thing, Holder]] | None:
+            obj = _parsed(kind, raw, endpoint)
+            if obj is None:
+                return None
+            if isinstance(obj, Repository) and obj.status.repo_id and obj.status.host:
+                repositories[obj.workspace.cluster, obj.name] = (obj.status.host, obj.status.repo_id)
+            return [(thing, Holder.of(obj)) for thing in _claimed_things(obj, repositories)] or None
+
+        claims = [claim for of_one in await list_everywhere(kcp, kind.resource, keep) for claim in of_one]
+        total += len(claims)
+        for begin in range(0, len(claims), _AT_ONCE):
             if await is_rebuilt(owners):
                 return
-            found: list[tuple[Thing, Holder]] = []
-            for raw in page:
-                obj = _parsed(kind, raw, endpoint)
-                if obj is None:
-                    continue
-                if isinstance(obj, Repository) and obj.status.repo_id and obj.status.host:
-                    key = (obj.workspace.cluster, obj.name)
-                    repositories[key] = (obj.status.host, obj.status.repo_id)
-                found += [(thing, Holder.of(obj)) for thing in _claimed_things(obj, repositories)]
-            claims += len(found)
-            for begin in range(0, len(found), _AT_ONCE):
-                some = found[begin : begin + _AT_ONCE]
-                await asyncio.gather(*(_add(owners, thing, holder, now()) for thing, holder in some))
+            some = claims[begin : begin + _AT_ONCE]
+            await asyncio.gather(*(_add(owners, thing, holder, now()) for thing, holder in some))
     await owners.create(REBUILT, now().isoformat().encode())
-    _log.warning("the records of who made what are rebuilt: %d things are claimed", claims)
+    _log.warning("the records of who made what are rebuilt: %d claims", total)
 
 
 def _parsed(kind: KindSpec[Any], raw: JsonObject, endpoint: str) -> Resource[Any, Any] | None:
     """None for an object that no model fits. It must not hold up what all others wait for."""
     try:
-        # Lists leave it out.
         cluster = str(raw["metadata"]["annotations"][CLUSTER_ANNOTATION])
         return kind.model.parse(raw, Workspace(endpoint, cluster))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -44,10 +44,11 @@ from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent, Versions
-from codecommon.messaging.locks import LOST_AFTER_SECONDS, KeyedMutex, LockLost, LockTaken
+from codecommon.messaging.locks import LOST_AFTER_SECONDS, LockLost, LockTaken
 from codecommon.messaging.poison_messages import Attempt, PoisonMessages
 from codecommon.process import logs
 from codecommon.process.backoff import Backoff
+from codecommon.process.mutex import KeyedMutex
 
 _log = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ class Worker:
         self._timing = timing
         self._backoff = backoff
         self._lock_backoff = Backoff(0.25, 5.0)
+        self._warnings = logs.Repeated(_log)
 
     async def work(self, delivery: Delivery) -> None:
         """Work on the message and settle it. A message that could not be settled is delivered again, which is safe."""
@@ -145,7 +147,8 @@ class Worker:
             ):
                 await delivery.settle(await self._exclusively(delivery, event))
         except (NatsError, TimeoutError) as error:
-            _log.warning("NATS does not answer: %s", type(error).__name__)
+            cause = type(error).__name__
+            self._warnings.warning(f"NATS {cause}", "NATS does not answer: %s", cause)
 
     async def _decode(self, delivery: Delivery) -> ObjectEvent | None:
         """The event; None: it is none of ours, and people find it in ``CODE_DEAD``."""
@@ -257,12 +260,14 @@ class Worker:
                 measure.result = "UnknownEndpoint"
                 return Ack()
             except KCP_UNAVAILABLE as error:
-                _log.warning("kcp cannot be reached now: %s", type(error).__name__)
+                cause = type(error).__name__
+                self._warnings.warning(f"kcp {cause}", "kcp cannot be reached now: %s", cause)
                 return PutBack(self._backoff.failed(event.uid))
             except KcpError as error:
                 if error.status == _FORBIDDEN:
                     return await self._when_forbidden(delivery, event, error)
-                _log.warning("kcp refused: %s", error)
+                # The message names the object.
+                self._warnings.warning(f"kcp {error.status} {error.reason}", "kcp refused: %s", error)
                 return PutBack(max(self._backoff.failed(event.uid), error.retry_after or 0))
             except Exception:  # noqa: BLE001 - the top-level handler of a message: an object that no model fits must not end the process
                 _log.exception("handling failed")
@@ -279,7 +284,10 @@ class Worker:
             self._backoff.succeeded(_forbidden(event))
             return Ack()
         delay = self._backoff.failed(_forbidden(event))
-        _log.log(logging.WARNING if delay >= self._timing.warn_from else logging.INFO, "kcp refused: %s", error)
+        if delay >= self._timing.warn_from:
+            self._warnings.warning(f"kcp {error.status} {error.reason}", "kcp refused: %s", error)
+        else:
+            _log.info("kcp refused: %s", error)
         return PutBack(max(delay, error.retry_after or 0))
 
     async def _is_listed(self, endpoint: str) -> bool:

@@ -10,9 +10,9 @@ unstructured objects travel here.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 import aiohttp
 import orjson
@@ -20,7 +20,18 @@ import orjson
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Workspace, is_cluster_id
+
+# Callers find them beside what raises them.
+from codecommon.kcp.errors import AnswerTooLong
+from codecommon.kcp.errors import Conflict as Conflict
+from codecommon.kcp.errors import Forbidden as Forbidden
+from codecommon.kcp.errors import Invalid as Invalid
+from codecommon.kcp.errors import KcpError as KcpError
+from codecommon.kcp.errors import NotFound as NotFound
 from codecommon.kcp.identity import CallerIdentity, KcpIdentity, ProviderIdentity
+from codecommon.kcp.lists import Lists
+
+T = TypeVar("T")
 
 JsonObject = dict[str, Any]
 
@@ -28,37 +39,6 @@ _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 # A GET at a resourceVersion that kcp has not seen (a restored kcp, an event of another shard) hangs for 43 s. A live GET follows.
 _NOT_OLDER_TIMEOUT: Final = aiohttp.ClientTimeout(total=3, connect=3)
 _MERGE_PATCH: Final = "application/merge-patch+json"
-
-
-class KcpError(Exception):
-    """kcp answered with an error.
-
-    ``status`` is the HTTP status. ``reason`` and ``message`` are those of the Kubernetes ``Status`` in the body; no other body is
-    quoted. ``retry_after`` is in seconds.
-    """
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{status} {reason}: {message}")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-
-class NotFound(KcpError):
-    """404: no such object, or no such resource in that workspace."""
-
-
-class Conflict(KcpError):
-    """409: the object has another resourceVersion or uid than the write names, or it exists already."""
-
-
-class Forbidden(KcpError):
-    """403: the identity may not do it. For the provider: not exported, not claimed, or a claim that the tenant did not accept."""
-
-
-class Invalid(KcpError):
-    """422: refused by validation."""
 
 
 _BY_REASON: Final[Mapping[tuple[int, str], type[KcpError]]] = {
@@ -98,6 +78,7 @@ class Kcp:
 
     def __init__(self, identity: KcpIdentity) -> None:
         self._identity = identity
+        self.lists = Lists(self)
 
     async def request(
         self,
@@ -108,17 +89,22 @@ class Kcp:
         body: Any = None,
         content_type: str = "application/json",
         timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
+        most_bytes: int | None = None,
     ) -> JsonObject:
         """One request to an absolute URL, or to a path below the identity's server.
 
         Returns the decoded object. Raises a ``KcpError`` if kcp answers with an error, ``aiohttp.ClientError`` or
-        ``TimeoutError`` if there is no answer, and ``KubeconfigError`` if there is no kubeconfig.
+        ``TimeoutError`` if there is no answer, ``KubeconfigError`` if there is no kubeconfig, and ``AnswerTooLong`` for an
+        answer of more than ``most_bytes``.
         """
         session = await self._identity.session()
         data = None if body is None else orjson.dumps(body)
-        headers = None if body is None else {"Content-Type": content_type}
+        headers = {} if body is None else {"Content-Type": content_type}
+        if most_bytes is not None:
+            # A few compressed bytes could become a hundred times as many at once.
+            headers["Accept-Encoding"] = "identity"
         async with session.request(method, url, params=params, data=data, headers=headers, timeout=timeout) as response:
-            payload = await response.read()
+            payload = await (response.read() if most_bytes is None else _read_at_most(most_bytes, response))
             if response.status >= 300:
                 raise _error(response.status, payload, response.headers.get("Retry-After"))
         try:
@@ -188,16 +174,34 @@ class Objects:
                     raise
         return await self._kcp.request("GET", url)
 
-    async def list(self, resource: str, *, field_selector: str = "", not_older: str = "") -> list[JsonObject]:
-        """All objects of a kind in the cluster: live, or with ``not_older`` from kcp's cache as ``get`` does."""
-        params: dict[str, str] = {}
-        if field_selector:
-            params["fieldSelector"] = field_selector
-        if not_older and not_older != "0":
-            params |= {"resourceVersion": not_older, "resourceVersionMatch": "NotOlderThan"}
-        answer = await self._kcp.request("GET", self._base + resource_path(resource), params=params)
-        items: list[JsonObject] = answer["items"]
-        return items
+    @overload
+    async def list(self, resource: str, *, fields: Mapping[str, str] | None = None) -> list[JsonObject]: ...
+
+    @overload
+    async def list(
+        self,
+        resource: str,
+        *,
+        keep: Callable[[JsonObject], T | None],
+        fields: Mapping[str, str] | None = None,
+        most: int | None = None,
+    ) -> list[T]: ...
+
+    async def list(
+        self,
+        resource: str,
+        *,
+        keep: Callable[[JsonObject], Any] = lambda raw: raw,
+        fields: Mapping[str, str] | None = None,
+        most: int | None = None,
+    ) -> list[Any]:
+        """What ``keep`` returns for the objects of a kind in the cluster, but for None. Read live, page after page.
+
+        ``fields``: only objects with these values, by path, such as ``{"spec.repositoryRef": "site"}``. ``most``: stop when so
+        much was kept. Objects come without labels, and with the annotations that we read. Of many or big objects ``keep`` should
+        keep little.
+        """
+        return await self._kcp.lists.collect(self._base, resource_path(resource), keep, fields=fields or {}, most=most)
 
     async def merge_patch(
         self, resource: str, name: str, patch: JsonObject, *, subresource: str = "", namespace: str | None = None
@@ -227,6 +231,18 @@ def require_provider_identity(objects: Objects) -> None:
     """Raises ``TypeError`` unless ``objects`` are the provider's. For what only the provider's identity may reach."""
     if not isinstance(objects, ProviderObjects):
         raise TypeError("only the provider's identity may do this")
+
+
+async def _read_at_most(most: int, response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > most:
+            response.close()
+            raise AnswerTooLong
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _error(status: int, payload: bytes, retry_after: str | None) -> KcpError:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
 
 from codecommon.kcp.client import JsonObject, KcpError, ProviderKcp, resource_path
 
 EXPORT_NAME: Final = "code.providers.kedge.faros.sh"
 SLICE_PATH: Final = f"/apis/apis.kcp.io/v1alpha1/apiexportendpointslices/{EXPORT_NAME}"
 
-_PAGE: Final = 100
-_TOKEN_REFUSED: Final = (400, 410)
+T = TypeVar("T")
 
 
 def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
@@ -20,31 +20,22 @@ def endpoint_urls(endpoint_slice: JsonObject) -> frozenset[str]:
     return frozenset(str(endpoint["url"]).rstrip("/") for endpoint in endpoints)
 
 
-async def list_everywhere(kcp: ProviderKcp, resource: str) -> AsyncIterator[tuple[str, list[JsonObject]]]:
-    """The objects of a kind in all workspaces, a page at a time, each with the endpoint that it came from.
+async def list_everywhere(kcp: ProviderKcp, resource: str, keep: Callable[[str, JsonObject], T | None]) -> list[T]:
+    """What ``keep`` returns for the objects of a kind in all workspaces, but for None. ``keep`` also gets the endpoint.
 
-    Read live. An object may come more than once. Raises what ``Kcp.request`` raises, and ``KcpError`` while kcp lists no
-    endpoint: an empty answer would pass for the truth.
+    Read live, page after page; otherwise as ``Objects.list``. Raises ``KcpError`` while kcp lists no endpoint: an empty answer
+    would pass for the truth.
     """
     endpoints = endpoint_urls(await kcp.request("GET", SLICE_PATH))
     if not endpoints:
         raise KcpError(503, "", "the APIExportEndpointSlice has no endpoint yet")
+    found: list[T] = []
     for endpoint in sorted(endpoints):
-        params = {"limit": str(_PAGE)}
-        while True:
-            url = f"{endpoint}/clusters/*{resource_path(resource)}"
-            try:
-                answer = await kcp.request("GET", url, params=params)
-            except KcpError as error:
-                if "continue" not in params or error.status not in _TOKEN_REFUSED:
-                    raise
-                # The token is too old by now. A whole list needs none.
-                answer = await kcp.request("GET", url)
-            yield endpoint, answer["items"]
-            token: str = (answer.get("metadata") or {}).get("continue") or ""
-            if not token:
-                break
-            params = {"limit": str(_PAGE), "continue": token}
+        everywhere = f"{endpoint}/clusters/*"
+        found += await kcp.lists.collect(
+            everywhere, resource_path(resource), partial(keep, endpoint), fields={}, most=None
+        )
+    return found
 
 
 class UnknownEndpoint(Exception):

@@ -2,6 +2,8 @@
 
 A process is alive if it answers. ``/livez`` also tells how late its event loop runs. A process is ready if every ping succeeds.
 A ping asks something that the process cannot work without.
+
+What an operator has to mend although the process can work is a complaint. It stands in the answer and makes nothing unready.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from codecommon.process.liveness import Liveness
 _log = logging.getLogger(__name__)
 
 Ping = Callable[[], Awaitable[object]]
+Complaint = Callable[[], str | None]
+"""What an operator has to do; None: nothing. Everybody who reaches the port can read it."""
 
 _PING_SECONDS: Final = 2.0
 _OK: Final = "ok"
@@ -30,10 +34,14 @@ _OK: Final = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What ``/readyz`` answers. ``pings`` maps a name to ``ok`` or to the kind of failure, without its details."""
+    """What ``/readyz`` answers. ``pings`` maps a name to ``ok`` or to the kind of failure, without its details.
+
+    ``degraded`` maps the name of what is amiss to its complaint.
+    """
 
     phase: str
     pings: dict[str, str]
+    degraded: dict[str, str]
 
     @property
     def ready(self) -> bool:
@@ -44,7 +52,8 @@ class Report:
         return 200 if self.ready else 503
 
     def body(self) -> dict[str, Any]:
-        return {"ready": self.ready, "phase": self.phase, "pings": self.pings}
+        body: dict[str, Any] = {"ready": self.ready, "phase": self.phase, "pings": self.pings}
+        return body | ({"degraded": self.degraded} if self.degraded else {})
 
 
 class Readiness:
@@ -53,6 +62,7 @@ class Readiness:
     def __init__(self, ping_seconds: float = _PING_SECONDS) -> None:
         self._ping_seconds = ping_seconds
         self._pings: dict[str, Ping] = {}
+        self._complaints: dict[str, Complaint] = {}
         self._failing: set[str] = set()
         self.phase = "starting"
         """``starting``, ``started`` or ``stopping``."""
@@ -61,10 +71,16 @@ class Readiness:
         """Make ``ping`` a condition of being ready. It fails if it raises or takes longer than two seconds."""
         self._pings[name] = ping
 
+    def complaint(self, name: str, complaint: Complaint) -> None:
+        """Show what ``complaint`` returns. It never makes the process unready."""
+        self._complaints[name] = complaint
+
     async def check(self) -> Report:
         """Run all pings at once."""
         results = await asyncio.gather(*(self._try(name, ping) for name, ping in self._pings.items()))
-        return Report(self.phase, dict(zip(self._pings, results, strict=True)))
+        said = ((name, complaint()) for name, complaint in self._complaints.items())
+        degraded = {name: text for name, text in said if text is not None}
+        return Report(self.phase, dict(zip(self._pings, results, strict=True)), degraded)
 
     async def _try(self, name: str, ping: Ping) -> str:
         try:

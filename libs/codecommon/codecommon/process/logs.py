@@ -6,8 +6,11 @@ Message, bound fields and exception trace of every record are redacted here, so 
 from __future__ import annotations
 
 import logging
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -41,6 +44,8 @@ _LONGEST_MESSAGE: Final = 8 * 1024
 _LONGEST_FIELD: Final = 1024
 _LONGEST_TRACE: Final = 32 * 1024
 
+_MOST_CAUSES: Final = 100
+
 _bound: ContextVar[dict[str, str | int]] = ContextVar("codecommon.process.logs.bound", default={})  # noqa: B039 - never mutated
 
 
@@ -73,6 +78,38 @@ def setup(service: str, level: LogLevel, log_format: LogFormat | None, stream: T
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     return chosen
+
+
+class Repeated:
+    """Warnings that one cause brings for many objects: one line per cause and ``interval`` seconds, with a count.
+
+    The others are logged at debug level. ``clock``: seconds, monotonic.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, interval: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._interval = interval
+        self._clock = clock
+        self._warned: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """When it was warned of, and how often it came since, by cause; the oldest warning first."""
+
+    def warning(self, cause: str, message: str, *args: object) -> None:
+        """Warn, unless ``cause`` was warned of a moment ago. A cause is what all such warnings have in common."""
+        now = self._clock()
+        last, more = self._warned.get(cause, (-math.inf, 0))
+        if now - last < self._interval:
+            self._warned[cause] = (last, more + 1)
+            self._logger.debug(message, *args)
+            return
+        self._warned[cause] = (now, 0)
+        self._warned.move_to_end(cause)
+        if len(self._warned) > _MOST_CAUSES:
+            self._warned.popitem(last=False)
+        if more:
+            message, args = message + "; %d more like this since the last one", (*args, more)
+        self._logger.warning(message, *args)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -92,8 +92,7 @@ class World:
 
     async def claim_of(self, resource: str, name: str) -> Claim | None:
         """The object's create claim as NATS has it."""
-        kind = KINDS[resource]
-        return await self.ownership.claim_of(kind.model.parse(self.stored(resource, name), self.objects.workspace))
+        return await self.ownership.claim_of(self.stored(resource, name)["metadata"]["uid"])
 
     def stored(self, resource: str, name: str, namespace: str | None = None) -> JsonObject:
         """The object as it is now. Fails when there is none."""

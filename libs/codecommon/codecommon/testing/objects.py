@@ -6,6 +6,7 @@ the real ``Objects``. tests/contract/test_kcp_objects.py holds it and the real k
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -22,7 +23,11 @@ from codecommon.api.meta import Workspace
 from codecommon.api.times import rfc3339
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import SLICE_PATH
+from codecommon.kcp.lists import Lists
 from codecommon.testing.builders import ENDPOINT, RESOURCES
+
+_TERM: Final = re.compile(r"([^=,]+)=((?:\\.|[^\\,])*)")
+"""Path and escaped value of one term of a field selector."""
 
 _SERVED: Final = frozenset({*KINDS, "secrets", "apibindings"})
 
@@ -57,14 +62,17 @@ class InMemoryKcp(ProviderKcp):
         before: Hooks that are called with each request before it is answered. A hook may change objects, as another client
             would in between, or raise what kcp would answer.
         refused: Resources that are answered with 403.
+        foreign_schemas: Whether the export serves the Go provider's schemas, which declare no selectable fields.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), endpoint: str = ENDPOINT) -> None:
         self.endpoints = [endpoint]
         self.requests: list[Request] = []
         self.refused: set[str] = set()
+        self.foreign_schemas = False
         self.before: deque[Callable[[Request], None]] = deque()
         self._now = now
+        self.lists = Lists(self)
         self._stored: dict[_Key, JsonObject] = {}
         self._version = 100
         self._uids = 0
@@ -121,6 +129,7 @@ class InMemoryKcp(ProviderKcp):
         body: Any = None,
         content_type: str = "application/json",
         timeout: aiohttp.ClientTimeout | None = None,
+        most_bytes: int | None = None,
     ) -> JsonObject:
         if url == SLICE_PATH:
             return {"status": {"endpoints": [{"url": endpoint} for endpoint in self.endpoints]}}
@@ -134,7 +143,7 @@ class InMemoryKcp(ProviderKcp):
 
     def _answer(self, request: Request) -> JsonObject:
         if request.name is None:
-            return self._create(request) if request.method == "POST" else self._list(request)
+            return self._create(request) if request.method == "POST" else self._page(request)
         key = (request.cluster, request.resource, request.namespace, request.name)
         match request.method:
             case "GET":
@@ -148,18 +157,23 @@ class InMemoryKcp(ProviderKcp):
                     raise Conflict(409, "Conflict", "the UID in the precondition does not match")
                 return self._delete(key)
 
-    def _list(self, request: Request) -> JsonObject:
-        """All that is selected, or one page of it. The token for the next page is the place where it begins."""
+    def _page(self, request: Request) -> JsonObject:
+        # As the real one: a token names the version that the pages are read at, which no other version may contradict.
+        token, limit = request.params.get("continue"), int(request.params.get("limit", 0))
+        if token is not None and "resourceVersion" in request.params:
+            raise KcpError(400, "BadRequest", "specifying resource version is not allowed when using continue")
+        start = int(token or 0)
         items = list(self._select(request))
-        begin, limit = int(request.params.get("continue") or 0), int(request.params.get("limit") or len(items))
-        end = begin + limit
-        return {"metadata": {"continue": str(end) if end < len(items) else ""}, "items": items[begin:end]}
+        end = start + limit if limit else len(items)
+        more = {"continue": str(end)} if end < len(items) else {}
+        return {"metadata": {"resourceVersion": str(self._version), **more}, "items": items[start:end]}
 
     def _select(self, request: Request) -> Iterator[JsonObject]:
         selector = request.params.get("fieldSelector", "")
-        terms = [term.partition("=")[::2] for term in selector.split(",") if term]
+        terms = [(path, _unescaped(value)) for path, value in _TERM.findall(selector)]
         kind = KINDS.get(request.resource)
-        selectable = {"metadata.name", *(kind.selectable_fields if kind is not None else ())}
+        declared = kind.selectable_fields if kind is not None and not self.foreign_schemas else ()
+        selectable = {"metadata.name", *declared}
         for path, _ in terms:
             if path not in selectable:
                 raise KcpError(400, "BadRequest", f"field label not supported: {path}")
@@ -285,6 +299,10 @@ def _field(raw: JsonObject, path: str) -> Any:
     for part in path.split("."):
         value = value.get(part, {}) if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownMemberType]
     return value or ""  # pyright: ignore[reportUnknownVariableType]
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value)
 
 
 def _require_ssh_key(raw: JsonObject) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from codecommon.api.access import DeployKey
 from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import DEPLOY_KEYS, REPOSITORIES, children_of
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.kcp.client import Invalid, JsonObject
@@ -330,7 +332,7 @@ async def test_a_workspace_leaves_when_every_binding_of_ours_is_terminating(
     else:
         assert await ctx.is_leaving() is wanted
     read: Request = kcp.requests[-1]
-    assert (read.resource, read.params) == ("apibindings", {}), "bindings are read live"
+    assert (read.resource, read.params) == ("apibindings", {"limit": "32"}), "bindings are read live"
 
 
 async def test_referrers_are_named_ten_at_most(kcp: InMemoryKcp) -> None:
@@ -383,3 +385,53 @@ async def test_a_result_that_a_copy_led_to_is_not_written_over_a_newer_object(kc
     with pytest.raises(Superseded):
         await ctx.commit(Terminal(Reason.NAME_TAKEN, "m"))
     assert site(kcp)["status"] == {"repoID": "7"}
+
+
+def add_key(kcp: InMemoryKcp, name: str, created: datetime, repository: str = "site", **metadata: Any) -> JsonObject:
+    return kcp.add(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "DeployKey",
+            "metadata": {"name": name, "creationTimestamp": rfc3339(created), **metadata},
+            "spec": {"repositoryRef": repository},
+        }
+    )
+
+
+async def test_a_deletion_waits_for_referrers_also_where_kcp_cannot_find_them_by_field(kcp: InMemoryKcp) -> None:
+    kcp.foreign_schemas = True
+    add_key(kcp, "theirs", NOW, "other", finalizers=[DEPLOY_KEYS.finalizer])
+    ctx = start(kcp, kcp.add(deleting(repository_object())))
+    await ctx.require_no_referrers(children_of("repositories"))
+    add_key(kcp, "ours", NOW, finalizers=[DEPLOY_KEYS.finalizer])
+    with pytest.raises(NotReady, match="kept until these are deleted: DeployKey/ours"):
+        await ctx.require_no_referrers(children_of("repositories"))
+
+
+# ---- elders
+
+
+def start_key(kcp: InMemoryKcp, raw: JsonObject) -> ReconcileContext[DeployKey]:
+    return ReconcileContext(DEPLOY_KEYS, frozenset(), kcp.objects(workspace()), raw)
+
+
+OF_SITE = {"spec.repositoryRef": "site"}
+
+
+async def test_the_elder_is_the_eldest_of_those_that_stand_for_the_same(kcp: InMemoryKcp) -> None:
+    mine = add_key(kcp, "mine", NOW)
+    for n in range(40):
+        add_key(kcp, f"younger{n:02}", NOW + timedelta(minutes=1))
+    add_key(kcp, "elder", NOW - timedelta(minutes=1))
+    add_key(kcp, "eldest", NOW - timedelta(minutes=3))
+    add_key(kcp, "another", NOW - timedelta(minutes=5))
+    add_key(kcp, "elsewhere", NOW - timedelta(minutes=5), "other")
+    ctx = start_key(kcp, mine)
+    assert await ctx.find_elder(lambda other: other.name != "another", fields=OF_SITE) == "eldest"
+    assert await ctx.find_elder(lambda other: other.name.startswith("younger"), fields=OF_SITE) is None
+
+
+async def test_of_two_objects_of_the_same_second_exactly_one_is_the_elder(kcp: InMemoryKcp) -> None:
+    first, second = add_key(kcp, "b", NOW, uid="uid-a"), add_key(kcp, "a", NOW, uid="uid-b")
+    assert await start_key(kcp, first).find_elder(lambda _: True, fields=OF_SITE) is None
+    assert await start_key(kcp, second).find_elder(lambda _: True, fields=OF_SITE) == "b"

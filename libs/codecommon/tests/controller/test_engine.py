@@ -43,7 +43,7 @@ from codecommon.testing.engine import (
     working,
 )
 from codecommon.testing.harness import conditions, message
-from codecommon.testing.objects import InMemoryKcp
+from codecommon.testing.objects import InMemoryKcp, Request
 
 pytestmark = pytest.mark.nats
 
@@ -482,6 +482,25 @@ async def test_an_event_under_the_subject_of_another_object_is_set_aside(bus: Bu
     async with working(bus, kcp, Calls(is_fine)):
         await until(lambda: acked(bus))
     assert await queued(bus, bus_module.DEAD_STREAM) == 1
+
+
+async def test_what_kcp_refuses_for_many_objects_is_one_line_in_the_log(
+    bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused: list[str] = []
+
+    def refuse(request: Request) -> None:
+        refused.append(request.name or "")
+        raise KcpError(400, "BadRequest", f"no {request.name} today")
+
+    kcp.before.append(refuse)
+    for n in range(5):
+        await bus.publish(event_for(put(kcp, f"site{n}")))
+    async with working(bus, kcp, Calls(is_fine)):
+        await until(lambda: len(set(refused)) == 5)
+        kcp.before.clear()
+        await until(lambda: acked(bus))
+    assert len([r for r in caplog.records if r.levelname == "WARNING" and "kcp refused" in r.message]) == 1
 
 
 async def test_a_newer_event_replaces_a_parked_one_and_is_handled_at_once(bus: Bus, kcp: InMemoryKcp) -> None:

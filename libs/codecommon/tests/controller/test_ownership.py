@@ -114,7 +114,7 @@ async def test_without_nats_nobody_is_said_to_have_made_it(store: Store) -> None
         store.ownership.require_standing(SITE, obj),
         store.ownership.confirm(SITE, obj),
         store.ownership.forget(SITE, obj),
-        store.ownership.claim_of(obj),
+        store.ownership.claim_of(obj.metadata.uid),
         store.ownership.store_claim(obj, Claim(NOW)),
     ):
         with pytest.raises(Retryable) as raised:
@@ -138,9 +138,9 @@ async def test_hosts_and_kinds_do_not_mix(store: Store) -> None:
 async def test_a_withdrawn_claim_is_gone(store: Store) -> None:
     obj = claimant(store, "c1")
     await store.ownership.store_claim(obj, Claim(NOW, "ssh-ed25519 AAAA"))
-    assert await store.ownership.claim_of(obj) == Claim(NOW, "ssh-ed25519 AAAA")
+    assert await store.ownership.claim_of(obj.metadata.uid) == Claim(NOW, "ssh-ed25519 AAAA")
     await store.ownership.withdraw_claim(obj)
-    assert await store.ownership.claim_of(obj) is None
+    assert await store.ownership.claim_of(obj.metadata.uid) is None
 
 
 # ---- NATS lost its data
@@ -163,7 +163,7 @@ async def test_lost_records_are_rebuilt_from_the_status_of_all_workspaces(store:
 
 
 async def test_a_rebuild_reads_page_by_page_and_from_every_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codecommon.kcp.endpoints._PAGE", 2)
+    monkeypatch.setattr("codecommon.kcp.lists.PAGE_OBJECTS", 2)
     claimants = [claimant(store, f"c{number}", repo_id=str(number)) for number in range(5)]
     await store.ownership.require_standing(SITE, claimant(store, "c9"))
     for number, obj in enumerate(claimants):
@@ -186,18 +186,6 @@ async def test_it_is_rebuilt_once_and_nobody_waits_for_it(store: Store) -> None:
     assert first == [Standing.OURS, *["OwnershipUnknown"] * 3]
     assert [await ask(obj) for obj in objects] == [Standing.OURS] * 4
     assert len([r for r in store.kcp.requests if r.resource == "repositories"]) == 1
-
-
-async def test_a_list_whose_token_is_too_old_is_read_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codecommon.kcp.endpoints._PAGE", 1)
-    first, second = claimant(store, "c1"), claimant(store, "c2", repo_id="8")
-
-    def too_old() -> None:
-        raise KcpError(410, "Expired", "the provided continue parameter is too old")
-
-    store.kcp.once(lambda request: "continue" in request.params, too_old)
-    assert await store.ownership.require_standing(SITE, first) is Standing.OURS
-    assert store.holders(repository("git.example", "8")) == [second.metadata.uid]
 
 
 async def test_two_statuses_that_claim_one_thing_are_a_dispute(store: Store) -> None:
@@ -232,19 +220,18 @@ async def test_a_record_that_is_there_stands_against_every_status(store: Store) 
     assert await store.ownership.require_standing(SITE, forger) is Standing.ANOTHERS
 
 
-async def test_a_rebuild_that_was_cut_short_gives_nobody_anything(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first claimant is recorded by then, and the second is not read yet."""
-    monkeypatch.setattr("codecommon.kcp.endpoints._PAGE", 1)
+async def test_a_rebuild_that_was_cut_short_gives_nobody_anything(store: Store) -> None:
+    """The first claimant is recorded by then, and the second is not."""
     first, second = claimant(store, "c1"), claimant(store, "c2")
 
-    def fail() -> None:
-        raise KcpError(503, "", "away")
+    def fail_at_the_second(method: str, key: str) -> None:
+        if method == "update":
+            store.owners.down = True
 
-    store.kcp.once(lambda request: "continue" in request.params, fail)
-    with pytest.raises(KcpError):
+    store.owners.before = fail_at_the_second
+    with pytest.raises(Retryable):
         await store.ownership.require_standing(SITE, first)
+    store.owners.before, store.owners.down = (lambda method, key: None), False
     assert store.holders(SITE) == [first.metadata.uid]
     for obj in (first, second):
         assert await store.process().require_standing(SITE, obj) is Standing.DISPUTED

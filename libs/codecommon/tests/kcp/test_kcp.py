@@ -167,18 +167,6 @@ async def test_a_merge_patch_is_sent_as_one(server: Server, objects: Objects) ->
     assert server.asked[0][4] == b'{"metadata":{"uid":"u"}}'
 
 
-async def test_a_list_can_be_narrowed_and_need_not_be_live(server: Server, objects: Objects) -> None:
-    server.will(*[says({"items": [{"n": 1}]})] * 3)
-    assert await objects.list("repositories") == [{"n": 1}]
-    await objects.list("repositories", field_selector="spec.name=site", not_older="7")
-    await objects.list("repositories", not_older="0")
-    assert [a[2] for a in server.asked] == [
-        {},
-        {"fieldSelector": "spec.name=site", "resourceVersion": "7", "resourceVersionMatch": "NotOlderThan"},
-        {},
-    ]
-
-
 async def test_a_delete_names_the_uid(server: Server, objects: Objects) -> None:
     server.will(says({}))
     await objects.delete("secrets", "s", uid="u", namespace="default")

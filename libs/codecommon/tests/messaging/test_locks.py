@@ -9,7 +9,7 @@ import pytest
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging import locks
 from codecommon.messaging.bus import Bus
-from codecommon.messaging.locks import KeyedMutex
+from codecommon.process.mutex import KeyedMutex
 
 KEY = "repositories.c1.site"
 

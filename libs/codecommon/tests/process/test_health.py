@@ -111,3 +111,14 @@ async def test_metrics_are_served_in_prometheus_form(get: Get) -> None:
 async def test_a_free_port_is_on_loopback_only(readiness: Readiness) -> None:
     async with health.serve(readiness, Liveness(), "", 0) as (host, _):
         assert host == "127.0.0.1"
+
+
+async def test_a_complaint_is_shown_while_there_is_one_and_the_process_is_ready(readiness: Readiness, get: Get) -> None:
+    complaint: str | None = "run init again"
+    readiness.complaint("schemas", lambda: complaint)
+    readiness.complaint("fine", lambda: None)
+    readiness.phase = "started"
+    degraded = {"ready": True, "phase": "started", "pings": {}, "degraded": {"schemas": "run init again"}}
+    assert await get("/readyz") == (200, degraded)
+    complaint = None
+    assert await get("/readyz") == (200, {"ready": True, "phase": "started", "pings": {}})

@@ -149,3 +149,28 @@ def test_a_record_may_come_from_another_process(json_lines) -> None:
     logging.getLogger("output").info("ready", extra={"service": "nats-server"})
 
     assert json_lines()[0]["service"] == "nats-server"
+
+
+# ---- warnings that repeat
+
+
+def test_warnings_of_one_cause_are_one_line_per_interval_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    repeated = logs.Repeated(logging.getLogger("a"), 60.0, lambda: now)
+    for n in range(1000):
+        repeated.warning("kcp 400", "kcp refused: %d", n)
+    repeated.warning("kcp 403", "kcp refused: %s", "another")
+    assert caplog.messages == ["kcp refused: 0", "kcp refused: another"]
+    now = 60.0
+    repeated.warning("kcp 400", "kcp refused: %d", 1000)
+    assert caplog.messages[2:] == ["kcp refused: 1000; 999 more like this since the last one"]
+    now = 120.0
+    repeated.warning("kcp 400", "kcp refused: %d", 1001)
+    assert caplog.messages[3:] == ["kcp refused: 1001"]
+
+
+def test_causes_without_end_take_no_memory_without_end() -> None:
+    repeated = logs.Repeated(logging.getLogger("a"))
+    for n in range(1000):
+        repeated.warning(str(n), "m")
+    assert len(repeated._warned) == 100

@@ -41,7 +41,7 @@ async def _remove_access(ctx: ReconcileContext[Collaborator], target: Target) ->
     if origin_of(obj, seen.invitation) != "Created" and obj.spec.deletion_policy != "Delete":
         return
     user_id, login = obj.status.user_id or seen.user_id, seen.login(obj)
-    if any(is_about(other, user_id, login) for other in await find_staying(ctx)):
+    if await find_staying(ctx, lambda other: is_about(other, user_id, login) or None):
         return
     made = access(target.host.host, target.repo_id, user_id, obj.spec.username)
     if await may_remove(ctx, made, _ACCESS, whoever_made_it=obj.spec.deletion_policy == "Delete"):

@@ -223,8 +223,7 @@ class OthersKeys:
 
 async def others_keys(ctx: ReconcileContext[DeployKey]) -> OthersKeys:
     """The keys that stay when this object's keys are removed. Read live."""
-    staying = await find_staying(ctx)
+    staying = await find_staying(ctx, lambda other: (other.status.key_id, material.given_by(other.spec.public_key)))
     return OthersKeys(
-        frozenset(other.status.key_id for other in staying),
-        frozenset(material.given_by(other.spec.public_key) for other in staying) - {None},
+        frozenset(key_id for key_id, _ in staying), frozenset(given for _, given in staying if given is not None)
     )
