@@ -86,6 +86,19 @@ async def test_the_claim_of_one_workspace_does_not_make_the_key_of_another_its_o
     assert records(a, keys) == []
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_a_key_that_another_object_of_the_workspace_may_have_registered_stays(
+    a: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository, claimed: bool
+) -> None:
+    a.add(deploy_key_object(publicKey=GIVEN))
+    await a.reconcile(keys, "key")
+    a.add(deploy_key_object("other", metadata={"finalizers": [keys.kind.finalizer]}, publicKey=GIVEN))
+    if claimed:
+        await a.claim("deploykeys", "other", a.now(), GIVEN)
+    assert isinstance(await delete(a, keys, "key"), Released)
+    assert len(host.repositories[site.id].keys) == claimed
+
+
 async def test_an_annotation_that_a_tenant_writes_makes_no_key_ours(
     b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:

@@ -160,6 +160,23 @@ async def test_without_its_claim_what_was_made_counts_as_found(a: World, control
     assert origin(a) == "Adopted"
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_another_object_of_the_workspace_that_may_be_making_it_is_waited_for(
+    a: World, controller: Controller[Repository], claimed: bool
+) -> None:
+    a.host.add_repository("octocat", "site")
+    a.add(validated_connection("second"))
+    a.add(repository_object("other", metadata=held(), name="site", connectionRef="second"), repository_object())
+    if claimed:
+        await a.claim("repositories", "other", moment_ago(5))
+    result = await a.reconcile(controller, "site")
+    if claimed:
+        assert isinstance(result, Retryable)
+        assert result.reason == "DuplicateRepository"
+    else:
+        assert isinstance(result, Ready)
+
+
 # ---- a tenant writes status
 
 
