@@ -13,7 +13,6 @@ from codecommon.api.results import Released, Terminal
 from codecommon.controller.cleanup import carried_out
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.create_claim import stored_claim
 from codecommon.controller.owner_record import Standing, Thing
 from codecommon.controller.owner_record import repository as repository_thing
 from codecommon.controller.ownership import require_undisputed
@@ -90,7 +89,7 @@ async def may_remove(ctx: ReconcileContext[AccessT], made: Thing, thing: str, *,
     Raises ``OwnershipDisputed``, and as ``ReconcileContext.confirm_deleting``.
     """
     if not whoever_made_it:
-        standing = await ctx.ownership.require_standing(made, ctx.object, stored_claim(ctx.object))
+        standing = await ctx.ownership.require_standing(made, ctx.object)
         require_undisputed(standing, thing)
         if standing is not Standing.OURS:
             _log.warning("a record says that another object made %s: it stays on the host", thing)

@@ -215,6 +215,23 @@ async def test_a_status_without_origin_is_no_way_around_the_record(
     assert len(a.host.repositories) == 1
 
 
+async def test_a_status_that_names_an_id_in_advance_takes_nothing_from_whom_the_host_gives_it(
+    a: World, b: World, controller: Controller[Repository]
+) -> None:
+    status = {"repoID": "1001", "host": "git.example", "owner": "octocat", "origin": "Created"}
+    b.add(repository_object(metadata=held(), status=status))
+    b.host.raise_next("delete_repository", HostUnavailable("502"))
+    assert isinstance(await delete(b, controller), Retryable)
+    assert [key for key in a.owners.stored if key.startswith("repositories.")], "it is recorded by then"
+
+    a.add(repository_object(adoptionPolicy="CreateOnly"))
+    assert isinstance(await a.reconcile(controller, "site"), Ready)
+    assert a.stored("repositories", "site")["status"]["repoID"] == "1001"
+    assert origin(a) == "Created"
+    assert isinstance(await b.reconcile(controller, "site"), Released)
+    assert list(a.host.repositories) == ["1001"]
+
+
 async def test_the_policy_delete_deletes_what_the_credential_may_whoever_made_it(
     a: World, b: World, controller: Controller[Repository]
 ) -> None:

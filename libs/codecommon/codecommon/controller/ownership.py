@@ -54,7 +54,8 @@ class Ownership:
     async def record_made(self, thing: Thing, obj: Resource[Any, Any], absent_at: datetime) -> Standing:
         """After the host has answered that it made ``thing`` for the object. ``OURS``: it is recorded by now.
 
-        ``absent_at``: the host's time when it showed nothing there. A record that is older speaks of a thing that is gone.
+        ``absent_at``: the host's time when it showed nothing there. A record that is older speaks of a thing that is gone, and
+        one that follows from a status speaks of something that was not there yet.
         """
         record = OwnerRecord((Holder.of(obj),), absent_at, made_at=absent_at)
         with _answered():
@@ -65,7 +66,7 @@ class Ownership:
                 if stored is None:
                     continue
                 found = OwnerRecord.decode(stored.value)
-                if absent_at - found.at < _VOID_AFTER:
+                if found.made_at is not None and absent_at - found.at < _VOID_AFTER:
                     return found.standing(obj.metadata.uid)
                 if await self._owners.update(thing.key, record.encode(), stored.revision):
                     return Standing.OURS
@@ -76,8 +77,8 @@ class Ownership:
     ) -> Standing:
         """Who made ``thing``, where status or the create claim says that the object did. It is recorded if nobody else is.
 
-        ``made_at``: the time in the create claim. Where records may be missing, they are rebuilt first. So this is what a
-        deletion asks, and what a claim is held to.
+        ``made_at``: the time in the create claim, if the host shows the thing and the claim is why it counts. Where records
+        may be missing, they are rebuilt first. So this is what a deletion asks, and what a claim is held to.
         """
         record = OwnerRecord((Holder.of(obj),), made_at or self._now(), made_at=made_at)
         with _answered():

@@ -191,9 +191,7 @@ class Exchange:
         seen = next((key for key in self.listed.items if key.id == key_id), None)
         if (await others_keys(self.ctx)).have(key_id, seen):
             return
-        standing = await self.ctx.ownership.require_standing(
-            self._thing(key_id), self.ctx.object, stored_claim(self.ctx.object)
-        )
+        standing = await self.ctx.ownership.require_standing(self._thing(key_id), self.ctx.object)
         if standing is not Standing.OURS:
             _log.warning("a key that status names is another object's, or may be: it stays on the host")
             return
