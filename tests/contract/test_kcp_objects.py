@@ -10,11 +10,22 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from codecommon.api.annotations import CLUSTER_ANNOTATION
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Workspace
-from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, KcpError, NotFound, Objects, ProviderKcp
-from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls
+from codecommon.kcp.client import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    JsonObject,
+    KcpError,
+    NotFound,
+    Objects,
+    ProviderKcp,
+    ProviderObjects,
+)
+from codecommon.kcp.endpoints import EXPORT_NAME, SLICE_PATH, endpoint_urls, list_everywhere
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.settings import kubeconfig_path
 from codecommon.testing.builders import api_binding, repository_object, secret_object
@@ -378,3 +389,20 @@ async def test_of_many_writers_at_once_one_wins(objects: Objects) -> None:
     async with asyncio.timeout(30):
         won = await asyncio.gather(*(write(n) for n in range(5)))
     assert won.count(True) == 1
+
+
+async def test_the_objects_of_all_workspaces_come_page_by_page_with_their_cluster(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(objects, ProviderObjects)
+    kcp = objects._kcp  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(kcp, ProviderKcp)
+    monkeypatch.setattr("codecommon.kcp.lists.PAGE_OBJECTS", 2)
+    wanted = {(await make(objects, f"site-{number}"))["metadata"]["uid"] for number in range(3)}
+
+    def keep(endpoint: str, raw: JsonObject) -> tuple[str, str] | None:
+        assert endpoint == objects.workspace.endpoint
+        return raw["metadata"]["uid"], raw["metadata"]["annotations"][CLUSTER_ANNOTATION]
+
+    found = dict(await list_everywhere(kcp, "repositories", keep))
+    assert {found[uid] for uid in wanted} == {objects.workspace.cluster}

@@ -16,7 +16,15 @@ from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
 
 STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
-BUCKETS = (bus_module.LOCKS, bus_module.LEASES, bus_module.POISON_MESSAGES, bus_module.BUDGETS, bus_module.ACCOUNTS)
+BUCKETS = (
+    bus_module.LOCKS,
+    bus_module.LEASES,
+    bus_module.POISON_MESSAGES,
+    bus_module.BUDGETS,
+    bus_module.ACCOUNTS,
+    bus_module.OWNERS,
+    bus_module.CREATE_CLAIMS,
+)
 
 _STREAM_CREATE_FAILED = 10049
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.origin import is_recorded
 from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository
@@ -39,4 +38,4 @@ def never_reached_host(obj: DeployKey | Collaborator) -> bool:
 
 def _has_create_claim(obj: DeployKey | Collaborator) -> bool:
     """Whether an unfinished pass may have made something that status does not record."""
-    return CREATE_CLAIM in obj.metadata.annotations
+    return obj.claim is not None

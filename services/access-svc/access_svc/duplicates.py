@@ -24,18 +24,21 @@ async def find_elder(
     return await ctx.find_elder(same, fields=_same_repository(ctx))
 
 
-async def find_staying(
-    ctx: ReconcileContext[AccessT], keep: Callable[[AccessT], R | None], *, most: int | None = None
-) -> list[R]:
+async def find_staying(ctx: ReconcileContext[AccessT], keep: Callable[[AccessT], R | None]) -> list[R]:
     """What ``keep`` returns for the other objects of the same Repository that reached the host and are not being deleted.
 
-    What one of them stands for stays on the host when its duplicate is deleted. Read live. ``most`` as of ``Objects.list``.
+    What one of them stands for stays on the host when its duplicate is deleted. Read live.
     """
 
-    def keep_staying(other: AccessT) -> R | None:
-        return None if other.deleting or never_reached_host(other) else keep(other)
+    def keep_staying(other: AccessT) -> tuple[R, str | None] | None:
+        kept = None if other.deleting else keep(other)
+        if kept is None or not never_reached_host(other):
+            return None if kept is None else (kept, None)
+        # Only a claim tells of what an unfinished pass made.
+        return (kept, other.metadata.uid) if ctx.kind.finalizer in other.metadata.finalizers else None
 
-    return await ctx.others(keep_staying, fields=_same_repository(ctx), most=most)
+    found = await ctx.others(keep_staying, fields=_same_repository(ctx))
+    return [kept for kept, uid in found if uid is None or await ctx.ownership.claim_of(uid) is not None]
 
 
 def _same_repository(ctx: ReconcileContext[AccessT]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from codecommon.api.access import Collaborator, DeployKey
@@ -13,6 +13,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.owner_record import repository as repository_thing
 from codecommon.githost.protocol import GitBackend
 from codecommon.kcp.client import NotFound
 from codecommon.messaging.events import Versions
@@ -74,6 +75,11 @@ async def open_target(
                 f"{opened.backend.host}; point it back, or make new objects for the other host",
             )
     return Target(repository, repo_id, opened)
+
+
+async def repository_made_at(ctx: ReconcileContext[AccessT], target: Target) -> datetime | None:
+    """When the Repository made the target, if it did. What is older was in another one that is gone."""
+    return await ctx.ownership.made_at(repository_thing(target.host.host, target.repo_id), target.repository)
 
 
 async def require_repository(ctx: ReconcileContext[AccessT]) -> Repository:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from codecommon.api.access import Collaborator
-from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
+from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostRepository, HostUnavailable, Invitation, Listed
 from codecommon.testing.builders import collaborator_object, condition, made_repository, validated_connection
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions, message
+from codecommon.testing.repositories import record_repository
 
 
 class Killed(BaseException):
@@ -406,8 +407,8 @@ async def test_a_declined_invitation_is_not_sent_to_a_repository_made_in_the_pla
     await world.reconcile(users, "alice")
     del host.repositories[site.id]
     made = host.add_repository("octocat", "site")
-    claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
-    world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
+    world.kcp.edit("repositories", "site", {"status": {"repoID": made.id}})
+    await record_repository(world, datetime.fromisoformat(moment(timedelta(minutes=1))))
     result = await world.reconcile(users, "alice")
     assert isinstance(result, Terminal)
     assert result.reason == "InvitationDeclined"
@@ -421,8 +422,8 @@ async def test_an_invitation_that_went_with_a_lost_repository_is_sent_again_to_t
     world.kcp.edit("collaborators", "alice", {"status": {"invitedAt": moment(timedelta(minutes=5))}})
     del host.repositories[site.id]
     made = host.add_repository("octocat", "site")
-    claim = {CREATE_CLAIM: moment(timedelta(minutes=1))}
-    world.kcp.edit("repositories", "site", {"metadata": {"annotations": claim}, "status": {"repoID": made.id}})
+    world.kcp.edit("repositories", "site", {"status": {"repoID": made.id}})
+    await record_repository(world, datetime.fromisoformat(moment(timedelta(minutes=1))))
     assert isinstance(await world.reconcile(users, "alice"), NotReady)
     invitation = host.repositories[made.id].invited["alice"]
     assert world.stored("collaborators", "alice")["status"]["invitationID"] == invitation.id
@@ -688,7 +689,7 @@ async def test_a_refusal_stalls_with_its_reason_and_withdraws_the_claim(
     host.raise_next("set_collaborator", Terminal(reason, "no"))
     await world.reconcile(users, "alice")
     assert conditions(world.stored("collaborators", "alice"))["Stalled"] == ("True", reason)
-    assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
+    assert await world.claim_of("collaborators", "alice") is None
 
 
 async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_claim_too(
@@ -698,9 +699,9 @@ async def test_a_refusal_after_an_attempt_whose_answer_was_lost_withdraws_the_cl
     world.add(collaborator_object())
     host.raise_next("set_collaborator", HostUnavailable("502"), Terminal("MissingPermission", "403"))
     await world.reconcile(users, "alice")
-    assert CREATE_CLAIM in world.stored("collaborators", "alice")["metadata"]["annotations"]
+    assert await world.claim_of("collaborators", "alice") is not None
     await world.reconcile(users, "alice")
-    assert CREATE_CLAIM not in world.stored("collaborators", "alice")["metadata"]["annotations"]
+    assert await world.claim_of("collaborators", "alice") is None
     host.repositories[site.id].granted["alice"] = "push"
     await world.reconcile(users, "alice")
     assert world.stored("collaborators", "alice")["status"]["origin"] == "Adopted"

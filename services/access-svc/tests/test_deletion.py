@@ -9,7 +9,6 @@ import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import COLLABORATORS
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
@@ -414,9 +413,7 @@ async def test_an_invitation_whose_answer_was_lost_is_withdrawn(
     world.kcp.once(lambda r: r.subresource == "status", die)
     with pytest.raises(Killed):
         await world.reconcile(users, "alice")
-    raw = world.kcp.stored("collaborators", "alice")
-    assert raw is not None
-    assert CREATE_CLAIM in raw["metadata"]["annotations"]
+    assert await world.claim_of("collaborators", "alice") is not None
     await delete_user(world, users)
     assert host.repositories[site.id].invited == {}
 

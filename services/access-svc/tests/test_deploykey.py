@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from access_svc.deploykey import material
 from access_svc.deploykey.pair import secret_name
 from codecommon.api.access import DeployKey
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.meta import Workspace
 from codecommon.api.results import NotReady, Ready, Released, Retryable, Terminal
@@ -113,7 +112,7 @@ async def test_until_the_key_is_registered_consumers_find_no_private_key(
     assert entry(world, "ssh-privatekey") == "\n"
     assert "secretRef" not in world.stored("deploykeys", "key")["status"]
     assert conditions(world.stored("deploykeys", "key"))["Stalled"] == ("True", "DeployKeysDisabled")
-    assert CREATE_CLAIM not in world.stored("deploykeys", "key")["metadata"]["annotations"]
+    assert await world.claim_of("deploykeys", "key") is None
 
 
 async def test_a_crash_between_store_and_register_never_leaves_a_second_key(
@@ -427,11 +426,12 @@ async def test_a_key_removed_on_the_host_comes_back_as_it_was(
 async def test_a_key_registered_before_a_crash_is_ours_and_one_made_by_hand_is_not(
     world: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
-    claim = {"annotations": {CREATE_CLAIM: rotated(timedelta(seconds=5))}}
-    for metadata, origin in ((HELD | claim, "Created"), ({}, "Adopted")):
+    for claimed, origin in ((True, "Created"), (False, "Adopted")):
         host.repositories[site.id].keys.clear()
         host.add_key(site.id, "key", GIVEN)
-        world.kcp.add(deploy_key_object(metadata=metadata, publicKey=GIVEN))
+        world.kcp.add(deploy_key_object(publicKey=GIVEN))
+        if claimed:
+            await world.claim("deploykeys", "key", datetime.fromisoformat(rotated(timedelta(seconds=5))), GIVEN)
         await world.reconcile(keys, "key")
         assert world.stored("deploykeys", "key")["status"]["origin"] == origin
     assert host.writes == []
@@ -520,7 +520,7 @@ async def test_a_registered_key_that_is_not_even_shown_by_its_id_is_in_use_elsew
 ) -> None:
     world.add(deploy_key_object(**spec))
     assert isinstance(await world.reconcile(keys, "key"), Ready)
-    claim = world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM]
+    claim = await world.claim_of("deploykeys", "key")
     for _ in range(2):
         an_empty_list_comes_first(host, monkeypatch)
         an_unknown_id_comes_first(host, monkeypatch)
@@ -529,9 +529,7 @@ async def test_a_registered_key_that_is_not_even_shown_by_its_id_is_in_use_elsew
         assert result.reason == "KeyInUse"
         assert result.requeue_after is not None, "the host may lag behind all the same"
         assert conditions(world.stored("deploykeys", "key"))["Ready"] == ("False", "KeyInUse")
-        assert world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM] == claim, (
-            "or it would be waited for for ever"
-        )
+        assert await world.claim_of("deploykeys", "key") == claim, "or it would be waited for for ever"
     assert isinstance(await world.reconcile(keys, "key"), Ready)
     assert conditions(world.stored("deploykeys", "key")) == {"Ready": ("True", "Reconciled")}
     assert done(host) == ["create_deploy_key"]
@@ -546,8 +544,7 @@ async def test_a_key_that_is_registered_elsewhere_is_not_waited_for(
     host.repositories[site.id].keys.clear()
     taken = GIVEN
     if why == "the claim is old":
-        claim = {CREATE_CLAIM: rotated(timedelta(minutes=3))}
-        world.kcp.edit("deploykeys", "key", {"metadata": {"annotations": claim}})
+        await world.claim("deploykeys", "key", datetime.fromisoformat(rotated(timedelta(minutes=3))), GIVEN)
     else:
         taken = OTHER
         world.kcp.edit("deploykeys", "key", {"spec": {"publicKey": OTHER}})

@@ -8,14 +8,13 @@ import pytest
 
 from access_svc.deploykey import material
 from codecommon.api.access import Collaborator, DeployKey
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.results import NotReady, Ready, Terminal
-from codecommon.api.times import rfc3339
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import Grant, HostKey, HostRepository, Invitation, Listed
 from codecommon.testing.builders import collaborator_object, condition, deploy_key_object
 from codecommon.testing.git_host import StubBackend
 from codecommon.testing.harness import World, conditions
+from codecommon.testing.repositories import record_repository
 
 GIVEN = material.generate().public
 
@@ -107,9 +106,10 @@ async def test_a_key_in_use_elsewhere_is_not_taken_for_a_list_that_lags(
     """A moment ago it was registered in the repository that was there before: that is where the host has it."""
     world.add(deploy_key_object(publicKey=GIVEN))
     await world.reconcile(keys, "key")
-    claim = datetime.fromisoformat(world.stored("deploykeys", "key")["metadata"]["annotations"][CREATE_CLAIM])
-    made_at = rfc3339(claim + timedelta(seconds=1 if made_again else -1))
-    world.kcp.edit("repositories", "site", {"metadata": {"annotations": {CREATE_CLAIM: made_at}}})
+    stored = await world.claim_of("deploykeys", "key")
+    assert stored is not None
+    claim = stored.at
+    await record_repository(world, claim + timedelta(seconds=1 if made_again else -1))
 
     async def empty(repo_id: str) -> Listed[HostKey] | None:
         return Listed((), claim + timedelta(seconds=2))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from codecommon.api import go_provider
+from codecommon.api.claim import Claim
 from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
@@ -48,9 +49,9 @@ Found = HostRepository | Absent | Redirected
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create it. ``claim``: the value of the create claim that is stored first."""
+    """Create it. ``claim``: the create claim that is stored first."""
 
-    claim: str
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +149,26 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
                 )
             return Create(claim_for(repo, found.since, bound=repo.status.repo_id is not None))
         case HostRepository():
-            origin = origin_of(repo, found)
-            if origin == "Adopted" and repo.status.repo_id is not None:
-                raise Terminal(
-                    Reason.HOST_OBJECT_MISSING,
-                    f"repository {repo.status.repo_id} is missing on the host, and another one has its name now; "
-                    f"{_LET_GO}, and make a new one if that other repository is wanted",
-                )
-            if origin == "Adopted" and policy == "CreateOnly":
-                raise Terminal(
-                    Reason.NAME_TAKEN,
-                    "a repository of that name exists and was not made by this object; "
-                    "choose another name, or set adoptionPolicy to AdoptOrCreate",
-                )
-            return Bind(found, origin)
+            return bind(repo, found, origin_of(repo, found))
+
+
+def bind(repo: Repository, found: HostRepository, origin: Origin) -> Bind:
+    """For an object that has no repository, or one that is to be made again. Raises ``Terminal``: ``NameTaken``,
+    ``HostObjectMissing``.
+    """
+    if origin == "Adopted" and repo.status.repo_id is not None:
+        raise Terminal(
+            Reason.HOST_OBJECT_MISSING,
+            f"repository {repo.status.repo_id} is missing on the host, and another one has its name now; "
+            f"{_LET_GO}, and make a new one if that other repository is wanted",
+        )
+    if origin == "Adopted" and repo.spec.adoption_policy == "CreateOnly":
+        raise Terminal(
+            Reason.NAME_TAKEN,
+            "a repository of that name exists and was not made by this object; "
+            "choose another name, or set adoptionPolicy to AdoptOrCreate",
+        )
+    return Bind(found, origin)
 
 
 def creation(repo: Repository, owner: str, kind: OwnerKind | None) -> RepositoryRequest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.origin import is_recorded
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
@@ -28,7 +27,7 @@ def decide_on_host(repo: Repository, *, leaving: bool) -> OnHost:
     ``leaving``: the workspace is giving up the API, which is not deleting. Only an explicit Delete is carried out then.
     """
     policy = repo.spec.deletion_policy
-    may_exist = repo.status.repo_id is not None or CREATE_CLAIM in repo.metadata.annotations
+    may_exist = repo.status.repo_id is not None or repo.claim is not None
     if policy == "Orphan" or not may_exist or (leaving and policy != "Delete"):
         return OnHost.LEAVE
     if repo.spec.adoption_policy == "Observe":
@@ -38,6 +37,13 @@ def decide_on_host(repo: Repository, *, leaving: bool) -> OnHost:
     if policy is None and repo.status.origin == "Adopted":
         return OnHost.LEAVE
     return OnHost.ARCHIVE if policy == "Archive" else OnHost.DELETE
+
+
+def asks_who_made_it(repo: Repository) -> bool:
+    """Whether the repository is deleted only because the object made it. Otherwise its policy says so, and an adopted one is
+    deleted too, as far as the credential may.
+    """
+    return repo.spec.deletion_policy is None or repo.status.repo_id is None
 
 
 def decide_after_look(repo: Repository, found: Found | None, now: datetime) -> OnHost:
@@ -54,6 +60,6 @@ def decide_after_look(repo: Repository, found: Found | None, now: datetime) -> O
             )
         return OnHost.LEAVE
     origin = origin_of(repo, found)
-    if origin == "Adopted" and (repo.spec.deletion_policy is None or repo.status.repo_id is None):
+    if origin == "Adopted" and asks_who_made_it(repo):
         return OnHost.LEAVE
     return OnHost.ARCHIVE if repo.spec.deletion_policy == "Archive" else OnHost.DELETE

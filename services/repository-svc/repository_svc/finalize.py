@@ -10,8 +10,11 @@ from codecommon.api.results import NotReady, Released, Retryable
 from codecommon.controller.cleanup import carried_out, may_give_up
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.create_claim import stored_claim
+from codecommon.controller.owner_record import Standing, repository
+from codecommon.controller.ownership import require_undisputed
 from codecommon.githost.protocol import GitBackend, HostRepository, RepositoryChanges
-from repository_svc.deletion_policy import OnHost, decide_after_look, decide_on_host
+from repository_svc.deletion_policy import OnHost, asks_who_made_it, decide_after_look, decide_on_host
 from repository_svc.identity import names_other_owner, require_host, require_owner
 
 _log = logging.getLogger(__name__)
@@ -21,16 +24,27 @@ async def finalize(ctx: ReconcileContext[Repository], connections: Connections) 
     """Clean up on the host as the policies say. Raises while the object must stay, with what a person can do about it."""
     leaving = await ctx.is_leaving()
     await _require_no_children(ctx, leaving=leaving)
+    if ctx.object.status.repo_id is None:
+        await ctx.load_claim()
     action = decide_on_host(ctx.object, leaving=leaving)
     if action is OnHost.LEAVE:
         if leaving:
             _log.info("the workspace gives up the API: the finalizer is removed, the repository stays on the host")
+        await _forget(ctx)
         return Released()
     ctx.require_policy_shown()
     # Keys and collaborators whose objects were deleted with this one are in it still.
     thing = "the repository with the keys and access in it"
     await carried_out(ctx, _clean_up(ctx, connections, action), thing, leaving=leaving)
+    await _forget(ctx)
     return Released()
+
+
+async def _forget(ctx: ReconcileContext[Repository]) -> None:
+    """Nobody else may count as the repository's maker while our record is there, nor need to wait for it."""
+    status = ctx.object.status
+    if status.repo_id is not None and status.host:
+        await ctx.ownership.forget(repository(status.host, status.repo_id), ctx.object)
 
 
 async def _require_no_children(ctx: ReconcileContext[Repository], *, leaving: bool) -> None:
@@ -63,11 +77,19 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
         action, repo_id = await _look(ctx, opened.backend, owner)
     if action is OnHost.LEAVE or repo_id is None:
         return
+    made = repository(opened.backend.host, repo_id)
+    if asks_who_made_it(ctx.object):
+        standing = await ctx.ownership.require_standing(made, ctx.object, stored_claim(ctx.object))
+        require_undisputed(standing, "the repository")
+        if standing is not Standing.OURS:
+            _log.warning("a record says that another object made the repository: it stays on the host")
+            return
     await ctx.confirm_deleting()
     if action is OnHost.DELETE:
         await opened.backend.delete_repository(repo_id, public=_is_public(ctx.object))
     elif await opened.backend.get_repository(repo_id) is not None:
         await opened.backend.update_repository(repo_id, RepositoryChanges(archived=True))
+    await ctx.ownership.forget(made, ctx.object)
 
 
 async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> tuple[OnHost, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
@@ -65,22 +64,23 @@ def is_namesake(repo: Repository, other: Repository, owner: str, connection_owne
     )
 
 
+def may_be_making(other: Repository, seen: HostRepository) -> bool:
+    """Whether the object may have made ``seen`` and not recorded it yet, if it has a create claim."""
+    return other.status.repo_id is None and other.spec.name.lower() == seen.name.lower()
+
+
 def require_other_repository(other: Repository, seen: HostRepository, host: str) -> None:
     """Before an object is bound to ``seen`` on ``host``: ``other`` must stand for another repository.
 
-    Raises ``DuplicateRepository``: ``Terminal`` when ``other`` is bound to it, ``Retryable`` when it may have created it a
-    moment ago and not recorded it yet.
+    Raises ``Terminal`` (``DuplicateRepository``) when ``other`` is bound to it.
     """
-    if (
-        other.status.repo_id is None
-        and other.spec.name.lower() == seen.name.lower()
-        and CREATE_CLAIM in other.metadata.annotations
-    ):
-        raise Retryable(
-            Reason.DUPLICATE_REPOSITORY, f"Repository {other.name!r} in this workspace may be making the same one"
-        )
     if other.status.repo_id == seen.id and other.status.host == host:
         raise _duplicate(other.name)
+
+
+def being_made(other: str) -> Retryable:
+    """The result where the object of that name has a create claim for what may be the same repository."""
+    return Retryable(Reason.DUPLICATE_REPOSITORY, f"Repository {other!r} in this workspace may be making the same one")
 
 
 def _duplicate(other: str) -> Terminal:

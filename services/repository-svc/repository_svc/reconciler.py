@@ -9,8 +9,10 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Retryable, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.create_claim import under_create_claim
-from codecommon.githost.protocol import AlreadyExists, GitBackend
+from codecommon.controller.create_claim import stored_claim, under_create_claim
+from codecommon.controller.owner_record import repository
+from codecommon.controller.ownership import origin_by
+from codecommon.githost.protocol import AlreadyExists, GitBackend, HostRepository
 from repository_svc import decide, identity
 from repository_svc.finalize import finalize
 
@@ -38,6 +40,10 @@ class RepositoryReconciler:
         bound = await self._find_bound(ctx, opened.backend, owner)
         if bound is None:
             bound = await self._find_or_create(ctx, opened, owner)
+        elif bound.origin == "Created":
+            made = repository(opened.backend.host, bound.seen.id)
+            if not await ctx.ownership.confirm(made, ctx.object):
+                bound = replace(bound, origin="Adopted")
         await ctx.ensure_finalizer()
         return await self._apply_settings(ctx, opened.backend, owner, bound)
 
@@ -62,6 +68,7 @@ class RepositoryReconciler:
         self, ctx: ReconcileContext[Repository], opened: OpenConnection, owner: str
     ) -> decide.Bind:
         """The repository of the name in spec."""
+        await ctx.load_claim()
         repo, host = ctx.object, opened.backend
         found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
@@ -72,16 +79,39 @@ class RepositoryReconciler:
             identity.require_eldest(elder)
         decision = decide.decide_unbound(repo, found)
         if isinstance(decision, decide.Bind):
-            seen = decision.seen
-            await ctx.others(lambda other: identity.require_other_repository(other, seen, host.host))
-            return decision
+            await self._require_only_object(ctx, decision.seen, host.host)
+            if decision.origin == "Adopted":
+                return decision
+            made = repository(host.host, decision.seen.id)
+            standing = await ctx.ownership.require_standing(made, repo, stored_claim(repo))
+            return decide.bind(repo, decision.seen, origin_by(standing))
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
             async with under_create_claim(ctx, host, decision.claim):
-                return decide.Bind(await host.create_repository(request), "Created")
+                seen = await host.create_repository(request)
         except AlreadyExists:
             taken = f"the host says that {owner}/{repo.spec.name} exists, but does not show it to this credential"
             raise Retryable(Reason.NAME_TAKEN, taken) from None
+        standing = await ctx.ownership.record_made(repository(host.host, seen.id), ctx.object, decision.claim.at)
+        if repo.status.repo_id is not None and repo.status.host:
+            # It was made again in the place of one that is gone.
+            await ctx.ownership.forget(repository(repo.status.host, repo.status.repo_id), ctx.object)
+        return decide.bind(ctx.object, seen, origin_by(standing))
+
+    async def _require_only_object(self, ctx: ReconcileContext[Repository], seen: HostRepository, host: str) -> None:
+        """Before the object is bound to ``seen``: no other one of the workspace is, or may have made it a moment ago.
+
+        Raises ``DuplicateRepository``: ``Terminal``, or ``Retryable`` for the latter.
+        """
+
+        def keep(other: Repository) -> tuple[str, str] | None:
+            identity.require_other_repository(other, seen, host)
+            held = ctx.kind.finalizer in other.metadata.finalizers
+            return (other.metadata.uid, other.name) if held and identity.may_be_making(other, seen) else None
+
+        for uid, name in await ctx.others(keep):
+            if await ctx.ownership.claim_of(uid) is not None:
+                raise identity.being_made(name)
 
     async def _apply_settings(
         self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, bound: decide.Bind

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Ready, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
@@ -15,7 +14,7 @@ from codecommon.githost.protocol import HostUnavailable
 from codecommon.testing.builders import repository_object
 from codecommon.testing.clock import Clock
 from codecommon.testing.harness import World, conditions
-from codecommon.testing.repositories import SITE, ago, held, made
+from codecommon.testing.repositories import SITE, ago, held, made, moment_ago
 
 # ---- adopting, keeping, losing
 
@@ -33,7 +32,7 @@ async def test_adopting_applies_what_spec_says_but_the_visibility_and_is_on_reco
     now = world.host.repositories[found.id].seen
     assert (now.visibility, now.description) == ("public", "declared")
     assert (site["status"]["origin"], site["status"]["repoID"]) == ("Adopted", found.id)
-    assert CREATE_CLAIM not in site["metadata"]["annotations"]
+    assert await world.claim_of("repositories", "site") is None
     assert conditions(site) == {"Ready": ("True", "Reconciled"), "SettingsDiffer": ("True", "LeftAsFound")}
 
 
@@ -72,7 +71,7 @@ def missing(world: World, seconds: float | None, *, owner: str = "octocat", **sp
     status: dict[str, str | int] = {**SITE, "owner": owner, "repoID": "7", "origin": "Created"}
     if seconds is not None:
         status["missingSince"] = ago(seconds)
-    world.add(repository_object(**spec, metadata=held(claim=ago(9000)), status=status))
+    world.add(repository_object(**spec, metadata=held(), status=status))
 
 
 async def test_ours_is_reported_and_not_made_again_when_it_is_missing(
@@ -95,7 +94,9 @@ async def test_ours_is_made_again_when_spec_says_so(world: World, controller: Co
 
     site = world.stored("repositories", "site")
     assert site["status"]["repoID"] in world.host.repositories
-    assert site["metadata"]["annotations"][CREATE_CLAIM] > ago(60)
+    claim = await world.claim_of("repositories", "site")
+    assert claim is not None
+    assert claim.at > moment_ago(60)
     assert "missingSince" not in site["status"]
 
 
@@ -150,7 +151,7 @@ async def test_one_404_by_id_and_one_by_an_old_name_make_nothing(
     world.add(repository_object(metadata={"annotations": {}}))
     await world.reconcile(controller, "site")
     site = world.stored("repositories", "site")
-    world.kcp.edit("repositories", "site", {"metadata": {"annotations": {CREATE_CLAIM: None}}})
+    world.claims.lose()
     world.host.rename(site["status"]["repoID"], "renamed")
     world.host.redirects.clear()
     renamed = world.host.repositories.pop(site["status"]["repoID"])
@@ -177,7 +178,7 @@ async def test_one_that_is_seen_by_its_name_is_not_missing(
 
 async def test_one_that_was_made_again_before_a_crash_is_ours(world: World, controller: Controller[Repository]) -> None:
     missing(world, 900, missingPolicy="Recreate")
-    world.kcp.edit("repositories", "site", {"metadata": {"annotations": {CREATE_CLAIM: ago(5)}}})
+    await world.claim("repositories", "site", moment_ago(5))
     again = world.host.add_repository("octocat", "site")
 
     assert isinstance(await world.reconcile(controller, "site"), Ready)
@@ -192,7 +193,8 @@ async def test_another_repository_under_the_name_of_ours_is_not_taken(
 ) -> None:
     status = {**SITE, "repoID": "7", "origin": "Created", "visibility": "private", "missingSince": ago(900)}
     world.host.add_repository("octocat", "site", visibility="public")
-    world.add(repository_object(visibility="private", description="ours", metadata=held(claim=ago(900)), status=status))
+    world.add(repository_object(visibility="private", description="ours", metadata=held(), status=status))
+    await world.claim("repositories", "site", moment_ago(900))
 
     await world.reconcile(controller, "site")
 

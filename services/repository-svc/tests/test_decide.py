@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.claim import Claim
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.githost.protocol import Absent, HostRepository, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
-from codecommon.testing.repositories import NOW, SEEN
+from codecommon.testing.repositories import NOW, SEEN, claim_of_time
 from repository_svc import decide, identity
 from repository_svc.decide import Bind, Create, Found
 
@@ -25,10 +25,9 @@ def repo(
 ) -> Repository:
     """``given``: spec fields by wire name, and ``status``."""
     metadata: dict[str, Any] = {"uid": uid, "generation": generation, "creationTimestamp": created.isoformat()}
-    if claim is not None:
-        metadata["annotations"] = {CREATE_CLAIM: claim}
     name = given.pop("object_name", "site")
-    return parse_repository(repository_object(name, metadata=metadata, status=given.pop("status", None), **given))
+    raw = repository_object(name, metadata=metadata, status=given.pop("status", None), **given)
+    return parse_repository(raw).model_copy(update={"claim": claim_of_time(claim)})
 
 
 def seen(**changes: Any) -> HostRepository:
@@ -56,12 +55,14 @@ class Unbound:
 
 UNBOUND = {
     "no policy, nothing there: it is created, claimed at the Date of the 404": Unbound(
-        repo(), absent(), Create(CLAIMED)
+        repo(), absent(), Create(Claim(NOW))
     ),
     "AdoptOrCreate, nothing there: it is created": Unbound(
-        repo(adoptionPolicy="AdoptOrCreate"), absent(), Create(CLAIMED)
+        repo(adoptionPolicy="AdoptOrCreate"), absent(), Create(Claim(NOW))
     ),
-    "CreateOnly, nothing there: it is created": Unbound(repo(adoptionPolicy="CreateOnly"), absent(), Create(CLAIMED)),
+    "CreateOnly, nothing there: it is created": Unbound(
+        repo(adoptionPolicy="CreateOnly"), absent(), Create(Claim(NOW))
+    ),
     "AdoptOnly, nothing there: nothing is created": Unbound(
         repo(adoptionPolicy="AdoptOnly"), absent(), "HostObjectMissing"
     ),
@@ -92,12 +93,11 @@ UNBOUND = {
     "CreateOnly after a crash: what the claim covers is ours and kept": Unbound(
         repo(claim=CLAIMED, adoptionPolicy="CreateOnly"), seen(), Bind(seen(), "Created")
     ),
-    "a claim that is no time covers nothing": Unbound(repo(claim="yesterday"), seen(), Bind(seen(), "Adopted")),
     "still not to be seen within two minutes of the claim: the claim stays": Unbound(
-        repo(claim=CLAIMED), absent(after(119)), Create(CLAIMED)
+        repo(claim=CLAIMED), absent(after(119)), Create(Claim(NOW))
     ),
     "still not to be seen two minutes after the claim: it is claimed anew": Unbound(
-        repo(claim=CLAIMED), absent(after(120)), Create("2026-01-01T12:02:00Z")
+        repo(claim=CLAIMED), absent(after(120)), Create(Claim(after(120)))
     ),
     "ours is gone and another has its name: that one is left alone": Unbound(
         repo(status={"repoID": "6", "origin": "Created"}), seen(), "HostObjectMissing"
@@ -108,7 +108,7 @@ UNBOUND = {
         Bind(seen(created_at=after(1)), "Created"),
     ),
     "ours is gone and is made again: under a claim of its own": Unbound(
-        repo(claim="2026-01-01T11:59:30Z", status={"repoID": "6", "origin": "Created"}), absent(), Create(CLAIMED)
+        repo(claim="2026-01-01T11:59:30Z", status={"repoID": "6", "origin": "Created"}), absent(), Create(Claim(NOW))
     ),
 }
 

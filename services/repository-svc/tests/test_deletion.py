@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import DEPLOY_KEYS
 from codecommon.api.repository import Repository
@@ -25,11 +24,10 @@ def site(world: World) -> HostRepository:
     return world.host.add_repository("octocat", "site")
 
 
-def going(site: HostRepository | None, origin: str | None = "Created", *, claim: str = "", **spec: Any) -> JsonObject:
+def going(site: HostRepository | None, origin: str | None = "Created", **spec: Any) -> JsonObject:
     """A Repository that a user deleted."""
     status = {"repoID": site.id, "host": "git.example", "owner": "octocat", "origin": origin} if site else {}
-    metadata = {"annotations": {CREATE_CLAIM: claim}} if claim else None
-    return deleting(repository_object(metadata=metadata, status=status, **spec))
+    return deleting(repository_object(status=status, **spec))
 
 
 def deploy_key(*, held: bool = True, repository: str = "site", **spec: Any) -> JsonObject:
@@ -137,8 +135,8 @@ async def test_the_object_stays_while_the_host_fails(
 async def test_a_create_whose_answer_was_lost_is_cleaned_up(
     world: World, controller: Controller[Repository], site: HostRepository
 ) -> None:
-    claim = (site.created_at - timedelta(seconds=1)).isoformat()
-    world.add(api_binding(), going(None, claim=claim))
+    world.add(api_binding(), going(None))
+    await world.claim("repositories", "site", site.created_at - timedelta(seconds=1))
 
     await world.reconcile(controller, "site")
 
@@ -147,7 +145,8 @@ async def test_a_create_whose_answer_was_lost_is_cleaned_up(
 
 
 async def test_a_create_that_may_still_show_up_is_waited_for(world: World, controller: Controller[Repository]) -> None:
-    world.add(api_binding(), going(None, claim=datetime.now(UTC).isoformat()))
+    world.add(api_binding(), going(None))
+    await world.claim("repositories", "site", datetime.now(UTC))
     assert isinstance(await world.reconcile(controller, "site"), Retryable)
     assert present(world)
 
@@ -438,7 +437,8 @@ async def test_a_refused_duplicate_that_goes_takes_nothing_of_the_others_with_it
     """Its claim may fit the repository that the other object made in the same minute."""
     bound = {"repoID": site.id, "host": "git.example", "owner": "octocat", "origin": "Created"}
     world.add(api_binding(), repository_object("other", name="site", status=bound))
-    world.add(going(None, claim=(site.created_at - timedelta(seconds=1)).isoformat()))
+    world.add(going(None))
+    await world.claim("repositories", "site", site.created_at - timedelta(seconds=1))
 
     await world.reconcile(controller, "site")
 

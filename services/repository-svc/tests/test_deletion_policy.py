@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
 from codecommon.controller.cleanup import may_give_up
 from codecommon.githost.protocol import Absent, HostRepository, HostUnavailable, Redirected
 from codecommon.testing.builders import parse_repository, repository_object
-from codecommon.testing.repositories import NOW, SEEN
+from codecommon.testing.repositories import NOW, SEEN, claim_of_time
 from repository_svc.decide import Found
 from repository_svc.deletion_policy import OnHost, decide_after_look, decide_on_host
 
@@ -26,9 +25,8 @@ LEGACY = {"repoID": "7"}
 
 def repo(*, claim: str | None = None, status: dict[str, Any] | None = None, **spec: Any) -> Repository:
     metadata: dict[str, Any] = {"creationTimestamp": NOW.isoformat(), "deletionTimestamp": NOW.isoformat()}
-    if claim is not None:
-        metadata["annotations"] = {CREATE_CLAIM: claim}
-    return parse_repository(repository_object(metadata=metadata, status=status, **spec))
+    parsed = parse_repository(repository_object(metadata=metadata, status=status, **spec))
+    return parsed.model_copy(update={"claim": claim_of_time(claim)})
 
 
 # Without the host: policy, what is on record, and whether the workspace gives up the API.

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
@@ -24,7 +23,7 @@ from codecommon.testing.builders import (
     validated_connection,
 )
 from codecommon.testing.harness import World, conditions
-from codecommon.testing.repositories import SITE, ago, held, made
+from codecommon.testing.repositories import SITE, ago, held, made, moment_ago
 
 
 def drop_connection(world: World) -> None:
@@ -50,12 +49,13 @@ async def test_a_new_object_is_claimed_then_made_then_reported(
 
     assert isinstance(await world.reconcile(controller, "site"), Ready)
 
-    claim, status = world.kcp.writes("repositories")
-    assert claim.subresource == ""
-    assert claim.body["metadata"]["finalizers"] == [REPOSITORIES.finalizer]
-    assert CREATE_CLAIM in claim.body["metadata"]["annotations"]
+    hold, status = world.kcp.writes("repositories")
+    assert hold.subresource == ""
+    assert hold.body["metadata"]["finalizers"] == [REPOSITORIES.finalizer]
     assert status.subresource == "status"
-    assert made_before == [[], ["create_repository"]], "the claim is stored before the host is written to"
+    assert made_before == [[], ["create_repository"]], "the finalizer is stored before the host is written to"
+    assert [method for method, _ in world.claims.calls] == ["put"], "a claim costs one write and no read"
+    assert [method for method, _ in world.owners.calls] == ["create"], "a record costs one write and no read"
     site = world.stored("repositories", "site")
     repo_id = next(iter(world.host.repositories))
     assert {name: site["status"][name] for name in ("repoID", "host", "owner", "origin", "observedGeneration")} == {
@@ -79,9 +79,9 @@ async def test_a_settled_object_costs_no_write(world: World, controller: Control
 async def test_a_repository_made_before_a_crash_is_ours_and_not_made_twice(
     world: World, controller: Controller[Repository]
 ) -> None:
-    claimed = ago(5)
     world.host.add_repository("octocat", "site")
-    world.add(repository_object(metadata=held(claim=claimed)))
+    world.add(repository_object())
+    await world.claim("repositories", "site", moment_ago(5))
 
     await world.reconcile(controller, "site")
 
@@ -97,7 +97,7 @@ async def test_an_answered_422_withdraws_the_claim(world: World, controller: Con
 
     assert isinstance(result, Retryable)
     assert result.reason == "NameTaken"
-    assert CREATE_CLAIM not in world.stored("repositories", "site")["metadata"]["annotations"]
+    assert await world.claim_of("repositories", "site") is None
 
 
 async def test_after_an_answered_422_what_shows_up_is_adopted(world: World, controller: Controller[Repository]) -> None:
@@ -144,7 +144,7 @@ async def test_a_failed_create_is_visible_and_keeps_its_claim_only_if_it_may_hav
 
     site = world.stored("repositories", "site")
     assert conditions(site) == {"Ready": ("Unknown", failure.reason), "Reconciling": ("True", failure.reason)}
-    assert (CREATE_CLAIM in site["metadata"]["annotations"]) is may_have_been_made
+    assert (await world.claim_of("repositories", "site") is not None) is may_have_been_made
 
 
 async def test_while_its_turn_has_not_come_nothing_is_claimed(world: World, controller: Controller[Repository]) -> None:
@@ -187,7 +187,8 @@ async def test_an_object_made_anew_under_the_same_name_is_not_this_one(
 async def test_nothing_is_created_for_a_claimed_object_that_is_deleted_meanwhile(
     world: World, controller: Controller[Repository]
 ) -> None:
-    world.add(repository_object(metadata=held(claim=ago(5)), deletionPolicy="Orphan"))
+    world.add(repository_object(deletionPolicy="Orphan"))
+    await world.claim("repositories", "site", moment_ago(5))
     world.kcp.once(
         lambda request: request.name == "site" and not request.writes,
         lambda: world.kcp.remove("repositories", "site"),
@@ -217,7 +218,8 @@ async def test_an_object_that_is_edited_before_its_claim_is_stored_is_made_as_ed
 async def test_a_claimed_object_that_is_edited_meanwhile_is_made_as_edited(
     world: World, controller: Controller[Repository]
 ) -> None:
-    world.add(repository_object(metadata=held(claim=ago(5)), visibility="private"))
+    world.add(repository_object(visibility="private"))
+    await world.claim("repositories", "site", moment_ago(5))
     world.kcp.once(
         lambda request: request.name == "site" and not request.writes,
         lambda: world.kcp.edit("repositories", "site", {"spec": {"visibility": "public"}}),

@@ -13,19 +13,13 @@ RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
 PAUSED: Final = f"{GROUP}/paused"
 """``"true"`` stops all work on the object until the annotation or the object is removed."""
 
-CREATE_CLAIM: Final = f"{GROUP}/create-claim"
-"""Set by us before a create on the git host; see ``codecommon.controller.create_claim``."""
-
-CLAIMED_KEY: Final = f"{GROUP}/claimed-key"
-"""Set by us with the create claim of a DeployKey: the public key that is about to be registered."""
-
 CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
 """Set by kcp: the logical cluster that the object lives in."""
 
 ACTED_ON_ANNOTATIONS: Final = frozenset({RECONCILE_REQUESTED_AT, PAUSED})
 """Annotations whose change is a reason to reconcile. Every other annotation belongs to somebody else."""
 
-READ_ANNOTATIONS: Final = ACTED_ON_ANNOTATIONS | {CREATE_CLAIM, CLAIMED_KEY, CLUSTER_ANNOTATION}
+READ_ANNOTATIONS: Final = ACTED_ON_ANNOTATIONS | {CLUSTER_ANNOTATION}
 """All annotations that anything of ours reads."""
 
 _MAX_REQUEST_LENGTH: Final = 256

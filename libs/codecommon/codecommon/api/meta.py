@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from codecommon.api.annotations import PAUSED, requested_at
+from codecommon.api.claim import Claim
 from codecommon.api.reasons import ConditionType
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -85,17 +86,21 @@ class Workspace:
 
 
 class Resource(Wire, Generic[SpecT, StatusT]):
-    """One object of ours as read from kcp. ``workspace`` says where; it is not part of the wire form."""
+    """One object of ours as read from kcp. ``workspace`` says where; it is not part of the wire form.
+
+    ``claim``: its create claim, where that was looked up. It is kept apart from the object, which its tenant can write.
+    """
 
     metadata: ObjectMeta
     spec: SpecT
     status: StatusT
     workspace: Workspace = Field(exclude=True)
+    claim: Claim | None = Field(None, exclude=True)
 
     @classmethod
     def parse(cls, raw: dict[str, Any], workspace: Workspace) -> Self:
         """Read an object as kcp sends it; an object without status gets an empty one."""
-        return cls.model_validate({**raw, "status": raw.get("status") or {}, "workspace": workspace})
+        return cls.model_validate({**raw, "status": raw.get("status") or {}, "workspace": workspace, "claim": None})
 
     @property
     def name(self) -> str:

@@ -191,6 +191,12 @@ class Reason(StrEnum):
     the organisation that the user is a member of, the user owns the repository, there is no such custom role, or the
     host takes it and goes on showing less.
     """
+    OWNERSHIP_UNKNOWN = "OwnershipUnknown"
+    """retried: NATS does not answer who made the thing on the host."""
+    OWNERSHIP_DISPUTED = "OwnershipDisputed"
+    """stalled: On a deleted object: the record of who made the thing on the host was lost, and several objects say that
+    they did; nothing is deleted until `deletionPolicy` says Delete or Orphan.
+    """
     RATE_LIMITED = "RateLimited"
     """retried: The host's limits for the account or the App are used up, it asked for a pause, or NATS does not answer
     whether so; waiting until the time in the message.

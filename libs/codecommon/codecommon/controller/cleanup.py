@@ -11,6 +11,7 @@ from codecommon.api.meta import Resource
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Interruption, NotReady, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.ownership import OwnershipDisputed
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ def may_give_up(obj: Resource[Any, Any], interruption: Interruption, now: dateti
 
 
 def _with_ways_out(interruption: Interruption, thing: str) -> Interruption:
+    if isinstance(interruption, OwnershipDisputed):
+        # It names its own, and the credential is not what is missing.
+        return interruption
     message = (
         f"{interruption.message}; restore the credential so that {thing} can be deleted on the host, "
         f"or set spec.deletionPolicy to Orphan to let go of this object and leave {thing}"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from codecommon.api.claim import Claim
 from codecommon.api.kinds import KindSpec, children_of
 from codecommon.api.meta import BaseStatus, Resource, Wire
 from codecommon.api.reasons import Reason
@@ -20,6 +21,7 @@ from codecommon.api.results import Interruption, NotReady, Ready, Retryable
 from codecommon.api.times import rfc3339
 from codecommon.controller import bindings, conditions
 from codecommon.controller.bindings import FRESH_SECONDS, BoundWorkspaces
+from codecommon.controller.ownership import Ownership
 from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, ProviderObjects
 from codecommon.messaging.events import Versions
 
@@ -61,7 +63,8 @@ class ReconcileContext(Generic[T]):
     """One object while it is reconciled. ``object`` is its newest state that we know.
 
     ``kind``, ``owned``: as of ``Controller``. ``raw``: the object as kcp sent it. ``is_copy``: ``raw`` came with the
-    event, so the object may have changed since. ``bound``: what the process knows of workspaces.
+    event, so the object may have changed since. ``bound``: what the process knows of workspaces. ``ownership``: who made
+    what.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class ReconcileContext(Generic[T]):
         clock: Callable[[], datetime] = utc_now,
         *,
         is_copy: bool = False,
+        ownership: Ownership | None = None,
     ) -> None:
         self.kind = kind
         self.objects = objects
         self._hints = hints or Hints()
         self._bound = bound or BoundWorkspaces()
         self._clock = clock
+        self._ownership = ownership
         self._owned = owned | _SUMMARY
         self._raw = raw
         self._is_copy = is_copy
@@ -103,28 +108,41 @@ class ReconcileContext(Generic[T]):
         """The time of day, UTC. Reconcilers ask here and nowhere else, so that a test can set it."""
         return self._clock()
 
+    # ---- whose it is
+
+    @property
+    def ownership(self) -> Ownership:
+        """Who made what on the hosts, across workspaces."""
+        assert self._ownership is not None, "whoever makes things on a host is given the records of who made what"
+        return self._ownership
+
+    async def load_claim(self) -> None:
+        """Look up the object's create claim, which is in ``object.claim`` from then on."""
+        # Our finalizer comes before the create. Without it nothing was made.
+        claim = await self.ownership.claim_of(self.object.metadata.uid) if self.has_finalizer else None
+        self.object = self.object.model_copy(update={"claim": claim})
+
+    async def store_claim(self, claim: Claim | None) -> None:
+        """Store the object's create claim. None withdraws it."""
+        if claim is None:
+            await self.ownership.withdraw_claim(self.object)
+        else:
+            await self.ownership.store_claim(self.object, claim)
+        self.object = self.object.model_copy(update={"claim": claim})
+
     # ---- metadata
 
     @property
     def has_finalizer(self) -> bool:
         return self.kind.finalizer in self.object.metadata.finalizers
 
-    async def ensure_finalizer(self, annotations: Mapping[str, str | None] | None = None) -> T:
-        """Make sure that our finalizer and ``annotations`` are on the object, with one write at most. None removes an
-        annotation.
+    async def ensure_finalizer(self) -> T:
+        """Make sure that our finalizer is on the object, with one write at most.
 
         Raises ``Superseded`` when the object has been changed or is being deleted, ``Gone`` when it is gone.
         """
-        wanted = dict(annotations or {})
-        present = self.object.metadata.annotations
-        changed = {k: v for k, v in wanted.items() if present.get(k) != v}
-        metadata: JsonObject = {}
         if not self.has_finalizer:
-            metadata["finalizers"] = [*self.object.metadata.finalizers, self.kind.finalizer]
-        if changed:
-            metadata["annotations"] = changed
-        if metadata:
-            await self._write({"metadata": metadata})
+            await self._write({"metadata": {"finalizers": [*self.object.metadata.finalizers, self.kind.finalizer]}})
         return self.object
 
     async def remove_finalizer(self) -> None:
@@ -363,7 +381,8 @@ class ReconcileContext(Generic[T]):
         if raw["metadata"]["uid"] != self.object.metadata.uid:
             raise Gone
         self._raw, self._is_copy = raw, False
-        self.object = self.kind.model.parse(raw, self.objects.workspace)
+        claim = self.object.claim
+        self.object = self.kind.model.parse(raw, self.objects.workspace).model_copy(update={"claim": claim})
 
 
 def _referrer(finalizer: str, raw: JsonObject) -> tuple[str, bool, str | None]:

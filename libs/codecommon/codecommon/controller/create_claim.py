@@ -1,21 +1,20 @@
 """The create claim: how we recognise what we made when the process died before it could say so.
 
-Before a create, the object gets an annotation with the Date of the host's answer that showed nothing there. What the
-host made within ``CLAIM_WINDOW`` after that time is ours.
+Before a create, the Date of the host's answer that showed nothing there is stored in NATS for the object, where no tenant
+writes. What the host made within ``CLAIM_WINDOW`` after that time is ours, unless a record says that another object made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.claim import Claim
 from codecommon.api.meta import Resource
 from codecommon.api.results import Interruption
-from codecommon.api.times import rfc3339
-from codecommon.controller.context import ReconcileContext
+from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.githost.protocol import AlreadyExists, GitBackend, HostUnavailable
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -24,28 +23,22 @@ CLAIM_WINDOW: Final = timedelta(minutes=2)
 """A create that the host takes longer than this to carry out has failed."""
 
 
-def claim_for(obj: Resource[Any, Any], absent_at: datetime, *, bound: bool) -> str:
-    """The claim for a create now. An earlier claim stays as long as the host may not show yet what was made under it.
+def claim_for(obj: Resource[Any, Any], absent_at: datetime, *, bound: bool, key: str | None = None) -> Claim:
+    """The claim for a create now. An earlier time stays as long as the host may not show yet what was made then.
 
     ``absent_at``: the Date of the host's answer that showed nothing. ``bound``: status has the id of what was made
-    before.
+    before. ``key``: as of ``Claim``.
     """
-    stored = stored_claim(obj)
-    if stored is not None and not bound and absent_at - stored < CLAIM_WINDOW:
-        return obj.metadata.annotations[CREATE_CLAIM]
-    return rfc3339(absent_at)
+    stored = obj.claim
+    if stored is not None and not bound and absent_at - stored.at < CLAIM_WINDOW:
+        return Claim(stored.at, key)
+    # Hosts tell times in whole seconds.
+    return Claim(absent_at.replace(microsecond=0), key)
 
 
 def stored_claim(obj: Resource[Any, Any]) -> datetime | None:
-    """The time in the object's claim; None: it has none, or somebody wrote something else there."""
-    text = obj.metadata.annotations.get(CREATE_CLAIM)
-    if not text:
-        return None
-    try:
-        claim = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return claim if claim.tzinfo else claim.replace(tzinfo=UTC)
+    """The time in the object's claim; None: it has none."""
+    return obj.claim.at if obj.claim is not None else None
 
 
 def is_under_claim(obj: Resource[Any, Any], created_at: datetime) -> bool:
@@ -58,31 +51,38 @@ def is_under_claim(obj: Resource[Any, Any], created_at: datetime) -> bool:
 async def under_create_claim(
     ctx: ReconcileContext[T],
     host: GitBackend,
-    claim: str,
+    claim: Claim,
     *,
     timeless: bool = False,
-    noted: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
     """Around a create on the host: store the claim before, and withdraw it after a clear refusal.
 
     After a refusal, what somebody makes by hand in the next two minutes must not count as ours.
 
     ``timeless``: the host does not tell when the thing was made. A claim would then count for ever, so any clear
-    refusal withdraws it, also one that an earlier attempt stored. ``noted``: annotations that are stored with the
-    claim. Raises ``Retryable`` (``RateLimited``) when it is not our turn.
+    refusal withdraws it, also one that an earlier attempt stored. Raises ``Retryable`` (``RateLimited``) when it is not our
+    turn.
     """
     await host.await_turn()
     await ctx.confirm_not_leaving()
-    claimed_before = ctx.object.metadata.annotations.get(CREATE_CLAIM) == claim
-    if claimed_before:
-        # No write guards what follows, so a live read does.
-        await ctx.confirm_not_deleting()
-    await ctx.ensure_finalizer({CREATE_CLAIM: claim, **(noted or {})})
+    claimed_before = ctx.object.claim is not None and ctx.object.claim.at == claim.at
     try:
+        if ctx.object.claim != claim:
+            await ctx.store_claim(claim)
+        if ctx.has_finalizer:
+            # No write guards what follows, so a live read does.
+            await ctx.confirm_not_deleting()
+        else:
+            await ctx.ensure_finalizer()
         yield
     except (Interruption, AlreadyExists) as refused:
         if (timeless or not claimed_before) and _is_clear(refused):
-            await ctx.ensure_finalizer({CREATE_CLAIM: None})
+            await ctx.store_claim(None)
+        raise
+    except (Superseded, Gone):
+        # Nothing was sent.
+        if not claimed_before:
+            await ctx.store_claim(None)
         raise
 
 

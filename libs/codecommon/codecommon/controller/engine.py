@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from codecommon.controller.delivery import Delivery
+from codecommon.controller.ownership import Ownership
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.worker import Worker, WorkerTiming
 from codecommon.kcp.client import ProviderKcp
@@ -21,6 +22,7 @@ from codecommon.messaging.bus import Bus, raise_if_cancelled
 from codecommon.messaging.events import Lane
 from codecommon.messaging.locks import RENEW_SECONDS
 from codecommon.messaging.poison_messages import PoisonMessages
+from codecommon.messaging.records import BucketRecords
 from codecommon.process.backoff import Backoff
 
 _LANES: Final[tuple[Lane, ...]] = ("events", "resync")
@@ -97,6 +99,12 @@ class Engine:
             kcp=self._kcp,
             locks=await self._bus.bucket(bus_module.LOCKS),
             poison=PoisonMessages(await self._bus.bucket(bus_module.POISON_MESSAGES)),
+            ownership=Ownership(
+                await BucketRecords.open(self._bus, bus_module.OWNERS),
+                await BucketRecords.open(self._bus, bus_module.CREATE_CLAIMS),
+                self._kcp,
+                self._now,
+            ),
             max_per_workspace=self._max_per_workspace,
             resync=self._resync,
             now=self._now,

@@ -28,6 +28,7 @@ from codecommon.controller.context import Hints, ReconcileContext
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
 from codecommon.controller.fairness import Shares
 from codecommon.controller.metrics import MESSAGES_SET_ASIDE, RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
+from codecommon.controller.ownership import Ownership
 from codecommon.controller.reconcile import (
     ANNOUNCE_AFTER_SECONDS,
     KCP_UNAVAILABLE,
@@ -102,6 +103,7 @@ class Worker:
         kcp: ProviderKcp,
         locks: KeyValue,
         poison: PoisonMessages,
+        ownership: Ownership,
         max_per_workspace: int,
         resync: timedelta,
         now: Callable[[], datetime],
@@ -119,6 +121,7 @@ class Worker:
         self._locks = locks
         self._replica = uuid.uuid4().hex
         self._poison = poison
+        self._ownership = ownership
         self._longest_requeue = max(resync, _LONGEST_AFTER)
         self._now = now
         self._timing = timing
@@ -309,6 +312,7 @@ class Worker:
             self._bound,
             self._now,
             is_copy=is_copy,
+            ownership=self._ownership,
         )
         if controller.is_due(ctx.object, ctx.now):
             # It is worked on as if it had changed, whichever lane its message is on.

@@ -36,6 +36,8 @@ LEASES: Final = "CODE_LEASES"
 POISON_MESSAGES: Final = "CODE_POISON_MESSAGES"
 BUDGETS: Final = "CODE_BUDGETS"
 ACCOUNTS: Final = "CODE_ACCOUNTS"
+OWNERS: Final = "CODE_OWNERS"
+CREATE_CLAIMS: Final = "CODE_CREATE_CLAIMS"
 
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
@@ -55,6 +57,10 @@ _BUCKET_TTL_SECONDS: Final = {
     BUDGETS: 2 * 3600.0,
     # Stored anew every hour while it is in use.
     ACCOUNTS: 24 * 3600.0,
+    # A record is kept for as long as its object.
+    OWNERS: 0.0,
+    # A create that was never finished is found out within days at most.
+    CREATE_CLAIMS: 30 * 24 * 3600.0,
 }
 
 

@@ -178,7 +178,7 @@ class InMemoryKcp(ProviderKcp):
             if path not in selectable:
                 raise KcpError(400, "BadRequest", f"field label not supported: {path}")
         for (cluster, resource, namespace, _), raw in self._stored.items():
-            if (cluster, resource) != (request.cluster, request.resource):
+            if resource != request.resource or request.cluster not in (cluster, "*"):
                 continue
             if request.namespace in (None, namespace) and all(_field(raw, path) == value for path, value in terms):
                 yield raw

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from codecommon.api.annotations import CREATE_CLAIM
+from codecommon.api.claim import Claim
 from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.repository import Repository
 from codecommon.api.times import rfc3339
+from codecommon.controller.owner_record import repository
 from codecommon.githost.protocol import HostRepository
 from codecommon.testing.harness import World
 
@@ -32,14 +34,30 @@ SITE: Final = {"host": "git.example", "owner": "octocat", "observedGeneration": 
 """Status of an object that was looked at."""
 
 
-def held(*, claim: str | None = None, **metadata: Any) -> dict[str, Any]:
-    """Metadata of an object that has our finalizer, and a create claim of that time."""
-    annotations = {CREATE_CLAIM: claim} if claim else {}
-    return {**HELD, "annotations": annotations, **metadata}
+def held(**metadata: Any) -> dict[str, Any]:
+    """Metadata of an object that has our finalizer."""
+    return {**HELD, **metadata}
+
+
+def claim_of_time(time: str | None) -> Claim | None:
+    """A create claim of that time; None: none."""
+    return Claim(datetime.fromisoformat(time)) if time is not None else None
 
 
 def ago(seconds: float) -> str:
     return rfc3339(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
+def moment_ago(seconds: float) -> datetime:
+    return datetime.fromisoformat(ago(seconds))
+
+
+async def record_repository(world: World, made_at: datetime) -> None:
+    """Let Repository ``site`` be recorded as the maker, at that time, of the repository in its status."""
+    site = Repository.parse(world.stored("repositories", "site"), world.objects.workspace)
+    assert site.status.host
+    assert site.status.repo_id
+    await world.ownership.record_made(repository(site.status.host, site.status.repo_id), site, made_at)
 
 
 def made(world: World) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codecommon.api.access import DeployKey
-from codecommon.api.annotations import CREATE_CLAIM, RECONCILE_REQUESTED_AT
+from codecommon.api.annotations import RECONCILE_REQUESTED_AT
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import DEPLOY_KEYS, REPOSITORIES, children_of
 from codecommon.api.reasons import Reason
@@ -100,26 +100,17 @@ async def test_another_object_of_the_same_name_is_not_this_one(kcp: InMemoryKcp)
 # ---- hold and release
 
 
-async def test_finalizer_and_annotations_go_in_one_write_beside_those_of_others(kcp: InMemoryKcp) -> None:
-    raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x"], "annotations": {"theirs": "1"}}))
-    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: "now"})
+async def test_our_finalizer_goes_beside_those_of_others(kcp: InMemoryKcp) -> None:
+    raw = kcp.add(repository_object(metadata={"finalizers": ["theirs/x"]}))
+    await start(kcp, raw).ensure_finalizer()
     assert len(kcp.writes("repositories")) == 1
-    metadata = site(kcp)["metadata"]
-    assert metadata["finalizers"] == ["theirs/x", FINALIZER]
-    assert (metadata["annotations"]["theirs"], metadata["annotations"][CREATE_CLAIM]) == ("1", "now")
+    assert site(kcp)["metadata"]["finalizers"] == ["theirs/x", FINALIZER]
 
 
 async def test_what_is_held_already_is_not_written(kcp: InMemoryKcp) -> None:
-    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
-    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: "now"})
-    await start(kcp, raw).ensure_finalizer({"absent": None})
+    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER]}))
+    await start(kcp, raw).ensure_finalizer()
     assert kcp.writes("repositories") == []
-
-
-async def test_an_annotation_can_be_withdrawn(kcp: InMemoryKcp) -> None:
-    raw = kcp.add(repository_object(metadata={"finalizers": [FINALIZER], "annotations": {CREATE_CLAIM: "now"}}))
-    await start(kcp, raw).ensure_finalizer({CREATE_CLAIM: None})
-    assert CREATE_CLAIM not in site(kcp)["metadata"]["annotations"]
 
 
 async def test_a_finalizer_that_comes_too_late_means_that_the_object_is_being_deleted(kcp: InMemoryKcp) -> None:

@@ -46,7 +46,7 @@ async def worked_on(bus: Bus, kcp: InMemoryKcp, calls: Calls, event: ObjectEvent
 async def test_a_first_delivery_is_decided_on_the_copy_and_reads_nothing(bus: Bus, kcp: InMemoryKcp) -> None:
     async def makes(ctx: ReconcileContext[Repository]) -> Outcome:
         assert ctx.object.spec.name == "site"
-        await ctx.ensure_finalizer({"code.kedge.faros.sh/create-claim": "now"})
+        await ctx.ensure_finalizer()
         return await is_fine(ctx)
 
     event = event_with_copy(put(kcp))

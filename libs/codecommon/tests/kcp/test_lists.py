@@ -17,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from codecommon.api.annotations import CLUSTER_ANNOTATION, CREATE_CLAIM
+from codecommon.api.annotations import CLUSTER_ANNOTATION, RECONCILE_REQUESTED_AT
 from codecommon.api.meta import Workspace
 from codecommon.kcp import field_selectors
 from codecommon.kcp import lists as lists_module
@@ -55,7 +55,7 @@ class PagingKcp:
                 "uid": f"uid-{name}",
                 "labels": {"a": "b"},
                 "managedFields": [{"manager": "kubectl"}],
-                "annotations": {CLUSTER_ANNOTATION: "c1", CREATE_CLAIM: "claim", "big": ""},
+                "annotations": {CLUSTER_ANNOTATION: "c1", RECONCILE_REQUESTED_AT: "claim", "big": ""},
             },
             "spec": spec,
         }
@@ -207,7 +207,7 @@ async def test_objects_come_without_what_nobody_reads(server: PagingKcp, objects
     assert found["metadata"] == {
         "name": "site",
         "uid": "uid-site",
-        "annotations": {CLUSTER_ANNOTATION: "c1", CREATE_CLAIM: "claim"},
+        "annotations": {CLUSTER_ANNOTATION: "c1", RECONCILE_REQUESTED_AT: "claim"},
     }
     assert found["spec"] == {"name": "site"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from codecommon.api.annotations import CLUSTER_ANNOTATION, CREATE_CLAIM
+from codecommon.api.annotations import CLUSTER_ANNOTATION, RECONCILE_REQUESTED_AT
 from codecommon.api.kinds import KINDS
 from codecommon.messaging import object_copy
 from codecommon.messaging.events import ObjectEvent, UndecodableEvent, Versions, subject
@@ -164,7 +164,7 @@ def site(**changes: Any) -> dict[str, Any]:
         "finalizers": ["theirs/x"],
         "annotations": {
             CLUSTER_ANNOTATION: "2hj3k4",
-            CREATE_CLAIM: "2026-01-01T00:00:00Z",
+            RECONCILE_REQUESTED_AT: "2026-01-01T00:00:00Z",
             "kubectl.kubernetes.io/last-applied-configuration": "the whole object",
         },
         "labels": {"team": "a"},
@@ -188,7 +188,7 @@ def test_a_copy_holds_what_a_reconciler_reads_and_nothing_of_other_tools() -> No
             "generation": 3,
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "finalizers": ["theirs/x"],
-            "annotations": {CLUSTER_ANNOTATION: "2hj3k4", CREATE_CLAIM: "2026-01-01T00:00:00Z"},
+            "annotations": {CLUSTER_ANNOTATION: "2hj3k4", RECONCILE_REQUESTED_AT: "2026-01-01T00:00:00Z"},
         },
         "spec": {"name": "site"},
         "status": {},
@@ -208,7 +208,7 @@ def test_an_event_with_a_copy_reads_back_as_it_was_written() -> None:
         site(spec={"name": "site", "description": "x" * 1_100}),
         site(spec={"publicKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END"}),
         site(spec={"description": "push with ghp_" + "a" * 36}),
-        site(metadata={"annotations": {CLUSTER_ANNOTATION: "c", f"{CREATE_CLAIM}-by": "ghp_" + "a" * 36}}),
+        site(metadata={"annotations": {CLUSTER_ANNOTATION: "c", f"{RECONCILE_REQUESTED_AT}-by": "ghp_" + "a" * 36}}),
         site(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}),
     ],
     ids=["a long status", "a long spec", "a private key", "a token", "a token in an annotation", "being deleted"],

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api import go_provider
 from codecommon.api.access import Collaborator
-from codecommon.api.annotations import CREATE_CLAIM
 from codecommon.api.origin import UNRECORDED, Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Retryable, Terminal
@@ -138,7 +137,13 @@ def origin_of(obj: Collaborator, invitation: Invitation | None) -> Origin:
     if invitation is not None:
         return "Created" if is_under_claim(obj, invitation.created_at) else "Adopted"
     # A grant has no time. The create claim is withdrawn after a clear no, so what it stands for was sent.
-    return "Created" if CREATE_CLAIM in obj.metadata.annotations else "Adopted"
+    return "Created" if obj.claim is not None else "Adopted"
+
+
+def not_ours(obj: Collaborator) -> Collaborator:
+    """The object as it is to be decided on when a record says that another object gave the access."""
+    adopted = obj.status.model_copy(update={"origin": "Adopted"}) if obj.status.bound else obj.status
+    return obj.model_copy(update={"status": adopted, "claim": None})
 
 
 def on_record(obj: Collaborator) -> dict[str, Any]:
@@ -205,6 +210,11 @@ class Invite:
 
 
 Decision = Ended | Withdraw | InForce | ChangeRole | Wait | Invite
+
+
+def lost_sight(obj: Collaborator, seen: Seen) -> bool:
+    """Whether the host does not show the invitation in status, nor what became of it."""
+    return obj.status.invitation_id is not None and seen.grant is None and seen.invitation is None
 
 
 def decide(

@@ -10,15 +10,24 @@ from access_svc.collaborator.access import require_seen, withdraw
 from access_svc.collaborator.decide import ChangeRole, Ended, InForce, Invite, Seen, Wait, Withdraw
 from access_svc.collaborator.finalize import finalize
 from access_svc.duplicates import find_elder
-from access_svc.target import Target, open_target, repository_missing, require_repository, require_writable
+from access_svc.target import (
+    Target,
+    open_target,
+    repository_made_at,
+    repository_missing,
+    require_repository,
+    require_writable,
+)
 from codecommon.api.access import Collaborator
-from codecommon.api.origin import is_recorded
+from codecommon.api.origin import Origin, is_recorded
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
+from codecommon.controller.owner_record import Standing, access
+from codecommon.controller.ownership import origin_by
 from codecommon.githost.protocol import Grant
 
 _BOT: Final = "[bot]"
@@ -46,19 +55,25 @@ class CollaboratorReconciler:
 
     async def _ensure(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
         target = await open_target(ctx, self._connections, repository)
+        if not is_recorded(ctx.object.status.origin):
+            await ctx.load_claim()
         _require_username(ctx.object, target)
         await _require_eldest_by_login(ctx)
         seen = await require_seen(target, ctx.object)
         await _require_eldest_by_id(ctx, seen)
         decision = decide.decide(
-            ctx.object, seen, ctx.now, roles=_standard_roles(target), repository_made_at=stored_claim(repository)
+            await self._judged(ctx, target, seen),
+            seen,
+            ctx.now,
+            roles=_standard_roles(target),
+            repository_made_at=await repository_made_at(ctx, target) if decide.lost_sight(ctx.object, seen) else None,
         )
         match decision:
             case InForce():
                 await ctx.ensure_finalizer()
                 return report.in_force(ctx, target, decision)
             case ChangeRole():
-                return await self._change_role(ctx, target, decision)
+                return await self._change_role(ctx, target, decision, seen.at)
             case Wait():
                 return await self._wait(ctx, target, decision)
             case Invite():
@@ -66,7 +81,29 @@ class CollaboratorReconciler:
             case Ended() | Withdraw():
                 return await self._end(ctx, target, decision, seen)
 
-    async def _change_role(self, ctx: ReconcileContext[Collaborator], target: Target, change: ChangeRole) -> Ready:
+    async def _judged(self, ctx: ReconcileContext[Collaborator], target: Target, seen: Seen) -> Collaborator:
+        """The object, or the object as ``decide.not_ours`` where another one gave the access that it says it gave."""
+        obj = ctx.object
+        shown = seen.grant or seen.invitation
+        if shown is None or decide.origin_of(obj, None if seen.grant else seen.invitation) == "Adopted":
+            return obj
+        made = access(target.host.host, target.repo_id, obj.status.user_id or shown.user_id, obj.spec.username)
+        if obj.status.bound:
+            ours = await ctx.ownership.confirm(made, obj)
+        else:
+            ours = await ctx.ownership.require_standing(made, obj, stored_claim(obj)) is Standing.OURS
+        return obj if ours else decide.not_ours(obj)
+
+    async def _made(
+        self, ctx: ReconcileContext[Collaborator], target: Target, user_id: str | None, absent_at: datetime
+    ) -> Origin:
+        """Record that the object gave the access. ``absent_at``: the host's time when it showed none."""
+        made = access(target.host.host, target.repo_id, user_id, ctx.object.spec.username)
+        return origin_by(await ctx.ownership.record_made(made, ctx.object, absent_at))
+
+    async def _change_role(
+        self, ctx: ReconcileContext[Collaborator], target: Target, change: ChangeRole, at: datetime
+    ) -> Ready:
         login = change.grant.username
         await _require_permitted(ctx, target, login)
         await ctx.ensure_finalizer()
@@ -74,7 +111,8 @@ class CollaboratorReconciler:
         invitation = await target.host.set_collaborator(target.repo_id, login, ctx.object.spec.permission)
         if invitation is not None:
             # The grant went away since it was seen.
-            raise report.pending(ctx, target, invitation, "Created", 1)
+            origin = await self._made(ctx, target, invitation.user_id, at)
+            raise report.pending(ctx, target, invitation, origin, 1)
         # The host answers the same whether or not that changed anything.
         shown = (await require_seen(target, ctx.object)).grant or change.grant
         decided = decide.decide_after_change(ctx.object, shown, change.origin, ctx.now, roles=_standard_roles(target))
@@ -104,10 +142,12 @@ class CollaboratorReconciler:
                 await host.cancel_invitation(target.repo_id, invite.instead_of.id)
             invitation = await host.set_collaborator(target.repo_id, login, obj.spec.permission)
         if invitation is not None:
-            raise report.pending(ctx, target, invitation, "Created", invite.sent + 1)
+            origin = await self._made(ctx, target, invitation.user_id, at)
+            raise report.pending(ctx, target, invitation, origin, invite.sent + 1)
         # The answer to a grant names nobody. Until the next look at the list the user could rename unnoticed.
         user_id = obj.status.user_id or await host.get_user_id(login)
-        return report.in_force(ctx, target, InForce(Grant(login, obj.spec.permission, user_id), "Created"))
+        origin = await self._made(ctx, target, user_id, at)
+        return report.in_force(ctx, target, InForce(Grant(login, obj.spec.permission, user_id), origin))
 
     async def _end(
         self, ctx: ReconcileContext[Collaborator], target: Target, decision: Ended | Withdraw, seen: Seen

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from codecommon.api import go_provider
 from codecommon.api.access import DeployKey
-from codecommon.api.annotations import CLAIMED_KEY
 from codecommon.api.meta import Condition
 from codecommon.api.origin import UNRECORDED, Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
@@ -75,6 +74,15 @@ def decide(key: DeployKey, material: str, keys: tuple[HostKey, ...], *, generate
     return Plan(None, wanted, "Created", in_the_way=same, superseded=superseded)
 
 
+def leave_anothers(plan: Plan) -> Plan:
+    """The plan where the key that is in the way is not this object's alone, as a record says: it is left as found."""
+    found = plan.in_the_way
+    if found is None:
+        return plan
+    differing = _differing(plan.wanted, found)
+    return Plan(found, plan.wanted, "Adopted", superseded=plan.superseded, differing=differing)
+
+
 def find_other_material(key: DeployKey, given: str | None, keys: tuple[HostKey, ...]) -> HostKey | None:
     """The recorded key, where it has other material than spec wants and is left as found.
 
@@ -103,7 +111,7 @@ def origin_of(key: DeployKey, seen: HostKey, *, generated: bool) -> Origin:
 
 def claimed_key(key: DeployKey) -> str | None:
     """The public key that the create claim is for: the one registered last, whether or not the host answered."""
-    return key.metadata.annotations.get(CLAIMED_KEY)
+    return key.claim.key if key.claim is not None else None
 
 
 def find_unrecorded(key: DeployKey, material: str, keys: tuple[HostKey, ...]) -> HostKey | None:

@@ -6,6 +6,7 @@ new one takes its place in ``keyID``, so that neither is lost.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,16 +17,19 @@ from access_svc.deploykey.decide import REPLACING, Plan, claimed_key, find_unrec
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.rotation import overlapping, requeue_after
 from access_svc.duplicates import find_staying
-from access_svc.target import Target, require_writable
+from access_svc.target import Target, repository_made_at, require_writable
 from codecommon.api.access import DeployKey
-from codecommon.api.annotations import CLAIMED_KEY, CREATE_CLAIM
+from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Ready, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import ReconcileContext, Superseded
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
+from codecommon.controller.owner_record import Standing, Thing, deploy_key
+from codecommon.controller.ownership import origin_by
 from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
+_log = logging.getLogger(__name__)
 _LOOK_AGAIN: Final = timedelta(minutes=1)
 
 
@@ -66,10 +70,10 @@ class Exchange:
         """The steps in their order. ``status`` gets what each of them found out, by wire name."""
         ctx = self.ctx
         previous = await self._make_room(plan, wanted, status)
-        seen = plan.registered or await self._register(wanted.public, plan)
+        seen, origin = await self._registered(wanted.public, plan)
         await ctx.ensure_finalizer()
         old = plan.superseded or previous
-        status |= {**status_of(ctx.object, seen, plan.origin, self.target.host.host), "previousKeyID": old}
+        status |= {**status_of(ctx.object, seen, origin, self.target.host.host), "previousKeyID": old}
         pending = wanted.pair is not None and wanted.pair.pending
         replaced = pending or plan.superseded is not None
         since = self.now if replaced else ctx.object.status.rotated_at or seen.created_at
@@ -102,6 +106,23 @@ class Exchange:
             status["previousKeyID"] = previous = None
         return previous
 
+    async def _registered(self, public: str, plan: Plan) -> tuple[HostKey, Origin]:
+        """The key on the host, and who made it."""
+        obj, seen, ownership = self.ctx.object, plan.registered, self.ctx.ownership
+        if seen is None:
+            # The claim that the registration was made under tells the host's time before it.
+            seen = await self._register(public, plan)
+            absent_at = stored_claim(self.ctx.object) or self.listed.at
+            return seen, origin_by(await ownership.record_made(self._thing(seen.id), obj, absent_at))
+        if plan.origin == "Adopted":
+            return seen, plan.origin
+        if seen.id == obj.status.key_id:
+            return seen, "Created" if await ownership.confirm(self._thing(seen.id), obj) else "Adopted"
+        return seen, origin_by(await ownership.require_standing(self._thing(seen.id), obj, stored_claim(obj)))
+
+    def _thing(self, key_id: str) -> Thing:
+        return deploy_key(self.target.host.host, self.target.repo_id, key_id)
+
     async def _register(self, public: str, plan: Plan) -> HostKey:
         """Put the public key on the host as ``plan`` wants it.
 
@@ -114,10 +135,10 @@ class Exchange:
         replacing = plan.in_the_way is not None or ctx.object.status.condition(ConditionType.KEY_REPLACING) is not None
         unseen = plan.in_the_way is None and claimed_key(ctx.object) == public
         # The claim of a registration that the list does not show yet stays, so that it grows old.
-        claim = claim_for(ctx.object, self.listed.at, bound=ctx.object.status.key_id is not None and not unseen)
-        young = unseen and claim == ctx.object.metadata.annotations.get(CREATE_CLAIM) and self._claimed_here()
-        # The claim alone does not say which key it is for.
-        async with under_create_claim(ctx, target.host, claim, noted={CLAIMED_KEY: public}):
+        bound = ctx.object.status.key_id is not None and not unseen
+        claim = claim_for(ctx.object, self.listed.at, bound=bound, key=public)
+        young = unseen and claim == ctx.object.claim and await self._claimed_here()
+        async with under_create_claim(ctx, target.host, claim):
             try:
                 if plan.in_the_way is not None:
                     await self._make_way(plan.in_the_way)
@@ -137,9 +158,9 @@ class Exchange:
         # It was ours and is gone here. Should the host only lag behind, a later look finds it.
         return NotReady(refused.reason, refused.message, requeue_after=_LOOK_AGAIN)
 
-    def _claimed_here(self) -> bool:
+    async def _claimed_here(self) -> bool:
         """Whether the last registration was in this repository. If it was made again since, the host has the key elsewhere."""
-        claimed, made = stored_claim(self.ctx.object), stored_claim(self.target.repository)
+        claimed, made = stored_claim(self.ctx.object), await repository_made_at(self.ctx, self.target)
         return made is None or (claimed is not None and claimed >= made)
 
     async def _make_way(self, key: HostKey) -> None:
@@ -148,6 +169,7 @@ class Exchange:
             # What spec leaves out stays as it was. Once the key is removed, only status tells how it was.
             await self.ctx.record_status({"title": key.title, "readOnly": key.read_only})
         await self.target.host.delete_deploy_key(self.target.repo_id, key.id)
+        await self.ctx.ownership.forget(self._thing(key.id), self.ctx.object)
 
     async def _put_in_force(self, wanted: Material, since: datetime) -> dict[str, Any]:
         """Let consumers have the private half, now that the host knows the public one."""
@@ -167,9 +189,15 @@ class Exchange:
     async def _remove(self, key_id: str) -> None:
         """Remove a key that this object no longer stands for. The list may not show it yet if it is new."""
         seen = next((key for key in self.listed.items if key.id == key_id), None)
-        if not (await others_keys(self.ctx)).have(key_id, seen):
-            await self.ctx.confirm_not_deleting()
-            await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
+        if (await others_keys(self.ctx)).have(key_id, seen):
+            return
+        standing = await self.ctx.ownership.require_standing(self._thing(key_id), self.ctx.object)
+        if standing is not Standing.OURS:
+            _log.warning("a key that status names is another object's, or may be: it stays on the host")
+            return
+        await self.ctx.confirm_not_deleting()
+        await self.target.host.delete_deploy_key(self.target.repo_id, key_id)
+        await self.ctx.ownership.forget(self._thing(key_id), self.ctx.object)
 
 
 def require_enabled(seen: HostKey, status: Mapping[str, Any]) -> None:

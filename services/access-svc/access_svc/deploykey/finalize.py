@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from access_svc.deploykey import material
 from access_svc.deploykey.decide import claimed_key, origin_of
 from access_svc.deploykey.exchange import others_keys
 from access_svc.deploykey.pair import Pairs
-from access_svc.finalize import clean_up, require_deleted_too
+from access_svc.finalize import clean_up, may_remove, require_deleted_too
 from access_svc.target import Target
 from codecommon.api.access import DeployKey
 from codecommon.api.reasons import Reason
@@ -14,7 +16,10 @@ from codecommon.api.results import Released, Retryable
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim
+from codecommon.controller.owner_record import Thing, deploy_key
 from codecommon.githost.protocol import HostKey, Listed
+
+_KEY: Final = "the deploy key"
 
 
 async def finalize(ctx: ReconcileContext[DeployKey], connections: Connections, pairs: Pairs) -> Released:
@@ -23,11 +28,16 @@ async def finalize(ctx: ReconcileContext[DeployKey], connections: Connections, p
     async def remove(target: Target) -> None:
         await _remove_keys(ctx, pairs, target)
 
-    if await clean_up(ctx, connections, remove, "the deploy key"):
+    if await clean_up(ctx, connections, remove, _KEY, _made):
         await pairs.disown(ctx.objects, ctx.object)
     else:
         await pairs.delete(ctx.objects, ctx.object)
     return Released()
+
+
+def _made(key: DeployKey, host: str, repo_id: str) -> list[Thing]:
+    ids = (key.status.key_id, key.status.previous_key_id)
+    return [deploy_key(host, repo_id, key_id) for key_id in ids if key_id is not None]
 
 
 async def _remove_keys(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: Target) -> None:
@@ -40,9 +50,14 @@ async def _remove_keys(ctx: ReconcileContext[DeployKey], pairs: Pairs, target: T
     going: dict[str, HostKey | None] = {seen.id: seen for seen in listed.items if _is_removed_with(key, seen, public)}
     going |= dict.fromkeys(_unlisted(key, listed))
     others = await others_keys(ctx)
+    said = (key.status.key_id, key.status.previous_key_id) if key.spec.deletion_policy == "Delete" else ()
     for key_id, seen in going.items():
-        if not others.have(key_id, seen):
+        if others.have(key_id, seen):
+            continue
+        made = deploy_key(target.host.host, target.repo_id, key_id)
+        if await may_remove(ctx, made, _KEY, whoever_made_it=key_id in said):
             await target.host.delete_deploy_key(target.repo_id, key_id)
+            await ctx.ownership.forget(made, key)
     _require_seen(key, listed)
 
 

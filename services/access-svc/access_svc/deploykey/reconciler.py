@@ -17,6 +17,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.owner_record import deploy_key
 from codecommon.githost.protocol import HostKey, Listed
 
 
@@ -45,6 +46,7 @@ class DeployKeyReconciler:
         every = rotation(ctx.object)
         target = await open_target(ctx, self._connections, repository)
         await _require_eldest(ctx, given)
+        await ctx.load_claim()
         listed = await target.host.list_deploy_keys(target.repo_id)
         if listed is None:
             raise repository_missing(repository)
@@ -55,11 +57,19 @@ class DeployKeyReconciler:
         now = ctx.now
         wanted = Material(given, None) if given is not None else await self._generated(ctx, listed, every, now)
         plan = decide.decide(ctx.object, wanted.public, listed.items, generated=wanted.pair is not None)
+        in_the_way = plan.in_the_way
+        if in_the_way is not None and await ctx.ownership.is_contradicted(
+            deploy_key(target.host.host, target.repo_id, in_the_way.id), ctx.object
+        ):
+            plan = decide.leave_anothers(plan)
         return await Exchange(ctx, self._pairs, target, listed, now).carry_out(plan, wanted, every)
 
     async def _leave_as_found(self, ctx: ReconcileContext[DeployKey], target: Target, seen: HostKey) -> Ready:
         await ctx.ensure_finalizer()
         origin = decide.origin_of(ctx.object, seen, generated=False)
+        made = deploy_key(target.host.host, target.repo_id, seen.id)
+        if origin == "Created" and not await ctx.ownership.confirm(made, ctx.object):
+            origin = "Adopted"
         status = decide.status_of(ctx.object, seen, origin, target.host.host)
         require_enabled(seen, status)
         return Ready(status, (decide.left_as_found("publicKey"),))
