@@ -6,6 +6,7 @@ writes. What the host made within ``CLAIM_WINDOW`` after that time is ours, unle
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -67,13 +68,16 @@ async def under_create_claim(
     await ctx.confirm_not_leaving()
     claimed_before = ctx.object.claim is not None and ctx.object.claim.at == claim.at
     try:
-        if ctx.object.claim != claim:
-            await ctx.store_claim(claim)
-        if ctx.has_finalizer:
-            # No write guards what follows, so a live read does.
-            await ctx.confirm_not_deleting()
-        else:
-            await ctx.ensure_finalizer()
+        storing = asyncio.ensure_future(_store(ctx, claim))
+        try:
+            if ctx.has_finalizer:
+                # No write guards what follows, so a live read does.
+                await ctx.confirm_not_deleting()
+            else:
+                await ctx.ensure_finalizer()
+        finally:
+            # kcp takes longer than NATS, so the claim costs no time. Nothing is sent before it is stored.
+            await storing
         yield
     except (Interruption, AlreadyExists) as refused:
         if (timeless or not claimed_before) and _is_clear(refused):
@@ -84,6 +88,11 @@ async def under_create_claim(
         if not claimed_before:
             await ctx.store_claim(None)
         raise
+
+
+async def _store(ctx: ReconcileContext[T], claim: Claim) -> None:
+    if ctx.object.claim != claim:
+        await ctx.store_claim(claim)
 
 
 def _is_clear(refused: Interruption | AlreadyExists) -> bool:
