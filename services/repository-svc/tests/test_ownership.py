@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Ready, Released, Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostRepository, HostUnavailable
+from codecommon.kcp.client import KcpError
 from codecommon.testing.builders import api_binding, repository_object, secret_object, validated_connection
 from codecommon.testing.harness import World, conditions, message
 from codecommon.testing.repositories import ago, held, made, moment_ago
@@ -77,10 +79,10 @@ async def test_who_comes_second_and_wants_none_but_its_own_is_told_that_the_name
     assert len(a.host.repositories) == 1
 
 
-async def test_the_answer_of_the_host_does_not_outweigh_a_record(
+async def test_the_answer_of_the_host_outweighs_what_another_concluded_from_its_claim(
     a: World, b: World, controller: Controller[Repository]
 ) -> None:
-    """B recognises by its claim what A's request made, before A's answer is in."""
+    """B takes what A's request made for its own, before A's answer is in."""
     b.add(repository_object())
     b.host.raise_next("create_repository", HostUnavailable("502"))
     await b.reconcile(controller, "site")
@@ -93,10 +95,10 @@ async def test_the_answer_of_the_host_does_not_outweigh_a_record(
         return seen
 
     a.host.create_repository = slow  # type: ignore[method-assign]
-    result = await a.reconcile(controller, "site")
-    assert isinstance(result, Terminal)
-    assert result.reason == "NameTaken"
-    assert (origin(a), origin(b)) == (None, "Created")
+    assert isinstance(await a.reconcile(controller, "site"), Ready)
+    assert (origin(a), origin(b)) == ("Created", "Created")
+    await b.reconcile(controller, "site")
+    assert (origin(a), origin(b)) == ("Created", "Adopted")
 
 
 async def test_an_annotation_that_a_tenant_writes_makes_nothing_ours(
@@ -149,6 +151,28 @@ async def test_while_nats_does_not_answer_created_is_not_reported(a: World, cont
     a.owners.down = False
     assert isinstance(await a.reconcile(controller, "site"), Ready)
     assert (origin(a), made(a)) == ("Created", ["create_repository"])
+
+
+@pytest.mark.parametrize(
+    "failure", [KcpError(503, "ServiceUnavailable", ""), asyncio.CancelledError()], ids=["503", "stop"]
+)
+async def test_a_claim_for_what_was_never_sent_makes_nothing_ours(
+    a: World, controller: Controller[Repository], failure: BaseException
+) -> None:
+    """Somebody makes the repository by hand a moment later."""
+    a.add(repository_object(metadata={"finalizers": [controller.kind.finalizer]}))
+
+    def fail() -> None:
+        raise failure
+
+    # The live read before the create.
+    a.kcp.once(lambda request: request.resource == "repositories" and request.name == "site", fail)
+    with pytest.raises(type(failure)):
+        await a.reconcile(controller, "site")
+    assert made(a) == []
+    a.host.add_repository("octocat", "site", created_at=moment_ago(0))
+    await a.reconcile(controller, "site")
+    assert origin(a) == "Adopted"
 
 
 async def test_without_its_claim_what_was_made_counts_as_found(a: World, controller: Controller[Repository]) -> None:

@@ -12,7 +12,7 @@ from codecommon.messaging.events import EventReason, ObjectEvent
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.clock import Clock
 from devstack.nats import NatsServer
-from watcher.departed import GRACE_SECONDS, SWEEP_SECONDS, DepartedClusters, run
+from watcher.departed import GRACE_SECONDS, SETTLE_SECONDS, SWEEP_SECONDS, DepartedClusters, run
 
 pytestmark = pytest.mark.nats
 
@@ -136,6 +136,21 @@ async def test_what_comes_late_is_found_by_the_next_sweep(bus: Bus, departed: De
     clock.advance(1)
     await departed.purge_due()
     assert await subjects(bus) == set()
+
+
+async def test_after_an_interruption_nothing_is_swept_before_the_streams_have_resumed(
+    bus: Bus, departed: DepartedClusters, clock: Clock, bound: set[str]
+) -> None:
+    """A workspace may have bound meanwhile, and another replica published its events."""
+    await departed.purge_due()
+    clock.advance(SWEEP_SECONDS)
+    await bus.publish(event("new"))
+    departed.resume()
+    await departed.purge_due()
+    bound.add("new")
+    clock.advance(SETTLE_SECONDS)
+    await departed.purge_due()
+    assert len(await subjects(bus)) == 1
 
 
 async def test_a_server_that_is_away_is_asked_again(bus: Bus, clock: Clock, bound: set[str]) -> None:

@@ -22,6 +22,9 @@ GRACE_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 600.0
 """How often the messages are compared with the bindings. This finds what came late, and clusters that departed unseen."""
 
+SETTLE_SECONDS: Final = 60.0
+"""After an interruption the streams have resumed by then, so that the bindings are those of now."""
+
 _TICK_SECONDS: Final = 1.0
 
 
@@ -54,6 +57,10 @@ class DepartedClusters:
         self._due: dict[str, float] = {}
         """When each cluster is to be purged."""
         self._next_sweep = clock()
+
+    def resume(self) -> None:
+        """The streams were interrupted and start again: put off the next sweep until they have resumed."""
+        self._next_sweep = max(self._next_sweep, self._clock() + SETTLE_SECONDS)
 
     def add(self, cluster: str) -> None:
         """The cluster's last binding is gone."""

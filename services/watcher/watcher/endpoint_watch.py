@@ -58,6 +58,8 @@ class EndpointWatch:
 
     async def run(self) -> NoReturn:
         """Watch and publish until cancelled. A second call continues with the index of the first."""
+        if self.feed.knows_bindings:
+            self._departed.resume()
         async with asyncio.TaskGroup() as group:
             for publisher in self._publishers.values():
                 group.create_task(publisher.run(), name="publisher")

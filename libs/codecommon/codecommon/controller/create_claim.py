@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from codecommon.api.claim import Claim
 from codecommon.api.meta import Resource
 from codecommon.api.results import Interruption
-from codecommon.controller.context import Gone, ReconcileContext, Superseded
+from codecommon.controller.context import ReconcileContext
 from codecommon.githost.protocol import AlreadyExists, GitBackend, HostUnavailable
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -67,27 +67,34 @@ async def under_create_claim(
     await host.await_turn()
     await ctx.confirm_not_leaving()
     claimed_before = ctx.object.claim is not None and ctx.object.claim.at == claim.at
+    sent = False
     try:
-        storing = asyncio.ensure_future(_store(ctx, claim))
-        try:
-            if ctx.has_finalizer:
-                # No write guards what follows, so a live read does.
-                await ctx.confirm_not_deleting()
-            else:
-                await ctx.ensure_finalizer()
-        finally:
-            # kcp takes longer than NATS, so the claim costs no time. Nothing is sent before it is stored.
-            await storing
+        await _store_guarded(ctx, claim)
+        sent = True
         yield
-    except (Interruption, AlreadyExists) as refused:
-        if (timeless or not claimed_before) and _is_clear(refused):
+    except BaseException as error:
+        # Also when the handler is cancelled: a claim for what was never sent would make something of somebody else's ours.
+        refused = isinstance(error, Interruption | AlreadyExists) and _is_clear(error)
+        if not claimed_before and not sent:
+            with suppress(Interruption):
+                await ctx.store_claim(None)
+        elif refused and (timeless or not claimed_before):
             await ctx.store_claim(None)
         raise
-    except (Superseded, Gone):
-        # Nothing was sent.
-        if not claimed_before:
-            await ctx.store_claim(None)
-        raise
+
+
+async def _store_guarded(ctx: ReconcileContext[T], claim: Claim) -> None:
+    """Store the claim and have kcp confirm that the object is still to be made, at the same time."""
+    storing = asyncio.ensure_future(_store(ctx, claim))
+    try:
+        if ctx.has_finalizer:
+            # No write guards what follows, so a live read does.
+            await ctx.confirm_not_deleting()
+        else:
+            await ctx.ensure_finalizer()
+    finally:
+        # kcp takes longer than NATS, so the claim costs no time. Nothing is sent before it is stored.
+        await storing
 
 
 async def _store(ctx: ReconcileContext[T], claim: Claim) -> None:

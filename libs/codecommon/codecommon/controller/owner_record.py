@@ -13,7 +13,7 @@ from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS, REPOSITORIES
 from codecommon.api.meta import Resource
 
 MOST_HOLDERS: Final = 8
-"""Of one record. Who comes later is not listed, and the thing counts as another's for them."""
+"""Of one record. Who comes later is not listed, and the thing is disputed for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Thing:
     host: str
     resource: str
     ids: tuple[str, ...]
+
+    @property
+    def is_told_by_the_host(self) -> bool:
+        """Whether the host's answer shows that a request made it. It answers the same if a user has the access already."""
+        return self.resource != COLLABORATORS.resource
 
     @property
     def key(self) -> str:
@@ -68,22 +73,25 @@ class OwnerRecord:
     """``holders``: one; several where their statuses contradict each other.
 
     ``at``: the host's time before the thing was made, or the time of the record where that is not known. ``made_at``: the
-    former, if it is known. ``from_status``: written by a rebuild, from a status that its tenant can write.
+    former, if it is known. ``from_status``: written by a rebuild, from a status that its tenant can write. ``from_claim``:
+    concluded from a create claim and a time.
     """
 
     holders: tuple[Holder, ...]
     at: datetime
     made_at: datetime | None = None
     from_status: bool = False
+    from_claim: bool = False
 
     def standing(self, uid: str) -> Standing:
         if all(holder.uid != uid for holder in self.holders):
-            return Standing.ANOTHERS
+            # Where more claimed it than are listed, the one that made it may be among the rest.
+            return Standing.DISPUTED if len(self.holders) >= MOST_HOLDERS else Standing.ANOTHERS
         return Standing.OURS if len(self.holders) == 1 else Standing.DISPUTED
 
     def joined_by(self, holder: Holder) -> OwnerRecord:
         """The record once another status claims the thing too."""
-        if self.standing(holder.uid) is not Standing.ANOTHERS or len(self.holders) >= MOST_HOLDERS:
+        if self.standing(holder.uid) is not Standing.ANOTHERS:
             return self
         return replace(self, holders=(*self.holders, holder))
 
@@ -98,6 +106,7 @@ class OwnerRecord:
             "at": self.at.isoformat(),
             "madeAt": self.made_at.isoformat() if self.made_at is not None else None,
             "fromStatus": self.from_status,
+            "fromClaim": self.from_claim,
         }
         return json.dumps(stored).encode()
 
@@ -111,4 +120,5 @@ class OwnerRecord:
             datetime.fromisoformat(stored["at"]),
             datetime.fromisoformat(made_at) if made_at else None,
             bool(stored["fromStatus"]),
+            bool(stored.get("fromClaim")),
         )

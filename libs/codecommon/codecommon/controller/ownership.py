@@ -55,7 +55,8 @@ class Ownership:
         """After the host has answered that it made ``thing`` for the object. ``OURS``: it is recorded by now.
 
         ``absent_at``: the host's time when it showed nothing there. A record that is older speaks of a thing that is gone, and
-        one that follows from a status speaks of something that was not there yet.
+        one that follows from a status speaks of something that was not there yet. One that follows from a create claim is a
+        guess, and gives way to an answer that names the new thing.
         """
         record = OwnerRecord((Holder.of(obj),), absent_at, made_at=absent_at)
         with _answered():
@@ -66,7 +67,8 @@ class Ownership:
                 if stored is None:
                     continue
                 found = OwnerRecord.decode(stored.value)
-                if found.made_at is not None and absent_at - found.at < _VOID_AFTER:
+                outweighed = found.made_at is None or (found.from_claim and thing.is_told_by_the_host)
+                if not outweighed and absent_at - found.at < _VOID_AFTER:
                     return found.standing(obj.metadata.uid)
                 if await self._owners.update(thing.key, record.encode(), stored.revision):
                     return Standing.OURS
@@ -80,7 +82,7 @@ class Ownership:
         ``made_at``: the time in the create claim, if the host shows the thing and the claim is why it counts. Where records
         may be missing, they are rebuilt first. So this is what a deletion asks, and what a claim is held to.
         """
-        record = OwnerRecord((Holder.of(obj),), made_at or self._now(), made_at=made_at)
+        record = OwnerRecord((Holder.of(obj),), made_at or self._now(), made_at=made_at, from_claim=made_at is not None)
         with _answered():
             for _ in range(_ATTEMPTS):
                 found = await self._find(thing)
@@ -101,7 +103,10 @@ class Ownership:
         """
         with _answered():
             found = await self._find(thing)
-            if found is None and await is_rebuilt(self._owners):
+            if (found is None or found.from_status) and not await is_rebuilt(self._owners):
+                # A rebuild that was cut short may have recorded one of several.
+                return True
+            if found is None:
                 record = OwnerRecord((Holder.of(obj),), self._now())
                 await self._owners.create(thing.key, record.encode())
                 found = await self._find(thing)
