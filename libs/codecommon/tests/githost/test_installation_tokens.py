@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import timedelta
 
 import httpx
 import jwt
@@ -12,9 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from codecommon.api.connection import ConnectionSpec
+from codecommon.api.results import Retryable
 from codecommon.githost.github.app import InstallationTokens
 from codecommon.githost.github.credential import AppSecret, read_credential
+from codecommon.githost.github.holder import AppHolder, AppHolders
 from codecommon.githost.github.provider import GithubProvider
+from codecommon.githost.protocol import HostTarget
 from codecommon.process.secrets import SecretValue
 from codecommon.testing.builders import connection_object
 from codecommon.testing.clock import Clock
@@ -122,6 +126,33 @@ async def test_a_token_that_several_requests_were_refused_with_is_replaced_once(
     others = await asyncio.gather(*(tokens.after_rejection(refused, None) for _ in range(5)))
     assert {other.reveal() for other in others} == {"ghs_number2"}
     assert host.minted == 2
+
+
+async def test_a_comparison_that_a_new_token_prevents_is_made_again_when_the_token_is_known(
+    clock: Clock, tokens: InstallationTokens
+) -> None:
+    token = await tokens.token()
+    clock.advance(3)
+    with pytest.raises(Retryable) as early:
+        tokens.answered(token, 404)
+    assert early.value.drift_after == timedelta(seconds=7)
+    clock.advance(7)
+    tokens.answered(token, 404)
+
+
+def test_a_workspace_with_many_apps_goes_on_with_their_tokens_and_leaves_room_to_others(private_key: str) -> None:
+    apps, address = AppHolders(lambda: 0.0), GithubProvider().address("")
+
+    def use(workspace: str, number: int) -> AppHolder:
+        secret = AppSecret("1", None, f"org{number}", SecretValue(private_key))
+        return apps.holder(address, HostTarget("", secret, None, (workspace, f"uid{number}", "1")), secret, AppHost())
+
+    other = use("other", 0)
+    before = [use("many", number) for number in range(300)]
+    assert [use("many", number) for number in range(300)] == before
+    for number in range(300, 3000):
+        use("many", number)
+    assert use("other", 0) is other
 
 
 @pytest.mark.parametrize("app_id", ["1", "Iv1.8a61f9b3a7aba766"])

@@ -85,7 +85,11 @@ class _Token:
 
     def is_younger(self, seconds: float, now: float) -> bool:
         """Whether it was made less than ``seconds`` ago, and lives still."""
-        return now < min(self.made_at + seconds, self.ends_at)
+        return self.seconds_left(seconds, now) > 0
+
+    def seconds_left(self, seconds: float, now: float) -> float:
+        """Until it was made ``seconds`` ago, or its life is over."""
+        return min(self.made_at + seconds, self.ends_at) - now
 
 
 class AppKey:
@@ -184,6 +188,7 @@ class InstallationTokens:
                 f"{self._client.host} may not know yet the new token that it made for the App's installation on "
                 f"{self._secret.owner}; asking again with the same token",
                 after=_ASK_AGAIN,
+                drift_after=timedelta(seconds=kept.seconds_left(_UNKNOWN_SECONDS, now)),
             )
         kept.accepted = kept.accepted or (status != 401 and status < 500)
 
