@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,10 @@ def is_due(world: World, users: Controller[Collaborator]) -> bool:
 
 def moment(ago: timedelta) -> str:
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def later(time: timedelta) -> datetime:
+    return datetime.now(UTC) + time
 
 
 def pass_by(world: World, time: timedelta) -> None:
@@ -513,6 +518,49 @@ async def test_access_ends_by_itself(
     await world.reconcile(users, "alice")
     assert host.repositories[site.id].granted == {"alice": "push"}
     assert conditions(world.stored("collaborators", "alice")) == {"Ready": ("True", "Reconciled")}
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_access_that_the_list_leaves_out_when_it_ends_is_taken_away(
+    world: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, edited: bool
+) -> None:
+    host.invites = False
+    world.add(collaborator_object(expiresAt=moment(timedelta(hours=-1))))
+    await world.reconcile(users, "alice")
+    if edited:
+        world.kcp.edit("collaborators", "alice", {"spec": {"expiresAt": moment(timedelta(seconds=1))}})
+    else:
+        world.now = lambda: datetime.now(UTC) + timedelta(hours=2)
+    host.unlisted.add("alice")
+    await world.reconcile(users, "alice")
+    assert host.repositories[site.id].granted == {}
+    assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
+
+
+async def test_access_is_not_said_to_have_ended_while_the_host_shows_it(
+    world: World, users: Controller[Collaborator], host: StubBackend, team_site: HostRepository
+) -> None:
+    host.members["acme"] = host.org_owners["acme"] = {"alice"}
+    host.unlisted.add("alice")
+    world.add(collaborator_object(expiresAt=moment(timedelta(hours=-1))))
+    await world.reconcile(users, "alice")
+    world.now = lambda: datetime.now(UTC) + timedelta(hours=2)
+    calls = count_calls(host, "remove_collaborator")
+    again: list[timedelta | None] = []
+    for minutes in (0, 1, 5):
+        world.now = partial(later, timedelta(hours=2, minutes=minutes))
+        result = await world.reconcile(users, "alice")
+        assert isinstance(result, Ready)
+        again.append(result.requeue_after)
+        assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("False", "StillShown")
+        assert "admin" in message(world.stored("collaborators", "alice"), "AccessEnded")
+    assert again == [timedelta(minutes=1), timedelta(minutes=1), None]
+    assert len(calls) == 1, "it is tried once for each spec"
+    assert not users.is_due(world.start(users, "alice").object, world.now()), "the resync looks again, at its own pace"
+
+    host.org_owners.clear()
+    assert isinstance(await world.reconcile(users, "alice"), Ready)
+    assert conditions(world.stored("collaborators", "alice"))["AccessEnded"] == ("True", "Expired")
 
 
 async def test_an_open_invitation_is_withdrawn_when_access_ends(

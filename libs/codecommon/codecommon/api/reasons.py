@@ -44,7 +44,8 @@ class ConditionType(StrEnum):
     its base permission; or another role than spec says, one of the two being a custom one, whose width is not known.
     """
     ACCESS_ENDED = "AccessEnded"
-    """Collaborator; present only while it holds: `spec.expiresAt` has passed and the object gives no access any more.
+    """Collaborator; False while the host still shows the access, else present only while it holds: `spec.expiresAt` has
+    passed and the object gives no access any more.
     """
 
 
@@ -234,3 +235,7 @@ class Reason(StrEnum):
     """condition: On `WiderAccess`."""
     EXPIRED = "Expired"
     """condition: On `AccessEnded`."""
+    STILL_SHOWN = "StillShown"
+    """condition: On `AccessEnded`, which is False: the host shows that the user has access, though its list of
+    collaborators leaves them out.
+    """

@@ -137,6 +137,8 @@ class Retryable(Interruption):
     """Rate limit, 5xx, timeout, conflict: tried again after ``after`` (None: the engine's growing back-off).
 
     ``exact``: the time is reserved for this object, so it is kept to the moment, and waiting for it is no failure.
+    ``drift_after``: what prevents a comparison by the clock is over after this time, so it is tried again then, a few times.
+    None: it waits for its next turn.
     """
 
     def __init__(
@@ -146,12 +148,14 @@ class Retryable(Interruption):
         *,
         after: timedelta | None = None,
         exact: bool = False,
+        drift_after: timedelta | None = None,
         conditions: tuple[Condition, ...] = (),
         status: Mapping[str, Any] = _NOTHING,
     ) -> None:
         super().__init__(reason, message, conditions=conditions, status=status)
         self._after = after
         self._exact = exact
+        self._drift_after = drift_after
 
     @property
     def after(self) -> timedelta | None:
@@ -160,3 +164,7 @@ class Retryable(Interruption):
     @property
     def exact(self) -> bool:
         return self._exact
+
+    @property
+    def drift_after(self) -> timedelta | None:
+        return self._drift_after

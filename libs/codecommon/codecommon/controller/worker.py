@@ -56,6 +56,8 @@ _LONGEST_AFTER: Final = timedelta(hours=1)
 # A time that the host named is spread, so that not all come back at once. More than this on top of it helps nobody.
 _MOST_SPREAD_SECONDS: Final = 30.0
 _SHORTEST_REQUEUE_SECONDS: Final = 1.0
+# What should be over by then may begin anew each time. The next resync comes anyway.
+_MOST_DRIFT_DELIVERIES: Final = 4
 # A new object of the same name gets its own event within this time. That event replaces the message of the old object.
 _OWN_EVENT_WITHIN: Final = timedelta(seconds=5)
 _COPY_WITHIN: Final = timedelta(seconds=30)
@@ -250,7 +252,7 @@ class Worker:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())
                     measure.result = "Error"
                     event = _about_another(event, raw)
-                done, settlement = await self._reconcile_object(controller, lane, event, raw, is_copy=is_copy)
+                done, settlement = await self._reconcile_object(controller, delivery, event, raw, is_copy=is_copy)
                 measure.result = done.name
                 self._backoff.succeeded(_forbidden(event))
                 return settlement
@@ -301,8 +303,9 @@ class Worker:
         return True
 
     async def _reconcile_object(
-        self, controller: Controller[Any], lane: Lane, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
+        self, controller: Controller[Any], delivery: Delivery, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
     ) -> tuple[Reconciled, Settlement]:
+        lane = delivery.lane
         ctx = ReconcileContext(
             controller.kind,
             controller.owned,
@@ -322,10 +325,15 @@ class Worker:
             done = await reconcile(
                 controller, ctx, is_drift=lane == "resync", announce_after=self._timing.announce_after
             )
-            return done, self._settlement(lane, event.uid, done)
+            return done, self._settlement(lane, event.uid, done, delivery.msg.metadata.num_delivered)
 
-    def _settlement(self, lane: Lane, uid: str, done: Reconciled) -> Settlement:
-        """What a result means for the message."""
+    def _settlement(self, lane: Lane, uid: str, done: Reconciled, deliveries: int) -> Settlement:
+        """What a result means for the message, which was delivered ``deliveries`` times."""
+        if done.put_off and isinstance(done.result, Retryable) and deliveries < _MOST_DRIFT_DELIVERIES:
+            drift_after = done.result.drift_after
+            if lane == "resync" and drift_after is not None:
+                _log.debug("%s; compared again soon", done.result.message)
+                return PutBack(self._backoff.jitter(drift_after.total_seconds()), keep=True)
         if lane == "resync":
             RESYNC_PASSES.labels("put_off" if done.put_off else "done").inc()
         match done.result:

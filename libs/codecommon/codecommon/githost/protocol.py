@@ -221,22 +221,24 @@ class KeyInUse(Terminal):
 
 
 class HostUnavailable(Retryable):
-    """There is no answer of the host: it is unknown whether the request took effect. ``after`` as of ``Retryable``."""
+    """There is no answer of the host: it is unknown whether the request took effect. Times as of ``Retryable``."""
 
-    def __init__(self, message: str, *, after: timedelta | None = None) -> None:
-        super().__init__(Reason.HOST_UNAVAILABLE, message, after=after)
+    def __init__(self, message: str, *, after: timedelta | None = None, drift_after: timedelta | None = None) -> None:
+        super().__init__(Reason.HOST_UNAVAILABLE, message, after=after, drift_after=drift_after)
 
 
 class HostBusy(HostUnavailable):
     """It is not this object's turn at the host: others have what the host may take of this process.
 
     It says nothing about the object, so it is neither written to status nor counted as a failure. ``after``: seconds.
+    ``drift_after``: as of ``Retryable``.
     """
 
-    def __init__(self, host: str, after: float) -> None:
+    def __init__(self, host: str, after: float, *, drift_after: timedelta | None = None) -> None:
         super().__init__(
             f"other objects are being worked on at {host}; waiting for a turn",
             after=timedelta(seconds=after),
+            drift_after=drift_after,
         )
 
 

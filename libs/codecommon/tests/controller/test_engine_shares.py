@@ -256,6 +256,21 @@ async def test_a_drift_pass_that_cannot_be_done_now_leaves_no_trace(
     assert kcp.writes("repositories") == []
 
 
+@pytest.mark.parametrize(
+    ("errors", "passes", "writes"), [(1, 2, 1), (10, 4, 0)], ids=["it is over soon", "it begins anew each time"]
+)
+async def test_a_drift_pass_that_is_prevented_for_a_moment_is_made_again_a_few_times_and_writes_nothing_until_then(
+    bus: Bus, kcp: InMemoryKcp, errors: int, passes: int, writes: int
+) -> None:
+    early = Retryable("HostNotYetVisible", "m", after=timedelta(seconds=60), drift_after=timedelta(seconds=0.05))
+    calls = Calls(raising(*[early] * errors))
+    await bus.publish(event_for(put(kcp), reason="resync"))
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == passes
+    assert len(kcp.writes("repositories")) == writes
+
+
 @pytest.mark.parametrize("reason", ["changed", "resync"])
 async def test_an_object_that_has_no_turn_at_its_host_comes_back_and_no_status_is_written(
     bus: Bus, kcp: InMemoryKcp, reason: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import timedelta
 
 import httpx
 import jwt
@@ -12,9 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from codecommon.api.connection import ConnectionSpec
+from codecommon.api.results import Retryable
 from codecommon.githost.github.app import InstallationTokens
 from codecommon.githost.github.credential import AppSecret, read_credential
+from codecommon.githost.github.holder import AppHolder, AppHolders
 from codecommon.githost.github.provider import GithubProvider
+from codecommon.githost.protocol import HostBusy, HostTarget, HostUnavailable
 from codecommon.process.secrets import SecretValue
 from codecommon.testing.builders import connection_object
 from codecommon.testing.clock import Clock
@@ -32,6 +36,8 @@ class AppHost(httpx.AsyncBaseTransport):
         self.answering = asyncio.Event()
         self.answering.set()
         self.asked = asyncio.Event()
+        self.failing: Exception | None = None
+        self.down = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         jwt_sent = request.headers["Authorization"].removeprefix("Bearer ")
@@ -43,6 +49,11 @@ class AppHost(httpx.AsyncBaseTransport):
         self.minted += 1
         self.asked.set()
         await self.answering.wait()
+        if (failing := self.failing) is not None:
+            self.failing = None
+            raise failing
+        if self.down:
+            return httpx.Response(503, headers={"Date": DATE}, json={"message": "down"}, request=request)
         body = {"token": f"ghs_number{self.minted}", "expires_at": AN_HOUR_LATER}
         return httpx.Response(201, headers={"Date": DATE}, json=body, request=request)
 
@@ -122,6 +133,77 @@ async def test_a_token_that_several_requests_were_refused_with_is_replaced_once(
     others = await asyncio.gather(*(tokens.after_rejection(refused, None) for _ in range(5)))
     assert {other.reveal() for other in others} == {"ghs_number2"}
     assert host.minted == 2
+
+
+async def test_who_waits_for_a_token_leaves_soon_and_at_once_where_another_one_waits_already(
+    host: AppHost, tokens: InstallationTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codecommon.githost.github.app._LONGEST_WAIT_SECONDS", 0.5)
+    host.answering.clear()
+    first = asyncio.create_task(tokens.token())
+    await host.asked.wait()
+    # Ten that wait one after the other for half a second each would need five.
+    async with asyncio.timeout(3):
+        for _ in range(10):
+            with pytest.raises(HostBusy) as busy:
+                await tokens.token()
+            assert busy.value.drift_after is not None, "whoever waits first would miss its comparison each time"
+    host.answering.set()
+    assert await first == await tokens.token()
+    assert host.minted == 1
+
+
+async def test_those_who_wait_while_a_host_makes_no_token_share_its_answer(
+    host: AppHost, tokens: InstallationTokens
+) -> None:
+    host.down = True
+    host.answering.clear()
+    waiting = [asyncio.create_task(tokens.token()) for _ in range(20)]
+    await host.asked.wait()
+    host.answering.set()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {HostUnavailable}
+    assert len({id(result) for result in results}) == 20
+    assert host.minted == 1
+    host.down = False
+    await tokens.token()
+    assert host.minted == 2, "who comes later asks the host"
+
+
+async def test_those_who_wait_do_not_share_that_one_of_them_has_no_turn(
+    host: AppHost, tokens: InstallationTokens
+) -> None:
+    host.failing = HostBusy("api.github.com", 1.0)
+    results = await asyncio.gather(*(tokens.token() for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [HostBusy, *[SecretValue] * 4]
+
+
+async def test_a_comparison_that_a_new_token_prevents_is_made_again_when_the_token_is_known(
+    clock: Clock, tokens: InstallationTokens
+) -> None:
+    token = await tokens.token()
+    clock.advance(3)
+    with pytest.raises(Retryable) as early:
+        tokens.answered(token, 404)
+    assert early.value.drift_after == timedelta(seconds=7)
+    clock.advance(7)
+    tokens.answered(token, 404)
+
+
+def test_a_workspace_with_many_apps_goes_on_with_their_tokens_and_leaves_room_to_others(private_key: str) -> None:
+    apps, address = AppHolders(lambda: 0.0), GithubProvider().address("")
+
+    def use(workspace: str, number: int) -> AppHolder:
+        secret = AppSecret("1", None, f"org{number}", SecretValue(private_key))
+        return apps.holder(address, HostTarget("", secret, None, (workspace, f"uid{number}", "1")), secret, AppHost())
+
+    other = use("other", 0)
+    before = [use("many", number) for number in range(300)]
+    assert [use("many", number) for number in range(300)] == before
+    for number in range(300, 3000):
+        use("many", number)
+    assert use("other", 0) is other
 
 
 @pytest.mark.parametrize("app_id", ["1", "Iv1.8a61f9b3a7aba766"])

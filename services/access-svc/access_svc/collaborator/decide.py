@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from codecommon.api import go_provider
 from codecommon.api.access import Collaborator
+from codecommon.api.meta import Condition
 from codecommon.api.origin import UNRECORDED, Origin, is_recorded
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Retryable, Terminal
@@ -172,6 +173,14 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class StillShown:
+    """The access is to have ended, and the host's lists leave it out. Asked for the user alone, the host shows ``grant``."""
+
+    grant: Grant
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class InForce:
     """The user has access. ``differs``: with another role than in spec, which is left as found.
 
@@ -209,7 +218,7 @@ class Invite:
     instead_of: Invitation | None = None
 
 
-Decision = Ended | Withdraw | InForce | ChangeRole | Wait | Invite
+Decision = Ended | Withdraw | StillShown | InForce | ChangeRole | Wait | Invite
 
 
 def lost_sight(obj: Collaborator, seen: Seen) -> bool:
@@ -234,8 +243,7 @@ def decide(
     """
     grant, invitation = seen.grant, seen.invitation
     if has_ended(obj, now):
-        # What the lists leave out may be no grant, and cannot be taken away then.
-        return _at_the_end(obj, None if seen.unlisted else grant, invitation)
+        return _at_the_end(obj, seen)
     wanted = obj.spec.permission
     as_found = obj.status.baseline_generation == obj.metadata.generation
     if grant is not None:
@@ -283,17 +291,36 @@ def has_ended(obj: Collaborator, now: datetime) -> bool:
 
 
 def due(obj: Collaborator, now: datetime) -> bool:
-    """Whether the access is to end now: its time has come, and status does not say yet that it has ended."""
-    told = obj.status.condition(ConditionType.ACCESS_ENDED)
-    return has_ended(obj, now) and (told is None or told.observed_generation != obj.metadata.generation)
+    """Whether the access is to end now: its time has come, and status does not say yet what came of that."""
+    return has_ended(obj, now) and _told_of_the_end(obj) is None
 
 
-def _at_the_end(obj: Collaborator, grant: Grant | None, invitation: Invitation | None) -> Ended | Withdraw:
+def is_new_end(obj: Collaborator, now: datetime) -> bool:
+    """Whether the host may still show access that was taken away a moment ago."""
+    told = _told_of_the_end(obj)
+    return told is None or now - datetime.fromisoformat(told.last_transition_time) < CLAIM_WINDOW
+
+
+def _at_the_end(obj: Collaborator, seen: Seen) -> Ended | Withdraw | StillShown:
     """An object whose time had come before it gave anything takes nothing away that others gave."""
-    origin = origin_of(obj, invitation)
+    origin = origin_of(obj, seen.invitation)
     if obj.status.origin is None and origin == "Adopted":
         return Ended(None)
-    return Ended(origin) if grant is None and invitation is None else Withdraw(origin)
+    if seen.invitation is not None or (seen.grant is not None and not seen.unlisted):
+        return Withdraw(origin)
+    told = _told_of_the_end(obj)
+    # After an edit the host is not asked for the user alone, so a list that leaves the grant out would hide it.
+    if told is None and origin == "Created" and (seen.grant is not None or _asked_anew(obj)):
+        return Withdraw(origin)
+    # Once only: what the lists leave out may be no grant, and cannot be taken away then.
+    if seen.grant is not None and (told is None or told.status != "True"):
+        return StillShown(seen.grant, origin)
+    return Ended(origin)
+
+
+def _told_of_the_end(obj: Collaborator) -> Condition | None:
+    told = obj.status.condition(ConditionType.ACCESS_ENDED)
+    return told if told is not None and told.observed_generation == obj.metadata.generation else None
 
 
 def _without_any(obj: Collaborator, now: datetime, repository_made_at: datetime | None) -> Invite:

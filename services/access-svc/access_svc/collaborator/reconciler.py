@@ -7,7 +7,7 @@ from typing import Final
 
 from access_svc.collaborator import decide, report
 from access_svc.collaborator.access import require_seen, withdraw
-from access_svc.collaborator.decide import ChangeRole, Ended, InForce, Invite, Seen, Wait, Withdraw
+from access_svc.collaborator.decide import ChangeRole, Ended, InForce, Invite, Seen, StillShown, Wait, Withdraw
 from access_svc.collaborator.finalize import finalize
 from access_svc.duplicates import find_elder
 from access_svc.target import (
@@ -78,7 +78,7 @@ class CollaboratorReconciler:
                 return await self._wait(ctx, target, decision)
             case Invite():
                 return await self._invite(ctx, target, decision, seen.at)
-            case Ended() | Withdraw():
+            case Ended() | Withdraw() | StillShown():
                 return await self._end(ctx, target, decision, seen)
 
     async def _judged(self, ctx: ReconcileContext[Collaborator], target: Target, seen: Seen) -> Collaborator:
@@ -150,7 +150,11 @@ class CollaboratorReconciler:
         return report.in_force(ctx, target, InForce(Grant(login, obj.spec.permission, user_id), origin))
 
     async def _end(
-        self, ctx: ReconcileContext[Collaborator], target: Target, decision: Ended | Withdraw, seen: Seen
+        self,
+        ctx: ReconcileContext[Collaborator],
+        target: Target,
+        decision: Ended | Withdraw | StillShown,
+        seen: Seen,
     ) -> Ready:
         """The access ends at ``spec.expiresAt``, and the object stays to say so."""
         await ctx.ensure_finalizer()
@@ -158,6 +162,13 @@ class CollaboratorReconciler:
             require_writable(target.repository)
             await ctx.confirm_not_deleting()
             await withdraw(target, ctx.object, seen)
+            if seen.invitation is None and (seen.grant is None or seen.unlisted):
+                shown = await target.host.get_grant(target.repo_id, seen.login(ctx.object))
+                left = decide.find_unlisted(ctx.object, shown, _standard_roles(target))
+                if left is not None:
+                    return report.still_shown(ctx, target, StillShown(left, decision.origin))
+        if isinstance(decision, StillShown):
+            return report.still_shown(ctx, target, decision)
         return report.ended(ctx.object, target, decision)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from access_svc.collaborator.decide import LONGEST_ROLE, Ended, InForce, Withdraw
+from access_svc.collaborator.decide import LONGEST_ROLE, Ended, InForce, StillShown, Withdraw, is_new_end
 from access_svc.target import Target
 from codecommon.api.access import Collaborator
 from codecommon.api.meta import Condition
@@ -20,6 +20,7 @@ from codecommon.githost.protocol import Invitation
 _PENDING: Final = condition(
     ConditionType.INVITATION_PENDING, "True", Reason.AWAITING_ACCEPTANCE, "the user has to accept the invitation"
 )
+_SHOWN_AGAIN_AFTER: Final = timedelta(minutes=1)
 _NO_INVITATION: Final[dict[str, Any]] = {"invitationID": None, "invitations": None, "invitedAt": None}
 
 
@@ -62,6 +63,18 @@ def ended(obj: Collaborator, target: Target, decision: Ended | Withdraw) -> Read
     text = f"the access ended at {rfc3339(obj.spec.expires_at)}"
     status = _status(obj, target, decision.origin) | _NO_INVITATION | {"widerRole": None}
     return Ready(status, (condition(ConditionType.ACCESS_ENDED, "True", Reason.EXPIRED, text),), message=text)
+
+
+def still_shown(ctx: ReconcileContext[Collaborator], target: Target, decision: StillShown) -> Ready:
+    """Looked at again after a minute, while the host may be late. Access that comes from elsewhere is left to the resync."""
+    text = (
+        f"the host still shows {decision.grant.role}, though its list leaves it out; a team, the organisation or its base "
+        "permission may give it"
+    )
+    status = _status(ctx.object, target, decision.origin) | _NO_INVITATION | {"widerRole": None}
+    told = condition(ConditionType.ACCESS_ENDED, "False", Reason.STILL_SHOWN, text)
+    again = _SHOWN_AGAIN_AFTER if is_new_end(ctx.object, ctx.now) else None
+    return Ready(status, (told,), message=text, requeue_after=again)
 
 
 def _status(obj: Collaborator, target: Target, origin: Origin | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,7 +21,7 @@ from githubkit import Response
 from pydantic import BaseModel, Field
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Retryable, Terminal
+from codecommon.api.results import Interruption, Retryable, Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import AccountAnswer, Answer
 from codecommon.githost.github.classify import Attempt, classify
@@ -28,7 +29,8 @@ from codecommon.githost.github.client import HEADERS, Client
 from codecommon.githost.github.credential import AppSecret
 from codecommon.githost.github.names import check_owner
 from codecommon.githost.github.rsa_key import load_rsa_key
-from codecommon.githost.protocol import CredentialRejected, OwnerKind
+from codecommon.githost.http.metrics import HOST_BUSY
+from codecommon.githost.protocol import CredentialRejected, HostBusy, OwnerKind
 from codecommon.process.secrets import SecretValue
 
 # GitHub accepts ten minutes at most, by its own clock. An iat in the past allows for our clock being a little ahead.
@@ -44,6 +46,9 @@ _UNKNOWN_SECONDS: Final = 10.0
 _ASK_AGAIN: Final = timedelta(seconds=2)
 # A host that takes none of its tokens is not asked for one after the other.
 _REPLACED_AFTER_SECONDS: Final = 60.0
+# Who waits for a token holds a slot of the process that no host's share counts, so the wait is short and the object comes back.
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_COME_BACK_SECONDS: Final = 5.0
 _MISSING: Final = frozenset({404})
 _SUSPENDED_OR_MISSING: Final = frozenset({403, 404})
 _UNKNOWN_OR_MISSING: Final = frozenset({401, 404})
@@ -85,7 +90,11 @@ class _Token:
 
     def is_younger(self, seconds: float, now: float) -> bool:
         """Whether it was made less than ``seconds`` ago, and lives still."""
-        return now < min(self.made_at + seconds, self.ends_at)
+        return self.seconds_left(seconds, now) > 0
+
+    def seconds_left(self, seconds: float, now: float) -> float:
+        """Until it was made ``seconds`` ago, or its life is over."""
+        return min(self.made_at + seconds, self.ends_at) - now
 
 
 class AppKey:
@@ -128,10 +137,57 @@ class AppKey:
         return await self.token()
 
 
+class _Turn:
+    """Whose turn it is to ask a host for a token: one at a time, for the others wait."""
+
+    def __init__(self, address: HostAddress) -> None:
+        self._address = address
+        self._lock = asyncio.Lock()
+        # When the turn of who has it began, by the event loop's time.
+        self._since = 0.0
+        self._failures = 0
+        self._failure: Interruption | None = None
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Have the turn while the body runs.
+
+        Raises ``HostBusy`` once another one has had it for a second, and what the host told another one meanwhile: it would tell
+        each of those who wait the same.
+        """
+        now, failures = asyncio.get_running_loop().time, self._failures
+        try:
+            async with asyncio.timeout_at((self._since if self._lock.locked() else now()) + _LONGEST_WAIT_SECONDS):
+                await self._lock.acquire()
+        except TimeoutError:
+            HOST_BUSY.labels(self._address.label, "token").inc()
+            # Whoever came first has the token then. Otherwise the others would miss their comparison each time.
+            wait = timedelta(seconds=_COME_BACK_SECONDS)
+            raise HostBusy(self._address.host, _COME_BACK_SECONDS, drift_after=wait) from None
+        try:
+            self._since = now()
+            if self._failure is not None and self._failures > failures:
+                raise self._failure.learned()
+            yield
+        except Interruption as failure:
+            if self._failures == failures and _is_for_all(failure):
+                self._failure = failure.learned()
+                self._failures += 1
+            raise
+        finally:
+            self._lock.release()
+
+
+def _is_for_all(failure: Interruption) -> bool:
+    """Whether it is the host's answer. A turn, or a reserved time, is one object's own."""
+    return not isinstance(failure, HostBusy) and not (isinstance(failure, Retryable) and failure.exact)
+
+
 class InstallationTokens:
     """The tokens of one installation, at one endpoint. However many tasks ask at once, the host is asked once.
 
     Every method that asks the host raises ``CredentialRejected`` (with that reason, ``AppNotInstalled`` or ``OwnerMismatch``).
+    ``token`` and ``after_rejection`` raise ``HostBusy`` where others have asked for more than a second.
     """
 
     def __init__(
@@ -144,7 +200,7 @@ class InstallationTokens:
         self._client = Client(address, AppKey(secret), transport)
         self._secret = secret
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._turn = _Turn(address)
         self._installation_id: str | None = None
         self._token: _Token | None = None
 
@@ -156,11 +212,11 @@ class InstallationTokens:
     async def token(self) -> SecretValue:
         if (token := self._current()) is not None:
             return token
-        async with self._turn:
+        async with self._turn.take():
             return self._current() or await self._mint()
 
     async def after_rejection(self, rejected: SecretValue, told: datetime | None) -> SecretValue:
-        async with self._turn:
+        async with self._turn.take():
             token = self._token
             if token is not None and token.value == rejected:
                 if not token.accepted and token.is_younger(_REPLACED_AFTER_SECONDS, self._clock()):
@@ -184,6 +240,7 @@ class InstallationTokens:
                 f"{self._client.host} may not know yet the new token that it made for the App's installation on "
                 f"{self._secret.owner}; asking again with the same token",
                 after=_ASK_AGAIN,
+                drift_after=timedelta(seconds=kept.seconds_left(_UNKNOWN_SECONDS, now)),
             )
         kept.accepted = kept.accepted or (status != 401 and status < 500)
 

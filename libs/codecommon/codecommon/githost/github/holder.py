@@ -22,7 +22,8 @@ from codecommon.process.shared_cache import SharedCache
 
 # As many as there are open connections (codecommon.controller.connections).
 _MOST_APPS: Final = 2048
-_MOST_OF_A_WORKSPACE: Final = 256
+# More than a workspace's open connections: where each pass makes a token, every answer comes too early to count.
+_MOST_OF_A_WORKSPACE: Final = 1024
 
 
 class Holder(Protocol):

@@ -30,6 +30,7 @@ HOSTS_DOWN: Final = Gauge(
 HOST_BUSY: Final = Counter(
     "code_host_busy",
     "Objects that waited for a turn at a host, by why: share (others have the slots of a host that answers late), late (its "
-    "request was given up for that), connection (there was no free one), recovering (the host has just come back).",
+    "request was given up for that), connection (there was no free one), recovering (the host has just come back), token (others "
+    "were asking for the App's).",
     ("host", "why"),
 )
