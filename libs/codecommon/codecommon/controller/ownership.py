@@ -118,6 +118,12 @@ class Ownership:
             found = await self._find(thing)
         return found is not None and found.standing(obj.metadata.uid) is not Standing.OURS
 
+    async def is_anothers(self, thing: Thing, uid: str) -> bool:
+        """Whether a record says that another object made ``thing`` than the one with that uid."""
+        with _answered():
+            found = await self._find(thing)
+        return found is not None and found.standing(uid) is Standing.ANOTHERS
+
     async def made_at(self, thing: Thing, obj: Resource[Any, Any]) -> datetime | None:
         """When the object made ``thing``, by the host's time before it did. None: it did not, or that is not known."""
         with _answered():
