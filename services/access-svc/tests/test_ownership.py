@@ -161,6 +161,22 @@ async def test_the_key_of_another_is_not_registered_anew_for_its_title(
     assert said["SettingsDiffer"].endswith(": title")
 
 
+async def test_the_key_of_another_is_not_registered_anew_either_after_nats_lost_its_data(
+    a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    a.add(deploy_key_object(publicKey=GIVEN, title="ours"))
+    await a.reconcile(keys, "key")
+    before = dict(host.repositories[site.id].keys)
+    a.owners.lose()
+    b.add(deploy_key_object(publicKey=GIVEN, title="theirs", readOnly=False))
+
+    assert isinstance(await b.reconcile(keys, "key"), Ready)
+
+    assert host.repositories[site.id].keys == before
+    assert isinstance(await a.reconcile(keys, "key"), Ready)
+    assert (origin(a, "deploykeys", "key"), origin(b, "deploykeys", "key")) == ("Created", "Adopted")
+
+
 async def test_where_two_claim_one_key_after_the_loss_neither_removes_it(
     a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
@@ -314,6 +330,18 @@ async def test_what_is_in_a_repository_that_will_not_be_deleted_does_not_go_by_i
     await b.reconcile(keys, "key")
     b.kcp.remove("repositories", "site", "c2")
     assert isinstance(await delete(b, keys, "key"), Released)
+    assert host.repositories[site.id].keys == {}
+
+
+async def test_what_is_in_a_disputed_repository_goes_with_its_object_after_nats_lost_its_data(
+    a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """The Repositories of A and B both say Created. So neither is deleted on the host, and nor is what is in it."""
+    a.add(deploy_key_object(publicKey=GIVEN))
+    await a.reconcile(keys, "key")
+    a.owners.lose()
+    a.kcp.remove("repositories", "site")
+    assert isinstance(await delete(a, keys, "key"), Released)
     assert host.repositories[site.id].keys == {}
 
 
