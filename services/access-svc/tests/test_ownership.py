@@ -297,6 +297,47 @@ async def test_access_that_was_lost_and_is_given_by_another_is_the_other_s(
     assert host.repositories[site.id].invited == {}
 
 
+async def give_long_ago(a: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository) -> None:
+    a.add(collaborator_object())
+    await a.reconcile(users, "alice")
+    host.accept(site.id, "alice")
+    await a.reconcile(users, "alice")
+    for record in records(a, users):
+        _make_older(a, record)
+
+
+@pytest.mark.parametrize("permission", ["push", "admin"])
+async def test_a_list_that_leaves_a_user_out_does_not_hand_their_access_to_another_object(
+    a: World, b: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, permission: str
+) -> None:
+    await give_long_ago(a, users, host, site)
+    host.unlisted.add("alice")
+    b.add(collaborator_object(permission=permission))
+    assert isinstance(await b.reconcile(users, "alice"), Ready)
+    host.unlisted.clear()
+    await a.reconcile(users, "alice")
+    assert (origin(a, "collaborators", "alice"), origin(b, "collaborators", "alice")) == ("Created", "Adopted")
+
+    assert isinstance(await delete(b, users, "alice"), Released)
+    assert "alice" in host.repositories[site.id].granted
+    assert isinstance(await delete(a, users, "alice"), Released)
+    assert host.repositories[site.id].granted == {}
+
+
+async def test_a_grant_that_was_lost_and_is_given_by_another_is_the_other_s(
+    a: World, b: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    """As an invitation that was lost, where the host gives access at once."""
+    await give_long_ago(a, users, host, site)
+    host.repositories[site.id].granted.clear()
+    host.invites = False
+    b.add(collaborator_object())
+    assert isinstance(await b.reconcile(users, "alice"), Ready)
+    assert origin(b, "collaborators", "alice") == "Created"
+    assert isinstance(await delete(b, users, "alice"), Released)
+    assert host.repositories[site.id].granted == {}
+
+
 @pytest.mark.parametrize("kind", ["key", "access"])
 async def test_who_decides_otherwise_while_the_records_are_rebuilt_is_heard(
     a: World,
