@@ -161,6 +161,22 @@ async def test_the_key_of_another_is_not_registered_anew_for_its_title(
     assert said["SettingsDiffer"].endswith(": title")
 
 
+async def test_the_key_of_another_is_not_registered_anew_either_after_nats_lost_its_data(
+    a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    a.add(deploy_key_object(publicKey=GIVEN, title="ours"))
+    await a.reconcile(keys, "key")
+    before = dict(host.repositories[site.id].keys)
+    a.owners.lose()
+    b.add(deploy_key_object(publicKey=GIVEN, title="theirs", readOnly=False))
+
+    assert isinstance(await b.reconcile(keys, "key"), Ready)
+
+    assert host.repositories[site.id].keys == before
+    assert isinstance(await a.reconcile(keys, "key"), Ready)
+    assert (origin(a, "deploykeys", "key"), origin(b, "deploykeys", "key")) == ("Created", "Adopted")
+
+
 async def test_where_two_claim_one_key_after_the_loss_neither_removes_it(
     a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
 ) -> None:
@@ -281,6 +297,47 @@ async def test_access_that_was_lost_and_is_given_by_another_is_the_other_s(
     assert host.repositories[site.id].invited == {}
 
 
+async def give_long_ago(a: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository) -> None:
+    a.add(collaborator_object())
+    await a.reconcile(users, "alice")
+    host.accept(site.id, "alice")
+    await a.reconcile(users, "alice")
+    for record in records(a, users):
+        _make_older(a, record)
+
+
+@pytest.mark.parametrize("permission", ["push", "admin"])
+async def test_a_list_that_leaves_a_user_out_does_not_hand_their_access_to_another_object(
+    a: World, b: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository, permission: str
+) -> None:
+    await give_long_ago(a, users, host, site)
+    host.unlisted.add("alice")
+    b.add(collaborator_object(permission=permission))
+    assert isinstance(await b.reconcile(users, "alice"), Ready)
+    host.unlisted.clear()
+    await a.reconcile(users, "alice")
+    assert (origin(a, "collaborators", "alice"), origin(b, "collaborators", "alice")) == ("Created", "Adopted")
+
+    assert isinstance(await delete(b, users, "alice"), Released)
+    assert "alice" in host.repositories[site.id].granted
+    assert isinstance(await delete(a, users, "alice"), Released)
+    assert host.repositories[site.id].granted == {}
+
+
+async def test_a_grant_that_was_lost_and_is_given_by_another_is_the_other_s(
+    a: World, b: World, users: Controller[Collaborator], host: StubBackend, site: HostRepository
+) -> None:
+    """As an invitation that was lost, where the host gives access at once."""
+    await give_long_ago(a, users, host, site)
+    host.repositories[site.id].granted.clear()
+    host.invites = False
+    b.add(collaborator_object())
+    assert isinstance(await b.reconcile(users, "alice"), Ready)
+    assert origin(b, "collaborators", "alice") == "Created"
+    assert isinstance(await delete(b, users, "alice"), Released)
+    assert host.repositories[site.id].granted == {}
+
+
 @pytest.mark.parametrize("kind", ["key", "access"])
 async def test_who_decides_otherwise_while_the_records_are_rebuilt_is_heard(
     a: World,
@@ -314,6 +371,18 @@ async def test_what_is_in_a_repository_that_will_not_be_deleted_does_not_go_by_i
     await b.reconcile(keys, "key")
     b.kcp.remove("repositories", "site", "c2")
     assert isinstance(await delete(b, keys, "key"), Released)
+    assert host.repositories[site.id].keys == {}
+
+
+async def test_what_is_in_a_disputed_repository_goes_with_its_object_after_nats_lost_its_data(
+    a: World, b: World, keys: Controller[DeployKey], host: StubBackend, site: HostRepository
+) -> None:
+    """The Repositories of A and B both say Created. So neither is deleted on the host, and nor is what is in it."""
+    a.add(deploy_key_object(publicKey=GIVEN))
+    await a.reconcile(keys, "key")
+    a.owners.lose()
+    a.kcp.remove("repositories", "site")
+    assert isinstance(await delete(a, keys, "key"), Released)
     assert host.repositories[site.id].keys == {}
 
 

@@ -128,8 +128,9 @@ def _report(repo: Repository, found: Found, since: datetime) -> str:
     )
 
 
-def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
+def decide_unbound(repo: Repository, found: Found, claim_key: str | None = None) -> Create | Bind:
     """For an object that has no repository, or one that is to be made again. ``found``: what the host shows under the name.
+    ``claim_key``: the ``Claim.key`` of a create.
 
     Raises ``Terminal``: ``NameRedirected``, ``NameTaken``, ``HostObjectMissing``.
     """
@@ -147,7 +148,7 @@ def decide_unbound(repo: Repository, found: Found) -> Create | Bind:
                     Reason.HOST_OBJECT_MISSING,
                     f"there is no repository to adopt, and adoptionPolicy {policy} creates none",
                 )
-            return Create(claim_for(repo, found.since, bound=repo.status.repo_id is not None))
+            return Create(claim_for(repo, found.since, bound=repo.status.repo_id is not None, key=claim_key))
         case HostRepository():
             return bind(repo, found, origin_of(repo, found))
 

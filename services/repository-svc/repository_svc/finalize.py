@@ -15,7 +15,8 @@ from codecommon.controller.owner_record import Standing, repository
 from codecommon.controller.ownership import require_undisputed
 from codecommon.githost.protocol import GitBackend, HostRepository, RepositoryChanges
 from repository_svc.deletion_policy import OnHost, asks_who_made_it, decide_after_look, decide_on_host
-from repository_svc.identity import names_other_owner, require_host, require_owner
+from repository_svc.identity import claim_key, names_other_owner, require_host, require_owner
+from repository_svc.rivals import find_rivals, require_no_rival
 
 _log = logging.getLogger(__name__)
 
@@ -95,19 +96,29 @@ async def _clean_up(ctx: ReconcileContext[Repository], connections: Connections,
 async def _look(ctx: ReconcileContext[Repository], host: GitBackend, owner: str) -> tuple[OnHost, str | None]:
     """What to do about what the host shows, and the id of that."""
     repo_id = ctx.object.status.repo_id
-    found = (
-        await host.get_repository(repo_id)
-        if repo_id is not None
-        else await host.find_repository(owner, ctx.object.spec.name)
-    )
+    key = claim_key(host.host, owner, ctx.object.spec.name)
+    if repo_id is not None:
+        found = await host.get_repository(repo_id)
+    else:
+        await ctx.load_claim(key)
+        found = await host.find_repository(owner, ctx.object.spec.name)
     action = decide_after_look(ctx.object, found, ctx.now)
-    if not isinstance(found, HostRepository) or (repo_id is None and await _is_bound_elsewhere(ctx, found)):
+    if not isinstance(found, HostRepository) or action is OnHost.LEAVE:
+        return OnHost.LEAVE, None
+    if repo_id is None and await _is_bound_elsewhere(ctx, found, host.host, key):
         return OnHost.LEAVE, None
     return action, found.id
 
 
-async def _is_bound_elsewhere(ctx: ReconcileContext[Repository], found: HostRepository) -> bool:
-    """Whether another object of the workspace is bound to it. Then it is not ours, however well our create claim fits."""
+async def _is_bound_elsewhere(ctx: ReconcileContext[Repository], found: HostRepository, host: str, key: str) -> bool:
+    """Whether another object of the workspace is bound to it. Then it is not ours, however well our create claim fits.
+
+    Raises ``Retryable`` (``DuplicateRepository``) while another one that stays may have made it, and not recorded it yet.
+    """
+    rivals = await find_rivals(ctx, found, key)
+    # Two that are both deleted would wait for each other for ever.
+    staying = [rival for rival in rivals if not rival.deleting]
+    await require_no_rival(ctx, staying, repository(host, found.id))
     return bool(await ctx.others(lambda other: other.status.repo_id == found.id or None, most=1))
 
 

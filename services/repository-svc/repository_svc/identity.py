@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from codecommon.api.claim import Claim
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Retryable, Terminal
+from codecommon.controller.create_claim import is_within
 from codecommon.githost.protocol import HostRepository
 
 
@@ -64,9 +66,19 @@ def is_namesake(repo: Repository, other: Repository, owner: str, connection_owne
     )
 
 
+def claim_key(host: str, owner: str, name: str) -> str:
+    """The ``Claim.key`` of a repository that is about to be made there."""
+    return f"{host}/{owner}/{name}".lower()
+
+
 def may_be_making(other: Repository, seen: HostRepository) -> bool:
-    """Whether the object may have made ``seen`` and not recorded it yet, if it has a create claim."""
+    """Whether the object may have made ``seen`` and not recorded it yet, if it has a create claim: ``is_claim_for`` tells."""
     return other.status.repo_id is None and other.spec.name.lower() == seen.name.lower()
+
+
+def is_claim_for(claim: Claim, seen: HostRepository, key: str) -> bool:
+    """Whether ``seen``, of the name in that ``claim_key``, may have been made under the claim."""
+    return claim.key in (None, key) and is_within(claim, seen.created_at)
 
 
 def require_other_repository(other: Repository, seen: HostRepository, host: str) -> None:

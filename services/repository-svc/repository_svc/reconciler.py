@@ -9,12 +9,13 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Interruption, Outcome, Ready, Retryable, Terminal
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.context import ReconcileContext
-from codecommon.controller.create_claim import stored_claim, under_create_claim
+from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim, under_create_claim
 from codecommon.controller.owner_record import repository
 from codecommon.controller.ownership import origin_by
-from codecommon.githost.protocol import AlreadyExists, GitBackend, HostRepository
+from codecommon.githost.protocol import AlreadyExists, GitBackend
 from repository_svc import decide, identity
 from repository_svc.finalize import finalize
+from repository_svc.rivals import find_rivals, require_no_rival
 
 
 class RepositoryReconciler:
@@ -68,8 +69,10 @@ class RepositoryReconciler:
         self, ctx: ReconcileContext[Repository], opened: OpenConnection, owner: str
     ) -> decide.Bind:
         """The repository of the name in spec."""
-        await ctx.load_claim()
-        repo, host = ctx.object, opened.backend
+        host = opened.backend
+        key = identity.claim_key(host.host, owner, ctx.object.spec.name)
+        await ctx.load_claim(key)
+        repo = ctx.object
         found = await host.find_repository(owner, repo.spec.name)
         if ctx.possible_duplicates:
             elder = await ctx.find_elder(
@@ -77,14 +80,9 @@ class RepositoryReconciler:
                 fields={"spec.name": repo.spec.name},
             )
             identity.require_eldest(elder)
-        decision = decide.decide_unbound(repo, found)
+        decision = decide.decide_unbound(repo, found, key)
         if isinstance(decision, decide.Bind):
-            await self._require_only_object(ctx, decision.seen, host.host)
-            if decision.origin == "Adopted":
-                return decision
-            made = repository(host.host, decision.seen.id)
-            standing = await ctx.ownership.require_standing(made, repo, stored_claim(repo))
-            return decide.bind(repo, decision.seen, origin_by(standing))
+            return await self._bind(ctx, decision, host.host, key)
         request = decide.creation(repo, owner, await host.get_owner_kind(owner))
         try:
             async with under_create_claim(ctx, host, decision.claim):
@@ -98,20 +96,22 @@ class RepositoryReconciler:
             await ctx.ownership.forget(repository(repo.status.host, repo.status.repo_id), ctx.object)
         return decide.bind(ctx.object, seen, origin_by(standing))
 
-    async def _require_only_object(self, ctx: ReconcileContext[Repository], seen: HostRepository, host: str) -> None:
-        """Before the object is bound to ``seen``: no other one of the workspace is, or may have made it a moment ago.
+    async def _bind(self, ctx: ReconcileContext[Repository], found: decide.Bind, host: str, key: str) -> decide.Bind:
+        """Bind the object to a repository that no other one of the workspace is bound to. ``key``: the ``claim_key`` of the name.
 
-        Raises ``DuplicateRepository``: ``Terminal``, or ``Retryable`` for the latter.
+        Raises ``DuplicateRepository``: ``Terminal``, or ``Retryable`` where another one may have made it a moment ago.
         """
-
-        def keep(other: Repository) -> tuple[str, str] | None:
-            identity.require_other_repository(other, seen, host)
-            held = ctx.kind.finalizer in other.metadata.finalizers
-            return (other.metadata.uid, other.name) if held and identity.may_be_making(other, seen) else None
-
-        for uid, name in await ctx.others(keep):
-            if await ctx.ownership.claim_of(uid) is not None:
-                raise identity.being_made(name)
+        repo, seen, origin = ctx.object, found.seen, found.origin
+        others = await find_rivals(ctx, seen, key, lambda other: identity.require_other_repository(other, seen, host))
+        made = repository(host, seen.id)
+        if origin == "Created":
+            # The host may still tell another one that its request made it. After that the record decides, so that no two wait for
+            # each other for ever.
+            await require_no_rival(ctx, [r for r in others if ctx.now - r.claimed_at < CLAIM_WINDOW], made)
+            origin = origin_by(await ctx.ownership.require_standing(made, repo, stored_claim(repo)))
+        if origin == "Adopted":
+            await require_no_rival(ctx, others, made)
+        return decide.bind(repo, seen, origin)
 
     async def _apply_settings(
         self, ctx: ReconcileContext[Repository], host: GitBackend, owner: str, bound: decide.Bind

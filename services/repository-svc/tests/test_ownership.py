@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -199,6 +200,163 @@ async def test_another_object_of_the_workspace_that_may_be_making_it_is_waited_f
         assert result.reason == "DuplicateRepository"
     else:
         assert isinstance(result, Ready)
+
+
+# ---- two objects of one workspace with a create claim
+
+
+async def crash_in_the_create(world: World, controller: Controller[Repository], name: str, *, at: str) -> None:
+    """The process ends after the host made it. ``at``: before the record (``owners``), or after it (``status``)."""
+    if at == "owners":
+        world.owners.before = lambda method, key: _die() if method == "create" else None
+    else:
+        world.kcp.once(lambda request: request.subresource == "status" and bool(world.host.repositories), _die)
+    with pytest.raises(_Killed):
+        await world.reconcile(controller, name)
+    world.owners.before = lambda method, key: None
+
+
+async def two_claim_it(a: World, controller: Controller[Repository], *, at: str = "owners") -> None:
+    """The create of ``x`` gets a 502 and its claim stays; ``y``, of another Connection, makes the repository and crashes."""
+    a.add(validated_connection("second"))
+    a.add(repository_object("x", name="site"), repository_object("y", name="site", connectionRef="second"))
+    a.host.raise_next("create_repository", HostUnavailable("502"))
+    await a.reconcile(controller, "x")
+    await crash_in_the_create(a, controller, "y", at=at)
+    assert len(a.host.repositories) == 1
+
+
+def after_the_window(world: World) -> None:
+    """No request that was made under the claims is under way any more."""
+    world.now = lambda: datetime.now(UTC) + timedelta(minutes=2)
+
+
+def is_duplicate(result: Any, kind: type[Exception]) -> bool:
+    return isinstance(result, kind) and result.reason == "DuplicateRepository"
+
+
+async def test_claims_for_repositories_of_one_name_and_two_owners_do_not_block_each_other(
+    a: World, controller: Controller[Repository]
+) -> None:
+    for owner in ("octocat", "acme"):
+        a.add(repository_object(owner, name="site", owner=owner, adoptionPolicy="CreateOnly"))
+        await crash_in_the_create(a, controller, owner, at="owners")
+    for owner in ("octocat", "acme"):
+        assert isinstance(await a.reconcile(controller, owner), Ready)
+        assert a.stored("repositories", owner)["status"]["origin"] == "Created"
+
+
+async def test_of_two_whose_claims_fit_the_first_to_record_it_has_it(
+    a: World, controller: Controller[Repository]
+) -> None:
+    await two_claim_it(a, controller)
+    for name in ("x", "y"):
+        assert is_duplicate(await a.reconcile(controller, name), Retryable), "the other one may still get an answer"
+    after_the_window(a)
+    assert isinstance(await a.reconcile(controller, "x"), Ready)
+    assert is_duplicate(await a.reconcile(controller, "y"), Terminal)
+    assert a.stored("repositories", "x")["status"]["origin"] == "Created"
+
+
+async def test_who_comes_second_waits_until_the_maker_is_bound(a: World, controller: Controller[Repository]) -> None:
+    await two_claim_it(a, controller, at="status")
+    assert is_duplicate(await a.reconcile(controller, "x"), Retryable)
+    assert isinstance(await a.reconcile(controller, "y"), Ready)
+    assert is_duplicate(await a.reconcile(controller, "x"), Terminal)
+
+
+async def test_an_object_whose_request_made_it_is_not_bound_beside_another_whose_claim_fits(
+    a: World, controller: Controller[Repository]
+) -> None:
+    """``x`` finds what the request of ``y`` made, before the host's answer to ``y`` is in."""
+    a.add(validated_connection("second"))
+    a.add(repository_object("x", name="site"), repository_object("y", name="site", connectionRef="second"))
+    a.host.raise_next("create_repository", HostUnavailable("502"))
+    await a.reconcile(controller, "x")
+    create = a.host.create_repository
+
+    async def slow(request: Any) -> HostRepository:
+        seen = await create(request)
+        assert is_duplicate(await a.reconcile(controller, "x"), Retryable)
+        return seen
+
+    a.host.create_repository = slow  # type: ignore[method-assign]
+    assert isinstance(await a.reconcile(controller, "y"), Ready)
+    assert is_duplicate(await a.reconcile(controller, "x"), Terminal)
+
+
+async def test_two_whose_claims_fit_what_another_workspace_made_do_not_wait_for_each_other(
+    a: World, b: World, controller: Controller[Repository]
+) -> None:
+    a.add(validated_connection("second"))
+    a.add(repository_object("x", name="site"), repository_object("y", name="site", connectionRef="second"))
+    for name in ("x", "y"):
+        a.host.raise_next("create_repository", HostUnavailable("502"))
+        await a.reconcile(controller, name)
+    b.add(repository_object())
+    assert isinstance(await b.reconcile(controller, "site"), Ready)
+    assert isinstance(await a.reconcile(controller, "x"), Ready)
+    assert a.stored("repositories", "x")["status"]["origin"] == "Adopted"
+    assert is_duplicate(await a.reconcile(controller, "y"), Terminal)
+
+
+async def test_what_another_object_may_have_made_is_not_deleted(a: World, controller: Controller[Repository]) -> None:
+    await two_claim_it(a, controller)
+    a.kcp.remove("repositories", "x")
+    assert is_duplicate(await a.reconcile(controller, "x"), Retryable)
+    after_the_window(a)
+    assert is_duplicate(await a.reconcile(controller, "x"), Retryable)
+    assert isinstance(await a.reconcile(controller, "y"), Ready)
+    assert isinstance(await a.reconcile(controller, "x"), Released)
+    assert len(a.host.repositories) == 1
+    assert a.stored("repositories", "y")["status"]["origin"] == "Created"
+
+
+async def test_two_that_may_have_made_it_and_are_both_deleted_do_not_wait_for_each_other(
+    a: World, controller: Controller[Repository]
+) -> None:
+    await two_claim_it(a, controller)
+    for name in ("x", "y"):
+        a.kcp.remove("repositories", name)
+    assert isinstance(await a.reconcile(controller, "x"), Released)
+    assert a.host.repositories == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "key", "waits"),
+    [
+        (5, "git.example/octocat/site", True),
+        (5, "git.example/acme/site", False),
+        (200, "git.example/octocat/site", False),
+        # As earlier versions stored it.
+        (5, None, True),
+        (200, None, False),
+    ],
+)
+async def test_a_claim_blocks_an_adoption_only_if_what_is_found_may_have_been_made_under_it(
+    a: World, controller: Controller[Repository], seconds: float, key: str | None, waits: bool
+) -> None:
+    a.host.add_repository("octocat", "site")
+    a.add(validated_connection("second"))
+    a.add(repository_object("other", name="site", connectionRef="second"), repository_object())
+    await a.claim("repositories", "other", moment_ago(seconds), key)
+    result = await a.reconcile(controller, "site")
+    assert is_duplicate(result, Retryable) if waits else isinstance(result, Ready)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+async def test_a_claim_for_a_repository_of_another_owner_makes_nothing_ours(
+    a: World, controller: Controller[Repository], looked_at: bool
+) -> None:
+    """The object named another owner when its create got a 502."""
+    a.host.add_repository("octocat", "site")
+    a.add(repository_object())
+    await a.claim("repositories", "site", moment_ago(5), "git.example/acme/site")
+    if looked_at:
+        await a.reconcile(controller, "site")
+        assert origin(a) == "Adopted"
+    assert isinstance(await delete(a, controller), Released)
+    assert len(a.host.repositories) == 1
 
 
 # ---- a tenant writes status

@@ -10,7 +10,8 @@ from datetime import datetime
 class Claim:
     """``at``: the Date of the host's answer that showed nothing there, in whole seconds.
 
-    ``key``: the public key that is about to be registered, of a DeployKey's claim.
+    ``key``: what is about to be made: a DeployKey's public key, or where a Repository's repository will be. None: the claim does
+    not say. That is so for a Collaborator, and for a Repository whose claim an earlier version stored.
     """
 
     at: datetime

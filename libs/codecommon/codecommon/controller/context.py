@@ -116,10 +116,15 @@ class ReconcileContext(Generic[T]):
         assert self._ownership is not None, "whoever makes things on a host is given the records of who made what"
         return self._ownership
 
-    async def load_claim(self) -> None:
-        """Look up the object's create claim, which is in ``object.claim`` from then on."""
+    async def load_claim(self, key: str | None = None) -> None:
+        """Look up the object's create claim, which is in ``object.claim`` from then on.
+
+        ``key``: what the object would make now. A claim of something else is none.
+        """
         # Our finalizer comes before the create. Without it nothing was made.
         claim = await self.ownership.claim_of(self.object.metadata.uid) if self.has_finalizer else None
+        if claim is not None and key is not None and claim.key not in (None, key):
+            claim = None
         self.object = self.object.model_copy(update={"claim": claim})
 
     async def store_claim(self, claim: Claim | None) -> None:

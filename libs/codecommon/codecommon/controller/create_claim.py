@@ -44,8 +44,12 @@ def stored_claim(obj: Resource[Any, Any]) -> datetime | None:
 
 def is_under_claim(obj: Resource[Any, Any], created_at: datetime) -> bool:
     """Whether what was made at ``created_at`` was made under this object's claim."""
-    claim = stored_claim(obj)
-    return claim is not None and claim <= created_at <= claim + CLAIM_WINDOW
+    return obj.claim is not None and is_within(obj.claim, created_at)
+
+
+def is_within(claim: Claim, created_at: datetime) -> bool:
+    """Whether what was made at ``created_at`` may have been made under the claim, by its time alone."""
+    return claim.at <= created_at <= claim.at + CLAIM_WINDOW
 
 
 @asynccontextmanager

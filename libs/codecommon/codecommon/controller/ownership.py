@@ -85,11 +85,7 @@ class Ownership:
         record = OwnerRecord((Holder.of(obj),), made_at or self._now(), made_at=made_at, from_claim=made_at is not None)
         with _answered():
             for _ in range(_ATTEMPTS):
-                found = await self._find(thing)
-                if (found is None or found.from_status) and not await is_rebuilt(self._owners):
-                    # What one status says counts only once all others were asked.
-                    await self._rebuild()
-                    continue
+                found = await self._find_for_good(thing)
                 if found is not None:
                     return found.standing(obj.metadata.uid)
                 if await self._owners.create(thing.key, record.encode()):
@@ -113,10 +109,19 @@ class Ownership:
         return found is None or found.standing(obj.metadata.uid) is not Standing.ANOTHERS
 
     async def is_contradicted(self, thing: Thing, obj: Resource[Any, Any]) -> bool:
-        """Whether there is a record, and it does not say that the object alone made ``thing``."""
+        """Whether there is a record, and it does not say that the object alone made ``thing``.
+
+        Where records may be missing, they are rebuilt first.
+        """
+        with _answered():
+            found = await self._find_for_good(thing)
+        return found is not None and found.standing(obj.metadata.uid) is not Standing.OURS
+
+    async def is_anothers(self, thing: Thing, uid: str) -> bool:
+        """Whether a record says that another object made ``thing`` than the one with that uid."""
         with _answered():
             found = await self._find(thing)
-        return found is not None and found.standing(obj.metadata.uid) is not Standing.OURS
+        return found is not None and found.standing(uid) is Standing.ANOTHERS
 
     async def made_at(self, thing: Thing, obj: Resource[Any, Any]) -> datetime | None:
         """When the object made ``thing``, by the host's time before it did. None: it did not, or that is not known."""
@@ -147,6 +152,14 @@ class Ownership:
     async def _find(self, thing: Thing) -> OwnerRecord | None:
         stored = await self._owners.get(thing.key)
         return OwnerRecord.decode(stored.value) if stored is not None else None
+
+    async def _find_for_good(self, thing: Thing) -> OwnerRecord | None:
+        found = await self._find(thing)
+        if (found is None or found.from_status) and not await is_rebuilt(self._owners):
+            # What one status says counts only once all others were asked.
+            await self._rebuild()
+            found = await self._find(thing)
+        return found
 
     async def _rebuild(self) -> None:
         if self._rebuilding.locked():

@@ -162,6 +162,14 @@ async def test_lost_records_are_rebuilt_from_the_status_of_all_workspaces(store:
     assert store.holders(repository("git.example", "8")) == [], "who adopted it has not made it"
 
 
+async def test_whether_a_record_contradicts_an_object_is_known_after_the_rebuild_only(store: Store) -> None:
+    claimant(store, "c1")
+    asking = claimant(store, "c2", origin="Adopted")
+    assert await store.ownership.is_contradicted(SITE, asking)
+    assert not await store.ownership.is_contradicted(repository("git.example", "8"), asking), "nobody claims it"
+    assert len([r for r in store.kcp.requests if r.resource == "repositories"]) == 1
+
+
 async def test_a_rebuild_reads_page_by_page_and_from_every_shard(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("codecommon.kcp.lists.PAGE_OBJECTS", 2)
     claimants = [claimant(store, f"c{number}", repo_id=str(number)) for number in range(5)]

@@ -95,11 +95,21 @@ class CollaboratorReconciler:
         return obj if ours else decide.not_ours(obj)
 
     async def _made(
-        self, ctx: ReconcileContext[Collaborator], target: Target, user_id: str | None, absent_at: datetime
+        self,
+        ctx: ReconcileContext[Collaborator],
+        target: Target,
+        user_id: str | None,
+        absent_at: datetime,
+        *,
+        was_shown: bool = False,
     ) -> Origin:
-        """Record that the object gave the access. ``absent_at``: the host's time when it showed none."""
+        """Record that the object gave the access. ``absent_at``: the host's time when it listed none.
+
+        ``was_shown``: the host showed access of the user all the same. It may be what another object gave, so its record stands.
+        """
         made = access(target.host.host, target.repo_id, user_id, ctx.object.spec.username)
-        return origin_by(await ctx.ownership.record_made(made, ctx.object, absent_at))
+        record = ctx.ownership.require_standing if was_shown else ctx.ownership.record_made
+        return origin_by(await record(made, ctx.object, absent_at))
 
     async def _change_role(
         self, ctx: ReconcileContext[Collaborator], target: Target, change: ChangeRole, at: datetime
@@ -127,7 +137,7 @@ class CollaboratorReconciler:
         raise report.pending(ctx, target, wait.invitation, wait.origin, max(ctx.object.status.invitations or 0, 1))
 
     async def _invite(self, ctx: ReconcileContext[Collaborator], target: Target, invite: Invite, at: datetime) -> Ready:
-        """``at``: the host's time when it showed that the user has no access."""
+        """``at``: the host's time when its lists left the user out."""
         obj, host = ctx.object, target.host
         decide.require_within_bounds(obj, invite)
         login = obj.spec.username
@@ -136,6 +146,8 @@ class CollaboratorReconciler:
         elif obj.status.user_id is not None:
             decide.require_same_user(obj, await host.get_user_id(login))
         await _require_permitted(ctx, target, login)
+        # The lists may leave out a user who has access, and the answer to a grant does not tell whether it changed anything.
+        shown = await host.get_grant(target.repo_id, login)
         claim = claim_for(obj, at, bound=is_recorded(obj.status.origin))
         async with under_create_claim(ctx, host, claim, timeless=True):
             if invite.instead_of is not None:
@@ -145,8 +157,8 @@ class CollaboratorReconciler:
             origin = await self._made(ctx, target, invitation.user_id, at)
             raise report.pending(ctx, target, invitation, origin, invite.sent + 1)
         # The answer to a grant names nobody. Until the next look at the list the user could rename unnoticed.
-        user_id = obj.status.user_id or await host.get_user_id(login)
-        origin = await self._made(ctx, target, user_id, at)
+        user_id = obj.status.user_id or (shown.user_id if shown else None) or await host.get_user_id(login)
+        origin = await self._made(ctx, target, user_id, at, was_shown=shown is not None)
         return report.in_force(ctx, target, InForce(Grant(login, obj.spec.permission, user_id), origin))
 
     async def _end(
