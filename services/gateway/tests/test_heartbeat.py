@@ -89,7 +89,7 @@ async def test_heartbeats_go_on_after_the_interval_whatever_the_hub_answers(hub:
     async with beating(HubHeartbeat(hub.url, "code", interval=0.1)):
         await hub.next(3)
 
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 0.18  # each comes up to a tenth earlier
 
 
 async def test_only_a_change_of_the_answer_is_logged(

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from gateway import http_protocol
-from gateway.http_protocol import MOST_HEAD_BYTES, BoundedHttp
+from gateway.http_protocol import BoundedHttp
 
 BOUND_SECONDS = 20
 Address = tuple[str, int]
@@ -56,19 +55,19 @@ async def answer(address: Address, request: bytes) -> bytes:
 async def test_a_request_that_is_never_complete_is_closed(
     address: Address, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(BoundedHttp, "request_seconds", 0.2)
 
     assert await answer(address, request_) == b""
 
 
 async def test_so_is_the_second_request_of_a_connection(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(BoundedHttp, "request_seconds", 0.2)
 
     assert (await answer(address, b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\na:")).count(b"200 OK") == 1
 
 
 async def test_a_head_without_end_is_closed_and_a_large_body_is_not(address: Address) -> None:
-    size = 4 * MOST_HEAD_BYTES
+    size = 4 * BoundedHttp.most_head_bytes
     body = b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
 
     assert b"200 OK" not in await answer(address, b"GET / HTTP/1.1\r\na: " + b"x" * size)

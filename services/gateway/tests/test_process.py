@@ -39,7 +39,7 @@ async def test_healthz_answers_any_method_and_readyz_lists_pings(tmp_path: Path)
         async with session.get("/readyz") as response:
             assert (response.status, await response.json()) == (200, {"ready": True, "phase": "started", "pings": {}})
         async with session.get("/openapi.json") as response:
-            assert response.status == 404
+            assert "openapi" not in await response.text()
 
 
 async def test_a_gateway_that_is_asked_to_stop_exits_with_0(tmp_path: Path) -> None:
