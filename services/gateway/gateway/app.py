@@ -44,6 +44,7 @@ async def main(service: Service[GatewaySettings]) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

@@ -77,7 +77,9 @@ def serve(tmp_path: Path) -> Serve:
             routes=[Route(f"/{name}", handler, methods=["GET", "POST"]) for name, handler in routes.items()],
         )
         server = uvicorn.Server(
-            uvicorn.Config(app, http=BoundedHttp, ws="none", lifespan="off", log_config=None, access_log=False)
+            uvicorn.Config(
+                app, http=BoundedHttp, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+            )
         )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             serving = asyncio.create_task(server._serve([listener]))
@@ -239,6 +241,7 @@ async def test_a_body_that_is_announced_too_large_is_not_asked_for(serve: Serve)
         answer = await get.raw(head)
 
     assert b" 413 " in answer
+    assert b"connection: close" in answer
     assert b"100 Continue" not in answer
 
 
