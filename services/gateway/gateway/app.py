@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
-from codecommon.process.service import Service, cannot_listen
+from codecommon.process.service import CannotRun, Service, cannot_listen
+from gateway.caller_limits import CallerLimits
 from gateway.heartbeat import HubHeartbeat
-from gateway.http_protocol import BoundedHttp
+from gateway.http_protocol import bounded_http
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
@@ -33,34 +35,54 @@ class _Server(uvicorn.Server):
 async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
+    app = _app(service)
     listener = _listen(settings.host, settings.port)
     server = _Server(
         uvicorn.Config(
-            build_app(service.readiness),
-            http=BoundedHttp,
+            app,
+            http=bounded_http(settings.most_head_bytes, settings.request_timeout.total_seconds()),
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
+    # Before the first heartbeat, which tells the hub whether we are ready.
+    service.ready()
     if settings.hub_url is None:
         _log.info("KEDGE_HUB_URL is not set: no heartbeats")
     else:
         heartbeat = HubHeartbeat(
             settings.hub_url,
             settings.provider_name,
+            readiness=service.readiness,
             token=settings.hub_token,
+            token_file=settings.hub_token_file,
             verify_tls=not settings.hub_insecure,
         )
         service.spawn(heartbeat.run(), "heartbeat")
-    service.ready()
     await service.stopping.wait()
     server.should_exit = True
     await asyncio.wait({serving})
+
+
+def _app(service: Service[GatewaySettings]) -> FastAPI:
+    """The routes, and what they share. Raises ``CannotRun``."""
+    settings = service.settings
+    try:
+        return build_app(
+            service.readiness,
+            settings=settings,
+            liveness=service.liveness,
+            callers=CallerLimits(settings.caller_rate),
+            routes=[],
+        )
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,23 +1,65 @@
-"""The routes: ``/healthz`` for probes and the hub, as the Go provider answers it, and ``/readyz``."""
+"""The HTTP surface: the answers to probes, the routes that it is given, and the portal on all other paths."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
 
 from codecommon.process.health import Readiness
+from codecommon.process.liveness import Liveness
+from gateway.assets import Assets
+from gateway.bounded import Bounded
+from gateway.caller_limits import CallerLimits, PerCaller
+from gateway.http_settings import HttpSettings
+from gateway.observed import Observed
+
+MCP_PATHS: Final = ("/mcp", "/mcp/sse")
+_PROBES: Final = ("/healthz", "/livez", "/readyz")
 
 
-def build_app(readiness: Readiness) -> FastAPI:
-    """The ASGI application. Everybody who reaches the hub reaches it without authentication."""
-    app = FastAPI(openapi_url=None)
+def build_app(
+    readiness: Readiness,
+    *,
+    settings: HttpSettings | None = None,
+    liveness: Liveness | None = None,
+    callers: CallerLimits | None = None,
+    routes: Sequence[BaseRoute] = (),
+) -> FastAPI:
+    """The ASGI application. Everybody who reaches the hub reaches it without authentication.
 
-    @app.get("/readyz")
-    async def readyz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    ``routes`` come before the portal, which takes every path. Requests to them count for ``callers``, except at ``/mcp``: the
+    endpoint there decides what counts, and asks ``callers`` itself.
+    """
+    settings = settings or HttpSettings()
+    callers = callers or CallerLimits(settings.caller_rate)
+    loop = liveness or Liveness()
+
+    async def livez(_: Request) -> JSONResponse:
+        return JSONResponse({"alive": True, "loopLagSeconds": round(loop.lag, 3)})
+
+    async def readyz(_: Request) -> JSONResponse:
         report = await readiness.check()
         return JSONResponse(report.body(), report.http_status)
 
-    # The route is to a response, which is an ASGI application itself. Unlike a route to a function it answers every method.
-    app.router.routes.append(Route("/healthz", JSONResponse({"status": "ok"})))
+    app = FastAPI(
+        openapi_url=None,
+        routes=[
+            # A route to a response, which is an ASGI application itself, answers every method, as the Go provider does.
+            Route("/healthz", JSONResponse({"status": "ok"})),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            *routes,
+            Mount("/", Assets(settings.portal_folder)),
+        ],
+    )
+    # What is added last is outermost.
+    app.add_middleware(PerCaller, limits=callers, routes=routes, without=MCP_PATHS)
+    app.add_middleware(Bounded, settings=settings, large=MCP_PATHS)
+    paths = {*_PROBES, *(route.path for route in routes if isinstance(route, Route))}
+    app.add_middleware(Observed, paths=paths, quiet=_PROBES)
     return app

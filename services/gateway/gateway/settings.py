@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings, is_url
+from codecommon.process.settings import Exactly, ExistingFile, Port, Secret, is_url
+from gateway.http_settings import HttpSettings
 
 
 def _http_url(value: object) -> object:
@@ -17,7 +18,7 @@ def _http_url(value: object) -> object:
     return value.rstrip("/")
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(HttpSettings):
     """The gateway's own settings, besides those of every process."""
 
     host: str = Field(default="", validation_alias="CODE_GATEWAY_HOST", description="an address of this machine")
@@ -30,6 +31,10 @@ class GatewaySettings(ServiceSettings):
     )
     """None: no heartbeat."""
     hub_token: Secret | None = Field(default=None, validation_alias="KEDGE_HUB_TOKEN")
+    hub_token_file: ExistingFile | None = Field(
+        default=None, validation_alias="KEDGE_HUB_TOKEN_FILE", description="the path of a file with the token"
+    )
+    """Wins over ``hub_token``, and may change."""
     hub_insecure: Exactly = Field(default=False, validation_alias="KEDGE_HUB_INSECURE")
     """``true`` alone turns off the verification of the hub's certificate."""
     provider_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = Field(

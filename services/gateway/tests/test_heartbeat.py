@@ -3,10 +3,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 
+import orjson
 import pytest
 from aiohttp import web
 
+from codecommon.process.health import Readiness
 from codecommon.process.secrets import SecretValue
 from gateway.heartbeat import HubHeartbeat
 
@@ -73,7 +77,87 @@ async def test_the_first_heartbeat_is_sent_at_once_as_the_hub_reads_it(hub: Hub,
     assert beat.headers["Authorization"] == "Bearer dev-token"
     assert beat.headers["Content-Length"] == str(len(beat.body))
     assert "Transfer-Encoding" not in beat.headers
-    assert beat.body == b'{"version":"0.1.0","status":"healthy"}'
+    assert beat.body == b'{"version":"%s","status":"healthy"}' % metadata.version("gateway").encode()
+
+
+async def test_the_status_follows_readiness(hub: Hub, beating: Beating) -> None:
+    readiness = Readiness()
+    readiness.phase = "started"
+    works = asyncio.Event()
+
+    async def ping() -> None:
+        if not works.is_set():
+            raise ConnectionError
+
+    readiness.ping("something", ping)
+
+    async def wait_for(status: str) -> None:
+        async with asyncio.timeout(5):
+            while orjson.loads((await hub.beats.get()).body)["status"] != status:
+                pass
+
+    async with beating(HubHeartbeat(hub.url, "code", readiness=readiness, interval=0.01)):
+        await wait_for("degraded")
+        works.set()
+        await wait_for("healthy")
+        works.clear()
+        await wait_for("degraded")
+
+
+async def test_a_token_file_is_read_anew_and_its_last_token_stays_while_it_is_unreadable(
+    hub: Hub, beating: Beating, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "token"
+
+    async def wait_for(authorization: str | None) -> None:
+        async with asyncio.timeout(5):
+            while (await hub.beats.get()).headers.get("Authorization") != authorization:
+                pass
+
+    def put(content: bytes) -> None:
+        (tmp_path / "next").write_bytes(content)
+        (tmp_path / "next").replace(file)
+
+    put(b"first\n")
+    with caplog.at_level("INFO", "gateway.heartbeat"):
+        async with beating(HubHeartbeat(hub.url, "code", token=SecretValue("x"), token_file=file, interval=0.01)):
+            assert (await hub.next())[0].headers["Authorization"] == "Bearer first"
+            put(b"second")
+            await wait_for("Bearer second")
+            for broken in (None, b"", b"\xff"):
+                if broken is None:
+                    file.unlink()
+                else:
+                    put(broken)
+                beats = await hub.next(4)  # the last of them were sent after the change
+                assert beats[-1].headers["Authorization"] == "Bearer second"
+            put(b"third")
+            await wait_for("Bearer third")
+
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.partition(": ")[2] for line in said] == [
+        "KEDGE_HUB_TOKEN_FILE cannot be read: FileNotFoundError",
+        "KEDGE_HUB_TOKEN_FILE is empty",
+        "KEDGE_HUB_TOKEN_FILE cannot be read: UnicodeDecodeError",
+    ]
+
+
+async def test_a_heartbeat_comes_early_by_up_to_a_tenth_and_never_late(
+    hub: Hub, beating: Beating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    sleep = asyncio.sleep
+
+    async def no_sleep(seconds: float) -> None:
+        asked.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", no_sleep)
+    chances = iter((0.0, 0.5, 1.0))
+    async with beating(HubHeartbeat(hub.url, "code", chance=lambda: next(chances, 0.0))):
+        await hub.next(4)
+
+    assert asked[:3] == pytest.approx([30, 28.5, 27])
 
 
 async def test_without_a_token_there_is_no_authorization(hub: Hub, beating: Beating) -> None:
@@ -89,7 +173,7 @@ async def test_heartbeats_go_on_after_the_interval_whatever_the_hub_answers(hub:
     async with beating(HubHeartbeat(hub.url, "code", interval=0.1)):
         await hub.next(3)
 
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 0.18  # each comes up to a tenth earlier
 
 
 async def test_only_a_change_of_the_answer_is_logged(

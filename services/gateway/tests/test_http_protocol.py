@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from gateway import http_protocol
-from gateway.http_protocol import MOST_HEAD_BYTES, BoundedHttp
+from gateway.http_protocol import BoundedHttp
 
 BOUND_SECONDS = 20
+LARGE = 16 << 20
+"""More than the buffers of a socket take."""
 Address = tuple[str, int]
 
 
@@ -21,8 +22,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers once the whole body is there."""
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    body = b"ok" if scope["path"] == "/" else b"x" * LARGE
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    if scope["path"] == "/large":
+        for start in range(0, LARGE, 1 << 20):
+            await send({"type": "http.response.body", "body": body[start : start + (1 << 20)], "more_body": True})
+        body = b""
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture
@@ -35,6 +41,24 @@ async def address() -> AsyncIterator[Address]:
         finally:
             server.should_exit = True
             await serving
+
+
+class Lost:
+    """Notes the end of each connection, as the server sees it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.event = asyncio.Event()
+        lost = BoundedHttp.connection_lost
+
+        def connection_lost(protocol: BoundedHttp, exc: Exception | None) -> None:
+            lost(protocol, exc)
+            self.event.set()
+
+        monkeypatch.setattr(BoundedHttp, "connection_lost", connection_lost)
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(BOUND_SECONDS):
+            await self.event.wait()
 
 
 async def answer(address: Address, request: bytes) -> bytes:
@@ -56,20 +80,48 @@ async def answer(address: Address, request: bytes) -> bytes:
 async def test_a_request_that_is_never_complete_is_closed(
     address: Address, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(BoundedHttp, "request_seconds", 0.2)
 
     assert await answer(address, request_) == b""
 
 
 async def test_so_is_the_second_request_of_a_connection(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(BoundedHttp, "request_seconds", 0.2)
 
     assert (await answer(address, b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\na:")).count(b"200 OK") == 1
 
 
 async def test_a_head_without_end_is_closed_and_a_large_body_is_not(address: Address) -> None:
-    size = 4 * MOST_HEAD_BYTES
+    size = 4 * BoundedHttp.most_head_bytes
     body = b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
 
     assert b"200 OK" not in await answer(address, b"GET / HTTP/1.1\r\na: " + b"x" * size)
     assert b"200 OK" in await answer(address, body)
+
+
+@pytest.mark.parametrize(
+    "start", [b"0\r\n", b"1;ext=", b"5\r\nhello\r\n0\r\na: "], ids=["trailers", "chunk extension", "one long trailer"]
+)
+async def test_what_is_neither_head_nor_body_has_a_bound_too(address: Address, start: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    line = b"a: %s\r\n" % (b"x" * 1000) if start == b"0\r\n" else b"x" * 1000
+
+    assert b"200 OK" not in await answer(address, head + start + line * (8 * BoundedHttp.most_head_bytes // 1000))
+
+
+@pytest.mark.parametrize("path", [b"large", b"at-once"])
+@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
+async def test_a_client_that_never_reads_its_answer_is_cut_off(
+    address: Address, monkeypatch: pytest.MonkeyPatch, connection: bytes, path: bytes
+) -> None:
+    monkeypatch.setattr(BoundedHttp, "request_seconds", 0.2)
+    lost = Lost(monkeypatch)
+    with socket.create_connection(address) as client:
+        client.sendall(b"GET /%s HTTP/1.1\r\nconnection: %s\r\n\r\n" % (path, connection))
+        await lost.wait()
+
+
+async def test_a_client_that_reads_gets_a_large_answer_whole(address: Address) -> None:
+    whole = await answer(address, b"GET /large HTTP/1.1\r\nconnection: close\r\n\r\n")
+
+    assert len(whole) > LARGE

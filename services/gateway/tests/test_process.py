@@ -39,7 +39,23 @@ async def test_healthz_answers_any_method_and_readyz_lists_pings(tmp_path: Path)
         async with session.get("/readyz") as response:
             assert (response.status, await response.json()) == (200, {"ready": True, "phase": "started", "pings": {}})
         async with session.get("/openapi.json") as response:
-            assert response.status == 404
+            assert "openapi" not in await response.text()
+
+
+async def test_the_settings_reach_the_routes_and_the_server(tmp_path: Path) -> None:
+    (tmp_path / "portal").mkdir()
+    (tmp_path / "portal" / "main.js").write_text("customElements.define")
+    environ = {"CODE_PORTAL_DIR": str(tmp_path / "portal"), "CODE_HTTP_MAX_HEADER_BYTES": "4096"}
+    async with gateway(tmp_path, **environ) as process, aiohttp.ClientSession(await address(process)) as session:
+        async with session.get("/main.js") as response:
+            assert (response.content_type, await response.text()) == ("text/javascript", "customElements.define")
+        async with session.get("/livez") as response:
+            assert (await response.json())["alive"] is True
+        async with session.get("/", headers={"a": "x" * 5000}) as response:
+            assert response.status == 431
+        async with session.get("/logged?query") as response:
+            assert response.status == 200
+        await process.line(r"GET /logged 200 [0-9.]+ ms")
 
 
 async def test_a_gateway_that_is_asked_to_stop_exits_with_0(tmp_path: Path) -> None:
