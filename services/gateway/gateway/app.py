@@ -11,9 +11,14 @@ from typing import Final
 
 import uvicorn
 
+from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.service import Service, cannot_listen
 from gateway.heartbeat import HubHeartbeat
 from gateway.http_protocol import BoundedHttp
+from gateway.mcp_server.endpoint import McpEndpoint
+from gateway.mcp_server.server import ToolServer
+from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools.table import tools
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
@@ -33,10 +38,26 @@ class _Server(uvicorn.Server):
 async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
+    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider) as mcp:
+        await _serve(service, mcp)
+
+
+def open_mcp(settings: McpSettings, provider: ProviderIdentity) -> McpEndpoint:
+    """MCP over all tools. Of the provider it is given the address of kcp alone. Raises ``CannotRun``."""
+    if settings.dev_allow_tenant_query:
+        _log.warning(
+            "KEDGE_DEV_ALLOW_TENANT_QUERY is true: THE QUERY OF A URL MAY NAME TENANT AND TOKEN, and URLs end up in logs. "
+            "Never set it outside of development"
+        )
+    return McpEndpoint(ToolServer(tools(), settings, provider.server), settings.mcp_max_body_bytes)
+
+
+async def _serve(service: Service[GatewaySettings], mcp: McpEndpoint) -> None:
+    settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
         uvicorn.Config(
-            build_app(service.readiness),
+            build_app(service.readiness, mcp),
             http=BoundedHttp,
             log_config=None,
             access_log=False,

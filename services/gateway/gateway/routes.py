@@ -7,9 +7,11 @@ from fastapi.responses import JSONResponse
 from starlette.routing import Route
 
 from codecommon.process.health import Readiness
+from gateway.mcp_server import endpoint
+from gateway.mcp_server.endpoint import McpEndpoint
 
 
-def build_app(readiness: Readiness) -> FastAPI:
+def build_app(readiness: Readiness, mcp: McpEndpoint) -> FastAPI:
     """The ASGI application. Everybody who reaches the hub reaches it without authentication."""
     app = FastAPI(openapi_url=None)
 
@@ -20,4 +22,5 @@ def build_app(readiness: Readiness) -> FastAPI:
 
     # The route is to a response, which is an ASGI application itself. Unlike a route to a function it answers every method.
     app.router.routes.append(Route("/healthz", JSONResponse({"status": "ok"})))
+    app.router.routes.extend(Route(path, mcp) for path in endpoint.PATHS)
     return app

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings, is_url
+from codecommon.process.settings import Exactly, Port, Secret, is_url
+from gateway.mcp_settings import McpSettings
 
 
 def _http_url(value: object) -> object:
@@ -17,7 +18,7 @@ def _http_url(value: object) -> object:
     return value.rstrip("/")
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(McpSettings):
     """The gateway's own settings, besides those of every process."""
 
     host: str = Field(default="", validation_alias="CODE_GATEWAY_HOST", description="an address of this machine")
