@@ -374,6 +374,19 @@ async def test_a_wrong_value_is_named_by_its_argument_and_not_quoted(port: int) 
     assert "a-secret-value" not in text
 
 
+async def test_half_a_character_is_refused_in_words(port: int) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "echo", "arguments": {"text": "\ud800"}, "_meta": meta}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "echo", **IDENTITY}
+
+    answer = await post(port, "tools/call", params, headers=headers)
+
+    assert "not valid Unicode" in error_text(answer["result"])
+
+
 async def test_an_unknown_tool_is_an_error_of_the_protocol(port: int) -> None:
     answer = await post(port, "tools/call", {"name": "ehco", "arguments": {}}, headers=IDENTITY)
 
@@ -552,6 +565,36 @@ async def test_a_write_that_has_begun_is_seen_through_though_the_caller_hangs_up
         await writes.begun.wait()
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
+        writes.go_on.set()
+
+        await writes.done.wait()
+
+
+async def test_so_is_one_whose_request_the_server_itself_gives_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes
+) -> None:
+    tools = ToolServer(table, McpSettings(), kcp.find)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "write"}}).encode()
+    headers = {**IDENTITY, **ACCEPT, "Content-Type": "application/json"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("the request was given up")
+
+    async with McpEndpoint(tools, 1 << 20) as mcp, asyncio.timeout(BOUND_SECONDS):
+        request = asyncio.create_task(mcp(scope, receive, send))
+        await writes.begun.wait()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
         writes.go_on.set()
 
         await writes.done.wait()

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
+import orjson
 
 from gateway.mcp_server.bounds import nearest
 from gateway.mcp_tools.tool import Tool, ToolError
@@ -32,9 +33,16 @@ class Arguments:
         for name in arguments:
             if name not in self._known:
                 raise ToolError(self._unknown(name, self._known, ""))
-        problems = [
-            self._problem(error) for error in islice(self._validator.iter_errors(dict(arguments)), _MOST_PROBLEMS)
-        ]
+        try:
+            # The newest protocol's parser lets halves of characters through, which no later step can send on.
+            orjson.dumps(arguments)
+            errors = list(islice(self._validator.iter_errors(dict(arguments)), _MOST_PROBLEMS))
+        except (TypeError, ValueError):
+            raise ToolError(
+                f"{self._tool.name} was not called: its arguments hold a text that is not valid Unicode, a number that is "
+                "too large, or too many levels. Correct this and call again."
+            ) from None
+        problems = [self._problem(error) for error in errors]
         if problems:
             raise ToolError(f"{self._tool.name} was not called: {'; '.join(problems)}. Correct this and call again.")
 

@@ -23,6 +23,7 @@ from codecommon.kcp.kubeconfig import ApiServer
 from gateway.identity import Caller, NoIdentity, require_caller
 from gateway.mcp_server.arguments import Arguments
 from gateway.mcp_server.bounds import Bounds, nearest
+from gateway.mcp_server.metrics import CALLS
 from gateway.mcp_server.refusals import refusal
 from gateway.mcp_settings import McpSettings
 from gateway.mcp_tools.tool import Call, Tool, ToolError
@@ -113,6 +114,7 @@ class ToolServer:
         if tool is None:
             message = f"There is no tool {params.name[:64]!r}{nearest(params.name, chosen)}"
             raise MCPError(types.INVALID_PARAMS, plain(message))
+        outcome = "done"
         try:
             if tool.name not in chosen:
                 raise ToolError(
@@ -122,17 +124,20 @@ class ToolServer:
             caller = require_caller(request, allow_query=self._allow_query)
             arguments: dict[str, Any] = params.arguments or {}
             self._arguments[tool.name].require_valid(arguments)
-            return _result(await self._call(tool, caller, arguments, _client_name(ctx)))
+            result = _result(await self._call(tool, caller, arguments, _client_name(ctx)))
         except (ToolError, NoIdentity) as error:
-            return _failure(str(error))
+            outcome, result = "refused", _failure(str(error))
         except Exception as error:  # noqa: BLE001 - a caller learns of no failure but that there was one
             sentence = refusal(error)
+            outcome = "refused" if sentence else "failed"
             if sentence is None:
                 _log.error("the tool %s failed", tool.name, exc_info=error)
                 sentence = (
                     f"{tool.name} failed for a reason that is the provider's own. Its operator finds it in the log."
                 )
-            return _failure(sentence)
+            result = _failure(sentence)
+        CALLS.labels(tool.name, outcome).inc()
+        return result
 
     async def _call(self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str) -> dict[str, Any]:
         """Run the tool in a task of its own, so that a write outlives the request that began it. Raises what the tool raises."""
