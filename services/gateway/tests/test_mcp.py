@@ -25,7 +25,7 @@ from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
 from gateway.http_protocol import BoundedHttp
-from gateway.mcp_server import endpoint, server
+from gateway.mcp_server import endpoint, made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
@@ -285,15 +285,42 @@ async def test_the_aggregate_calls_and_reads_one_text_block_that_is_the_structur
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"] == expected
 
 
-@pytest.mark.parametrize("version", [None, "2025-03-26", "2025-06-18", "2025-11-25"])
-async def test_the_list_that_is_made_once_is_the_one_that_the_sdk_makes(
-    port: int, version: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    headers = {"MCP-Protocol-Version": version} if version else {}
-    ours = await post(port, "tools/list", headers=headers)
-    monkeypatch.setattr(endpoint, "_LONGEST_LIST_REQUEST", 0)
+VERSIONS = ["2025-03-26", "2025-06-18", "2025-11-25"]
 
-    assert await post(port, "tools/list", headers=headers) == ours
+
+@pytest.mark.parametrize(
+    ("method", "params", "headers"),
+    [
+        ("tools/list", {}, {}),
+        *[("tools/list", {}, {"MCP-Protocol-Version": version}) for version in VERSIONS],
+        *[
+            (
+                "initialize",
+                {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}},
+                {},
+            )
+            for version in VERSIONS
+        ],
+    ],
+)
+@pytest.mark.parametrize("number", [1, "é"])
+async def test_what_is_made_once_is_what_the_sdk_answers(
+    port: int, method: str, params: Any, headers: Any, number: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = await post(port, method, params, headers=headers, id=number)
+    assert ours["id"] == number
+    monkeypatch.setattr(made_once, "LONGEST_REQUEST", 0)
+
+    assert await post(port, method, params, headers=headers, id=number) == ours
+
+
+@pytest.mark.parametrize("protocol", ["2026-07-28", "rubbish"])
+async def test_an_initialize_for_a_revision_without_handshake_is_answered_with_the_latest_that_has_one(
+    port: int, protocol: str
+) -> None:
+    params = {"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+
+    assert (await post(port, "initialize", params))["result"]["protocolVersion"] == "2025-11-25"
 
 
 async def test_mcp_sse_is_the_same_handler(port: int) -> None:

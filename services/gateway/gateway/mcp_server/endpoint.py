@@ -7,26 +7,22 @@ protects a server that trusts whoever reaches it. This one does nothing without 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import orjson
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.mcp_server import made_once
 from gateway.mcp_server.server import ToolServer
 
 PATHS: Final = ("/mcp", "/mcp/sse")
 _SMALL_BODY: Final = 64 << 10
 _MOST_BYTES_IN_FLIGHT: Final = 64 << 20
 """Of all larger bodies together, so that a few strangers do not fill the memory. A small request is never turned away."""
-_LONGEST_LIST_REQUEST: Final = 1 << 10
-_LIST_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _FINISH_SECONDS: Final = 1.0
 
 
@@ -68,9 +64,9 @@ class McpEndpoint:
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
-            listed = self._listed(headers, body.received)
-            if listed is not None:
-                await Response(listed, media_type="application/json")(scope, receive, send)
+            answer = made_once.answer(self._tools, headers, body.received)
+            if answer is not None:
+                await Response(answer, media_type="application/json")(scope, receive, send)
                 return
             await self._sessions.handle_request(scope, body.replay(receive), send)
         finally:
@@ -86,30 +82,6 @@ class McpEndpoint:
     @property
     def max_body_bytes(self) -> int:
         return self._max_body_bytes
-
-    def _listed(self, headers: Headers, body: bytes) -> bytes | None:
-        """The answer to a ``tools/list`` in the form that the hub sends before every call. None: the SDK answers.
-
-        These are the bytes that the SDK would make, without its work for each request.
-        """
-        if len(body) > _LONGEST_LIST_REQUEST or b"tools/list" not in body or not _is_plain_json(headers):
-            return None
-        try:
-            request: Any = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(request, dict) or not request.keys() <= _LIST_KEYS:
-            return None
-        fields: Mapping[str, Any] = request
-        number = fields.get("id")
-        if (
-            fields.get("jsonrpc") != "2.0"
-            or fields.get("method") != "tools/list"
-            or fields.get("params", {}) != {}
-            or type(number) not in (int, str)
-        ):
-            return None
-        return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (orjson.dumps(number), self._tools.list_json(headers))
 
 
 class _Body:
@@ -159,12 +131,3 @@ class _Body:
             return first
 
         return again
-
-
-def _is_plain_json(headers: Headers) -> bool:
-    """Whether the headers are beyond doubt those of a request of a revision with a handshake."""
-    return (
-        headers.get("content-type") == "application/json"
-        and "application/json" in headers.get("accept", "")
-        and headers.get("mcp-protocol-version", HANDSHAKE_PROTOCOL_VERSIONS[0]) in HANDSHAKE_PROTOCOL_VERSIONS
-    )

@@ -15,6 +15,8 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from mcp_types.methods import serialize_server_result
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from starlette.requests import Request
 
 from codecommon.kcp.client import CallerKcp
@@ -81,6 +83,8 @@ class ToolServer:
             on_list_tools=self._on_list,
             on_call_tool=self._on_call,
         )
+        self.initialize_json = {version: self._make_initialize_json(version) for version in HANDSHAKE_PROTOCOL_VERSIONS}
+        """The result of ``initialize``, by the revision that the client asks for."""
 
     def list_json(self, headers: Mapping[str, str]) -> bytes:
         """The result of ``tools/list`` for a request with these headers, as revisions with a handshake have it."""
@@ -91,12 +95,21 @@ class ToolServer:
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds)
 
+    def _make_initialize_json(self, protocol: str) -> bytes:
+        options = self.sdk.create_initialization_options()
+        result = types.InitializeResult(
+            protocol_version=protocol,
+            capabilities=options.capabilities,
+            server_info=self.sdk.server_info,
+            instructions=options.instructions,
+        )
+        return orjson.dumps(serialize_server_result("initialize", protocol, _dump(result)))
+
     def _make_list(self, names: tuple[str, ...]) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[self._listed[name] for name in names])
 
     def _make_list_json(self, names: tuple[str, ...]) -> bytes:
-        tools = [self._listed[name].model_dump(by_alias=True, mode="json", exclude_none=True) for name in names]
-        return orjson.dumps({"tools": tools})
+        return orjson.dumps(serialize_server_result("tools/list", LATEST_HANDSHAKE_VERSION, _dump(self._list(names))))
 
     async def _on_list(
         self, ctx: ServerRequestContext[dict[str, Any]], params: types.PaginatedRequestParams | None
@@ -192,6 +205,10 @@ def _listed(tool: Tool) -> types.Tool:
         output_schema=dict(tool.output_schema),
         annotations=types.ToolAnnotations.model_validate(dict(tool.annotations)),
     )
+
+
+def _dump(result: types.Result) -> dict[str, Any]:
+    return result.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 def _request(ctx: ServerRequestContext[dict[str, Any]]) -> Request:
