@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
+from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.service import CannotRun, Service, cannot_listen
 from gateway.caller_limits import CallerLimits
 from gateway.heartbeat import HubHeartbeat
 from gateway.http_protocol import bounded_http
+from gateway.mcp_server.endpoint import McpEndpoint
+from gateway.mcp_server.server import ToolServer
+from gateway.mcp_tools.table import tools
+from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
@@ -35,7 +41,36 @@ class _Server(uvicorn.Server):
 async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
-    app = _app(service)
+    callers = CallerLimits(settings.caller_rate)
+    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider) as mcp:
+        oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
+        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth)
+
+
+def open_mcp(settings: GatewaySettings, provider: ProviderIdentity) -> McpEndpoint:
+    """MCP over all tools. Of the provider it is given the address of kcp alone. Raises ``CannotRun``."""
+    if settings.dev_allow_tenant_query:
+        _log.warning(
+            "KEDGE_DEV_ALLOW_TENANT_QUERY is true: THE QUERY OF A URL MAY NAME TENANT AND TOKEN, and URLs end up in logs. "
+            "Never set it outside of development"
+        )
+    table = tools(settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes)
+    return McpEndpoint(ToolServer(table, settings, provider.server), settings.most_mcp_body_bytes)
+
+
+def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Sequence[BaseRoute]) -> FastAPI:
+    """The routes, and what they share. Raises ``CannotRun``."""
+    settings = service.settings
+    try:
+        return build_app(
+            service.readiness, settings=settings, liveness=service.liveness, callers=callers, routes=routes
+        )
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
+
+
+async def _serve(service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub) -> None:
+    settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
         uvicorn.Config(
@@ -51,6 +86,8 @@ async def main(service: Service[GatewaySettings]) -> None:
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
+    if oauth.enabled:
+        service.spawn(oauth.run(), "Connect with GitHub")
     # Before the first heartbeat, which tells the hub whether we are ready.
     service.ready()
     if settings.hub_url is None:
@@ -68,21 +105,6 @@ async def main(service: Service[GatewaySettings]) -> None:
     await service.stopping.wait()
     server.should_exit = True
     await asyncio.wait({serving})
-
-
-def _app(service: Service[GatewaySettings]) -> FastAPI:
-    """The routes, and what they share. Raises ``CannotRun``."""
-    settings = service.settings
-    try:
-        return build_app(
-            service.readiness,
-            settings=settings,
-            liveness=service.liveness,
-            callers=CallerLimits(settings.caller_rate),
-            routes=[],
-        )
-    except (OSError, ValueError) as error:
-        raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

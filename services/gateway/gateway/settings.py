@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from codecommon.process.settings import Exactly, ExistingFile, Port, Secret, is_url
 from gateway.http_settings import HttpSettings
+from gateway.mcp_settings import McpSettings
+from gateway.oauth.settings import OAuthSettings
 
 
 def _http_url(value: object) -> object:
@@ -18,7 +20,7 @@ def _http_url(value: object) -> object:
     return value.rstrip("/")
 
 
-class GatewaySettings(HttpSettings):
+class GatewaySettings(HttpSettings, McpSettings):
     """The gateway's own settings, besides those of every process."""
 
     host: str = Field(default="", validation_alias="CODE_GATEWAY_HOST", description="an address of this machine")
@@ -40,3 +42,4 @@ class GatewaySettings(HttpSettings):
     provider_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = Field(
         default="code", validation_alias="KEDGE_PROVIDER_NAME", description="the name of the provider's CatalogEntry"
     )
+    oauth: OAuthSettings = OAuthSettings()

@@ -1,0 +1,66 @@
+"""What a caller is told when kcp refuses or is away: one sentence that a language model can act on."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from codecommon.kcp.errors import AnswerTooLong, KcpError
+from codecommon.kcp.kubeconfig import KubeconfigError
+from gateway.plain_text import plain
+
+_LONGEST_MESSAGE = 1024
+
+
+def refusal(error: Exception) -> str | None:
+    """The sentence for an error of a request to kcp. None: it is none of those, and its text is for nobody but the operator."""
+    match error:
+        case KcpError():
+            return _refused(error)
+        case KubeconfigError():
+            return (
+                "The provider does not know how to reach kcp, because its kubeconfig is missing or unusable. "
+                "Nothing was done. Its operator must mend this; calling again before does not help."
+            )
+        case AnswerTooLong():
+            return "kcp's answer is too large to be read. Ask for a single object instead of a list."
+        case TimeoutError() | aiohttp.ClientError():
+            return (
+                "kcp did not answer. It is not known whether a change arrived there. "
+                "Read the object before you try again in some seconds."
+            )
+        case _:
+            return None
+
+
+def _refused(error: KcpError) -> str:
+    said = f" kcp says: {plain(error.message, _LONGEST_MESSAGE)}" if error.message else ""
+    match error.status:
+        case 401:
+            return (
+                "kcp does not accept the bearer token for this workspace. "
+                "It may have expired, or be for another workspace: get a new one and call again."
+            )
+        case 403:
+            return (
+                "The caller has no permission for this in the workspace. Nothing was done. Ask an administrator of the "
+                f"workspace for the right, or use another workspace; calling again does not help.{said}"
+            )
+        case 404:
+            return (
+                "There is no such object in the workspace, or the code provider is not enabled there. "
+                f"List what there is to find the right name, or enable the provider in the workspace.{said}"
+            )
+        case 409 if error.reason == "AlreadyExists":
+            return f"An object of that name exists already. Use it, or choose another name.{said}"
+        case 409:
+            return f"Somebody else changed the object at the same time. Read it anew and call again.{said}"
+        case 422:
+            return f"The workspace refuses these values as invalid. Correct the argument that is named and call again.{said}"
+        case 429:
+            seconds = f"{error.retry_after:g}" if error.retry_after else "some"
+            return f"kcp is busy and has turned the request away. Wait {seconds} seconds and call again."
+        case status:
+            return (
+                f"kcp answered with status {status}. Read the object before you try again in some seconds; "
+                f"if it stays so, the workspace or the provider needs its operator.{said}"
+            )

@@ -1,0 +1,681 @@
+"""MCP over a real socket: as the hub's aggregate calls, and as the official client does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import httpx2
+import pytest
+import uvicorn
+from aiohttp import web
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
+from codecommon.process.health import Readiness
+from codecommon.process.service import CannotRun
+from gateway.http_protocol import BoundedHttp
+from gateway.mcp_server import endpoint, made_once, server
+from gateway.mcp_server.endpoint import McpEndpoint
+from gateway.mcp_server.server import ToolServer
+from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools.tool import Call, Tool, ToolError
+from gateway.routes import build_app
+
+CLUSTER = "2x5yknxhwy4dkw5f"
+IDENTITY = {"X-Kedge-Tenant": CLUSTER, "X-Kedge-Cluster": CLUSTER, "Authorization": "Bearer caller-token"}
+ACCEPT = {"Accept": "application/json, text/event-stream"}
+BOUND_SECONDS = 20
+
+
+@dataclass
+class Kcp:
+    """Answers every request with ``answer``, and remembers path and bearer."""
+
+    answer: tuple[int, dict[str, Any]] = (200, {"kind": "Connection", "metadata": {"name": "site"}})
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    server: ApiServer | None = None
+
+    async def find(self) -> ApiServer:
+        if self.server is None:
+            raise KubeconfigError("/etc/kubeconfig: there is no such file")
+        return self.server
+
+    async def respond(self, request: web.Request) -> web.Response:
+        self.asked.append((request.path, request.headers.get("Authorization", "")))
+        status, body = self.answer
+        return web.json_response(body, status=status)
+
+
+@pytest.fixture
+async def kcp() -> AsyncIterator[Kcp]:
+    kcp = Kcp()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", kcp.respond)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await web.SockSite(runner, listener).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/clusters/provider"
+        kcp.server = ApiServer(url, ssl.create_default_context())
+        try:
+            yield kcp
+        finally:
+            await runner.cleanup()
+
+
+@dataclass
+class Writes:
+    """What the write tool of the tests has begun and done."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handler(self, call: Call) -> dict[str, Any]:
+        self.begun.set()
+        await self.go_on.wait()
+        self.done.set()
+        return {"done": True}
+
+
+@pytest.fixture
+def writes() -> Writes:
+    return Writes()
+
+
+async def echo(call: Call) -> dict[str, Any]:
+    return {"text": call.arguments.get("text", ""), "nothing": None, "user": call.user, "client": call.client}
+
+
+async def read(call: Call) -> dict[str, Any]:
+    return await call.objects.get("connections", "site")
+
+
+async def fail(call: Call) -> dict[str, Any]:
+    if call.arguments.get("text") == "a sentence":
+        raise ToolError("Do it otherwise.")
+    raise RuntimeError("a detail that is nobody's business")
+
+
+def tool(name: str, handler: Callable[[Call], Awaitable[dict[str, Any]]], *, read_only: bool = True) -> Tool:
+    return Tool(
+        name=name,
+        title=name.title(),
+        description=f"The tool {name}, für Tests.",
+        input_schema={
+            "type": "object",
+            "properties": {
+                "text": {"type": "string", "maxLength": 100_000},
+                "keys": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"title": {"type": "string"}},
+                        "additionalProperties": False,
+                    },
+                },
+                "count": {"type": "integer", "default": 1},
+            },
+            "additionalProperties": False,
+        },
+        output_schema={"type": "object"},
+        handler=handler,
+        annotations={"readOnlyHint": read_only},
+    )
+
+
+@pytest.fixture
+def table(writes: Writes) -> Sequence[Tool]:
+    return [
+        tool("echo", echo),
+        tool("read", read),
+        tool("fail", fail),
+        tool("write", writes.handler, read_only=False),
+    ]
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(kcp: Kcp, table: Sequence[Tool]) -> Serve:
+    """``async with serve(**settings) as port``: the gateway on a port of the loopback interface."""
+
+    @asynccontextmanager
+    async def serve(**environ: str) -> AsyncIterator[int]:
+        settings = McpSettings.load(environ)
+        async with McpEndpoint(ToolServer(table, settings, kcp.find), settings.mcp_max_body_bytes) as endpoint:
+            app = build_app(Readiness(), endpoint)
+            server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttp, ws="none", lifespan="off", log_config=None))
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                serving = asyncio.create_task(server._serve([listener]))
+                try:
+                    yield listener.getsockname()[1]
+                finally:
+                    server.should_exit = True
+                    await serving
+
+    return serve
+
+
+@pytest.fixture
+async def port(serve: Serve) -> AsyncIterator[int]:
+    # The SDK wants to be left by the task that entered it, and pytest-asyncio tears down in another one.
+    ports: asyncio.Queue[int] = asyncio.Queue()
+    over = asyncio.Event()
+
+    async def hold() -> None:
+        async with serve() as port:
+            ports.put_nowait(port)
+            await over.wait()
+
+    holding = asyncio.create_task(hold())
+    yield await ports.get()
+    over.set()
+    await holding
+
+
+async def raw(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to the very bytes of a request, which closes its connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(BOUND_SECONDS):
+        writer.write(request)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body
+
+
+def aggregate_request(method: str, params: str) -> bytes:
+    """What the hub's aggregate sends: no initialize, no session, no protocol version, id 1, a Host without port."""
+    body = f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}'.encode()
+    return (
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Go-http-client/1.1\r\n"
+        b"Content-Length: %d\r\nAccept: application/json, text/event-stream\r\nAuthorization: Bearer caller-token\r\n"
+        b"Content-Type: application/json\r\nX-Kedge-Cluster: 2x5yknxhwy4dkw5f\r\nX-Kedge-Tenant: 2x5yknxhwy4dkw5f\r\n"
+        b"Connection: close\r\n\r\n" % len(body)
+    ) + body
+
+
+async def post(
+    port: int,
+    method: str,
+    params: Any = None,
+    *,
+    path: str = "/mcp",
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Any:
+    body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params or {}, **more}
+    async with (
+        aiohttp.ClientSession(headers=ACCEPT) as session,
+        session.post(f"http://127.0.0.1:{port}{path}", json=body, headers=headers or {}) as response,
+    ):
+        assert response.status == 200, await response.text()
+        assert response.content_type == "application/json"
+        return await response.json()
+
+
+async def call(
+    port: int, name: str, arguments: Any = None, headers: dict[str, str] | None = None, path: str = "/mcp"
+) -> Any:
+    params = {"name": name, "arguments": arguments or {}}
+    return (await post(port, "tools/call", params, headers=IDENTITY if headers is None else headers, path=path))[
+        "result"
+    ]
+
+
+async def names(port: int, headers: dict[str, str] | None = None) -> list[str]:
+    return [tool["name"] for tool in (await post(port, "tools/list", headers=headers))["result"]["tools"]]
+
+
+def error_text(result: Any) -> str:
+    assert result["isError"] is True
+    assert [block["type"] for block in result["content"]] == ["text"]
+    return result["content"][0]["text"]
+
+
+# The hub's aggregate
+
+
+async def test_the_aggregates_initialize_is_answered_without_a_session(port: int) -> None:
+    params = '{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"kedge-aggregate","version":"v1"}}'
+
+    head, body = await raw(port, aggregate_request("initialize", params))
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"mcp-session-id" not in head.lower()
+    result = json.loads(body)["result"]
+    assert result["protocolVersion"] == "2025-06-18"
+    assert result["serverInfo"]["name"] == "kedge-code"
+    assert "instructions" in result
+
+
+async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_each_time(port: int, kcp: Kcp) -> None:
+    answers = [await raw(port, aggregate_request("tools/list", "{}")) for _ in range(3)]
+
+    heads, bodies = zip(*answers, strict=True)
+    assert all(head.startswith(b"HTTP/1.1 200 OK\r\n") and b"application/json" in head for head in heads)
+    assert len(set(bodies)) == 1
+    answer = json.loads(bodies[0])
+    assert answer["id"] == 1
+    assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "fail", "write"]
+    assert all(tool["inputSchema"]["type"] == "object" for tool in answer["result"]["tools"])
+    assert kcp.asked == []
+
+
+async def test_the_aggregate_calls_and_reads_one_text_block_that_is_the_structured_content(port: int) -> None:
+    head, body = await raw(port, aggregate_request("tools/call", '{"name":"echo","arguments":{"text":"hello"}}'))
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    result = json.loads(body)["result"]
+    assert result["isError"] is False
+    assert len(result["content"]) == 1
+    expected = {"text": "hello", "nothing": None, "user": "", "client": ""}
+    assert json.loads(result["content"][0]["text"]) == result["structuredContent"] == expected
+
+
+VERSIONS = ["2025-03-26", "2025-06-18", "2025-11-25"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "headers"),
+    [
+        ("tools/list", {}, {}),
+        *[("tools/list", {}, {"MCP-Protocol-Version": version}) for version in VERSIONS],
+        *[
+            (
+                "initialize",
+                {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}},
+                {},
+            )
+            for version in VERSIONS
+        ],
+    ],
+)
+@pytest.mark.parametrize("number", [1, "é"])
+async def test_what_is_made_once_is_what_the_sdk_answers(
+    port: int, method: str, params: Any, headers: Any, number: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = await post(port, method, params, headers=headers, id=number)
+    assert ours["id"] == number
+    monkeypatch.setattr(made_once, "LONGEST_REQUEST", 0)
+
+    assert await post(port, method, params, headers=headers, id=number) == ours
+
+
+@pytest.mark.parametrize("protocol", ["2026-07-28", "rubbish"])
+async def test_an_initialize_for_a_revision_without_handshake_is_answered_with_the_latest_that_has_one(
+    port: int, protocol: str
+) -> None:
+    params = {"protocolVersion": protocol, "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+
+    assert (await post(port, "initialize", params))["result"]["protocolVersion"] == "2025-11-25"
+
+
+async def test_mcp_sse_is_the_same_handler(port: int) -> None:
+    assert (await call(port, "echo", {"text": "a"}, path="/mcp/sse"))["structuredContent"]["text"] == "a"
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_there_is_no_stream_and_no_session_to_get_or_delete(port: int, method: str) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://127.0.0.1:{port}/mcp", headers=ACCEPT) as response,
+    ):
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+
+
+# The official client
+
+
+@asynccontextmanager
+async def official_client(port: int, mode: Any) -> Any:
+    async with (
+        httpx2.AsyncClient(headers=IDENTITY) as http,
+        Client(streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http), mode=mode) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(("mode", "protocol"), [("legacy", "2025-11-25"), ("auto", "2026-07-28")])
+async def test_the_official_client_lists_and_calls(port: int, mode: str, protocol: str) -> None:
+    async with official_client(port, mode) as client:
+        listed = await client.list_tools()
+        result = await client.call_tool("echo", {"text": "hello"})
+        refused = await client.call_tool("echo", {"txet": "hello"})
+        spoken = client.protocol_version
+
+    assert spoken == protocol
+    assert [tool.name for tool in listed.tools] == ["echo", "read", "fail", "write"]
+    assert result.structured_content["text"] == "hello"
+    assert refused.is_error
+
+
+async def test_a_list_of_the_newest_protocol_says_how_long_it_is_fresh(port: int) -> None:
+    async with official_client(port, "auto") as client:
+        listed = await client.list_tools()
+
+    assert (listed.ttl_ms, listed.cache_scope) == (300_000, "private")
+
+
+async def test_the_client_is_known_by_name_where_the_protocol_says_it(port: int) -> None:
+    async with official_client(port, "auto") as client:
+        result = await client.call_tool("echo", {})
+
+    assert result.structured_content["client"] == "mcp"
+
+
+# Arguments
+
+
+async def test_an_unknown_argument_is_refused_with_the_nearest_known_name(port: int, kcp: Kcp) -> None:
+    text = error_text(await call(port, "read", {"txet": "ghp_" + "a" * 36}))
+
+    assert "no argument 'txet'; did you mean 'text'?" in text
+    assert "ghp_" not in text
+    assert kcp.asked == []
+
+
+async def test_so_is_one_within_a_list(port: int) -> None:
+    text = error_text(await call(port, "echo", {"keys": [{"titel": "a"}]}))
+
+    assert "no argument 'titel' in keys.0; did you mean 'title'?" in text
+
+
+async def test_a_wrong_value_is_named_by_its_argument_and_not_quoted(port: int) -> None:
+    text = error_text(await call(port, "echo", {"count": "a-secret-value"}))
+
+    assert "count" in text
+    assert "integer" in text
+    assert "a-secret-value" not in text
+
+
+async def test_half_a_character_is_refused_in_words(port: int) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "echo", "arguments": {"text": "\ud800"}, "_meta": meta}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "echo", **IDENTITY}
+
+    answer = await post(port, "tools/call", params, headers=headers)
+
+    assert "not valid Unicode" in error_text(answer["result"])
+
+
+async def test_an_unknown_tool_is_an_error_of_the_protocol(port: int) -> None:
+    answer = await post(port, "tools/call", {"name": "ehco", "arguments": {}}, headers=IDENTITY)
+
+    assert answer["error"]["code"] == -32602
+    assert "did you mean 'echo'" in answer["error"]["message"]
+
+
+async def test_a_list_has_no_second_page(port: int) -> None:
+    assert (await post(port, "tools/list", {"cursor": "2"}))["error"]["code"] == -32602
+
+
+# Identity
+
+
+@pytest.mark.parametrize("missing", [*IDENTITY, "everything"])
+async def test_without_identity_nothing_is_asked_of_kcp(port: int, kcp: Kcp, missing: str) -> None:
+    headers = {name: value for name, value in IDENTITY.items() if missing not in (name, "everything")}
+
+    text = error_text(await call(port, "read", headers=headers))
+
+    assert "tenant" in text
+    assert "bearer token" in text
+    assert "identity" in text
+    assert kcp.asked == []
+
+
+@pytest.mark.parametrize("cluster", ["root:kedge:tenants:a", "../a", "*", "A", "a/b", "a" * 64])
+async def test_a_cluster_that_is_not_an_id_is_refused_before_anything_is_sent(
+    port: int, kcp: Kcp, cluster: str
+) -> None:
+    text = error_text(await call(port, "read", headers={**IDENTITY, "X-Kedge-Cluster": cluster}))
+
+    assert "not the ID of a logical cluster" in text
+    assert kcp.asked == []
+
+
+async def test_kcp_is_asked_in_the_callers_cluster_with_the_callers_token(port: int, kcp: Kcp) -> None:
+    await call(port, "read")
+    await call(port, "read", headers={**IDENTITY, "X-Kedge-Cluster": "other", "Authorization": "bearer another"})
+
+    connections = "/apis/code.kedge.faros.sh/v1alpha1/connections/site"
+    assert kcp.asked == [
+        (f"/clusters/{CLUSTER}{connections}", "Bearer caller-token"),
+        (f"/clusters/other{connections}", "Bearer another"),
+    ]
+
+
+async def test_the_query_says_who_calls_only_where_that_is_allowed(serve: Serve, kcp: Kcp) -> None:
+    path = f"/mcp?tenant=a&cluster={CLUSTER}&user=me&token=t"
+    async with serve(KEDGE_DEV_ALLOW_TENANT_QUERY="True") as port:
+        assert "identity" in error_text(await call(port, "read", headers={}, path=path))
+    assert kcp.asked == []
+    async with serve(KEDGE_DEV_ALLOW_TENANT_QUERY="true") as port:
+        assert (await call(port, "echo", headers={}, path=path))["structuredContent"]["user"] == "me"
+        await call(port, "read", headers={}, path=path)
+    assert [bearer for _, bearer in kcp.asked] == ["Bearer t"]
+
+
+async def test_the_users_name_reaches_the_tool(port: int) -> None:
+    headers = {**IDENTITY, "X-Kedge-User": "static-user-1"}
+
+    assert (await call(port, "echo", headers=headers))["structuredContent"]["user"] == "static-user-1"
+
+
+# Refusals
+
+
+def status(code: int, reason: str, message: str) -> tuple[int, dict[str, Any]]:
+    return code, {"kind": "Status", "code": code, "reason": reason, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (status(401, "Unauthorized", "Unauthorized"), "does not accept the bearer token"),
+        (status(403, "Forbidden", 'User "x" cannot get'), 'no permission .* User "x" cannot get'),
+        (status(404, "NotFound", "not found"), "no such object"),
+        (status(409, "AlreadyExists", "exists"), "exists already"),
+        (status(409, "Conflict", "the object has been modified"), "changed the object at the same time"),
+        (status(422, "Invalid", "spec.name: too long"), "refuses these values .* spec.name: too long"),
+        (status(429, "TooManyRequests", "slow"), "busy"),
+        ((500, {"trace": "secret"}), "status 500"),
+    ],
+)
+async def test_kcps_refusal_is_a_sentence(port: int, kcp: Kcp, answer: Any, says: str) -> None:
+    kcp.answer = answer
+
+    text = error_text(await call(port, "read"))
+
+    assert re.search(says, text)
+    assert "secret" not in text
+
+
+async def test_a_tools_own_refusal_is_passed_on(port: int) -> None:
+    assert error_text(await call(port, "fail", {"text": "a sentence"})) == "Do it otherwise."
+
+
+async def test_another_failure_is_one_sentence_and_its_details_are_in_the_log(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        text = error_text(await call(port, "fail"))
+
+    assert "detail" not in text
+    assert "the tool fail failed" in caplog.text
+    assert "nobody's business" in caplog.text
+
+
+async def test_without_a_kubeconfig_tools_are_listed_and_a_call_says_what_is_wrong(port: int, kcp: Kcp) -> None:
+    kcp.server = None
+
+    assert await names(port) == ["echo", "read", "fail", "write"]
+    text = error_text(await call(port, "read"))
+    assert "kubeconfig" in text
+    assert "/etc" not in text
+
+
+async def test_a_kcp_that_is_away_is_a_sentence(port: int, kcp: Kcp, unused_tcp_port: int) -> None:
+    assert kcp.server is not None
+    kcp.server = type(kcp.server)(f"http://127.0.0.1:{unused_tcp_port}", kcp.server.verification)
+
+    assert "kcp did not answer" in error_text(await call(port, "read"))
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("environ", "headers", "expected"),
+    [
+        ({"CODE_MCP_READ_ONLY": "true"}, {}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_READ_ONLY": "true", "CODE_MCP_TOOLS": "write,echo"}, {}, ["echo"]),
+        ({"CODE_MCP_TOOLS": "write, read", "CODE_MCP_EXCLUDE_TOOLS": "read"}, {}, ["write"]),
+        ({"CODE_MCP_READ_ONLY": "true"}, {"X-MCP-Readonly": "false"}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_EXCLUDE_TOOLS": "echo"}, {"X-MCP-Tools": "echo,read"}, ["read"]),
+        ({}, {"X-MCP-Readonly": "true"}, ["echo", "read", "fail"]),
+        ({}, {"X-MCP-Tools": "write,read,read", "X-MCP-Exclude-Tools": "write"}, ["read"]),
+        ({}, {"X-MCP-Tools": "nothing"}, []),
+    ],
+)
+async def test_a_caller_only_narrows_what_the_operator_offers(
+    serve: Serve, environ: dict[str, str], headers: dict[str, str], expected: list[str]
+) -> None:
+    async with serve(**environ) as port:
+        assert await names(port, headers) == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "headers"),
+    [
+        ({"CODE_MCP_READ_ONLY": "true"}, {}),
+        ({"CODE_MCP_EXCLUDE_TOOLS": "write"}, {"X-MCP-Tools": "write"}),
+        ({}, {"X-MCP-Readonly": "1"}),
+    ],
+)
+async def test_what_is_not_offered_is_not_called(
+    serve: Serve, writes: Writes, environ: dict[str, str], headers: dict[str, str]
+) -> None:
+    async with serve(**environ) as port:
+        assert "switched off" in error_text(await call(port, "write", headers={**IDENTITY, **headers}))
+    assert not writes.begun.is_set()
+
+
+async def test_a_typing_error_in_the_operators_bounds_leaves_no_tool_on(serve: Serve) -> None:
+    with pytest.raises(CannotRun, match=r"CODE_MCP_EXCLUDE_TOOLS: there is no tool 'wirte'; did you mean 'write'\?"):
+        async with serve(CODE_MCP_EXCLUDE_TOOLS="wirte"):
+            pass
+
+
+# Time, size and hostile text
+
+
+async def test_a_write_that_has_begun_is_seen_through_though_the_caller_hangs_up(port: int, writes: Writes) -> None:
+    asking = asyncio.create_task(call(port, "write"))
+    async with asyncio.timeout(BOUND_SECONDS):
+        await writes.begun.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        writes.go_on.set()
+
+        await writes.done.wait()
+
+
+async def test_so_is_one_whose_request_the_server_itself_gives_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes
+) -> None:
+    tools = ToolServer(table, McpSettings(), kcp.find)
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "write"}}).encode()
+    headers = {**IDENTITY, **ACCEPT, "Content-Type": "application/json"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("the request was given up")
+
+    async with McpEndpoint(tools, 1 << 20) as mcp, asyncio.timeout(BOUND_SECONDS):
+        request = asyncio.create_task(mcp(scope, receive, send))
+        await writes.begun.wait()
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+        writes.go_on.set()
+
+        await writes.done.wait()
+
+
+async def test_a_write_that_takes_too_long_is_answered_and_goes_on(
+    port: int, writes: Writes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.05)
+
+    assert "has begun and goes on" in error_text(await call(port, "write"))
+
+    writes.go_on.set()
+    async with asyncio.timeout(BOUND_SECONDS):
+        await writes.done.wait()
+
+
+async def test_hidden_characters_are_stripped_and_texts_are_bounded(port: int) -> None:
+    hidden = "a\u202eb\u200bc\ufeffd\U000e0041e\ufe0ff\x00g\nh"
+
+    assert (await call(port, "echo", {"text": hidden}))["structuredContent"]["text"] == "abcdefg\nh"
+    assert len((await call(port, "echo", {"text": "word " * 10_000}))["structuredContent"]["text"]) <= 8192
+
+
+async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
+    async with serve(CODE_MCP_MAX_BODY_BYTES="2000") as port, aiohttp.ClientSession(headers=ACCEPT) as session:
+        async with session.post(f"http://127.0.0.1:{port}/mcp", data=b"x" * 2001) as response:
+            assert response.status == 413
+
+        async def unannounced() -> Any:
+            yield b"x" * 2001
+
+        async with session.post(f"http://127.0.0.1:{port}/mcp", data=unannounced()) as response:
+            assert response.status == 413
+
+
+async def test_large_bodies_share_a_bound_and_small_ones_pass(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_MOST_BYTES_IN_FLIGHT", 100_000)
+    large = {"text": "x" * 99_000}
+
+    for _ in range(3):
+        assert (await call(port, "echo", large))["isError"] is False
+    async with (
+        aiohttp.ClientSession(headers=ACCEPT) as session,
+        session.post(f"http://127.0.0.1:{port}/mcp", data=b"x" * 100_001) as response,
+    ):
+        assert (response.status, response.headers["Retry-After"]) == (503, "2")
+    assert await names(port)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"\xff"])
+async def test_what_is_not_a_request_is_a_client_error(port: int, body: bytes) -> None:
+    async with (
+        aiohttp.ClientSession(headers={**ACCEPT, "Content-Type": "application/json"}) as session,
+        session.post(f"http://127.0.0.1:{port}/mcp", data=body) as response,
+    ):
+        assert response.status == 400
