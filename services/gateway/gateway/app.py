@@ -14,6 +14,7 @@ import uvicorn
 from codecommon.process.service import Service, cannot_listen
 from gateway.heartbeat import HubHeartbeat
 from gateway.http_protocol import BoundedHttp
+from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
@@ -34,9 +35,10 @@ async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
     listener = _listen(settings.host, settings.port)
+    oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
     server = _Server(
         uvicorn.Config(
-            build_app(service.readiness),
+            build_app(service.readiness, oauth.routes()),
             http=BoundedHttp,
             log_config=None,
             access_log=False,
@@ -47,6 +49,8 @@ async def main(service: Service[GatewaySettings]) -> None:
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
+    if oauth.enabled:
+        service.spawn(oauth.run(), "Connect with GitHub")
     if settings.hub_url is None:
         _log.info("KEDGE_HUB_URL is not set: no heartbeats")
     else:

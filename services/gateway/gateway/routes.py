@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from codecommon.process.health import Readiness
 
 
-def build_app(readiness: Readiness) -> FastAPI:
-    """The ASGI application. Everybody who reaches the hub reaches it without authentication."""
+def build_app(readiness: Readiness, more: Sequence[BaseRoute] = ()) -> FastAPI:
+    """The ASGI application, with ``more`` routes. Everybody who reaches the hub reaches it without authentication."""
     app = FastAPI(openapi_url=None)
 
     @app.get("/readyz")
@@ -20,4 +22,5 @@ def build_app(readiness: Readiness) -> FastAPI:
 
     # The route is to a response, which is an ASGI application itself. Unlike a route to a function it answers every method.
     app.router.routes.append(Route("/healthz", JSONResponse({"status": "ok"})))
+    app.router.routes.extend(more)
     return app

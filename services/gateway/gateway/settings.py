@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from codecommon.process.settings import Exactly, Port, Secret, ServiceSettings, is_url
+from gateway.oauth.settings import OAuthSettings
 
 
 def _http_url(value: object) -> object:
@@ -35,3 +36,4 @@ class GatewaySettings(ServiceSettings):
     provider_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = Field(
         default="code", validation_alias="KEDGE_PROVIDER_NAME", description="the name of the provider's CatalogEntry"
     )
+    oauth: OAuthSettings = OAuthSettings()
