@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import signal
 import socket
+import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from html.parser import HTMLParser
@@ -18,6 +22,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import uvicorn
+from aiohttp import web
 from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -26,9 +31,12 @@ from codecommon.process.health import Readiness
 from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import NatsSettings, SettingsError
 from codecommon.testing.engine import until
+from devstack.devhub.certificate import server_context
 from devstack.githubsim import GithubSim, SimControl
+from devstack.githubsim.oauth import register
 from devstack.nats import NatsServer
 from devstack.ports import free_ports
+from devstack.processes import Process
 from gateway.oauth.cookie import FLOW_SECONDS, Flow, FlowCookies
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.oauth.settings import OAuthSettings
@@ -49,8 +57,9 @@ class Server(uvicorn.Server):
 class Hub:
     """Serves the replica ``current`` below the provider's prefix, which it strips."""
 
-    def __init__(self, origin: str, app: Any, host: str, nats: str) -> None:
+    def __init__(self, origin: str, app: Any, host: str, nats: str, verify: ssl.SSLContext | bool) -> None:
         self.origin = origin
+        self.verify = verify
         self.app = app
         self.environ = {
             "GITHUB_OAUTH_CLIENT_ID": app.client_id,
@@ -80,7 +89,7 @@ class Hub:
 class Browser:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.http = httpx.AsyncClient(trust_env=False)
+        self.http = httpx.AsyncClient(trust_env=False, verify=hub.verify)
 
     async def get(self, path: str, **query: str) -> httpx.Response:
         return await self.http.get(f"{self.hub.origin}{PREFIX}/oauth/github/{path}", params=query)
@@ -136,13 +145,13 @@ async def sim() -> AsyncIterator[GithubSim]:
 
 
 @asynccontextmanager
-async def serving(sim: GithubSim, nats_url: str) -> AsyncIterator[Hub]:
+async def serving(sim: GithubSim, nats_url: str, verify: ssl.SSLContext | bool = True) -> AsyncIterator[Hub]:
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(SimControl(sim.url))
         listener = socket.create_server(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        app = await control.create_oauth_app(f"{origin}{PREFIX}/oauth/github/callback", approve_as="alice")
-        hub = Hub(origin, app, sim.url, nats_url)
+        app = register(sim.simulation.world, f"{origin}{PREFIX}/oauth/github/callback")
+        app.approve_as = "alice"
+        hub = Hub(origin, app, sim.url, nats_url, verify)
         hub.current = await stack.enter_async_context(hub.replica())
         server = Server(uvicorn.Config(Starlette(routes=[Mount(PREFIX, hub)]), log_config=None, ws="none"))
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -431,7 +440,138 @@ async def test_no_secret_is_logged(browser: Browser, caplog: pytest.LogCaptureFi
         assert secret not in ours
 
 
+# ---- the host
+
+
+@asynccontextmanager
+async def another_host(answer: Any) -> AsyncIterator[str]:
+    """A host that answers every request for a token with ``answer``."""
+    app = web.Application()
+    app.router.add_post("/login/oauth/access_token", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def redirects(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPTemporaryRedirect("/elsewhere")
+
+
+async def never_ends(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        while True:
+            await response.write(b"x" * 65536)
+    return response
+
+
+async def never_answers(request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def is_deep(request: web.Request) -> web.StreamResponse:
+    return web.Response(body=b"[" * 60000)
+
+
+async def has_a_strange_token(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"access_token": "gho_a\r\nX: y"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (redirects, "GitHub answered with status 307 and no token. Try again."),
+        (never_ends, "GitHub could not be reached, or did not answer in time. Try again."),
+        (never_answers, "GitHub could not be reached, or did not answer in time. Try again."),
+        (is_deep, "GitHub answered with status 200 and no token. Try again."),
+        (has_a_strange_token, "GitHub answered with status 200 and no token. Try again."),
+    ],
+)
+async def test_a_host_that_does_not_answer_as_it_should_is_a_sentence_in_bounded_time(
+    hub: Hub, browser: Browser, monkeypatch: pytest.MonkeyPatch, answer: Any, why: str
+) -> None:
+    monkeypatch.setattr("gateway.oauth.exchange._EXCHANGE_SECONDS", 0.5)
+    address = await browser.callback()
+    async with another_host(answer) as host, hub.replica(GITHUB_OAUTH_BASE_URL=host) as hub.current:
+        await connected(hub)
+        page = Page(await browser.http.get(address))
+
+    assert (page.message["token"], page.message["error"]) == ("", why)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_enterprise_server_is_trusted_by_ssl_cert_file(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    async with GithubSim.serve(tls=server_context(tmp_path)) as sim:
+        sim.simulation.world.new_user("alice")
+        authority = tmp_path / "devhub.pem"
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        async with serving(sim, nats.url, verify=ssl.create_default_context(cafile=str(authority))) as hub:
+            await connected(hub)
+            browser = Browser(hub)
+            page = Page(await browser.http.get(await browser.callback()))
+            await browser.http.aclose()
+
+    assert bool(page.message["token"]) is trusted
+    assert page.message["login"] == ("alice" if trusted else "")
+
+
+async def test_the_host_is_asked_through_the_proxy(hub: Hub, browser: Browser, sim: GithubSim) -> None:
+    # What the proxy is asked for has the whole URL; the simulator answers it as if it were the host of that name.
+    async with hub.replica(GITHUB_OAUTH_BASE_URL="http://ghe.example", HTTP_PROXY=sim.url) as hub.current:
+        await connected(hub)
+        address = await browser.start()
+        assert address.startswith("http://ghe.example/login/oauth/authorize?")
+
+        page = Page(await browser.http.get(await browser.agree(address.replace("http://ghe.example", sim.url))))
+
+    assert (page.message["login"], page.message["error"]) == ("alice", "")
+
+
 # ---- without NATS
+
+
+async def test_more_flows_than_people_begin_are_refused(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.oauth.flows._MOST_PER_MINUTE", 3)
+    # The minute may change in between.
+    answers = [await browser.get("start", state=STATE) for _ in range(8)]
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert refused[0].headers["Retry-After"] == "60"
+
+
+async def test_the_process_serves_and_stops_while_nats_is_away(tmp_path: Path) -> None:
+    process = Process(
+        "gateway",
+        [sys.executable, "-m", "gateway"],
+        log_file=tmp_path / "gateway.log",
+        env={
+            "CODE_GATEWAY_HOST": "127.0.0.1",
+            "PORT": "0",
+            "NATS_URL": f"nats://127.0.0.1:{free_ports(1)[0]}",
+            "GITHUB_OAUTH_CLIENT_ID": "id",
+            "GITHUB_OAUTH_CLIENT_SECRET": "secret",
+            "GITHUB_OAUTH_REDIRECT_URL": "https://hub.example/services/providers/code/oauth/github/callback",
+        },
+    )
+    async with process, httpx.AsyncClient(trust_env=False) as client:
+        port = (await process.line(r"listening on port (\d+)", timeout=60))[1]
+        await process.line('"started"')
+        url = f"http://127.0.0.1:{port}"
+        assert (await client.get(f"{url}/readyz")).status_code == 200
+        assert (await client.get(f"{url}/oauth/github/config")).json()["enabled"] is True
+        assert (await client.get(f"{url}/oauth/github/start?state=x")).status_code == 503
+
+        os.kill(process.pid, signal.SIGTERM)
+
+        assert await process.wait(10) == 0
 
 
 async def test_without_nats_the_gateway_serves_and_a_flow_waits(sim: GithubSim) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -21,6 +22,12 @@ _TAKEN: Final = b"taken"
 # A person waits in front of a popup.
 _ANSWER_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 10.0
+# Nobody who begins is known. With this a replica stores 10,000 flows at most within their time to live, some MB.
+_MOST_PER_MINUTE: Final = 1000
+
+
+class TooManyFlows(Exception):
+    """More begin than people can."""
 
 
 class Flows:
@@ -31,6 +38,8 @@ class Flows:
         self._name = name
         self._bus: Bus | None = None
         self._records: Records | None = None
+        self._minute = 0
+        self._begun = 0
 
     async def keep_connected(self) -> NoReturn:
         """Keep a connection to NATS for as long as this runs. The gateway serves all else without."""
@@ -45,6 +54,9 @@ class Flows:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def begin(self, flow_id: str) -> None:
+        """Raises ``TooManyFlows`` besides."""
+        self._count()
+
         async def create(records: Records) -> bool:
             return await records.create(flow_id, _BEGUN)
 
@@ -62,6 +74,14 @@ class Flows:
             )
 
         return await self._with_records(update)
+
+    def _count(self) -> None:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._begun = minute, 0
+        self._begun += 1
+        if self._begun > _MOST_PER_MINUTE:
+            raise TooManyFlows
 
     async def _with_records(self, ask: Callable[[Records], Awaitable[bool]]) -> bool:
         bus = self._bus

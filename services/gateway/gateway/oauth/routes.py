@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 import unicodedata
+from collections.abc import Mapping
 from typing import Final, NoReturn
 from urllib.parse import urlencode
 
@@ -22,7 +23,7 @@ from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import NatsSettings
 from gateway.oauth.cookie import FLOW_SECONDS, Flow, FlowCookies, cookie_name, key_from
 from gateway.oauth.exchange import ExchangeFailed, GitHubClient
-from gateway.oauth.flows import Flows
+from gateway.oauth.flows import Flows, TooManyFlows
 from gateway.oauth.page import MESSAGE_TYPE, NEVER_STORED, result_page
 from gateway.oauth.settings import OAuthSettings
 
@@ -39,6 +40,7 @@ _LONGEST_ERROR: Final = 300
 _UNKNOWN: Final = "This sign-in did not begin in this browser, or it began more than ten minutes ago. Begin again."
 _ANSWERED: Final = "This sign-in was answered before. Begin again."
 _NO_STORE: Final = "Signing in does not work at the moment. Try again in a minute."
+_TOO_MANY: Final = "Too many people sign in at the moment. Try again in a minute."
 _NO_CODE: Final = "GitHub sent no code. Begin again."
 
 
@@ -89,6 +91,8 @@ class ConnectWithGitHub:
             await self._flows.begin(flow.id)
         except BusUnavailable:
             return _sentence(503, _NO_STORE)
+        except TooManyFlows:
+            return _sentence(429, _TOO_MANY, {"Retry-After": "60"})
         response = RedirectResponse(self._authorize_url(flow), 302, headers=NEVER_STORED)
         self._set_cookie(response, flow.cookie_name, self._cookies.seal(flow), FLOW_SECONDS)
         return response
@@ -180,8 +184,8 @@ def _off() -> Response:
     return _sentence(404, "Connect with GitHub is not set up here")
 
 
-def _sentence(status: int, text: str) -> Response:
-    return PlainTextResponse(text, status, headers=NEVER_STORED)
+def _sentence(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(text, status, headers={**NEVER_STORED, **(headers or {})})
 
 
 def _readable(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from cryptography.fernet import Fernet
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.process.secrets import SecretValue
@@ -100,6 +100,12 @@ class OAuthSettings(BaseModel):
     development: Exactly = Field(default=False, validation_alias="KEDGE_DEV_ALLOW_TENANT_QUERY")
     """Development mode, in which the portal may be a page of any origin."""
     proxies: Annotated[ProxyRules, BeforeValidator(_proxies)] = ProxyRules()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_on(cls, variables: Any) -> Any:
+        """The proxies are made of several variables, as this is."""
+        return {"proxies": variables, **variables} if isinstance(variables, dict) else variables
 
     @property
     def wanted(self) -> bool:
