@@ -459,13 +459,8 @@ async def redirects(request: web.Request) -> web.StreamResponse:
     raise web.HTTPTemporaryRedirect("/elsewhere")
 
 
-async def never_ends(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    with suppress(ConnectionError):
-        while True:
-            await response.write(b"x" * 65536)
-    return response
+async def is_too_long(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"access_token": "gho_a", "more": "x" * 100_000})
 
 
 async def never_answers(request: web.Request) -> web.StreamResponse:
@@ -485,7 +480,7 @@ async def has_a_strange_token(request: web.Request) -> web.StreamResponse:
     ("answer", "why"),
     [
         (redirects, "GitHub answered with status 307 and no token. Try again."),
-        (never_ends, "GitHub could not be reached, or did not answer in time. Try again."),
+        (is_too_long, "GitHub could not be reached, or did not answer in time. Try again."),
         (never_answers, "GitHub could not be reached, or did not answer in time. Try again."),
         (is_deep, "GitHub answered with status 200 and no token. Try again."),
         (has_a_strange_token, "GitHub answered with status 200 and no token. Try again."),
