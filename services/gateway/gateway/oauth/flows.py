@@ -96,5 +96,5 @@ class Flows:
         except (NatsError, TimeoutError, BusUnavailable) as error:
             # A server that lost its store has no bucket until somebody declares it again.
             self._records = None
-            _log.warning("NATS does not answer Connect with GitHub: %s", error or type(error).__name__)
+            _log.warning("NATS does not answer Connect with GitHub: %s", str(error) or type(error).__name__)
             raise BusUnavailable(type(error).__name__) from None
