@@ -24,6 +24,7 @@ BUCKETS = (
     bus_module.ACCOUNTS,
     bus_module.OWNERS,
     bus_module.CREATE_CLAIMS,
+    bus_module.OAUTH_FLOWS,
 )
 
 _STREAM_CREATE_FAILED = 10049

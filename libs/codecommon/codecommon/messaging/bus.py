@@ -38,6 +38,7 @@ BUDGETS: Final = "CODE_BUDGETS"
 ACCOUNTS: Final = "CODE_ACCOUNTS"
 OWNERS: Final = "CODE_OWNERS"
 CREATE_CLAIMS: Final = "CODE_CREATE_CLAIMS"
+OAUTH_FLOWS: Final = "CODE_OAUTH_FLOWS"
 
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
@@ -61,6 +62,8 @@ _BUCKET_TTL_SECONDS: Final = {
     OWNERS: 0.0,
     # A create that was never finished is found out within days at most.
     CREATE_CLAIMS: 30 * 24 * 3600.0,
+    # As long as the cookie of a flow, and as GitHub's code.
+    OAUTH_FLOWS: 600.0,
 }
 
 

@@ -203,9 +203,8 @@ class ServiceSettings(_Settings):
         variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
         source: dict[str, Any] = {
             **variables,
-            "nats": variables,
-            "telemetry": variables,
-            "proxies": variables,
+            # A field without a variable of its own is made of several.
+            **{name: variables for name, field in cls.model_fields.items() if field.validation_alias is None},
             "kubeconfig": kubeconfig_path(variables),
         }
         try:
