@@ -25,6 +25,7 @@ from gateway.mcp_tools.shared import (
     LONG,
     READ_ONLY,
     boolean,
+    named,
     object_name,
     parsed,
     present,
@@ -48,7 +49,7 @@ _ACTS: Final[Mapping[Actor, str]] = {
     "workspace": "Somebody who may change objects of this workspace has to act. The provider goes on by itself after that",
     "hostAccount": (
         "Somebody who administers the account or the credential on the git host has to act there, or give another credential in "
-        "the Secret. Call validate_connection after that"
+        "the Secret. The provider notices that after a while; validate_connection makes it look at a Connection at once"
     ),
     "invitedUser": "The invited user has to act on the git host. The provider notices by itself, after a while",
     "operator": "The operator of the code provider has to act. Nothing in this workspace helps",
@@ -159,14 +160,12 @@ async def _follow(call: Call, kind: KindSpec[Any], name: str, links: list[Link])
 
 async def _secret(call: Call, name: str, namespace: str, entry: str | None, holds: str) -> Link:
     """``entry``: the one that has to be there. ``holds``: what the Secret is for."""
-    shown = f"{text(namespace)}/{text(name)}"
+    shown = f"{text(namespace) or '?'}/{text(name) or '?'}"
     try:
         raw = await call.objects.get("secrets", name, namespace=namespace)
     except NotFound:
         with_entry = f" with the entry {quoted(entry)}" if entry else ""
-        todo = (
-            f"Create the Secret {shown}{with_entry}. A person has to do that: never ask for a token in a conversation"
-        )
+        todo = f"Create the Secret {named(shown)}{with_entry}. A person has to do that: never ask for a token in a conversation"
         if holds != "the credential":
             todo = "The provider makes it again once the DeployKey is looked at"
             return Link("Secret", shown, f"does not exist, and {holds} with it", "nobody", todo=todo)
@@ -223,10 +222,11 @@ def _link(kind: KindSpec[Any], found: Resource[Any, Any]) -> Link:
 
 def _told(condition: Condition) -> str:
     """The reason, what it means, and what the status says besides."""
-    _, meaning = _reasons().get(condition.reason, ("", ""))
-    told = text(condition.reason) or "no reason given"
-    if meaning:
-        told += f". In general this means: {meaning.rstrip('.')}"
+    meaning = _reasons().get(condition.reason)
+    if meaning is None:
+        told = quoted(condition.reason) or "no reason given"
+    else:
+        told = f"{condition.reason}. In general this means: {meaning.rstrip('.')}"
     message = quoted(condition.message)
     return f"{told}. The status says {message}" if message else told
 
@@ -252,7 +252,7 @@ def _answer(links: list[Link], beside: list[str]) -> JsonObject:
     sentences = [f"{first.kind} {first.name} {first.state}."]
     # While anything is wrong, the credential is in question, and what there is of the Secret is worth a word.
     sentences += [
-        f"{link.kind} {link.name} {link.state}."
+        f"{link.kind} {named(link.name)} {link.state}."
         for link in links[1:]
         if link.actor is not None or not link.is_known or (cause is not None and link.kind == "Secret")
     ]
@@ -260,9 +260,11 @@ def _answer(links: list[Link], beside: list[str]) -> JsonObject:
         sentences.append("Nothing has to be done.")
     else:
         if first.actor is None:
-            sentences.append(f"A change of {first.kind} {first.name} will have to wait for {cause.kind} {cause.name}.")
+            sentences.append(
+                f"A change of {first.kind} {first.name} will have to wait for {cause.kind} {named(cause.name)}."
+            )
         elif cause is not first:
-            sentences.append(f"So the cause is {cause.kind} {cause.name}.")
+            sentences.append(f"So the cause is {cause.kind} {named(cause.name)}.")
         sentences.append(f"{_ACTS[cause.actor or 'nobody']}.")
         if cause.todo:
             sentences.append(f"{cause.todo}.")
@@ -286,13 +288,14 @@ def _answer(links: list[Link], beside: list[str]) -> JsonObject:
 
 
 @cache
-def _reasons() -> Mapping[str, tuple[str, str]]:
-    """Of each reason: what reconciling ends in with it, and what it means."""
-    return {value: (result, meaning) for value, result, meaning in documented(Reason)}
+def _reasons() -> Mapping[str, str]:
+    """What each reason means."""
+    return {value: meaning for value, _, meaning in documented(Reason)}
 
 
 @cache
 def _types() -> Mapping[str, str]:
+    """What each type of condition means."""
     return {value: meaning for value, _, meaning in documented(ConditionType)}
 
 

@@ -162,7 +162,7 @@ def _package_item(package: Package, raw: JsonObject) -> JsonObject:
         type=text(status.get("type")),
         visibility=text(status.get("visibility")),
         htmlURL=text(status.get("htmlURL"), LONG),
-        imageRepository=text(status.get("imageRepository")),
+        imageRepository=text(status.get("imageRepository"), LONG),
         versionCount=status.get("versionCount"),
         newestDigest=text(versions[0].get("digest")) if versions else None,
         newestTags=[shown for tag in tags[:_MOST_TAGS] if (shown := text(tag))] or None,

@@ -36,6 +36,7 @@ _NAMED_UNREADABLE: Final = 5
 _BLANK: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)?")
 # The models want to know where an object lives. A tool knows one workspace only.
 _HERE: Final = Workspace("", "")
 
@@ -71,6 +72,12 @@ def quoted(value: object, most: int = LONG) -> str:
     """``text`` between double quotes, with none inside; empty where nothing is left."""
     shown = text(value, most)
     return f'"{shown.replace(chr(34), chr(39))}"' if shown else ""
+
+
+def named(name: object) -> str:
+    """A name in a sentence. One that somebody only refers to may be anything, a sentence as well, and is quoted then."""
+    shown = text(name) or ""
+    return shown if _PLAIN_NAME.fullmatch(shown) else quoted(shown)
 
 
 def present(**fields: Any) -> JsonObject:
