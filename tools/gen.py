@@ -8,23 +8,19 @@ docs/api.md and docs/conditions.md. It removes a file in the two schema folders 
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
-import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from codecommon.api.kinds import KINDS
-from codecommon.api.reasons import ConditionType, Reason
+from codecommon.api.reasons import ConditionType, Reason, documented
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -254,22 +250,6 @@ Two annotations steer the work on an object. A new value of `code.kedge.faros.sh
 which `status.lastHandledReconcileAt` confirms. `code.kedge.faros.sh/paused: "true"` stops all work until it is removed or the
 object is deleted.
 """
-
-
-def documented(enumeration: type[StrEnum]) -> Iterator[tuple[str, str, str]]:
-    """Each member's value, and its docstring before and after the first colon. Raises SystemExit for one without."""
-    (definition,) = ast.parse(inspect.getsource(enumeration)).body
-    assert isinstance(definition, ast.ClassDef)
-    docstrings = {
-        member.targets[0].id: text.value.value
-        for member, text in pairwise(definition.body)
-        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr)
-    }
-    for member in enumeration:
-        head, colon, meaning = " ".join(docstrings.get(member.name, "").split()).partition(": ")
-        if not colon:
-            raise SystemExit(f"{enumeration.__name__}.{member.name} has no docstring of the form 'what: meaning'")
-        yield member.value, head, meaning
 
 
 def conditions_doc() -> str:

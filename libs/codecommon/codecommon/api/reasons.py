@@ -5,7 +5,11 @@ Code compares members, never their text. A reason that only one place can raise 
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Iterator
 from enum import StrEnum
+from itertools import pairwise
 
 
 class ConditionType(StrEnum):
@@ -239,3 +243,26 @@ class Reason(StrEnum):
     """condition: On `AccessEnded`, which is False: the host shows that the user has access, though its list of
     collaborators leaves them out.
     """
+
+
+def documented(enumeration: type[StrEnum]) -> Iterator[tuple[str, str, str]]:
+    """Each member's value, and its docstring before and after the first colon, as the source of this module has it.
+
+    Raises ``ValueError`` for a member without one.
+    """
+    (definition,) = ast.parse(inspect.getsource(enumeration)).body
+    assert isinstance(definition, ast.ClassDef)
+    docstrings = {
+        member.targets[0].id: text.value.value
+        for member, text in pairwise(definition.body)
+        if isinstance(member, ast.Assign)
+        and isinstance(member.targets[0], ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+    for member in enumeration:
+        head, colon, meaning = " ".join(docstrings.get(member.name, "").split()).partition(": ")
+        if not colon:
+            raise ValueError(f"{enumeration.__name__}.{member.name} has no docstring of the form 'what: meaning'")
+        yield member.value, head, meaning
