@@ -310,6 +310,15 @@ async def test_a_token_in_any_argument_is_refused_by_its_place(
     assert kcp.requests == []
 
 
+async def test_more_text_than_can_be_looked_at_at_once_is_refused(kcp: Kcp) -> None:
+    long = "token " * 6000
+    with pytest.raises(ToolError, match="at most 65536"):
+        await run(
+            kcp, "create_repository", name="new", connectionRef="main", deployKeys=[{"title": long}, {"title": long}]
+        )
+    assert kcp.requests == []
+
+
 async def test_a_public_key_is_no_secret(kcp: Kcp) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKaXOT9H6Ql0p6sCuNrL3MeuCXBSAvJFb4iYdpUnAq0x me@example.com"
     await run(kcp, "add_deploy_key", name="new", repositoryRef="site", publicKey=key, title="CI")
@@ -361,6 +370,13 @@ async def test_a_plan_is_refused_where_the_write_would_be(kcp: Kcp) -> None:
         await run(kcp, "create_repository", plan=True, **ARGUMENTS["create_repository"])
 
 
+async def test_a_plan_says_that_the_connection_or_the_repository_is_missing(kcp: Kcp) -> None:
+    output = await run(kcp, "create_repository", name="new", connectionRef="absent", plan=True)
+    assert "There is no Connection absent" in output["plan"]
+    output = await run(kcp, "add_deploy_key", name="new", repositoryRef="absent", plan=True)
+    assert "There is no Repository object absent" in output["plan"]
+
+
 async def test_a_plan_says_what_a_deletion_would_wait_for(kcp: Kcp) -> None:
     populate(kcp)
     kcp.add(deploy_key_object("other", repositoryRef="elsewhere"))
@@ -400,13 +416,41 @@ async def test_a_deletion_is_waited_for(kcp: Kcp, tool: str, resource: str, name
     assert kcp.stored(resource, name) is None
 
 
+def on_deletion(kcp: InMemoryKcp, *conditions: JsonObject) -> None:
+    """The provider reports on ``site`` once it is being deleted."""
+
+    def report(request: Request) -> None:
+        raw = stored(kcp, "repositories", "site")
+        if "deletionTimestamp" in raw["metadata"]:
+            status = {"observedGeneration": raw["metadata"]["generation"], "conditions": list(conditions)}
+            kcp.edit("repositories", "site", {"status": status})
+
+    kcp.before.append(report)
+
+
 async def test_a_deletion_that_takes_longer_says_what_it_waits_for(kcp: Kcp) -> None:
     populate(kcp)
-    waiting = condition(ConditionType.RECONCILING, "True", "Waiting", "DeployKey key\u200b holds it")
-    kcp.edit("repositories", "site", {"status": {"conditions": [waiting]}})
+    on_deletion(kcp, condition(ConditionType.RECONCILING, "True", "Waiting", "DeployKey key\u200b holds it"))
     output = await run(kcp, "delete_repository", name="site")
     assert (output["deleted"], output["gone"]) == (True, False)
     assert "Waiting: DeployKey key holds it" in output["message"]
+
+
+async def test_nobody_waits_for_a_deletion_that_needs_a_person(kcp: Kcp) -> None:
+    populate(kcp)
+    on_deletion(kcp, condition(ConditionType.STALLED, "True", Reason.CREDENTIAL_REJECTED, "401"))
+    output = await run(kcp, "delete_repository", name="site", patience=2 * LONGEST)
+    assert (output["deleted"], output["gone"]) == (True, False)
+    assert "CredentialRejected: 401" in output["message"]
+
+
+async def test_what_was_said_before_a_deletion_is_not_its_result(kcp: Kcp) -> None:
+    populate(kcp)
+    stalled = condition(ConditionType.STALLED, "True", Reason.VALIDATION_FAILED, "an old story")
+    kcp.edit("repositories", "site", {"status": {"conditions": [stalled]}})
+    output = await run(kcp, "delete_repository", name="site")
+    assert output["gone"] is False
+    assert "an old story" not in output["message"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS, REPOSITORIES, KindSpec
+from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
 from codecommon.kcp.client import JsonObject, KcpError, NotFound
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_access import (
@@ -45,7 +45,8 @@ from gateway.mcp_tools.writing import (
     result_of,
 )
 
-_MOST_CHILDREN: Final = 20
+# Of each kind. Every one is read a few times while it is waited for.
+_MOST_CHILDREN: Final = 10
 _MOST_NAMED: Final = 10
 
 _Make = Callable[..., Awaitable[tuple[KindSpec[Any], JsonObject]]]
@@ -184,7 +185,8 @@ async def _child(
         async with asyncio.timeout_at(pace.write_until):
             _, made = await make(call, name, repository, given, dry_run=planned)
     except (KcpError, aiohttp.ClientError, TimeoutError) as error:
-        return {"name": name, "kind": kind.kind, "created": False, "ready": False, "message": refusal(error)}
+        fate = {"name": plain(name, 253), "kind": kind.kind, "created": False, "ready": False}
+        return fate | {"message": refusal(error)}
     if planned:
         return {"name": name, "kind": kind.kind, "created": False, "message": f"Would be gained: {gain(made['spec'])}."}
     return await result_of(call, kind, made, pace)
@@ -195,9 +197,20 @@ async def _plan(call: Call, spec: Mapping[str, Any]) -> str:
     visibility = plain(str(spec.get("visibility", "private")), 20)
     first = "with a first commit (README)" if spec["autoInit"] else "empty"
     return (
-        f"The host would gain the {visibility} repository {name}, {first}. If it has a repository of that name already, that one "
-        "is taken over instead, and its visibility stays. Nothing was changed."
+        f"{await _without_connection(call, spec['connectionRef'])}The host would gain the {visibility} repository {name}, "
+        f"{first}. If it has a repository of that name already, that one is taken over instead, and its visibility stays. "
+        "Nothing was changed."
     )
+
+
+async def _without_connection(call: Call, name: str) -> str:
+    """A sentence where the Connection does not exist, else nothing."""
+    try:
+        found = await find(call.objects, CONNECTIONS, name)
+    except KcpError:
+        return ""
+    missing = f"There is no Connection {plain(name, 253)} in this workspace, so the Repository would wait for it. "
+    return missing if found is None else ""
 
 
 # ---- deleting
