@@ -224,17 +224,17 @@ async def _delete_repository(call: Call, pace: Pace, *, confirm_deletes: bool) -
     spec, status = raw["spec"], raw.get("status") or {}
     on_host = await full_name(call.objects, spec, status)
     fate = _fate_on_host(spec, status, on_host)
+    held = await _held_by(call, name)
     if not planned:
-        _require_confirmed(call.arguments.get("confirm"), on_host, fate, required=confirm_deletes)
+        _require_confirmed(call.arguments.get("confirm"), on_host, fate + held, required=confirm_deletes)
     try:
         await call.objects.delete(REPOSITORIES.resource, name, uid=raw["metadata"]["uid"], dry_run=planned)
     except NotFound:
         return absent(REPOSITORIES, name)
     if planned:
-        held = await _held_by(call, name)
         return {"deleted": False, "plan": f"The Repository object would be deleted. {fate}{held} Nothing was changed."}
     is_gone, message = await gone(call, REPOSITORIES, raw, pace)
-    return {"deleted": True, "gone": is_gone, "message": f"{message} {fate}"}
+    return {"deleted": True, "gone": is_gone, "message": f"{message} {fate}{'' if is_gone else held}"}
 
 
 def _require_confirmed(confirm: str | None, on_host: str, fate: str, *, required: bool) -> None:

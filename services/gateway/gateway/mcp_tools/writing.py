@@ -249,9 +249,7 @@ async def gone(call: Call, kind: KindSpec[Any], deleted: JsonObject, pace: Pace)
     if raw is None or raw["metadata"]["uid"] != uid:
         return True, f"The {kind.kind} is gone."
     said = _said(raw) if _is_current(raw) else ""
-    return False, f"The {kind.kind} is being deleted and not gone yet" + (
-        f". The provider says: {said}" if said else "."
-    )
+    return False, f"The {kind.kind} is being deleted and not gone yet.{said}"
 
 
 async def _wait(
@@ -300,20 +298,21 @@ def _condition(raw: JsonObject, type_: ConditionType) -> Mapping[str, Any]:
 
 
 def _said(raw: JsonObject) -> str:
-    """What the provider says of an object that is not as declared yet."""
+    """A sentence with what the provider says of an object that is not as declared yet; empty: it says nothing."""
     for type_ in (ConditionType.STALLED, ConditionType.RECONCILING, ConditionType.READY):
         found = _condition(raw, type_)
-        if found:
+        # A Ready that is True was said before the object was deleted or edited.
+        if found and not (type_ is ConditionType.READY and found.get("status") == "True"):
             reason, message = plain(str(found.get("reason", "")), 100), plain(str(found.get("message", "")))
-            return f"{reason}: {message}" if message else reason
+            return (
+                f" The provider says: {reason}: {message.rstrip('.')}." if message else f" The provider says: {reason}."
+            )
     return ""
 
 
 def _state(kind: KindSpec[Any], raw: JsonObject, *, ready: bool) -> str:
     if ready:
         return f"The {kind.kind} is ready: the host is as declared."
-    said = _said(raw)
     if _is_settled(raw):
-        return f"The {kind.kind} is stored and not ready. Somebody has to act. The provider says: {said}"
-    pending = f"The {kind.kind} is stored, and the provider is still working on it."
-    return f"{pending} It says: {said}" if said else pending
+        return f"The {kind.kind} is stored and not ready. Somebody has to act.{_said(raw)}"
+    return f"The {kind.kind} is stored, and the provider is still working on it.{_said(raw)}"
