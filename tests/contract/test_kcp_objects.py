@@ -126,6 +126,25 @@ async def test_a_name_is_taken_once(objects: Objects) -> None:
     assert taken.value.reason == "AlreadyExists"
 
 
+async def test_a_dry_run_stores_nothing_and_refuses_what_would_be_refused(objects: Objects) -> None:
+    shown = await objects.create("repositories", repository_object(), dry_run=True)
+    assert shown["spec"] == repository_object()["spec"]
+    with pytest.raises(NotFound):
+        await objects.get("repositories", "site")
+    await objects.create("repositories", repository_object())
+    with pytest.raises(Conflict):
+        await objects.create("repositories", repository_object(), dry_run=True)
+
+
+async def test_a_dry_run_deletes_nothing_and_refuses_what_would_be_refused(objects: Objects) -> None:
+    raw = await objects.create("repositories", repository_object())
+    await objects.delete("repositories", "site", uid=raw["metadata"]["uid"], dry_run=True)
+    kept = await objects.get("repositories", "site")
+    assert "deletionTimestamp" not in kept["metadata"]
+    with pytest.raises(Conflict):
+        await objects.delete("repositories", "site", uid="00000000-0000-0000-0000-000000000000", dry_run=True)
+
+
 async def test_status_is_not_set_by_a_create(objects: Objects) -> None:
     body = repository_object(status={"repoID": "7"})
     assert "status" not in await objects.create("repositories", body)

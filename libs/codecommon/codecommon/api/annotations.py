@@ -13,6 +13,12 @@ RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
 PAUSED: Final = f"{GROUP}/paused"
 """``"true"`` stops all work on the object until the annotation or the object is removed."""
 
+REQUESTED_BY: Final = f"{GROUP}/requested-by"
+"""Written by a tool of the gateway: who called it, as the hub or the caller says. Nobody has verified it."""
+
+REQUESTED_WITH: Final = f"{GROUP}/requested-with"
+"""Written by a tool of the gateway: the client that called it, as the client says. Nobody has verified it."""
+
 CLUSTER_ANNOTATION: Final = "kcp.io/cluster"
 """Set by kcp: the logical cluster that the object lives in."""
 

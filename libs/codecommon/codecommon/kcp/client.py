@@ -210,12 +210,25 @@ class Objects:
         url = self._base + resource_path(resource, name, namespace) + (f"/{subresource}" if subresource else "")
         return await self._kcp.request("PATCH", url, body=patch, content_type=_MERGE_PATCH)
 
-    async def create(self, resource: str, body: JsonObject, *, namespace: str | None = None) -> JsonObject:
-        return await self._kcp.request("POST", self._base + resource_path(resource, None, namespace), body=body)
+    async def create(
+        self, resource: str, body: JsonObject, *, namespace: str | None = None, dry_run: bool = False
+    ) -> JsonObject:
+        """Create the object, and return it as stored. ``dry_run``: kcp refuses what it would refuse, and stores nothing."""
+        params = {"dryRun": "All"} if dry_run else None
+        url = self._base + resource_path(resource, None, namespace)
+        return await self._kcp.request("POST", url, params=params, body=body)
 
-    async def delete(self, resource: str, name: str, *, uid: str, namespace: str | None = None) -> None:
-        """Delete the object with that uid. Raises ``Conflict`` if another object has that name by now."""
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def delete(
+        self, resource: str, name: str, *, uid: str, namespace: str | None = None, dry_run: bool = False
+    ) -> None:
+        """Delete the object with that uid. Raises ``Conflict`` if another object has that name by now.
+
+        ``dry_run``: kcp refuses what it would refuse, and deletes nothing.
+        """
+        body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if dry_run:
+            # Not a parameter of the URL: kcp does not read those of a DELETE that has a body, and would delete.
+            body["dryRun"] = ["All"]
         await self._kcp.request("DELETE", self._base + resource_path(resource, name, namespace), body=body)
 
 

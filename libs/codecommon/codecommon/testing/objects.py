@@ -155,7 +155,9 @@ class InMemoryKcp(ProviderKcp):
                 wanted = (request.body or {}).get("preconditions", {}).get("uid")
                 if wanted is not None and wanted != self._existing(key)["metadata"]["uid"]:
                     raise Conflict(409, "Conflict", "the UID in the precondition does not match")
-                return self._delete(key)
+                # As the real one: the parameters of a DELETE that has a body are not read.
+                dry_run = (request.body or request.params).get("dryRun")
+                return self._existing(key) if dry_run else self._delete(key)
 
     def _page(self, request: Request) -> JsonObject:
         # As the real one: a token names the version that the pages are read at, which no other version may contradict.
@@ -194,6 +196,8 @@ class InMemoryKcp(ProviderKcp):
             body.pop("status", None)
         if request.namespace is None:
             del body["metadata"]["namespace"]
+        if request.params.get("dryRun"):
+            return body
         return self.add(body, request.cluster)
 
     def _patch(self, key: _Key, request: Request) -> JsonObject:

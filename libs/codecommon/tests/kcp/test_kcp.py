@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import yaml
 from aiohttp import web
@@ -207,6 +208,17 @@ async def test_an_object_that_is_not_there_is_not_looked_for_twice(server: Serve
     with pytest.raises(NotFound):
         await objects.get("repositories", "site", not_older="42")
     assert len(server.asked) == 1
+
+
+async def test_a_dry_run_is_asked_for_where_kcp_looks_for_it(server: Server, objects: Objects) -> None:
+    """Of a DELETE that has a body kcp reads no parameters: there, a parameter would delete."""
+    server.will(says({}), says({}), says({}), says({}))
+    await objects.create("repositories", {}, dry_run=True)
+    await objects.delete("repositories", "site", uid="u", dry_run=True)
+    await objects.create("repositories", {})
+    await objects.delete("repositories", "site", uid="u")
+    assert [a[2] for a in server.asked] == [{"dryRun": "All"}, {}, {}, {}]
+    assert [orjson.loads(a[4]).get("dryRun") for a in server.asked] == [None, ["All"], None, None]
 
 
 # ---- errors
