@@ -31,6 +31,7 @@ from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
+from gateway.settings import GatewaySettings
 
 CLUSTER = "2x5yknxhwy4dkw5f"
 IDENTITY = {"X-Kedge-Tenant": CLUSTER, "X-Kedge-Cluster": CLUSTER, "Authorization": "Bearer caller-token"}
@@ -154,9 +155,9 @@ def serve(kcp: Kcp, table: Sequence[Tool]) -> Serve:
 
     @asynccontextmanager
     async def serve(**environ: str) -> AsyncIterator[int]:
-        settings = McpSettings.load(environ)
-        async with McpEndpoint(ToolServer(table, settings, kcp.find), settings.mcp_max_body_bytes) as endpoint:
-            app = build_app(Readiness(), endpoint)
+        settings = GatewaySettings.load(environ)
+        async with McpEndpoint(ToolServer(table, settings, kcp.find), settings.most_mcp_body_bytes) as endpoint:
+            app = build_app(Readiness(), settings=settings, routes=endpoint.routes())
             server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttp, ws="none", lifespan="off", log_config=None))
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 serving = asyncio.create_task(server._serve([listener]))

@@ -34,7 +34,9 @@ async def test_without_a_kubeconfig_the_tools_are_listed_and_the_query_is_warned
             answer = await response.json()
 
     assert warning["severity"] == "WARNING"
-    assert [tool["name"] for tool in answer["result"]["tools"]] == [tool.name for tool in tools()]
+    assert [tool["name"] for tool in answer["result"]["tools"]] == [
+        tool.name for tool in tools("default", confirm_deletes=False)
+    ]
 
 
 async def test_a_bound_that_names_no_tool_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Hub:
         settings = GatewaySettings.load({**self.environ, **environ})
         oauth = ConnectWithGitHub(settings.oauth, settings.nats, "gateway")
         running = asyncio.create_task(oauth.run()) if oauth.enabled else None
-        yield build_app(Readiness(), oauth.routes())
+        yield build_app(Readiness(), routes=oauth.routes())
         if running is not None:
             running.cancel()
             with suppress(asyncio.CancelledError):
