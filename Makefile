@@ -3,10 +3,9 @@
 PYTHON := .venv/bin/python
 ARGS ?=
 PYTEST := $(PYTHON) -m pytest --dist loadscope --no-loadscope-reorder
-# Two workers fill two processors with unit tests. End-to-end tests mostly wait, so more of them run at the same time;
+# Tests wait now and then, end-to-end tests mostly. So there are more workers than processors;
 # `devstack.workers` says which test runs where.
-FAST_WORKERS := --numprocesses 2
-ALL_WORKERS := --numprocesses 4
+WORKERS := --numprocesses 4
 
 # Each worker compiles 190 test modules, and each process that a test starts compiles the provider, unless an earlier
 # run has left the compiled files.
@@ -49,13 +48,13 @@ test: lint fresh tools ## check as `verify` does and run all tests; ARGS="-k nam
 
 pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
-	@$(PYTEST) $(ALL_WORKERS) $(ARGS)
+	@$(PYTEST) $(WORKERS) $(ARGS)
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
-	@$(PYTEST) $(FAST_WORKERS) -m "not e2e and not slow" $(ARGS)
+	@$(PYTEST) $(WORKERS) -m "not e2e and not slow" $(ARGS)
 
 e2e: tools ## run the end-to-end tests only
-	@$(PYTEST) $(ALL_WORKERS) tests/e2e $(ARGS)
+	@$(PYTEST) $(WORKERS) tests/e2e $(ARGS)
 
 bench: tools ## measure against a real control plane; prints figures
 	@$(PYTHON) tests/bench/bench.py $(ARGS)

@@ -17,6 +17,8 @@ import yaml
 
 from codecommon.api.kinds import KINDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)

@@ -9,6 +9,8 @@ import pytest
 
 from devstack.processes import Process, wait_gone
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "supervised.py"
 
 Start = Callable[..., Awaitable[Process]]

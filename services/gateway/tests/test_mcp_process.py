@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from devstack.processes import Process
 from gateway.mcp_tools.table import tools
+
+pytestmark = pytest.mark.slow
 
 
 def gateway(folder: Path, **environ: str) -> Process:

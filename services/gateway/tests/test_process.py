@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from devstack.processes import Process
+
+pytestmark = pytest.mark.slow
 
 STOP_SECONDS = 10
 

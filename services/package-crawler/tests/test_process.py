@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from devstack.processes import Process
+
+pytestmark = pytest.mark.slow
 
 
 async def test_it_is_ready_without_any_dependency_and_stops_when_asked(tmp_path: Path) -> None:
