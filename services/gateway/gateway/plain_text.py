@@ -27,11 +27,21 @@ _KEPT: Final = "\n\t"
 def plain(text: str, longest: int = LONGEST_TEXT) -> str:
     """``text`` without hidden characters and secrets, at most ``longest`` characters long."""
     # Twice as long, so that a text is not short only because of what was hidden in it. The rest is never looked at.
-    text = cut(text, 2 * longest)
-    if not (text.isascii() and text.isprintable()):
-        text = _HIDDEN.sub("", text)
-        text = "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _HIDDEN_CATEGORIES)
-    return cut(redact(text), longest)
+    return cut(redact(_without_hidden(cut(text, 2 * longest))), longest)
+
+
+def one_line(text: str, longest: int) -> str:
+    """As ``plain``, on one line and with single blanks."""
+    words = (_without_hidden(word) for word in cut(text, 4 * longest).split())
+    line = " ".join("".join(filter(str.isprintable, word)) for word in words if word)
+    return cut(redact(" ".join(line.split())), longest)
+
+
+def _without_hidden(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    text = _HIDDEN.sub("", text)
+    return "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _HIDDEN_CATEGORIES)
 
 
 def plain_values(value: Any) -> Any:

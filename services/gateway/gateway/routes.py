@@ -16,9 +16,9 @@ from gateway.assets import Assets
 from gateway.bounded import Bounded
 from gateway.caller_limits import CallerLimits, PerCaller
 from gateway.http_settings import HttpSettings
+from gateway.mcp_server.endpoint import PATHS as MCP_PATHS
 from gateway.observed import Observed
 
-MCP_PATHS: Final = ("/mcp", "/mcp/sse")
 _PROBES: Final = ("/healthz", "/livez", "/readyz")
 
 

@@ -25,7 +25,7 @@ from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
 from gateway.http_protocol import BoundedHttp
-from gateway.mcp_server import endpoint, made_once, server
+from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
@@ -659,18 +659,26 @@ async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
             assert response.status == 413
 
 
-async def test_large_bodies_share_a_bound_and_small_ones_pass(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "_MOST_BYTES_IN_FLIGHT", 100_000)
-    large = {"text": "x" * 99_000}
-
-    for _ in range(3):
-        assert (await call(port, "echo", large))["isError"] is False
-    async with (
-        aiohttp.ClientSession(headers=ACCEPT) as session,
-        session.post(f"http://127.0.0.1:{port}/mcp", data=b"x" * 100_001) as response,
-    ):
-        assert (response.status, response.headers["Retry-After"]) == (503, "2")
-    assert await names(port)
+async def test_large_bodies_share_a_bound_and_small_ones_pass(serve: Serve) -> None:
+    async with serve(CODE_MCP_MAX_BODY_BYTES="150000", CODE_HTTP_MAX_BYTES_IN_FLIGHT="200000") as port:
+        for _ in range(3):
+            assert (await call(port, "echo", {"text": "x" * 99_000}))["isError"] is False
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = (
+            b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 140000\r\n\r\n"
+        )
+        writer.write(head + b"x" * 120_000)
+        await writer.drain()
+        async with aiohttp.ClientSession(headers=ACCEPT) as session, asyncio.timeout(20):
+            while True:
+                # Until the half request has arrived.
+                async with session.post(f"http://127.0.0.1:{port}/mcp", data=b"x" * 100_001) as response:
+                    if response.status == 503:
+                        assert response.headers["Retry-After"] == "1"
+                        break
+        assert await names(port)
+        writer.close()
+        del reader
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"\xff"])

@@ -7,7 +7,6 @@ repeats it, so that a model takes it for data.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -17,8 +16,8 @@ from pydantic import ValidationError
 from codecommon.api.kinds import KindSpec
 from codecommon.api.meta import Condition, Resource, Workspace
 from codecommon.kcp.client import JsonObject, NotFound
-from codecommon.process.redact import cut, redact
 from gateway.mcp_tools.tool import Call, ToolError
+from gateway.plain_text import one_line
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
@@ -32,10 +31,6 @@ LONG: Final = 1000
 
 _NAMED_UNREADABLE: Final = 5
 
-# Letters and marks that show nothing. Of the other invisible characters, ``str.isprintable`` knows.
-_BLANK: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)?")
 # The models want to know where an object lives. A tool knows one workspace only.
 _HERE: Final = Workspace("", "")
@@ -54,18 +49,8 @@ class Missing(ToolError):
 
 
 def text(value: object, most: int = _MOST_CHARACTERS) -> str | None:
-    """``value`` in one line of at most ``most`` characters: without invisible and bidirectional characters and without secrets.
-
-    None for what is no text, and where nothing is left.
-    """
-    if not isinstance(value, str):
-        return None
-    # Removing and redacting shorten the text, so more is read than is kept.
-    shown = cut(value, 4 * most)
-    if not shown.isprintable():
-        shown = "".join(_shown(character) for character in shown)
-    # A character that shows nothing can hide a token from whoever looks for its shape.
-    return cut(redact(" ".join(_BLANK.sub("", shown).split())), most) or None
+    """``value`` as ``one_line`` of at most ``most`` characters. None for what is no text, and where nothing is left."""
+    return one_line(value, most) or None if isinstance(value, str) else None
 
 
 def quoted(value: object, most: int = LONG) -> str:
@@ -225,10 +210,3 @@ ABOUT: Final[JsonObject] = {
     "note": string("What is missing from the list, and why."),
 }
 """Outputs of every list."""
-
-
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    # A line feed, a tab or a wide space parts two words. The rest of the controls and formats shows nothing.
-    return " " if character.isspace() or unicodedata.category(character).startswith("Z") else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +16,9 @@ from codecommon.api.group import API_VERSION, GROUP
 from codecommon.api.kinds import CONNECTIONS, KindSpec
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
-from codecommon.process.redact import cut, redact
+from codecommon.process.redact import redact
 from gateway.mcp_tools.tool import Call, Handler, ToolError
+from gateway.plain_text import one_line
 
 PATIENCE_SECONDS: Final = 5.0
 """How long after its begin a call waits for the result of what it wrote."""
@@ -118,19 +118,8 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def plain(text: str, most: int = _LONGEST_TEXT) -> str:
-    """Text of a tenant, a client or a host on one line: without secrets, invisible and bidirectional characters."""
-    text = cut(text, 4 * most)
-    visible = "".join(_visible(character) for character in text)
-    return cut(redact(" ".join(visible.split())), most)
-
-
-def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cc":
-        return " "
-    # Variation selectors are marks, and carry hidden text as well as format characters do.
-    hidden = category[0] == "C" or "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
-    return "" if hidden else character
+    """Text of a tenant, a client or a host, as ``one_line``."""
+    return one_line(text, most)
 
 
 def refusal(error: KcpError | aiohttp.ClientError | TimeoutError) -> str:
