@@ -136,6 +136,19 @@ async def test_a_dry_run_stores_nothing_and_refuses_what_would_be_refused(object
         await objects.create("repositories", repository_object(), dry_run=True)
 
 
+async def test_a_dry_run_changes_nothing_and_refuses_what_would_be_refused(objects: Objects) -> None:
+    raw = await objects.create("repositories", repository_object())
+    uid, asked = raw["metadata"]["uid"], {"annotations": {"example.com/asked": "now"}}
+    shown = await objects.merge_patch("repositories", "site", {"metadata": {"uid": uid, **asked}}, dry_run=True)
+
+    assert shown["metadata"]["annotations"]["example.com/asked"] == "now"
+    stored = await objects.get("repositories", "site")
+    assert "example.com/asked" not in stored["metadata"].get("annotations", {})
+    other = "00000000-0000-0000-0000-000000000000"
+    with pytest.raises(Conflict):
+        await objects.merge_patch("repositories", "site", {"metadata": {"uid": other, **asked}}, dry_run=True)
+
+
 async def test_a_dry_run_deletes_nothing_and_refuses_what_would_be_refused(objects: Objects) -> None:
     raw = await objects.create("repositories", repository_object())
     await objects.delete("repositories", "site", uid=raw["metadata"]["uid"], dry_run=True)

@@ -794,6 +794,21 @@ async def test_validate_connection_says_what_is_pending_after_a_few_seconds() ->
     assert sum(passing.pauses) == 8
 
 
+async def test_a_plan_of_a_validation_changes_nothing_and_says_what_would_happen() -> None:
+    kcp, passing = InMemoryKcp(), Passing()
+    kcp.add(validated_connection("main"))
+    before = kcp.stored("connections", "main")
+
+    answer = await ask(kcp, "validate_connection", name="main", plan=True)
+
+    assert "would ask the provider" in answer["plan"]
+    assert (answer["finished"], answer["validated"]) == (False, True)
+    (dry,) = kcp.writes("connections")
+    assert dry.params == {"dryRun": "All"}
+    assert kcp.stored("connections", "main") == before
+    assert passing.pauses == []
+
+
 async def test_two_requests_to_validate_are_two() -> None:
     kcp, passing = InMemoryKcp(), Passing()
     kcp.add(validated_connection("main"))

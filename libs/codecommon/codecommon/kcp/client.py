@@ -204,11 +204,22 @@ class Objects:
         return await self._kcp.lists.collect(self._base, resource_path(resource), keep, fields=fields or {}, most=most)
 
     async def merge_patch(
-        self, resource: str, name: str, patch: JsonObject, *, subresource: str = "", namespace: str | None = None
+        self,
+        resource: str,
+        name: str,
+        patch: JsonObject,
+        *,
+        subresource: str = "",
+        namespace: str | None = None,
+        dry_run: bool = False,
     ) -> JsonObject:
-        """Merge-patch one object. ``metadata.uid`` and ``metadata.resourceVersion`` in the patch guard it."""
+        """Merge-patch one object. ``metadata.uid`` and ``metadata.resourceVersion`` in the patch guard it.
+
+        ``dry_run``: kcp refuses what it would refuse, and stores nothing.
+        """
+        params = {"dryRun": "All"} if dry_run else None
         url = self._base + resource_path(resource, name, namespace) + (f"/{subresource}" if subresource else "")
-        return await self._kcp.request("PATCH", url, body=patch, content_type=_MERGE_PATCH)
+        return await self._kcp.request("PATCH", url, params=params, body=patch, content_type=_MERGE_PATCH)
 
     async def create(
         self, resource: str, body: JsonObject, *, namespace: str | None = None, dry_run: bool = False

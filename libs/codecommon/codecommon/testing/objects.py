@@ -206,6 +206,8 @@ class InMemoryKcp(ProviderKcp):
         for field_, what in (("uid", "UID"), ("resourceVersion", "version")):
             if field_ in guard and guard[field_] != stored["metadata"][field_]:
                 raise Conflict(409, "Conflict", f"the {what} in the patch is not that of the object")
+        if request.params.get("dryRun"):
+            return merge(deepcopy(stored), patch)
         if request.subresource == "status":
             return self._apply(key, merge(deepcopy(stored), {"status": patch.get("status", {})}))
         without_status = {k: v for k, v in patch.items() if k != "status" or request.resource not in KINDS}

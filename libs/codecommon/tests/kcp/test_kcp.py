@@ -212,13 +212,13 @@ async def test_an_object_that_is_not_there_is_not_looked_for_twice(server: Serve
 
 async def test_a_dry_run_is_asked_for_where_kcp_looks_for_it(server: Server, objects: Objects) -> None:
     """Of a DELETE that has a body kcp reads no parameters: there, a parameter would delete."""
-    server.will(says({}), says({}), says({}), says({}))
-    await objects.create("repositories", {}, dry_run=True)
-    await objects.delete("repositories", "site", uid="u", dry_run=True)
-    await objects.create("repositories", {})
-    await objects.delete("repositories", "site", uid="u")
-    assert [a[2] for a in server.asked] == [{"dryRun": "All"}, {}, {}, {}]
-    assert [orjson.loads(a[4]).get("dryRun") for a in server.asked] == [None, ["All"], None, None]
+    server.will(*(says({}) for _ in range(6)))
+    for dry_run in (True, False):
+        await objects.create("repositories", {}, dry_run=dry_run)
+        await objects.merge_patch("repositories", "site", {}, dry_run=dry_run)
+        await objects.delete("repositories", "site", uid="u", dry_run=dry_run)
+    assert [a[2] for a in server.asked] == [{"dryRun": "All"}, {"dryRun": "All"}, {}, {}, {}, {}]
+    assert [orjson.loads(a[4]).get("dryRun") for a in server.asked] == [None, None, ["All"], None, None, None]
 
 
 # ---- errors
