@@ -17,6 +17,7 @@ from aiohttp import web
 
 from devstack.devhub.catalog import follow_entry
 from devstack.devhub.certificate import server_context
+from devstack.devhub.federation import open_federation_session
 from devstack.devhub.provisioning import HUB_PATH, ProvisionedProvider, provision_provider
 from devstack.devhub.proxy import open_proxy_session
 from devstack.devhub.registry import SWEEP_INTERVAL, ProviderRecord, ProviderRegistry
@@ -72,9 +73,10 @@ class DevHub:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             proxy_session = await stack.enter_async_context(open_proxy_session())
+            federation_session = await stack.enter_async_context(open_federation_session())
             # Handlers are cancelled with their client: a proxied watch would otherwise stay open.
             runner = web.AppRunner(
-                hub_app(self, proxy_session),
+                hub_app(self, proxy_session, federation_session),
                 access_log=None,
                 handler_cancellation=True,
                 shutdown_timeout=SHUTDOWN_TIMEOUT,

@@ -38,8 +38,8 @@ class ProviderRoutes:
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/api/providers", self._catalogue)
         app.router.add_post("/api/providers/{name}/heartbeat", self._heartbeat)
-        app.router.add_route("*", f"{BACKEND}{{rest:.*}}", self._backend)
-        app.router.add_route("*", f"{UI}{{rest:.*}}", self._ui)
+        app.router.add_route("*", f"{BACKEND}{{rest:(?s:.*)}}", self._backend)
+        app.router.add_route("*", f"{UI}{{rest:(?s:.*)}}", self._ui)
 
     # Without authentication, as in the hub
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from devstack.devhub.aggregate import Aggregate
 from devstack.devhub.gate import Gate
 from devstack.devhub.page import PageRoutes
 from devstack.devhub.providers import ProviderRoutes
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def hub_app(hub: DevHub, proxy_session: aiohttp.ClientSession) -> web.Application:
+def hub_app(
+    hub: DevHub, proxy_session: aiohttp.ClientSession, federation_session: aiohttp.ClientSession
+) -> web.Application:
     proxy, page = Proxy(proxy_session), PageRoutes()
     # Without a limit: a proxy that cuts bodies would hide what the provider does with them.
     app = web.Application(client_max_size=0, middlewares=[redirect_to_clean_path])
     _add_health(app, hub)
     providers = ProviderRoutes(hub.registry, hub.tenancy, proxy, cluster_of=hub.organization_cluster, page=page.page)
-    for part in (providers, RestRoutes(hub), Gate(hub.kcp, hub.tenancy, proxy), page):
+    aggregate = Aggregate(hub.registry, federation_session)
+    for part in (providers, aggregate, RestRoutes(hub), Gate(hub.kcp, hub.tenancy, proxy), page):
         part.add_to(app)
     # A known path with another method is not found, as in the hub, which does not say 405.
     app.router.add_route("*", "/{path:.*}", _not_found)
