@@ -210,8 +210,10 @@ def _phase_is(phase: str) -> Predicate:
     return lambda manifest: manifest is not None and manifest.get("status", {}).get("phase") == phase
 
 
-async def service_account_token(target: Cluster, name: str, *, admin_binding: str, timeout: float = 30.0) -> str:
-    """Creates ServiceAccount ``default/<name>`` with cluster-admin in its workspace; returns its token, which does not expire.
+async def service_account_token(target: Cluster, name: str, *, admin_binding: str | None, timeout: float = 30.0) -> str:
+    """Creates ServiceAccount ``default/<name>`` in its workspace; returns its token, which does not expire.
+
+    `admin_binding` names the ClusterRoleBinding that makes it cluster-admin there. Without one it has no rights.
 
     The hub makes credentials for providers and for a tenant's MCP server in this way (hub-contract.md §1.3, §5.4). kcp
     writes a token into the Secret about 0.4 s before it accepts it; this returns once kcp accepts it.
@@ -219,7 +221,8 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
     await target.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
     await target.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _in_default(name)})
     subject = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
-    await target.apply(cluster_admin_binding(admin_binding, subject))
+    if admin_binding is not None:
+        await target.apply(cluster_admin_binding(admin_binding, subject))
     secret: Manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -233,7 +236,8 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
     assert filled is not None
     token = base64.b64decode(filled["data"]["token"]).decode()
     holder = target.with_token(token)
-    await _once_served(lambda: holder.request("GET", "/api/v1/namespaces/default"), not_yet=401)
+    # Everybody whom kcp knows may ask for the version.
+    await _once_served(lambda: holder.request("GET", "/version"), not_yet=401)
     return token
 
 
