@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import pytest_asyncio
 from devstack.cluster import Cluster
 from devstack.devhub import DevHub
 from devstack.kcp import service_account_token
-from devstack.mcp_client import McpClient, ToolRefused, mcp_client
+from devstack.mcp_client import McpClient, ToolRefused, client_configuration, mcp_client
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation
 from devstack.resources import is_ready
@@ -177,6 +178,14 @@ async def test_each_way_through_the_hub_lists_the_same_tools(
 
     assert {"list_connections", "create_repository", "explain", "wait_for"} <= names
     assert "repositories" in listed
+
+
+async def test_the_configuration_that_a_person_pastes_works(clients: Clients, shared_tenant: Tenant) -> None:
+    url = clients.hub.mcp_url(shared_tenant.cluster, plain=True)
+    [server] = json.loads(client_configuration(url, shared_tenant.mcp_token))["mcpServers"].values()
+
+    async with mcp_client(server["url"], headers=server["headers"]) as client:
+        assert "repositories" in await client.call("code__list_repositories")
 
 
 async def test_a_caller_without_rights_gets_the_refusal_of_kcp(clients: Clients, shared_tenant: Tenant) -> None:

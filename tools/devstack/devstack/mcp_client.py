@@ -59,3 +59,9 @@ async def mcp_client(
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield McpClient(client, prefix)
+
+
+def client_configuration(url: str, token: str) -> str:
+    """What a person pastes into the configuration of an assistant, as most of them read it."""
+    server = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer {token}"}}
+    return json.dumps({"mcpServers": {"kedge": server}}, indent=2)

@@ -7,11 +7,13 @@ import asyncio
 import time
 from contextlib import aclosing
 
+from devstack.demo.conversation import converse
 from devstack.demo.githost import GITHUB_API, GitHost
 from devstack.demo.screen import Row, Screen
 from devstack.demo.session import Session, open_session, own_folder
 from devstack.demo.workload import COLLABORATOR, DEPLOY_KEY, Team
 from devstack.errors import NotReady, StackError
+from devstack.mcp_client import mcp_client
 from devstack.resources import Manifest, condition, is_gone, is_ready, of_manifest
 from devstack.settings import Settings
 from devstack.stack import all_of
@@ -32,6 +34,7 @@ async def show(settings: Settings, screen: Screen) -> None:
                 await _share(session, screen)
                 await _repair(session, host, screen)
                 await _delete(session, host, screen)
+                await _converse(session, screen)
             except StackError:
                 screen.say(f"the services' log ends with:\n{session.stack.services.tail(25)}")
                 raise
@@ -138,10 +141,19 @@ async def _delete(session: Session, host: GitHost, screen: Screen) -> None:
     screen.say(f"the object and {account.owner}/{name} on the host are gone ({time.monotonic() - started:.1f} s)")
 
 
+async def _converse(session: Session, screen: Screen) -> None:
+    """The same API for a language model, reached as an assistant reaches it: by the address and the token that the hub gives."""
+    team, tenant = next(iter(session.teams.items()))
+    url = session.stack.hub.mcp_url(tenant.cluster, plain=True)
+    screen.say(f"an assistant of team {team.workspace} is connected to the hub's MCP server, {url}")
+    async with mcp_client(url, tenant.mcp_token, prefix="code__") as client:
+        await converse(client, team, screen)
+
+
 async def _leave_nothing(session: Session, host: GitHost, screen: Screen) -> None:
     """On a real host nothing may stay behind, whatever went wrong before."""
     for team, tenant in session.teams.items():
-        for name in team.repositories:
+        for name in (*team.repositories, team.conversed):
             try:
                 await tenant.delete("repositories", name)
                 await host.wait_until_gone(team.account.token, team.account.owner, name, DELETE_TIMEOUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 
 import yaml
 
@@ -10,6 +11,7 @@ from devstack.demo.screen import Screen
 from devstack.demo.session import Session, open_session, own_folder
 from devstack.demo.workload import Team
 from devstack.kubeconfig import kubeconfig, write_private
+from devstack.mcp_client import client_configuration
 from devstack.settings import Settings
 from devstack.tenant import Tenant
 
@@ -28,6 +30,11 @@ def _write_files(session: Session, team: Team, tenant: Tenant, folder: Path) -> 
     server = f"{session.stack.hub.url}/clusters/{tenant.cluster}"
     write_private(folder / f"{team.workspace}.kubeconfig", kubeconfig(server, tenant.token))
     write_private(folder / f"{team.workspace}.yaml", yaml.safe_dump_all(team.manifests(), sort_keys=False))
+    write_private(folder / f"{team.workspace}.mcp.json", _assistant(session, tenant))
+
+
+def _assistant(session: Session, tenant: Tenant) -> str:
+    return client_configuration(session.stack.hub.mcp_url(tenant.cluster, plain=True), tenant.mcp_token)
 
 
 def _instructions(session: Session, folder: Path) -> str:
@@ -66,9 +73,14 @@ def _instructions(session: Session, folder: Path) -> str:
             f"  TOKEN=$(sed -n 's/.*token: //p' {config})",
             f'  curl -sk -H "Authorization: Bearer $TOKEN" {collection}',
             "",
-            f"Open {stack.hub.url}/ui/ in a browser, accept the certificate, and log in with the token of a user:",
+            f"Open {stack.hub.plain_url}/ui/ in a browser, and log in with the token of a user:",
             "",
             *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
+            "",
+            f"Give an assistant the tools of workspace {team.workspace}: paste this into its MCP configuration. It is also in",
+            f"{short}/{team.workspace}.mcp.json.",
+            "",
+            indent(_assistant(session, tenant), "  "),
             "",
             "Where programs ask, with the same tokens:",
             "",

@@ -40,6 +40,8 @@ class Team:
     account: Account
     repositories: dict[str, str] = field(hash=False)
     guest: str | None = None
+    conversed: str = "notes"
+    """The repository that an assistant makes and deletes."""
 
     @property
     def shared(self) -> str:
@@ -112,6 +114,7 @@ async def simulated_teams(control: SimControl, url: str) -> list[Team]:
 
 
 def github_team(token: str, owner: str) -> Team:
-    """One team on GitHub itself, with one private repository whose name nobody else uses."""
+    """One team on GitHub itself, with private repositories whose names nobody else uses."""
     name = f"code-provider-demo-{uuid.uuid4().hex[:8]}"
-    return Team("team-a", Account(owner, token, None), {name: "Made by a demonstration; it will be deleted again"})
+    described = {name: "Made by a demonstration; it will be deleted again"}
+    return Team("team-a", Account(owner, token, None), described, conversed=f"{name}-notes")

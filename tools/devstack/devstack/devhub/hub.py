@@ -43,7 +43,9 @@ class InWorkspace(Protocol):
 
 
 class DevHub:
-    """An async context manager that serves at `url` (https, self-signed) while it is entered.
+    """An async context manager that serves at `url` (https, self-signed) and at `plain_url` (http) while it is entered.
+
+    `plain_url` is for clients that accept no self-signed certificate, as browsers and assistants.
 
     `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp. `graphql_url` is the
     address of a `devstack.graphql.GraphqlGateway`, for who wants ``/graphql/<cluster ID>``.
@@ -58,8 +60,10 @@ class DevHub:
         registry: ProviderRegistry | None = None,
         path: str = HUB_PATH,
     ) -> None:
-        self.port = port or free_ports(1)[0]
+        free, self._plain_port = free_ports(2)
+        self.port = port or free
         self.url = f"https://{LOOPBACK}:{self.port}"
+        self.plain_url = f"http://{LOOPBACK}:{self._plain_port}"
         self.path = path
         self.registry = registry or ProviderRegistry(providers_path=f"{path}:providers")
         self.tenancy = Tenancy(path)
@@ -86,6 +90,7 @@ class DevHub:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, LOOPBACK, self.port, ssl_context=server_context(self._folder)).start()
+            await web.TCPSite(runner, LOOPBACK, self._plain_port).start()
             stack.push_async_callback(self._cancel_tasks)
             self._spawn(self._sweep())
             self._stack = stack.pop_all()
@@ -181,9 +186,10 @@ class DevHub:
         """The token of the MCPServer's ServiceAccount; None if there is no such server."""
         return self._mcp_tokens.get(workspace.cluster) if name == MCP_SERVER else None
 
-    def mcp_url(self, cluster: str, name: str = MCP_SERVER) -> str:
-        """Where an MCP client reaches the tools of all providers."""
-        return f"{self.url}/services/mcpserver/{cluster}/apis/kedge.faros.sh/v1alpha1/mcpservers/{name}/mcp"
+    def mcp_url(self, cluster: str, name: str = MCP_SERVER, *, plain: bool = False) -> str:
+        """Where an MCP client reaches the tools of all providers. `plain`: without TLS."""
+        base = self.plain_url if plain else self.url
+        return f"{base}/services/mcpserver/{cluster}/apis/kedge.faros.sh/v1alpha1/mcpservers/{name}/mcp"
 
     async def enable(
         self, tenant: InWorkspace, provider: str = "code", *, accepted: Iterable[tuple[str, str]] = (("", "secrets"),)
