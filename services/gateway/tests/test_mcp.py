@@ -87,8 +87,11 @@ class Writes:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    both_begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handler(self, call: Call) -> dict[str, Any]:
+        if self.begun.is_set():
+            self.both_begun.set()
         self.begun.set()
         await self.go_on.wait()
         self.done.set()
@@ -472,6 +475,91 @@ async def test_a_user_agent_is_bounded_and_holds_no_secret(port: int) -> None:
     assert client.startswith("User-Agent ")
     assert "ghp_a" not in client
     assert len(client) <= 128
+
+
+# Batches
+
+
+async def send_batch(port: int, messages: Any, version: str = "") -> tuple[int, Any]:
+    headers = {**ACCEPT, **IDENTITY, **({"MCP-Protocol-Version": version} if version else {})}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"http://127.0.0.1:{port}/mcp", json=messages) as response,
+    ):
+        text = await response.text()
+        return response.status, json.loads(text) if text else None
+
+
+def message(method: str, number: Any = None, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "params": params, **({} if number is None else {"id": number})}
+
+
+@pytest.mark.parametrize("version", ["", "2025-03-26"])
+async def test_a_batch_of_the_revision_that_has_them_is_answered_with_one_array(port: int, version: str) -> None:
+    batch = [
+        message("tools/call", 1, name="echo", arguments={"text": "a"}),
+        message("notifications/initialized"),
+        message("tools/list", "two"),
+        message("no/such/method", 3),
+        message("ping", 4),
+    ]
+
+    code, answers = await send_batch(port, batch, version)
+
+    assert code == 200
+    assert [answer["id"] for answer in answers] == [1, "two", 3, 4]
+    assert answers[0]["result"]["structuredContent"]["text"] == "a"
+    assert len(answers[1]["result"]["tools"]) == 4
+    assert answers[2]["error"]["code"] == -32601
+    assert answers[3]["result"] == {}
+
+
+async def test_the_calls_of_a_batch_run_at_the_same_time(port: int, writes: Writes) -> None:
+    asking = asyncio.create_task(
+        send_batch(port, [message("tools/call", 1, name="write"), message("tools/call", 2, name="write")])
+    )
+    async with asyncio.timeout(BOUND_SECONDS):
+        await writes.both_begun.wait()
+        writes.go_on.set()
+        _, answers = await asking
+
+    assert [answer["result"]["isError"] for answer in answers] == [False, False]
+
+
+async def test_a_batch_without_requests_has_no_answer(port: int) -> None:
+    assert await send_batch(port, [message("notifications/initialized")] * 2) == (202, None)
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25", "2026-07-28"])
+async def test_later_revisions_have_no_batches(port: int, kcp: Kcp, version: str) -> None:
+    code, answer = await send_batch(port, [message("tools/call", 1, name="read")], version)
+
+    assert code == 400
+    assert "error" in answer
+    assert kcp.asked == []
+
+
+@pytest.mark.parametrize("batch", [[message("ping", n) for n in range(11)], [message("ping", 1, a="x" * (64 << 10))]])
+async def test_a_batch_over_its_bounds_is_refused_in_words(port: int, batch: Any) -> None:
+    code, answer = await send_batch(port, batch)
+
+    assert code == 400
+    assert "at most 10 messages and 65536 bytes" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("batch", [[1, None, []], [[message("ping", 1)]]])
+async def test_a_batch_of_what_is_no_request_is_a_client_error(port: int, batch: Any) -> None:
+    code, answers = await send_batch(port, batch)
+
+    assert code == 400
+    assert all("error" in answer for answer in answers)
+
+
+async def test_each_call_of_a_batch_counts_for_the_callers_rate(serve: Serve) -> None:
+    async with serve(CODE_CALLER_LIMIT="2/minute") as port:
+        _, answers = await send_batch(port, [message("tools/call", n, name="echo") for n in range(4)])
+
+    assert sorted(answer["result"]["isError"] for answer in answers) == [False, False, True, True]
 
 
 # Arguments
