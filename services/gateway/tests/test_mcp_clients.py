@@ -33,7 +33,8 @@ from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
 
-pytestmark = pytest.mark.slow
+# The first test installs the packages, too.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 REPOSITORY: Final = Path(__file__).parents[3]
 CLIENTS: Final = REPOSITORY / "tests" / "mcp-clients"
@@ -225,10 +226,6 @@ async def test_every_scenario_of_the_conformance_suite_ends_as_documented(
         for path in tmp_path.glob("*/checks.json")
     }
     assert found, out + err
-    Path("/tmp/conform/found-" + suite + ".json").write_text(json.dumps(found))
-    import shutil as s
-
-    s.copytree(tmp_path, "/tmp/conform/res-" + suite, dirs_exist_ok=True)
     assert found == documented(suite)
 
 

@@ -61,6 +61,20 @@ async def test_a_bound_that_names_no_tool_is_one_clear_line_and_exit_code_1(tmp_
         assert await process.wait(10) == 1
 
 
+async def test_the_callers_rate_holds_for_calls_of_tools(tmp_path: Path) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_connections"}}
+    async with gateway(tmp_path, CODE_CALLER_LIMIT="1/minute") as process:
+        listening = await process.line(r"listening on port (\d+)", timeout=60)
+        said: list[str] = []
+        async with aiohttp.ClientSession() as session:
+            for _ in range(2):
+                async with session.post(f"http://127.0.0.1:{listening[1]}/mcp", json=body) as response:
+                    assert response.status == 200
+                    said.append((await response.json())["result"]["content"][0]["text"])
+
+    assert ["Wait" in text for text in said] == [False, True]
+
+
 # Whose rights a tool has
 
 CLUSTER = "2x5yknxhwy4dkw5f"
