@@ -218,6 +218,12 @@ async def one_connection(port: int) -> AsyncIterator[Exchange]:
         writer.close()
 
 
+async def raw(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to one request."""
+    async with one_connection(port) as exchange:
+        return await exchange(request)
+
+
 def aggregate_request(method: str, params: str) -> bytes:
     """What the hub's aggregate sends, byte for byte as Go's net/http and encoding/json write it.
 
@@ -282,8 +288,7 @@ def error_text(result: Any) -> str:
 
 
 async def test_the_aggregates_initialize_is_answered_without_a_session(port: int) -> None:
-    async with one_connection(port) as exchange:
-        head, body = await exchange(AGGREGATE_INITIALIZE)
+    head, body = await raw(port, AGGREGATE_INITIALIZE)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"mcp-session-id" not in head.lower()
@@ -309,8 +314,7 @@ async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_ea
 
 
 async def test_the_aggregate_calls_and_reads_one_text_block_that_is_the_structured_content(port: int) -> None:
-    async with one_connection(port) as exchange:
-        head, body = await exchange(AGGREGATE_CALL)
+    head, body = await raw(port, AGGREGATE_CALL)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     result = json.loads(body)["result"]
@@ -348,8 +352,7 @@ async def test_white_space_around_a_header_is_not_part_of_it(port: int, kcp: Kcp
         b"Mcp-Name:   read   \r\nAuthorization: Bearer caller-token\r\nX-Kedge-Tenant: %b\r\nX-Kedge-Cluster: %b  \r\n\r\n"
         % (len(body), CLUSTER.encode(), CLUSTER.encode())
     ) + body
-    async with one_connection(port) as exchange:
-        head, answer = await exchange(request)
+    head, answer = await raw(port, request)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n"), answer
     assert [path.split("/")[2] for path, _ in kcp.asked] == [CLUSTER]
@@ -359,8 +362,7 @@ async def test_white_space_around_a_header_is_not_part_of_it(port: int, kcp: Kcp
 async def test_the_aggregate_reads_a_refusal_in_a_result_because_it_drops_providers_that_answer_404_or_405(
     port: int, header: str
 ) -> None:
-    async with one_connection(port) as exchange:
-        head, body = await exchange(AGGREGATE_CALL.replace(f"{header}\r\n".encode(), b""))
+    head, body = await raw(port, AGGREGATE_CALL.replace(f"{header}\r\n".encode(), b""))
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert "identity" in error_text(json.loads(body)["result"])
@@ -461,8 +463,7 @@ async def test_the_client_is_known_by_name_where_the_protocol_says_it_and_else_b
 
 
 async def test_nothing_is_known_of_a_client_that_says_nothing(port: int) -> None:
-    async with one_connection(port) as exchange:
-        _, body = await exchange(AGGREGATE_CALL.replace(b"User-Agent: Go-http-client/1.1\r\n", b""))
+    _, body = await raw(port, AGGREGATE_CALL.replace(b"User-Agent: Go-http-client/1.1\r\n", b""))
 
     assert json.loads(body)["result"]["structuredContent"]["client"] == ""
 
