@@ -910,7 +910,9 @@ async def test_large_bodies_share_a_bound_and_small_ones_pass(serve: Serve) -> N
         del reader
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"[" * 300 + b"]" * 300, b"\xff"]
+)
 async def test_what_is_not_a_request_is_a_client_error(port: int, body: bytes) -> None:
     async with (
         aiohttp.ClientSession(headers={**ACCEPT, "Content-Type": "application/json"}) as session,

@@ -38,11 +38,13 @@ def messages(headers: Headers, body: bytes) -> Sequence[bytes] | None:
         raise BatchTooLong(too_long)
     try:
         found: list[Any] = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        batch = [orjson.dumps(message) for message in found]
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # Fewer levels can be written than read.
         return None
-    if len(found) > MOST_MESSAGES:
+    if len(batch) > MOST_MESSAGES:
         raise BatchTooLong(too_long)
-    return [orjson.dumps(message) for message in found] or None
+    return batch or None
 
 
 async def answered(batch: Sequence[bytes], answer: Answer) -> Response:
