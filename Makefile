@@ -78,5 +78,5 @@ down: setup ## stop what `make up` has started
 	@$(PYTHON) -m devstack.demo down
 
 clean: ## remove .venv, caches and the data of runs; the built tools stay
-	@rm -rf .venv .dev .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .dev tests/mcp-clients/node_modules .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.tools/*' -prune -exec rm -rf {} +

@@ -42,12 +42,12 @@ async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
     callers = CallerLimits(settings.caller_rate)
-    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider) as mcp:
+    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider, callers) as mcp:
         oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
         await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth)
 
 
-def open_mcp(settings: GatewaySettings, provider: ProviderIdentity) -> McpEndpoint:
+def open_mcp(settings: GatewaySettings, provider: ProviderIdentity, callers: CallerLimits) -> McpEndpoint:
     """MCP over all tools. Of the provider it is given the address of kcp alone. Raises ``CannotRun``."""
     if settings.dev_allow_tenant_query:
         _log.warning(
@@ -55,7 +55,7 @@ def open_mcp(settings: GatewaySettings, provider: ProviderIdentity) -> McpEndpoi
             "Never set it outside of development"
         )
     table = tools(settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes)
-    return McpEndpoint(ToolServer(table, settings, provider.server), settings.most_mcp_body_bytes)
+    return McpEndpoint(ToolServer(table, settings, provider.server, callers), settings.most_mcp_body_bytes)
 
 
 def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Sequence[BaseRoute]) -> FastAPI:

@@ -38,6 +38,10 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
         self._begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # White space around a value is not part of it (RFC 9110, 5.5). The parser leaves what stands behind.
+        super().on_header(name, value.strip(b" \t"))
+
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
         super().on_headers_complete()

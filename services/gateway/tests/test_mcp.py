@@ -24,6 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
+from gateway.caller_limits import CallerLimits
 from gateway.http_protocol import BoundedHttp
 from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
@@ -37,6 +38,10 @@ CLUSTER = "2x5yknxhwy4dkw5f"
 IDENTITY = {"X-Kedge-Tenant": CLUSTER, "X-Kedge-Cluster": CLUSTER, "Authorization": "Bearer caller-token"}
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 BOUND_SECONDS = 20
+NEWEST_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 
 @dataclass
@@ -82,8 +87,11 @@ class Writes:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    both_begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handler(self, call: Call) -> dict[str, Any]:
+        if self.begun.is_set():
+            self.both_begun.set()
         self.begun.set()
         await self.go_on.wait()
         self.done.set()
@@ -156,7 +164,8 @@ def serve(kcp: Kcp, table: Sequence[Tool]) -> Serve:
     @asynccontextmanager
     async def serve(**environ: str) -> AsyncIterator[int]:
         settings = GatewaySettings.load(environ)
-        async with McpEndpoint(ToolServer(table, settings, kcp.find), settings.most_mcp_body_bytes) as endpoint:
+        tools = ToolServer(table, settings, kcp.find, CallerLimits(settings.caller_rate))
+        async with McpEndpoint(tools, settings.most_mcp_body_bytes) as endpoint:
             app = build_app(Readiness(), settings=settings, routes=endpoint.routes())
             server = uvicorn.Server(uvicorn.Config(app, http=BoundedHttp, ws="none", lifespan="off", log_config=None))
             with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -187,25 +196,54 @@ async def port(serve: Serve) -> AsyncIterator[int]:
     await holding
 
 
-async def raw(port: int, request: bytes) -> tuple[bytes, bytes]:
-    """The head and the body of the answer to the very bytes of a request, which closes its connection."""
+Exchange = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
+
+
+@asynccontextmanager
+async def one_connection(port: int) -> AsyncIterator[Exchange]:
+    """``await exchange(request)``: the head and the body of the answer to the very bytes of a request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(BOUND_SECONDS):
-        writer.write(request)
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    return head, body
+
+    async def exchange(request: bytes) -> tuple[bytes, bytes]:
+        async with asyncio.timeout(BOUND_SECONDS):
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)\r\ncontent-length: (\d+)\r\n", head)
+            assert length, head
+            return head, await reader.readexactly(int(length[1]))
+
+    try:
+        yield exchange
+    finally:
+        writer.close()
+
+
+async def raw(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to one request."""
+    async with one_connection(port) as exchange:
+        return await exchange(request)
 
 
 def aggregate_request(method: str, params: str) -> bytes:
-    """What the hub's aggregate sends: no initialize, no session, no protocol version, id 1, a Host without port."""
-    body = f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}'.encode()
+    """What the hub's aggregate sends, byte for byte as Go's net/http and encoding/json write it.
+
+    There is no initialize, no session and no protocol version. The id is always 1, and the Host has no port.
+    """
+    body = f'{{"id":1,"jsonrpc":"2.0","method":"{method}","params":{params}}}'.encode()
     return (
         b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Go-http-client/1.1\r\n"
         b"Content-Length: %d\r\nAccept: application/json, text/event-stream\r\nAuthorization: Bearer caller-token\r\n"
         b"Content-Type: application/json\r\nX-Kedge-Cluster: 2x5yknxhwy4dkw5f\r\nX-Kedge-Tenant: 2x5yknxhwy4dkw5f\r\n"
-        b"Connection: close\r\n\r\n" % len(body)
+        b"Accept-Encoding: gzip\r\n\r\n" % len(body)
     ) + body
+
+
+AGGREGATE_INITIALIZE = aggregate_request(
+    "initialize",
+    '{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"kedge-aggregate","version":"v1"}}',
+)
+AGGREGATE_LIST = aggregate_request("tools/list", "{}")
+AGGREGATE_CALL = aggregate_request("tools/call", '{"arguments":{"text":"\\u003chello\\u003e"},"name":"echo"}')
 
 
 async def post(
@@ -250,9 +288,7 @@ def error_text(result: Any) -> str:
 
 
 async def test_the_aggregates_initialize_is_answered_without_a_session(port: int) -> None:
-    params = '{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"kedge-aggregate","version":"v1"}}'
-
-    head, body = await raw(port, aggregate_request("initialize", params))
+    head, body = await raw(port, AGGREGATE_INITIALIZE)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"mcp-session-id" not in head.lower()
@@ -263,7 +299,8 @@ async def test_the_aggregates_initialize_is_answered_without_a_session(port: int
 
 
 async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_each_time(port: int, kcp: Kcp) -> None:
-    answers = [await raw(port, aggregate_request("tools/list", "{}")) for _ in range(3)]
+    async with one_connection(port) as exchange:
+        answers = [await exchange(AGGREGATE_LIST) for _ in range(3)]
 
     heads, bodies = zip(*answers, strict=True)
     assert all(head.startswith(b"HTTP/1.1 200 OK\r\n") and b"application/json" in head for head in heads)
@@ -272,18 +309,63 @@ async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_ea
     assert answer["id"] == 1
     assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "fail", "write"]
     assert all(tool["inputSchema"]["type"] == "object" for tool in answer["result"]["tools"])
+    assert "nextCursor" not in answer["result"]
     assert kcp.asked == []
 
 
 async def test_the_aggregate_calls_and_reads_one_text_block_that_is_the_structured_content(port: int) -> None:
-    head, body = await raw(port, aggregate_request("tools/call", '{"name":"echo","arguments":{"text":"hello"}}'))
+    head, body = await raw(port, AGGREGATE_CALL)
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     result = json.loads(body)["result"]
     assert result["isError"] is False
     assert len(result["content"]) == 1
-    expected = {"text": "hello", "nothing": None, "user": "", "client": ""}
+    expected = {"text": "<hello>", "nothing": None, "user": "", "client": "User-Agent Go-http-client/1.1"}
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"] == expected
+
+
+async def test_the_aggregates_requests_share_a_connection_and_each_gets_one_plain_json_document(port: int) -> None:
+    async with one_connection(port) as exchange:
+        answers = [await exchange(request) for request in (AGGREGATE_INITIALIZE, AGGREGATE_LIST, AGGREGATE_CALL) * 2]
+
+    for head, body in answers:
+        assert re.search(rb"(?i)\r\ncontent-type: application/json\r\n", head)
+        # The aggregate accepts gzip because Go's client does. It is not needed, and compressing takes time.
+        assert b"content-encoding" not in head.lower()
+        answer = json.loads(body)
+        assert (answer["jsonrpc"], answer["id"]) == ("2.0", 1)
+        assert "result" in answer
+
+
+async def test_white_space_around_a_header_is_not_part_of_it(port: int, kcp: Kcp) -> None:
+    body = json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "read", "arguments": {}, "_meta": NEWEST_META},
+        }
+    ).encode()
+    request = (
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nAccept: application/json, text/event-stream\r\n"
+        b"Content-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28 \r\nMcp-Method: tools/call\t\r\n"
+        b"Mcp-Name:   read   \r\nAuthorization: Bearer caller-token\r\nX-Kedge-Tenant: %b\r\nX-Kedge-Cluster: %b  \r\n\r\n"
+        % (len(body), CLUSTER.encode(), CLUSTER.encode())
+    ) + body
+    head, answer = await raw(port, request)
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n"), answer
+    assert [path.split("/")[2] for path, _ in kcp.asked] == [CLUSTER]
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer caller-token", "X-Kedge-Cluster: 2x5yknxhwy4dkw5f"])
+async def test_the_aggregate_reads_a_refusal_in_a_result_because_it_drops_providers_that_answer_404_or_405(
+    port: int, header: str
+) -> None:
+    head, body = await raw(port, AGGREGATE_CALL.replace(f"{header}\r\n".encode(), b""))
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert "identity" in error_text(json.loads(body)["result"])
 
 
 VERSIONS = ["2025-03-26", "2025-06-18", "2025-11-25"]
@@ -370,11 +452,115 @@ async def test_a_list_of_the_newest_protocol_says_how_long_it_is_fresh(port: int
     assert (listed.ttl_ms, listed.cache_scope) == (300_000, "private")
 
 
-async def test_the_client_is_known_by_name_where_the_protocol_says_it(port: int) -> None:
-    async with official_client(port, "auto") as client:
+@pytest.mark.parametrize(("mode", "known"), [("auto", r"mcp"), ("legacy", r"User-Agent python-httpx.*")])
+async def test_the_client_is_known_by_name_where_the_protocol_says_it_and_else_by_its_user_agent(
+    port: int, mode: str, known: str
+) -> None:
+    async with official_client(port, mode) as client:
         result = await client.call_tool("echo", {})
 
-    assert result.structured_content["client"] == "mcp"
+    assert re.fullmatch(known, result.structured_content["client"])
+
+
+async def test_nothing_is_known_of_a_client_that_says_nothing(port: int) -> None:
+    _, body = await raw(port, AGGREGATE_CALL.replace(b"User-Agent: Go-http-client/1.1\r\n", b""))
+
+    assert json.loads(body)["result"]["structuredContent"]["client"] == ""
+
+
+async def test_a_user_agent_is_bounded_and_holds_no_secret(port: int) -> None:
+    agent = "ghp_" + "a" * 36 + " x" * 2000
+
+    client = (await call(port, "echo", headers={**IDENTITY, "User-Agent": agent}))["structuredContent"]["client"]
+
+    assert client.startswith("User-Agent ")
+    assert "ghp_a" not in client
+    assert len(client) <= 128
+
+
+# Batches
+
+
+async def send_batch(port: int, messages: Any, version: str = "") -> tuple[int, Any]:
+    headers = {**ACCEPT, **IDENTITY, **({"MCP-Protocol-Version": version} if version else {})}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(f"http://127.0.0.1:{port}/mcp", json=messages) as response,
+    ):
+        text = await response.text()
+        return response.status, json.loads(text) if text else None
+
+
+def message(method: str, number: Any = None, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "params": params, **({} if number is None else {"id": number})}
+
+
+@pytest.mark.parametrize("version", ["", "2025-03-26"])
+async def test_a_batch_of_the_revision_that_has_them_is_answered_with_one_array(port: int, version: str) -> None:
+    batch = [
+        message("tools/call", 1, name="echo", arguments={"text": "a"}),
+        message("notifications/initialized"),
+        message("tools/list", "two"),
+        message("no/such/method", 3),
+        message("ping", 4),
+    ]
+
+    code, answers = await send_batch(port, batch, version)
+
+    assert code == 200
+    assert [answer["id"] for answer in answers] == [1, "two", 3, 4]
+    assert answers[0]["result"]["structuredContent"]["text"] == "a"
+    assert len(answers[1]["result"]["tools"]) == 4
+    assert answers[2]["error"]["code"] == -32601
+    assert answers[3]["result"] == {}
+
+
+async def test_the_calls_of_a_batch_run_at_the_same_time(port: int, writes: Writes) -> None:
+    asking = asyncio.create_task(
+        send_batch(port, [message("tools/call", 1, name="write"), message("tools/call", 2, name="write")])
+    )
+    async with asyncio.timeout(BOUND_SECONDS):
+        await writes.both_begun.wait()
+        writes.go_on.set()
+        _, answers = await asking
+
+    assert [answer["result"]["isError"] for answer in answers] == [False, False]
+
+
+async def test_a_batch_without_requests_has_no_answer(port: int) -> None:
+    assert await send_batch(port, [message("notifications/initialized")] * 2) == (202, None)
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25", "2026-07-28"])
+async def test_later_revisions_have_no_batches(port: int, kcp: Kcp, version: str) -> None:
+    code, answer = await send_batch(port, [message("tools/call", 1, name="read")], version)
+
+    assert code == 400
+    assert "error" in answer
+    assert kcp.asked == []
+
+
+@pytest.mark.parametrize("batch", [[message("ping", n) for n in range(11)], [message("ping", 1, a="x" * (64 << 10))]])
+async def test_a_batch_over_its_bounds_is_refused_in_words(port: int, batch: Any) -> None:
+    code, answer = await send_batch(port, batch)
+
+    assert code == 400
+    assert "at most 10 messages and 65536 bytes" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("batch", [[1, None, []], [[message("ping", 1)]]])
+async def test_a_batch_of_what_is_no_request_is_a_client_error(port: int, batch: Any) -> None:
+    code, answers = await send_batch(port, batch)
+
+    assert code == 400
+    assert all("error" in answer for answer in answers)
+
+
+async def test_each_call_of_a_batch_counts_for_the_callers_rate(serve: Serve) -> None:
+    async with serve(CODE_CALLER_LIMIT="2/minute") as port:
+        _, answers = await send_batch(port, [message("tools/call", n, name="echo") for n in range(4)])
+
+    assert sorted(answer["result"]["isError"] for answer in answers) == [False, False, True, True]
 
 
 # Arguments
@@ -403,11 +589,7 @@ async def test_a_wrong_value_is_named_by_its_argument_and_not_quoted(port: int) 
 
 
 async def test_half_a_character_is_refused_in_words(port: int) -> None:
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    params = {"name": "echo", "arguments": {"text": "\ud800"}, "_meta": meta}
+    params = {"name": "echo", "arguments": {"text": "\ud800"}, "_meta": NEWEST_META}
     headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "echo", **IDENTITY}
 
     answer = await post(port, "tools/call", params, headers=headers)
@@ -584,6 +766,53 @@ async def test_a_typing_error_in_the_operators_bounds_leaves_no_tool_on(serve: S
             pass
 
 
+# The rate of a caller
+
+
+async def test_calls_over_the_callers_rate_are_a_tool_error_that_says_how_long_to_wait(serve: Serve, kcp: Kcp) -> None:
+    other = {**IDENTITY, "Authorization": "Bearer another"}
+    async with serve(CODE_CALLER_LIMIT="2/minute") as port:
+        for _ in range(2):
+            assert (await call(port, "read"))["isError"] is False
+        text = error_text(await call(port, "read"))
+        unknown = await call(port, "ehco")
+        assert (await call(port, "read", headers=other))["isError"] is False
+
+    said = re.search(r"Nothing was done\. Wait (\d+) seconds and call again", text)
+    assert said, text
+    assert 1 <= int(said[1]) <= 60
+    assert "Wait" in error_text(unknown)
+    assert len(kcp.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "version"),
+    [
+        (
+            "initialize",
+            {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}},
+            "",
+        ),
+        ("ping", {}, ""),
+        ("tools/list", {}, ""),
+        ("tools/list", {"cursor": None}, ""),
+        ("tools/list", {}, "2026-07-28"),
+        ("server/discover", {}, "2026-07-28"),
+    ],
+)
+async def test_only_calls_of_tools_count(serve: Serve, method: str, params: Any, version: str) -> None:
+    headers = dict(IDENTITY)
+    if version:
+        headers |= {"MCP-Protocol-Version": version, "Mcp-Method": method}
+        params = {**params, "_meta": NEWEST_META}
+    async with serve(CODE_CALLER_LIMIT="1/minute") as port:
+        for _ in range(3):
+            assert "result" in await post(port, method, params, headers=headers)
+        assert (await call(port, "echo"))["isError"] is False
+        for _ in range(3):
+            assert "result" in await post(port, method, params, headers=headers)
+
+
 # Time, size and hostile text
 
 
@@ -681,7 +910,9 @@ async def test_large_bodies_share_a_bound_and_small_ones_pass(serve: Serve) -> N
         del reader
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"tools/list", b'{"method":"tools/list"}', b"[" * 900, b"[" * 300 + b"]" * 300, b"\xff"]
+)
 async def test_what_is_not_a_request_is_a_client_error(port: int, body: bytes) -> None:
     async with (
         aiohttp.ClientSession(headers={**ACCEPT, "Content-Type": "application/json"}) as session,

@@ -12,12 +12,13 @@ from typing import Final, Self
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import INVALID_REQUEST
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.mcp_server import made_once
+from gateway.mcp_server import batches, made_once
 from gateway.mcp_server.server import ToolServer
 
 PATHS: Final = ("/mcp", "/mcp/sse")
@@ -60,12 +61,34 @@ class McpEndpoint:
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         # ``Bounded`` has read the body and gives it in one piece.
-        request = await receive()
-        answer = made_once.answer(self._tools, Headers(scope=scope), request["body"])
-        if answer is not None:
-            await Response(answer, media_type="application/json")(scope, receive, send)
+        body: bytes = (await receive())["body"]
+
+        async def answer(body: bytes, send: Send) -> None:
+            await self._answer(scope, body, receive, send)
+
+        try:
+            batch = batches.messages(Headers(scope=scope), body)
+        except batches.BatchTooLong as error:
+            await _refusal(str(error))(scope, receive, send)
             return
+        if batch is None:
+            await answer(body, send)
+        else:
+            await (await batches.answered(batch, answer))(scope, receive, send)
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answer one message of JSON-RPC."""
+        made = made_once.answer(self._tools, Headers(scope=scope), body)
+        if made is not None:
+            await Response(made, media_type="application/json")(scope, receive, send)
+            return
+        request: Message = {"type": "http.request", "body": body, "more_body": False}
         await self._sessions.handle_request(scope, _first(request, receive), send)
+
+
+def _refusal(message: str) -> Response:
+    error = {"code": INVALID_REQUEST, "message": message}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)
 
 
 def _first(message: Message, receive: Receive) -> Receive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from starlette.requests import Request
 from codecommon.kcp.client import CallerKcp
 from codecommon.kcp.identity import CallerIdentity
 from codecommon.kcp.kubeconfig import ApiServer
+from gateway.caller_limits import CallerLimits, caller_key
 from gateway.identity import Caller, NoIdentity, require_caller
 from gateway.mcp_server.arguments import Arguments
 from gateway.mcp_server.bounds import Bounds, nearest
@@ -29,6 +31,7 @@ from gateway.mcp_server.metrics import CALLS
 from gateway.mcp_server.refusals import refusal
 from gateway.mcp_settings import McpSettings
 from gateway.mcp_tools.tool import Call, Tool, ToolError
+from gateway.metrics import REFUSED
 from gateway.plain_text import plain, plain_values
 
 _log = logging.getLogger(__name__)
@@ -60,14 +63,24 @@ _LONGEST_CLIENT_NAME: Final = 128
 class ToolServer:
     """Lists the tools and calls them. Holds no credential but that of a call, while it lasts."""
 
-    def __init__(self, tools: Sequence[Tool], settings: McpSettings, find_api_server: FindApiServer) -> None:
-        """Raises ``CannotRun`` if the operator's bounds name a tool that is not there."""
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        settings: McpSettings,
+        find_api_server: FindApiServer,
+        callers: CallerLimits | None = None,
+    ) -> None:
+        """``callers`` counts the calls of tools, and nothing else. None: they have no rate.
+
+        Raises ``CannotRun`` if the operator's bounds name a tool that is not there.
+        """
         self._tools = {tool.name: tool for tool in tools}
         self._arguments = {tool.name: Arguments(tool) for tool in tools}
         self._listed = {tool.name: _listed(tool) for tool in tools}
         self._bounds = Bounds(tools, settings)
         self._allow_query = settings.dev_allow_tenant_query
         self._find_api_server = find_api_server
+        self._callers = callers
         self._calls: set[asyncio.Task[dict[str, Any]]] = set()
         # Callers may choose any subset, so only the lists asked for last are kept.
         self._list = lru_cache(_MOST_LISTS)(self._make_list)
@@ -122,6 +135,8 @@ class ToolServer:
         self, ctx: ServerRequestContext[dict[str, Any]], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         request = _request(ctx)
+        if too_many := self._too_many_calls(request):
+            return too_many
         tool = self._tools.get(params.name)
         chosen = self._bounds.chosen(request.headers)
         if tool is None:
@@ -137,7 +152,7 @@ class ToolServer:
             caller = require_caller(request, allow_query=self._allow_query)
             arguments: dict[str, Any] = params.arguments or {}
             self._arguments[tool.name].require_valid(arguments)
-            result = _result(await self._call(tool, caller, arguments, _client_name(ctx)))
+            result = _result(await self._call(tool, caller, arguments, _client_name(ctx, request)))
         except (ToolError, NoIdentity) as error:
             outcome, result = "refused", _failure(str(error))
         except Exception as error:  # noqa: BLE001 - a caller learns of no failure but that there was one
@@ -151,6 +166,18 @@ class ToolServer:
             result = _failure(sentence)
         CALLS.labels(tool.name, outcome).inc()
         return result
+
+    def _too_many_calls(self, request: Request) -> types.CallToolResult | None:
+        """Count the call. None: its caller may go on. In words, because agents read results and see no status of HTTP."""
+        seconds = self._callers.retry_after(caller_key(request.scope)) if self._callers is not None else None
+        if seconds is None:
+            return None
+        REFUSED.labels("rate").inc()
+        wait = max(1, math.ceil(seconds))
+        return _failure(
+            f"This caller has called too many tools in a short time. Nothing was done. Wait {wait} seconds and call again; "
+            "wait_for waits for an object in one call."
+        )
 
     async def _call(self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str) -> dict[str, Any]:
         """Run the tool in a task of its own, so that a write outlives the request that began it. Raises what the tool raises."""
@@ -218,10 +245,17 @@ def _request(ctx: ServerRequestContext[dict[str, Any]]) -> Request:
     return request
 
 
-def _client_name(ctx: ServerRequestContext[dict[str, Any]]) -> str:
-    """The name that the client gives itself. Revisions with a handshake say it in ``initialize`` alone, which is not kept."""
+def _client_name(ctx: ServerRequestContext[dict[str, Any]], request: Request) -> str:
+    """What is known of the client, which is only what it says of itself. Empty: nothing.
+
+    Its name, where each request has it in ``_meta``. Revisions with a handshake have the name in ``initialize`` alone, which is
+    not kept. There the User-Agent is left, which often names a library, so it is marked as such.
+    """
     client = ctx.session.client_params
-    return plain(client.client_info.name, _LONGEST_CLIENT_NAME) if client is not None else ""
+    if client is not None:
+        return plain(client.client_info.name, _LONGEST_CLIENT_NAME)
+    agent = request.headers.get("user-agent", "")
+    return plain(f"User-Agent {agent}", _LONGEST_CLIENT_NAME) if agent else ""
 
 
 def _result(result: dict[str, Any]) -> types.CallToolResult:

@@ -23,7 +23,8 @@ class Call:
         objects: The caller's workspace, reached with the caller's token.
         arguments: As the input schema admits them.
         user: The caller's name for annotations. Empty: the hub did not say who it is.
-        client: The name of the MCP client. Empty: it did not say so.
+        client: The MCP client's name for itself, or ``User-Agent`` and that header. Nobody has verified it. Empty: it said
+            neither.
     """
 
     objects: Objects
