@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeVar
 
 from devstack.githubsim.access import out_of_reach, role_of, sees, visible_account, visible_organization
@@ -34,12 +35,11 @@ def list_packages(call: Call) -> Answer:
     per_page, number = requested_page(call)
     if per_page * number > MAX_LISTED:
         raise ApiError(400, f"The value of `per_page` multiplied by `page` cannot be greater than {MAX_LISTED}.")
+    visible = _sight(call, owner)
     found = [
         package
         for package in call.world.packages.owned_by(owner.id)
-        if package.package_type == package_type
-        and visibility in (None, package.visibility)
-        and _sees(call, owner, package)
+        if package.package_type == package_type and visibility in (None, package.visibility) and visible(package)
     ]
     return _listed(call, found, lambda package: package_item(call, package))
 
@@ -93,7 +93,7 @@ def _requested_package(call: Call, purpose: str) -> Package:
     if package_type is None:
         raise _no_package()
     package = call.world.packages.find(owner.id, package_type, call.params["package_name"])
-    if package is None or not _sees(call, owner, package):
+    if package is None or not _sight(call, owner)(package):
         raise _no_package()
     return package
 
@@ -108,17 +108,28 @@ def _require_scope(call: Call, purpose: str) -> None:
         raise ApiError(403, f"You need at least read:packages scope {purpose}.")
 
 
-def _sees(call: Call, owner: Account, package: Package) -> bool:
-    """A granular package by its own visibility or a role in its repository; another one with its repository."""
-    repository = None if package.repository_id is None else call.world.repositories[package.repository_id]
-    if not package.granular:
-        return repository is not None and sees(call, repository)
-    if package.visibility == "public" or owner.id == call.user.id:
-        return True
+def _sight(call: Call, owner: Account) -> Callable[[Package], bool]:
+    """Which of the owner's packages the caller sees.
+
+    A granular package by its own visibility or a role in its repository; another one with its repository.
+    """
     membership = owner.members.get(call.user.id) if isinstance(owner, Organization) else None
-    if membership == "admin" or (membership is not None and package.visibility == "internal"):
-        return True
-    return repository is not None and role_of(call.world, call.user, repository) is not None
+    sees_all = owner.id == call.user.id or membership == "admin"
+
+    # Thousands of packages may be of a few repositories.
+    @cache
+    def reads(repository_id: int, granular: bool) -> bool:
+        repository = call.world.repositories[repository_id]
+        return role_of(call.world, call.user, repository) is not None if granular else sees(call, repository)
+
+    def allowed(package: Package) -> bool:
+        if package.granular and (
+            sees_all or package.visibility == "public" or (membership is not None and package.visibility == "internal")
+        ):
+            return True
+        return package.repository_id is not None and reads(package.repository_id, package.granular)
+
+    return allowed
 
 
 def _package_type(text: str | None) -> PackageType | None:
