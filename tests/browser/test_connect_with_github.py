@@ -32,6 +32,7 @@ PORTAL = Path(__file__).parent / "portal"
 HOSTILE = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 2'>\u2028'\"`${window.ran = 3}<!--"
 DENIED = "The user has denied your application access."
 NOT_BEGUN_HERE = "This sign-in did not begin in this browser, or it began more than ten minutes ago. Begin again."
+NOBODY_WAITS = "The page that began this sign-in is gone, so nothing is connected. Close this window and begin again."
 ANSWERED = "This sign-in was answered before. Begin again."
 NO_CLOSE = "window.close = () => {}"
 REPORT_VIOLATIONS = """
@@ -229,6 +230,16 @@ async def test_another_replica_answers_the_callback(person: Person, replicas: li
 
     await message(portal)
     assert [bool(taken["token"]) for taken in await believed(portal)] == [True]
+
+
+async def test_a_popup_that_nobody_waits_for_any_more_says_so(person: Person) -> None:
+    portal = await person.portal()
+    popup = await person.begin(portal)
+    await portal.close()
+    await person.answer(popup)
+
+    await popup.wait_for_url(person.place.callback)
+    assert await popup.text_content("p") == NOBODY_WAITS
 
 
 # ---- who gets it
