@@ -13,7 +13,9 @@ from fastapi.responses import HTMLResponse
 MESSAGE_TYPE: Final = "kedge-github-oauth"
 
 _DONE: Final = "Connected with GitHub. You can close this window."
-_UNHEARD: Final = "The page that began this sign-in is gone, so nothing is connected. Close this window and begin again."
+_UNHEARD: Final = (
+    "The page that began this sign-in is gone, so nothing is connected. Close this window and begin again."
+)
 _CLOSE_MILLISECONDS: Final = 600
 _CLOSE_AFTER_ERROR_MILLISECONDS: Final = 4000
 # JSON may hold what ends a script, or begins a comment in one. Within JSON these can only be in strings.

@@ -45,7 +45,8 @@ class InWorkspace(Protocol):
 class DevHub:
     """An async context manager that serves at `url` (https, self-signed) while it is entered.
 
-    `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp.
+    `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp. `graphql_url` is the
+    address of a `devstack.graphql.GraphqlGateway`, for who wants ``/graphql/<cluster ID>``.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class DevHub:
         self.path = path
         self.registry = registry or ProviderRegistry(providers_path=f"{path}:providers")
         self.tenancy = Tenancy(path)
+        self.graphql_url: str | None = None
         self.kcp = kcp
         self._folder = folder
         self._free_users = deque(STATIC_USERS)

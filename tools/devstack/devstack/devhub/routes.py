@@ -10,6 +10,7 @@ from aiohttp import web
 
 from devstack.devhub.aggregate import Aggregate
 from devstack.devhub.gate import Gate
+from devstack.devhub.graphql import GraphqlRoutes
 from devstack.devhub.page import PageRoutes
 from devstack.devhub.providers import ProviderRoutes
 from devstack.devhub.proxy import Proxy, clean_path, decoded_path, escaped_path, raw_query
@@ -31,7 +32,8 @@ def hub_app(
     _add_health(app, hub)
     providers = ProviderRoutes(hub.registry, hub.tenancy, proxy, cluster_of=hub.organization_cluster, page=page.page)
     aggregate = Aggregate(hub.registry, federation_session)
-    for part in (providers, aggregate, RestRoutes(hub), Gate(hub.kcp, hub.tenancy, proxy), page):
+    graphql = GraphqlRoutes(lambda: hub.graphql_url, proxy)
+    for part in (providers, aggregate, graphql, RestRoutes(hub), Gate(hub.kcp, hub.tenancy, proxy), page):
         part.add_to(app)
     # A known path with another method is not found, as in the hub, which does not say 405.
     app.router.add_route("*", "/{path:.*}", _not_found)
