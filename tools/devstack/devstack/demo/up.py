@@ -39,7 +39,11 @@ def _instructions(session: Session, folder: Path) -> str:
     config, server = f"{short}/{team.workspace}.kubeconfig", f"{stack.hub.url}/clusters/{tenant.cluster}"
     collection = f"{server}/apis/code.kedge.faros.sh/v1alpha1/repositories"
     start = connect_with_github.start_url(stack.oauth)
-    connect = [] if start is None else [f"  sign-in page       {start}?state=try   (what Connect with GitHub opens)"]
+    connect = (
+        []
+        if start is None
+        else [f"  sign-in page       {start}?state=try   (what the popup of Connect with GitHub opens)"]
+    )
     simulator = [] if stack.simulator is None else [f"  GitHub simulator   {stack.simulator.url}"]
     workspaces = [
         f"  workspace {team.workspace}   {stack.hub.url}/clusters/{tenant.cluster}"
