@@ -164,19 +164,37 @@ async def place(run_dir: Path, nats_server: NatsServer) -> AsyncIterator[Place]:
         yield Place(hub, sim, app, origin, environ)
 
 
+@dataclass
+class Gateways:
+    """Addresses. ``first`` and ``second`` are replicas; the browser reaches the hub of ``local`` on loopback."""
+
+    first: str
+    second: str
+    local: str
+
+
 @pytest_asyncio.fixture(scope="module")
-async def replicas(place: Place, run_dir: Path) -> AsyncIterator[list[str]]:
+async def gateways(place: Place, run_dir: Path) -> AsyncIterator[Gateways]:
+    callback = f"{place.hub.url}{PREFIX}/oauth/github/callback"
+    app = register(place.sim.simulation.world, callback)
+    app.asks = True
+    local = {
+        "GITHUB_OAUTH_CLIENT_ID": app.client_id,
+        "GITHUB_OAUTH_CLIENT_SECRET": app.client_secret,
+        "GITHUB_OAUTH_REDIRECT_URL": callback,
+    }
     async with AsyncExitStack() as exits:
         starting = (
-            exits.enter_async_context(place.gateway(run_dir / f"browser-gateway-{number}")) for number in range(2)
+            exits.enter_async_context(place.gateway(run_dir / f"browser-gateway-{number}", **environ))
+            for number, environ in enumerate(({}, {}, local))
         )
-        yield await asyncio.gather(*starting)
+        yield Gateways(*await asyncio.gather(*starting))
 
 
 @pytest_asyncio.fixture
-async def person(browser: Browser, place: Place, replicas: list[str]) -> AsyncIterator[Person]:
+async def person(browser: Browser, place: Place, gateways: Gateways) -> AsyncIterator[Person]:
     """Behind the first gateway. The host asks them, and its words are what they usually are."""
-    place.serve_with(replicas[0])
+    place.serve_with(gateways.first)
     place.app.asks, place.app.denial = True, DENIED
     async with Person.sits_down(browser, place) as person:
         yield person
@@ -222,10 +240,10 @@ async def test_who_denies_tells_the_portal_so_and_the_popup_closes(person: Perso
     assert came["data"] == {"type": "kedge-github-oauth", "state": state, "error": DENIED, **empty}
 
 
-async def test_another_replica_answers_the_callback(person: Person, replicas: list[str]) -> None:
+async def test_another_replica_answers_the_callback(person: Person, gateways: Gateways) -> None:
     portal = await person.portal()
     popup = await person.begin(portal)
-    person.place.serve_with(replicas[1])
+    person.place.serve_with(gateways.second)
     await person.answer(popup)
 
     await message(portal)
@@ -328,25 +346,15 @@ async def test_the_browser_keeps_the_cookie_for_the_external_path_of_the_callbac
     assert await person.context.cookies() == []
 
 
-async def test_on_loopback_the_browser_keeps_the_cookie_without_tls(person: Person, tmp_path: Path) -> None:
+async def test_on_loopback_the_browser_keeps_the_cookie_without_tls(person: Person, gateways: Gateways) -> None:
     """As on a developer's machine."""
-    place = person.place
-    callback = f"https://127.0.0.1:{place.hub.port}{PREFIX}/oauth/github/callback"
-    app = register(place.sim.simulation.world, callback)
-    app.asks = True
-    environ = {
-        "GITHUB_OAUTH_CLIENT_ID": app.client_id,
-        "GITHUB_OAUTH_CLIENT_SECRET": app.client_secret,
-        "GITHUB_OAUTH_REDIRECT_URL": callback,
-    }
-    async with place.gateway(tmp_path, **environ) as url:
-        place.serve_with(url)
-        portal = await person.context.new_page()
-        await portal.goto(f"{place.hub.url}{OPENER}")
-        popup = await person.begin(portal)
-        (cookie,) = await person.context.cookies()
-        await person.answer(popup)
-        await message(portal)
+    person.place.serve_with(gateways.local)
+    portal = await person.context.new_page()
+    await portal.goto(f"{person.place.hub.url}{OPENER}")
+    popup = await person.begin(portal)
+    (cookie,) = await person.context.cookies()
+    await person.answer(popup)
+    await message(portal)
 
     assert (cookie["secure"], cookie["path"]) == (False, f"{PREFIX}/oauth/github/callback")
     assert [taken["login"] for taken in await believed(portal)] == ["alice"]
