@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from devstack import connect_with_github
 from devstack.devhub import DevHub
 from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
@@ -27,7 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stack:
-    """All parts, running. `simulator` is None when the services work on a real git host."""
+    """All parts, running. `simulator` is None when the services work on a real git host.
+
+    `oauth` has the variables of Connect with GitHub; it is empty when that is off.
+    """
 
     folder: Path
     kcp: Kcp
@@ -36,6 +40,7 @@ class Stack:
     hub: DevHub
     provider: ProviderInstallation
     services: Process
+    oauth: Mapping[str, str] = field(repr=False)
 
 
 @asynccontextmanager
@@ -57,18 +62,21 @@ async def running_stack(
     async with AsyncExitStack() as exits:
         kcp, nats = Kcp(folder / "kcp", kubeconfig=settings.kubeconfig), NatsServer(folder / "nats")
         simulator = SimulatorProcess(folder / "githubsim") if simulated else None
+        port = connect_with_github.hub_port(settings.oauth)
         control_plane = f"kcp of {settings.kubeconfig}" if settings.kubeconfig else "kcp (takes about 25 s)"
         say(f"starting {control_plane}, nats-server" + (", the GitHub simulator" if simulator else ""))
         await timed(say, "they serve", enter_together(exits, *filter(None, (kcp, nats, simulator))))
-        hub = await exits.enter_async_context(DevHub(kcp, folder / "devhub"))
+        hub = await exits.enter_async_context(DevHub(kcp, folder / "devhub", port=port))
         say(f"the development hub serves at {hub.url}; it makes the provider's workspace and kubeconfig")
         provisioned = await timed(say, "provisioned root:kedge:providers:code", hub.provision_provider("code"))
         provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)
         await timed(say, "code-provider init has put its API there", run_init(provider))
         await hub.wait_for_catalogue(provisioned)
-        environment = {"NATS_URL": nats.url, **(services_environment or {})}
-        if simulator is not None:
-            environment["CODE_ALLOWED_GIT_HOSTS"] = simulator.url
+        oauth = await connect_with_github.environment(settings.oauth, hub.url, simulator)
+        environment = {"NATS_URL": nats.url, **oauth, **(services_environment or {})}
+        hosts = [*([simulator.url] if simulator else []), *connect_with_github.git_hosts(settings.oauth)]
+        if hosts:
+            environment["CODE_ALLOWED_GIT_HOSTS"] = ",".join(hosts)
         services = await exits.enter_async_context(provider.command("serve", environment))
         serving = timed(
             say, "code-provider serve runs the six services", wait_serving(services, provider.url, kcp.session)
@@ -79,7 +87,7 @@ async def running_stack(
             hub.graphql_url = gateway.url
         else:
             await serving
-        yield Stack(folder, kcp, nats, simulator, hub, provider, services)
+        yield Stack(folder, kcp, nats, simulator, hub, provider, services, oauth)
         say("stopping everything")
 
 

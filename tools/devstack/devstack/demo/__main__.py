@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 import sys
 
+from devstack import connect_with_github
 from devstack.demo.down import down
 from devstack.demo.screen import Screen
 from devstack.demo.session import run
 from devstack.demo.show import show
 from devstack.demo.up import up
+from devstack.env_file import EnvFile
 from devstack.errors import StackError
+from devstack.paths import REPOSITORY
 from devstack.settings import Settings
 
 
 def main() -> int:
     screen = Screen()
     command = sys.argv[1] if len(sys.argv) > 1 else "demo"
+    env_file = EnvFile()
     try:
-        settings = Settings.from_environ(os.environ)
+        if command == "up":
+            env_file = EnvFile.read(REPOSITORY / ".env")
+        # What the shell says stands before what the file says.
+        settings = Settings.from_environ({**env_file.values, **os.environ})
+        connect_with_github.check(settings.oauth)
     except StackError as problem:
-        screen.say(f"failed: {problem}")
+        screen.say(f"failed: {env_file.explain(problem, os.environ)}")
         return 2
     match command:
         case "demo":

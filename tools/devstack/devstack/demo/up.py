@@ -7,6 +7,7 @@ from textwrap import indent
 
 import yaml
 
+from devstack import connect_with_github
 from devstack.demo.screen import Screen
 from devstack.demo.session import Session, open_session, own_folder
 from devstack.demo.workload import Team
@@ -44,6 +45,12 @@ def _instructions(session: Session, folder: Path) -> str:
     team, tenant = next(iter(session.teams.items()))
     config, server = f"{short}/{team.workspace}.kubeconfig", f"{stack.hub.url}/clusters/{tenant.cluster}"
     collection = f"{server}/apis/code.kedge.faros.sh/v1alpha1/repositories"
+    start = connect_with_github.start_url(stack.oauth)
+    connect = (
+        []
+        if start is None
+        else [f"  sign-in page       {start}?state=try   (what the popup of Connect with GitHub opens)"]
+    )
     simulator = [] if stack.simulator is None else [f"  GitHub simulator   {stack.simulator.url}"]
     workspaces = [
         f"  workspace {team.workspace}   {stack.hub.url}/clusters/{tenant.cluster}"
@@ -58,6 +65,7 @@ def _instructions(session: Session, folder: Path) -> str:
             f"  provider           {stack.provider.url}",
             f"  nats-server        {stack.nats.url}",
             *simulator,
+            *connect,
             *workspaces,
             f"  kcp administrator  {stack.kcp.kubeconfig}",
             f"  logs               {short}/*/*.log",
@@ -73,7 +81,7 @@ def _instructions(session: Session, folder: Path) -> str:
             f"  TOKEN=$(sed -n 's/.*token: //p' {config})",
             f'  curl -sk -H "Authorization: Bearer $TOKEN" {collection}',
             "",
-            f"Open {stack.hub.plain_url}/ui/ in a browser, and log in with the token of a user:",
+            f"Open {stack.hub.url}/ui/ in a browser, accept the certificate, and log in with the token of a user:",
             "",
             *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
             "",

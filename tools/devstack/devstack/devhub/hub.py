@@ -45,7 +45,7 @@ class InWorkspace(Protocol):
 class DevHub:
     """An async context manager that serves at `url` (https, self-signed) and at `plain_url` (http) while it is entered.
 
-    `plain_url` is for clients that accept no self-signed certificate, as browsers and assistants.
+    `plain_url` is for clients that accept no self-signed certificate, as most assistants.
 
     `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp. `graphql_url` is the
     address of a `devstack.graphql.GraphqlGateway`, for who wants ``/graphql/<cluster ID>``.

@@ -154,12 +154,14 @@ class SimControl:
         """Its tokens are no good from now on; returns how many were still good."""
         return (await self._send("DELETE", f"/installations/{installation_id}/tokens"))["revoked"]
 
-    async def create_oauth_app(self, callback_url: str, *, approve_as: str | None = None) -> IssuedOAuthApp:
+    async def create_oauth_app(
+        self, callback_url: str, *, approve_as: str | None = None, asks: bool = False
+    ) -> IssuedOAuthApp:
         """An OAuth app, whose requests for access the user `approve_as` grants; None: they are denied.
 
-        A `login` in the request's address stands before `approve_as`.
+        `asks`: a page lets the person at the browser choose. A `login` in the request's address stands before both.
         """
-        fields = {"callback_url": callback_url, "approve_as": approve_as}
+        fields = {"callback_url": callback_url, "approve_as": approve_as, "asks": asks}
         return IssuedOAuthApp(**await self._send("POST", "/oauth-apps", fields))
 
     async def approve_oauth_as(self, client_id: str, login: str | None) -> None:

@@ -75,8 +75,10 @@ def _installation(world: World, request: web.Request) -> Installation:
 
 
 async def _create_oauth_app(simulation: Simulation, request: web.Request) -> Any:
-    fields = await read_fields(request, {"callback_url": str, "approve_as": TEXT_OR_NULL}, required=("callback_url",))
+    kinds: Kinds = {"callback_url": str, "approve_as": TEXT_OR_NULL, "asks": bool}
+    fields = await read_fields(request, kinds, required=("callback_url",))
     app = oauth.register(simulation.world, fields["callback_url"])
+    app.asks = fields.get("asks", False)
     _approve_as(simulation.world, app, fields)
     return {"client_id": app.client_id, "client_secret": app.client_secret}
 

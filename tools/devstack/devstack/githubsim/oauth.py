@@ -33,7 +33,7 @@ def register(world: World, callback_url: str) -> OAuthApp:
 def authorize(world: World, asked: Mapping[str, str]) -> str | None:
     """The address to send the browser to, with a code or an error in it; None for an app that is not known.
 
-    `asked` is the query of the request. There is no page to agree on: `login` agrees, or else the app's `approve_as`.
+    `asked` is the query of the request. The user `login` agrees, or else the app's `approve_as`.
     """
     app = world.oauth_apps.get(asked.get("client_id", ""))
     if app is None:
@@ -47,7 +47,7 @@ def authorize(world: World, asked: Mapping[str, str]) -> str | None:
         return _denied(redirect_uri, asked, "invalid_request", "The code_challenge_method must be S256.")
     user = world.account(asked.get("login") or app.approve_as or "")
     if not isinstance(user, User):
-        return _denied(redirect_uri, asked, "access_denied", "The user has denied your application access.")
+        return _denied(redirect_uri, asked, "access_denied", app.denial)
     code = secrets.token_hex(10)
     world.oauth_codes[code] = OAuthCode(
         client_id=app.client_id,

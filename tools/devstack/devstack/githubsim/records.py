@@ -231,12 +231,17 @@ class Installation:
 
 @dataclass(slots=True, kw_only=True)
 class OAuthApp:
-    """An OAuth app. `approve_as` is the login of who is at the browser and agrees; None: they do not agree."""
+    """An OAuth app. `approve_as` is the login of who is at the browser and agrees; None: they do not agree.
+
+    `asks`: a page asks the person at the browser, who may be any user. `denial` is what the app is told of a refusal.
+    """
 
     client_id: str
     client_secret: str = field(repr=False)
     callback_url: str
     approve_as: str | None = None
+    asks: bool = False
+    denial: str = "The user has denied your application access."
 
 
 @dataclass(slots=True, kw_only=True)

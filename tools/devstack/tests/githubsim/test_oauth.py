@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -127,3 +128,23 @@ async def test_an_unknown_app_is_sent_nowhere(session: Any, sim: Any) -> None:
     address = f"{sim.url}/login/oauth/authorize"
     async with session.get(address, params={"client_id": "x", "redirect_uri": CALLBACK}) as response:
         assert response.status == 404
+
+
+@pytest.mark.parametrize(("button", "what"), [("Authorize as alice", "code"), ("Cancel", "error")])
+async def test_an_app_that_asks_shows_a_page_whose_buttons_agree_or_refuse(
+    control: SimControl, session: Any, sim: Any, alice: Any, button: str, what: str
+) -> None:
+    app = await control.create_oauth_app(CALLBACK, asks=True)
+    query = {"client_id": app.client_id, "state": "xyz", "scope": "<b>repo"}
+    async with session.get(f"{sim.url}/login/oauth/authorize", params=query) as response:
+        page = await response.text()
+    assert "&lt;b&gt;repo" in page
+    chosen = re.search(rf'value="(.*)">{button}</button>', page)
+    assert chosen is not None
+
+    address = f"{sim.url}/login/oauth/authorize"
+    async with session.post(address, params=query, data={"login": chosen[1]}, allow_redirects=False) as response:
+        sent = dict(parse_qsl(urlsplit(response.headers["Location"]).query))
+
+    assert sent["state"] == "xyz"
+    assert what in sent
