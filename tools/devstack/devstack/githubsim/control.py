@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any, Self, cast
+from collections import Counter
+from functools import cache
+from typing import Any, Final, Self, cast
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,6 +24,15 @@ from devstack.githubsim.faults import FaultAction
 from devstack.githubsim.identifiers import TokenKind
 from devstack.githubsim.journal import Entry
 from devstack.githubsim.records import OrgRole, Visibility
+
+_APPS: Final = Counter[str]()
+"""How many Apps this process has made, by simulator."""
+
+
+@cache
+def _app_key(number: int) -> rsa.RSAPrivateKey:
+    """The key of a simulator's App ``number``. Two simulators have the same keys, because making one takes 0.1 s."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class ControlRefused(Exception):
@@ -117,7 +128,8 @@ class SimControl:
 
     async def create_app(self, slug: str) -> IssuedApp:
         """A GitHub App, installed nowhere. It acts as ``<slug>[bot]``."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        _APPS[self._base] += 1
+        key = _app_key(_APPS[self._base])
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         answer = await self._send("POST", "/apps", {"slug": slug, "public_key": public})
         private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
