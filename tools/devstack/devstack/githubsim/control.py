@@ -77,6 +77,10 @@ class SimControl:
         """Change settings and memberships; a role of None removes the member."""
         await self._send("PATCH", f"/orgs/{login}", {"members": members or {}, **settings})
 
+    async def rename_org(self, login: str, new: str) -> None:
+        """The organisation takes another login, and keeps id, members, repositories and installations."""
+        await self._send("PATCH", f"/orgs/{login}", {"login": new})
+
     async def set_team(
         self, org: str, team: str, *, members: list[str], repositories: dict[str, str] | None = None
     ) -> None:
