@@ -164,7 +164,11 @@ async def listed(call: Awaitable[Listed[Any] | None]) -> list[str]:
     return [item.id for item in found.items]
 
 
-async def test_however_many_ask_first_and_however_often_it_is_opened_one_token_is_made(host: AppHost) -> None:
+async def test_however_many_ask_first_and_however_often_it_is_opened_one_token_is_made(
+    host: AppHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine, the first token may take longer than the others wait for their turn.
+    monkeypatch.setattr("codecommon.githost.github.app._LONGEST_WAIT_SECONDS", 60.0)
     sessions = [host.session() for _ in range(20)]
     await asyncio.gather(*(session.get_owner_kind("acme") for session in sessions))
     assert await host.minted() == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
@@ -215,6 +216,43 @@ async def test_an_app_creates_in_its_organisation_and_a_revoked_installation_tok
     await tenant.apply(repository("second", "acme"))
     await tenant.wait_for("repositories", "second", is_ready)
     assert app.private_key.splitlines()[1] not in str(await tenant.get("connections", "acme"))
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_new_token_that_the_host_does_not_know_for_seconds_is_tried_again_and_is_the_only_one(
+    services: Process, scenario: Scenario, tenant: Tenant, status: int
+) -> None:
+    control, org, slug = scenario.control, unique("org"), unique("app")
+    await control.create_org(org)
+    app = await control.create_app(slug)
+    installation = await control.install_app(app.id, org)
+    unknown = {"status": status, "body": {"message": "Bad credentials" if status == 401 else "Not Found"}}
+    await tenant.apply(app_secret("acme-token", app))
+
+    said: set[str] = set()
+
+    async def note(resource: str, name: str) -> None:
+        async for state in tenant.follow(resource, name):
+            said.add(str(state and state.get("status")))
+
+    async with asyncio.TaskGroup() as group:
+        notes = [group.create_task(note("connections", "acme")), group.create_task(note("repositories", "site"))]
+        for apply, resource in (
+            (connection("acme", org, scenario.url, type="github-app"), "connections"),
+            (repository("site", "acme"), "repositories"),
+        ):
+            # Each service makes a token of its own with its first request.
+            await control.add_fault("status", **unknown, login=f"{slug}[bot]", count=2)
+            await tenant.apply(apply)
+            await tenant.wait_for(resource, apply["metadata"]["name"], is_ready)
+        for task in notes:
+            task.cancel()
+
+    refused = [entry for entry in await scenario.requests_of(f"{slug}[bot]") if entry.fault == "status"]
+    assert len(refused) == 4
+    assert len(await _mints(control, installation)) == 2
+    assert [status for status in said if "revoked" in status or "CredentialRejected" in status] == []
+    assert set(await scenario.repositories_of(org)) == {"site"}
 
 
 async def test_an_apps_token_is_replaced_at_four_fifths_of_its_life_by_each_service(

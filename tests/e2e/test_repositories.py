@@ -10,7 +10,7 @@ import pytest
 from devstack.kcp import Kcp
 from devstack.processes import Process
 from devstack.resources import Manifest, condition, is_gone, is_ready
-from devstack.scenario import Account, Scenario, connection, has, repository, secret, unique
+from devstack.scenario import Account, Scenario, app_secret, connection, has, repository, secret, unique
 from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -74,6 +74,57 @@ async def test_what_somebody_changes_on_the_host_is_repaired(
 
 async def _description(scenario: Scenario, account: Account) -> str | None:
     return (await scenario.repositories_of(account.login))["site"].description
+
+
+async def test_a_description_that_ends_with_a_line_end_is_trimmed_and_does_not_differ(
+    services: Process, scenario: Scenario, tenant: Tenant
+) -> None:
+    account = await scenario.account()
+    await scenario.connect(tenant, account)
+    await tenant.apply(repository("site", "acme", description="text\n"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    assert await _description(scenario, account) == "text"
+
+    await scenario.control.clear_journal()
+    looked = await tenant.reconcile("repositories", "site", "now")
+    assert is_ready(looked)
+    assert condition(looked, "SettingsDiffer") is None
+    assert await scenario.requests_of(account.login, writes_only=True) == []
+
+
+@pytest.mark.parametrize("kind", ["user", "organisation"])
+async def test_the_repositories_of_an_account_that_was_renamed_move_to_a_connection_with_its_new_name(
+    services: Process, scenario: Scenario, tenant: Tenant, kind: str
+) -> None:
+    """A user with a token of its own, and an organisation with an App. The owner of a Connection cannot change."""
+    control, new = scenario.control, unique("renamed")
+    if kind == "user":
+        account = await scenario.account()
+        old, acting, means = account.login, new, "pat"
+        await tenant.apply(secret("token", account.token.value))
+    else:
+        old, slug, means = unique("org"), unique("app"), "github-app"
+        acting = f"{slug}[bot]"
+        await control.create_org(old)
+        app = await control.create_app(slug)
+        await control.install_app(app.id, old)
+        await tenant.apply(app_secret("token", app))
+    await tenant.apply(connection("before", old, scenario.url, secret_name="token", type=means))
+    await tenant.apply(repository("site", "before"))
+    before = await tenant.wait_for("repositories", "site", is_ready)
+
+    await (control.rename_user(old, new) if kind == "user" else control.rename_org(old, new))
+    await control.clear_journal()
+    await tenant.apply(connection("after", new, scenario.url, secret_name="token", type=means))
+    await tenant.patch("repositories", "site", {"spec": {"connectionRef": "after"}})
+    after = await tenant.wait_for("repositories", "site", lambda r: is_ready(r) and r["status"]["owner"] == new)
+
+    assert (after["status"]["repoID"], after["status"]["origin"]) == (before["status"]["repoID"], "Created")
+    assert set(await scenario.repositories_of(new)) == {"site"}
+    assert await scenario.requests_of(acting) != []
+    # A new installation token changes nothing of the account's.
+    writes = await scenario.requests_of(acting, writes_only=True)
+    assert [entry for entry in writes if not entry.path.endswith("/access_tokens")] == []
 
 
 async def test_a_foreign_repository_is_adopted_its_visibility_untouched_and_survives_the_object(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 
 from devstack.cluster import Cluster
 from devstack.devhub import DevHub
@@ -25,9 +27,9 @@ from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.kubeconfig import kubeconfig, load_access, write_private
 from devstack.own_instance import EXPORT
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation, provision_own, wait_serving
-from devstack.resources import is_ready
-from devstack.scenario import Scenario, repository, unique
+from devstack.provider import ProviderInstallation, provision_own, run_init, wait_serving
+from devstack.resources import Manifest, is_gone, is_ready
+from devstack.scenario import Scenario, deploy_key, repository, unique
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -35,6 +37,7 @@ from devstack.tenant import Tenant
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
+GO_PROVIDER = Path(__file__).resolve().parents[1] / "fixtures/go-provider"
 NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
 
 
@@ -144,6 +147,70 @@ async def test_each_child_tells_its_health_and_its_metrics(stage: Stage) -> None
     assert passes is not None
     assert float(passes[1]) >= 1
     assert 'code_reconcile_seconds_bucket{kind="Repository",le="1.0"}' in metrics
+
+
+async def test_while_the_export_serves_the_go_providers_schemas_work_goes_on_and_init_ends_it_within_seconds(
+    stage: Stage, kcp: Kcp
+) -> None:
+    """Nothing waits for the resync: it comes by once an hour."""
+    serving, tenant = stage.serving, stage.tenant
+    for name in ("site", "kept"):
+        await tenant.apply(repository(name, "acme"))
+    for name in ("one", "two"):
+        await tenant.apply(deploy_key(name, "site"))
+    for resource, name in (("repositories", "kept"), ("deploykeys", "one"), ("deploykeys", "two")):
+        await tenant.wait_for(resource, name, is_ready)
+    logged_before = len(serving.log())
+
+    await _roll_back_to_the_go_provider(kcp.cluster(stage.provider.cluster), tenant)
+    # kcp drops what it does not know with the next write, whoever makes it.
+    pruned = await tenant.patch("repositories", "kept", {"metadata": {"labels": {"touched": "yes"}}})
+    assert "repoID" in pruned["status"]
+    assert "origin" not in pruned["status"]
+    for resource, name in (("repositories", "site"), ("deploykeys", "one"), ("deploykeys", "two")):
+        await tenant.delete(resource, name)
+    for resource, name in (("deploykeys", "one"), ("deploykeys", "two"), ("repositories", "site")):
+        await tenant.wait_for(resource, name, is_gone)
+
+    status, body = await serving.health("repository-svc", "/readyz")
+    assert status == 200
+    assert "run `code-provider init` again" in json.loads(body)["degraded"]["schemas"]
+    warnings = re.findall(r"(?m)^.*WARNING.* (\S+-svc) .*schemas that are not ours.*$", serving.log()[logged_before:])
+    assert "repository-svc" in warnings
+    assert len(warnings) == len(set(warnings)), "one line for each process"
+
+    await run_init(serving.installation)
+    began = time.monotonic()
+    await tenant.wait_for("repositories", "kept", lambda r: is_ready(r) and "origin" in r["status"], 20)
+    await stage.scenario.wait_until(
+        lambda: _degraded(serving), {}, timeout=20, what="no complaint of any service in /readyz"
+    )
+    assert time.monotonic() - began < 20
+
+
+async def _roll_back_to_the_go_provider(workspace: Cluster, tenant: Tenant) -> None:
+    """What that provider's ``init`` does to the export. Returns when the tenant's binding has followed."""
+    theirs = [yaml.safe_load(path.read_text()) for path in sorted((GO_PROVIDER / "schemas").glob("*.yaml"))]
+    for schema in theirs:
+        await workspace.create(schema)
+    schemas = {schema["spec"]["names"]["plural"]: schema["metadata"]["name"] for schema in theirs}
+    resources = [
+        {"group": "code.kedge.faros.sh", "name": plural, "schema": schema, "storage": {"crd": {}}}
+        for plural, schema in schemas.items()
+    ]
+    await workspace.patch("apiexports", EXPORT, {"spec": {"resources": resources}})
+
+    def follows(binding: Manifest | None) -> bool:
+        bound = (binding or {}).get("status", {}).get("boundResources", [])
+        return {resource["schema"]["name"] for resource in bound} == set(schemas.values())
+
+    await tenant.wait_for("apibindings", "code", follows, 60)
+
+
+async def _degraded(serving: Serving) -> dict[str, dict[str, str]]:
+    """What the services say in /readyz of what somebody has to mend; nothing of those that have no complaint."""
+    reports = {service: json.loads((await serving.health(service, "/readyz"))[1]) for service in NEED_KCP}
+    return {service: report["degraded"] for service, report in reports.items() if "degraded" in report}
 
 
 async def test_a_rotated_kubeconfig_is_taken_over_and_the_old_token_is_not_needed(stage: Stage, kcp: Kcp) -> None:

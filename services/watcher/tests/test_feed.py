@@ -14,7 +14,7 @@ from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import ObjectEvent, Versions
 from watcher.feed import AT_ONCE, BINDINGS, SECRETS, Feed
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey, SeenObject
-from watcher.resync import ResyncSchedule
+from watcher.resync import SOON_SECONDS, ResyncSchedule
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ENDPOINT = "https://kcp/services/apiexport/p/e"
@@ -240,6 +240,19 @@ def test_a_cluster_without_a_bound_binding_is_published_when_it_is_engaged() -> 
     assert sorted(harness.published) == [("conn", "changed"), ("new", "unsettled")]
     harness.sinks[BINDINGS].put(BOUND._replace(version="2"))
     assert harness.published == []
+
+
+def test_a_binding_that_serves_other_schemas_has_what_lost_its_status_resynced_soon() -> None:
+    pruned = repository("pruned", left_by_go_provider=True)
+    harness = Harness().start(connection(), repository(), pruned)
+    assert list(harness.schedule.due(0)) == []
+    for version, schemas in (("20", 1), ("21", 2), ("22", 2)):
+        harness.sinks[BINDINGS].put(BOUND._replace(version=version, schemas=schemas))
+    assert list(harness.schedule.due(0)) == []
+    assert list(harness.schedule.due(SOON_SECONDS)) == [("c1", pruned.key)]
+    harness.events.clear()
+    harness.feed.resync("c1", pruned.key)
+    assert harness.published == [("pruned", "resync")]
 
 
 def test_secrets_of_an_unbound_workspace_requeue_nobody() -> None:

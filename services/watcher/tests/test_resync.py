@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from watcher.index import ObjectKey
-from watcher.resync import ResyncSchedule
+from watcher.resync import SOON_SECONDS, ResyncSchedule
 
 INTERVAL = timedelta(minutes=10)
 EPOCH = 1_800_000_000.0
@@ -93,3 +93,17 @@ def test_a_removed_object_has_no_turn() -> None:
 def test_a_tick_is_a_second_at_most() -> None:
     assert ResyncSchedule(timedelta(hours=10)).tick == pytest.approx(1.0)
     assert ResyncSchedule(timedelta(seconds=5)).tick == pytest.approx(0.1)
+
+
+def test_what_is_asked_for_soon_is_due_once_and_keeps_its_turns() -> None:
+    plain, hurried = filled(2), filled(2)
+    expected = turns(plain, EPOCH, 1200, 1)
+    list(hurried.due(EPOCH))
+    found: list[tuple[float, str]] = []
+    for second in range(1, 1201):
+        if second in (10, 12):
+            hurried.soon("c1", ObjectKey("repositories", "0"))
+            hurried.soon("c1", ObjectKey("repositories", "gone"))
+        found += [(EPOCH + second, key.name) for _, key in hurried.due(EPOCH + second)]
+    assert [turn for turn in found if turn not in expected] == [(EPOCH + 12 + SOON_SECONDS, "0")]
+    assert set(expected) <= set(found)

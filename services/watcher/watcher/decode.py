@@ -106,12 +106,14 @@ def _secret(raw: JsonObject) -> SecretEntry:
 
 def _binding(raw: JsonObject) -> Binding:
     metadata: JsonObject = raw["metadata"]
+    status: JsonObject = raw.get("status") or {}
     return Binding(
         cluster=intern(metadata["annotations"][CLUSTER_ANNOTATION]),
         name=str(metadata["name"]),
         version=str(metadata["resourceVersion"]),
-        bound=(raw.get("status") or {}).get("phase") == "Bound",
+        bound=status.get("phase") == "Bound",
         terminating="deletionTimestamp" in metadata,
+        schemas=_hash(frozenset(served["schema"]["UID"] for served in status.get("boundResources") or ())),
     )
 
 

@@ -180,6 +180,12 @@ class Feed:
                 cluster,
                 translate.binding_changed(cluster, before, after, was_leaving=was_leaving, version=seen.version),
             )
+        if before is not None and after is not None and before.schemas != after.schemas:
+            # Under schemas that are not ours kcp drops what they lack. Under ours it can be stored again, and no event tells of
+            # that. kcp serves them to us a moment after the binding names them.
+            for entry in cluster.objects.values():
+                if entry.left_by_go_provider:
+                    self._resync.soon(cluster.id, entry.key)
         if before is not None and not cluster.bindings:
             self._forget_objects(cluster, seen.version)
             self._departed(cluster.id)

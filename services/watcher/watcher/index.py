@@ -117,13 +117,14 @@ class SecretEntry(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """An APIBinding of our export."""
+    """An APIBinding of our export. ``schemas``: a hash of those that it serves, comparable within this process only."""
 
     cluster: str
     name: str
     version: str
     bound: bool
     terminating: bool
+    schemas: int = 0
 
 
 class Cluster:

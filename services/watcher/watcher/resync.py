@@ -12,6 +12,9 @@ from zlib import crc32
 
 from watcher.index import ObjectKey
 
+SOON_SECONDS: Final = 5.0
+"""How long after ``ResyncSchedule.soon`` an object is resynced."""
+
 _LONGEST_TICK_SECONDS: Final = 1.0
 _FEWEST_TICKS: Final = 50
 # The periods of two objects differ by at most this share. If all periods were equal, the host's budget for drift would go to the
@@ -33,6 +36,8 @@ class ResyncSchedule:
         self._uids: dict[tuple[str, ObjectKey], str] = {}
         self._new: list[tuple[str, ObjectKey]] = []
         self._heap: list[tuple[float, str, tuple[str, ObjectKey]]] = []
+        self._soon: dict[tuple[str, ObjectKey], float | None] = {}
+        """When the objects of ``soon`` are due. None: counted from the next call of ``due``."""
         self._last: float | None = None
 
     def add(self, cluster: str, key: ObjectKey, uid: str) -> None:
@@ -44,6 +49,10 @@ class ResyncSchedule:
         if self._uids.get((cluster, key)) == uid:
             del self._uids[cluster, key]
 
+    def soon(self, cluster: str, key: ObjectKey) -> None:
+        """Have the object be due once in ``SOON_SECONDS``, beside its turns. Another call before that begins the wait anew."""
+        self._soon[cluster, key] = None
+
     def due(self, now: float) -> Iterator[tuple[str, ObjectKey]]:
         """The objects whose resync became due since the last call. ``now``: seconds since the epoch. The first call has none.
 
@@ -51,6 +60,7 @@ class ResyncSchedule:
         """
         if self._last is None or now < self._last:
             self._new, self._heap = list(self._uids), []
+            self._soon = dict.fromkeys(self._soon)
         self._last = now
         for at in self._new:
             uid = self._uids.get(at)
@@ -65,6 +75,13 @@ class ResyncSchedule:
                 due[at] = None
                 heappush(self._heap, (self._after(now, uid), uid, at))
         yield from due
+        for at, when in list(self._soon.items()):
+            if when is None:
+                self._soon[at] = now + SOON_SECONDS
+            elif when <= now:
+                del self._soon[at]
+                if at in self._uids and at not in due:
+                    yield at
 
     def _after(self, now: float, uid: str) -> float:
         """The object's first resync after ``now``."""

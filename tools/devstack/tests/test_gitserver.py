@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from devstack.gitserver import GitServer, why_not
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import pytest
 from devstack.errors import BinaryMissing, DiskFull, NotReady, PortTaken, ProcessDied
 from devstack.processes import Process
 
+pytestmark = pytest.mark.slow
+
 READY = "print('serving', flush=True); "
 IGNORE_TERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 FOREVER = "import threading; threading.Event().wait()"

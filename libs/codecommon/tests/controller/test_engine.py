@@ -515,6 +515,7 @@ async def test_a_newer_event_replaces_a_parked_one_and_is_handled_at_once(bus: B
     assert stored(kcp)["status"]["observedGeneration"] == 2
 
 
+@pytest.mark.slow
 async def test_a_message_whose_handling_ended_five_processes_is_set_aside(
     bus: Bus, kcp: InMemoryKcp, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -238,6 +238,7 @@ async def test_an_end_in_good_order_is_no_connection_given_up(nats_settings: Nat
     keeping.cancel()
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_is_spoken_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with NatsServer(tmp_path) as server, Bus.connect(NatsSettings(url=(server.url,))) as bus:
         with caplog.at_level("DEBUG", "codecommon.messaging.bus"):

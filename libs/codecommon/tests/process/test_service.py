@@ -15,6 +15,8 @@ import pytest
 
 from devstack.processes import Process
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import asyncio, re, sys, time
 from codecommon.process.liveness import Liveness
@@ -141,7 +143,6 @@ async def test_livez_tells_how_late_the_event_loop_runs(start: Start) -> None:
     assert lag < END_SECONDS
 
 
-@pytest.mark.slow
 async def test_a_process_whose_event_loop_hangs_says_where_and_ends_with_1(start: Start) -> None:
     process = await start("hangs")
     await process.line("hangs")

@@ -71,6 +71,7 @@ def test_a_span_names_the_type_of_an_exception_and_never_its_text(spans: Any) ->
     assert "hunter2" not in spans()[-1].to_json()
 
 
+@pytest.mark.slow
 def test_without_an_endpoint_no_sdk_is_loaded() -> None:
     script = (
         "import sys; from codecommon.process import telemetry; from codecommon.process.settings import TelemetrySettings\n"
@@ -108,6 +109,7 @@ async def export_to(port: int) -> float:
     return float(out)
 
 
+@pytest.mark.slow
 async def test_spans_reach_the_collector_with_the_name_of_the_service() -> None:
     received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
 
@@ -129,6 +131,7 @@ async def test_spans_reach_the_collector_with_the_name_of_the_service() -> None:
     assert b"watcher" in body
 
 
+@pytest.mark.slow
 async def test_a_collector_that_does_not_answer_delays_the_end_by_a_second_at_most() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert await export_to(silent.getsockname()[1]) < 2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from functools import cache
+from typing import Any, Final, Self, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -27,6 +29,15 @@ from devstack.githubsim.faults import FaultAction
 from devstack.githubsim.identifiers import TokenKind
 from devstack.githubsim.journal import Entry
 from devstack.githubsim.records import OrgRole, PackageType, Visibility
+
+_APPS: Final = Counter[str]()
+"""How many Apps this process has made, by simulator."""
+
+
+@cache
+def _app_key(number: int) -> rsa.RSAPrivateKey:
+    """The key of a simulator's App ``number``. Two simulators have the same keys, because making one takes 0.1 s."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class ControlRefused(Exception):
@@ -74,6 +85,10 @@ class SimControl:
     async def edit_org(self, login: str, *, members: dict[str, OrgRole | None] | None = None, **settings: Any) -> None:
         """Change settings and memberships; a role of None removes the member."""
         await self._send("PATCH", f"/orgs/{login}", {"members": members or {}, **settings})
+
+    async def rename_org(self, login: str, new: str) -> None:
+        """The organisation takes another login, and keeps id, members, repositories and installations."""
+        await self._send("PATCH", f"/orgs/{login}", {"login": new})
 
     async def set_team(
         self, org: str, team: str, *, members: list[str], repositories: dict[str, str] | None = None
@@ -126,7 +141,8 @@ class SimControl:
 
     async def create_app(self, slug: str) -> IssuedApp:
         """A GitHub App, installed nowhere. It acts as ``<slug>[bot]``."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        _APPS[self._base] += 1
+        key = _app_key(_APPS[self._base])
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         answer = await self._send("POST", "/apps", {"slug": slug, "public_key": public})
         private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()

@@ -68,9 +68,11 @@ async def _create_organization(simulation: Simulation, request: web.Request) -> 
 
 
 async def _edit_organization(simulation: Simulation, request: web.Request) -> Any:
-    """`members` is merged: a role of null removes the member."""
+    """`members` is merged: a role of null removes the member. `login` renames the organisation."""
     org = find_organization(simulation.world, request)
-    fields = await read_fields(request, _ORGANIZATION)
+    fields = await read_fields(request, {"login": str, **_ORGANIZATION})
+    if "login" in fields:
+        simulation.world.rename_account(org, fields.pop("login"))
     for user_id, role in by_user_id(simulation.world, fields.pop("members", {})).items():
         if role is None:
             org.members.pop(user_id, None)

@@ -48,6 +48,17 @@ async def test_a_user_who_takes_another_login_keeps_id_and_token_and_the_old_one
         await control.rename_user("alicia", "alice")
 
 
+async def test_an_organisation_that_takes_another_login_keeps_id_and_repositories(
+    api: Any, acme: str, control: SimControl, alice: Any
+) -> None:
+    before = (await api("GET", "/users/acme")).body["id"]
+    made = (await api("POST", "/orgs/acme/repos", token=alice, json={"name": "site"})).body
+    await control.rename_org("acme", "acme-inc")
+    assert (await api("GET", "/users/acme-inc")).body["id"] == before
+    assert (await api("GET", "/users/acme")).status == 404
+    assert (await api("GET", "/repos/acme-inc/site", token=alice)).body["id"] == made["id"]
+
+
 async def test_lists_come_in_pages_with_links(sim: GithubSim, api: Any, acme: str, alice: Any) -> None:
     for number in range(5):
         await api("POST", "/orgs/acme/repos", token=alice, json={"name": f"r{number}"})

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from devstack.githubsim import SimControl
 
@@ -30,6 +31,7 @@ async def running(*arguments: str) -> AsyncIterator[str]:
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+@pytest.mark.slow
 async def test_a_restarted_process_keeps_its_world_in_the_state_file(
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
