@@ -13,12 +13,14 @@ from typing import Final, Self
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.mcp_server import made_once
+from gateway.mcp_server.large_json import LargeJson
 from gateway.mcp_server.server import ToolServer
+from gateway.metrics import REFUSED
 
 PATHS: Final = ("/mcp", "/mcp/sse")
 _FINISH_SECONDS: Final = 1.0
@@ -34,6 +36,7 @@ class McpEndpoint:
         # It would log a line about every request that has no session.
         logging.getLogger("mcp.server.streamable_http").setLevel(logging.WARNING)
         self._tools = tools
+        self._large = LargeJson()
         self._sessions = StreamableHTTPSessionManager(
             tools.sdk,
             json_response=True,
@@ -61,6 +64,11 @@ class McpEndpoint:
             return
         # ``Bounded`` has read the body and gives it in one piece.
         request = await receive()
+        refusal = await self._large.refusal(request["body"])
+        if refusal is not None:
+            REFUSED.labels("values").inc()
+            await JSONResponse({"detail": refusal}, 400)(scope, receive, send)
+            return
         answer = made_once.answer(self._tools, Headers(scope=scope), request["body"])
         if answer is not None:
             await Response(answer, media_type="application/json")(scope, receive, send)
