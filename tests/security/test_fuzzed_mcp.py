@@ -86,7 +86,7 @@ async def gateway() -> AsyncIterator[FuzzedGateway]:
             # The server learns of the closed connection, and writes that were left are seen through.
             while len(asyncio.all_tasks()) > tasks:
                 await asyncio.sleep(0.01)
-        assert len(os.listdir("/proc/self/fd")) <= files + 4
+        assert len(os.listdir("/proc/self/fd")) <= files + 16  # idle connections to kcp
         gc.collect()
         assert resident() - memory < MOST_MEMORY
     finally:
@@ -324,18 +324,19 @@ def status(code: int, reason: str) -> tuple[int, bytes]:
     return code, json.dumps({"kind": "Status", "code": code, "reason": reason, "message": message}).encode()
 
 
-def stored(*objects: Any) -> tuple[int, bytes]:
-    """An answer that is the first of the objects, and a list of all: it fits every request."""
-    return 200, json.dumps({**objects[0], "items": objects}).encode()
+OBJECTS = [connection_object(), repository_object(), deploy_key_object(), collaborator_object()]
+
+
+def stored(kind: int, *items: Any) -> tuple[int, bytes]:
+    """An answer that fits every request: a list, and an object with what a spec of any kind must have."""
+    spec = {name: value for other in (*OBJECTS, OBJECTS[kind]) for name, value in other["spec"].items()}
+    return 200, json.dumps({**OBJECTS[kind], "spec": {"permission": "pull", **spec}, "items": items}).encode()
 
 
 kcp_answers = st.sampled_from(
     [
-        stored(connection_object(), connection_object("other")),
-        stored(repository_object()),
-        stored(deploy_key_object(), repository_object()),
-        stored(collaborator_object()),
-        (200, b'{"metadata":{"resourceVersion":"1"},"items":[]}'),
+        *(stored(kind, *OBJECTS) for kind in range(len(OBJECTS))),
+        stored(0),
         status(401, "Unauthorized"),
         status(403, "Forbidden"),
         status(404, "NotFound"),
