@@ -1,7 +1,7 @@
 """A bound on the values of a large JSON document, found before it is parsed.
 
 Parsing holds the event loop in one call, in a thread, too. Long texts are parsed at 200 MiB/s and more, and large requests are
-meant for them. A document of small values is parsed at 10 MiB/s and becomes 30 times as large in memory. So values are counted
+meant for them. A document of small values is parsed at 10 MiB/s and becomes 20 times as large in memory. So values are counted
 first, a piece at a time, and everybody else has their turn in between.
 """
 
