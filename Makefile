@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits bench-mcp security demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-drift: tools ## count host requests of two drift passes; ARGS="--repositor
 bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about 25 minutes
 	@$(PYTHON) tests/bench/limits.py $(ARGS)
 
+bench-mcp: setup ## tools/list and tools/call of the gateway beside the bare MCP SDK; prints figures
+	@$(PYTHON) tests/bench/mcp_rates.py $(ARGS)
+
 security: tools ## the attacks of tests/security in full size, with their figures; about 20 minutes
 	@CODE_SECURITY_TESTS=full $(PYTEST) --numprocesses 0 tests/security $(ARGS)
 
@@ -78,5 +81,5 @@ down: setup ## stop what `make up` has started
 	@$(PYTHON) -m devstack.demo down
 
 clean: ## remove .venv, caches and the data of runs; the built tools stay
-	@rm -rf .venv .dev tests/mcp-clients/node_modules .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .dev .hypothesis tests/mcp-clients/node_modules .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.tools/*' -prune -exec rm -rf {} +

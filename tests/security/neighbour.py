@@ -45,7 +45,7 @@ class Figures:
             f"{service} +{self.grown('memory')[service] / MIB:.0f} MiB, +{self.grown('sockets')[service]:.0f} files, "
             f"loop {used['lag'] * 1000:.0f} ms late at most"
             for service, used in self.most.items()
-            if service.endswith(("-svc", "watcher"))
+            if service.endswith(("-svc", "watcher", "gateway"))
         )
         waits = f"another tenant waited {max(self.waits):.2f} s at most, of {len(self.waits)} times"
         return "\n  ".join([waits, *services])

@@ -19,7 +19,8 @@ SECONDS: Final = Histogram(
 )
 REFUSED: Final = Counter(
     "code_http_refused_requests",
-    "Requests that were refused by a bound: head, body (too large), full (too many bytes in flight), rate, time.",
+    "Requests that were refused by a bound: head, body (too large), values (of JSON), full (too many bytes in flight), "
+    "rate, time.",
     ("bound",),
 )
 BYTES_IN_FLIGHT: Final = Gauge(

@@ -18,8 +18,10 @@ from gateway.caller_limits import CallerLimits, PerCaller
 from gateway.http_settings import HttpSettings
 from gateway.mcp_server.endpoint import PATHS as MCP_PATHS
 from gateway.observed import Observed
+from gateway.openapi import body, documented
 
 _PROBES: Final = ("/healthz", "/livez", "/readyz")
+_READINESS: Final = body(ready={"type": "boolean"}, phase={"type": "string"}, pings={"type": "object"})
 
 
 def build_app(
@@ -51,8 +53,8 @@ def build_app(
         routes=[
             # A route to a response, which is an ASGI application itself, answers every method, as the Go provider does.
             Route("/healthz", JSONResponse({"status": "ok"})),
-            Route("/livez", livez),
-            Route("/readyz", readyz),
+            *documented("/livez", livez, {200: body(alive={"type": "boolean"}, loopLagSeconds={"type": "number"})}),
+            *documented("/readyz", readyz, dict.fromkeys((200, 503), _READINESS)),
             *routes,
             Mount("/", Assets(settings.portal_folder)),
         ],

@@ -644,6 +644,17 @@ async def test_kcp_is_asked_in_the_callers_cluster_with_the_callers_token(port: 
     ]
 
 
+async def test_callers_at_the_same_time_each_use_their_own_token_in_their_own_cluster(port: int, kcp: Kcp) -> None:
+    async def ask(name: str) -> None:
+        await call(port, "read", headers={**IDENTITY, "X-Kedge-Cluster": name, "Authorization": f"Bearer {name}-token"})
+
+    for _ in range(2):
+        await asyncio.gather(*(ask(f"caller{number}") for number in range(20)))
+
+    assert len(kcp.asked) == 40
+    assert all(bearer == f"Bearer {path.split('/')[2]}-token" for path, bearer in kcp.asked)
+
+
 async def test_the_query_says_who_calls_only_where_that_is_allowed(serve: Serve, kcp: Kcp) -> None:
     path = f"/mcp?tenant=a&cluster={CLUSTER}&user=me&token=t"
     async with serve(KEDGE_DEV_ALLOW_TENANT_QUERY="True") as port:

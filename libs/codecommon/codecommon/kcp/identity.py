@@ -26,18 +26,30 @@ _FileVersions = tuple[tuple[int, int] | None, ...]
 
 
 class AuthenticatedSession:
-    """A pool of connections to kcp whose every request carries the credentials of one identity."""
+    """Requests to kcp that all carry the credentials of one identity."""
 
     def __init__(
-        self, server: ApiServer, base: str, tls: ssl.SSLContext, authorization: Callable[[], Awaitable[str]]
+        self,
+        server: ApiServer,
+        base: str,
+        tls: ssl.SSLContext,
+        authorization: Callable[[], Awaitable[str]],
+        connector: aiohttp.BaseConnector | None = None,
     ) -> None:
-        """``base`` is put before a URL that is only a path. ``authorization`` returns the header of that name, or empty."""
+        """``base`` is put before a URL that is only a path. ``authorization`` returns the header of that name, or empty.
+
+        ``connector`` is left open when the session is closed. None: a pool of connections for this session alone.
+        """
         self.server = server
         self.base = base
         self.authorization = authorization
-        # The watcher holds one stream per kind and endpoint open, so the pool has no bound.
+        self._tls = tls
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60), read_bufsize=2**20
+            # The watcher holds one stream per kind and endpoint open, so the pool has no bound.
+            connector=connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+            connector_owner=connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**20,
         )
 
     @asynccontextmanager
@@ -62,6 +74,7 @@ class AuthenticatedSession:
             headers={**({"Authorization": authorization} if authorization else {}), **(headers or {})},
             timeout=timeout,
             allow_redirects=False,
+            ssl=self._tls,
             server_hostname=self.server.server_hostname(target),
         ) as response:
             yield response
@@ -193,6 +206,31 @@ def _version(path: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_ino
 
 
+class CallerConnections:
+    """Connections to kcp for requests of callers, whoever they are. Close it when it is used no more.
+
+    A connection says nothing about who uses it: it has no client certificate and no cookie, and kcp authenticates each request by
+    its bearer token. It is used again only for a server with the same address, name and verification. An answer that is not read
+    to its end closes its connection.
+    """
+
+    def __init__(self) -> None:
+        # Made by the first request, because it belongs to the event loop.
+        self._connector: aiohttp.TCPConnector | None = None
+
+    def identity(self, server: ApiServer, token: SecretValue) -> CallerIdentity:
+        """Raises what ``CallerIdentity`` raises."""
+        if self._connector is None:
+            # The gateway bounds the calls, and so the connections. An API server keeps an idle one for 90 s; one that it is
+            # about to close must not be given a write.
+            self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        return CallerIdentity(server, token, self._connector)
+
+    async def close(self) -> None:
+        if self._connector is not None:
+            await self._connector.close()
+
+
 class CallerIdentity:
     """A caller, by the bearer token of their request. Use as an async context manager.
 
@@ -200,15 +238,18 @@ class CallerIdentity:
     address and how its certificate is verified: no client certificate, no token, no connection.
     """
 
-    def __init__(self, server: ApiServer, token: SecretValue) -> None:
-        """Raises ``ValueError`` without a token: a request without identity must not be sent in anybody's name."""
+    def __init__(self, server: ApiServer, token: SecretValue, connector: aiohttp.BaseConnector | None = None) -> None:
+        """``connector``: that of ``CallerConnections``. None: connections for this identity alone.
+
+        Raises ``ValueError`` without a token: a request without identity must not be sent in anybody's name.
+        """
         if not token:
             raise ValueError("a caller without a bearer token has no identity")
 
         async def authorization() -> str:
             return f"Bearer {token.reveal()}"
 
-        self._session = AuthenticatedSession(server, server.root, server.verification, authorization)
+        self._session = AuthenticatedSession(server, server.root, server.verification, authorization, connector)
 
     async def __aenter__(self) -> Self:
         return self

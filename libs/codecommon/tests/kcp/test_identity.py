@@ -23,13 +23,16 @@ from cryptography.x509.oid import NameOID
 
 from codecommon.controller.connections import Connections
 from codecommon.kcp.client import CallerKcp, ProviderKcp
-from codecommon.kcp.identity import CallerIdentity, ProviderIdentity
+from codecommon.kcp.identity import CallerConnections, CallerIdentity, ProviderIdentity
+from codecommon.kcp.kubeconfig import ApiServer
 from codecommon.messaging.events import Versions
 from codecommon.process.secrets import SecretValue
 from codecommon.testing.builders import connection_object, parse_connection
 
 SERVER_NAME = "kcp.internal"
 PROVIDER_TOKEN = "provider-token"
+LARGE = 16 << 20
+"""More than the buffers of a socket take."""
 CALLER = SecretValue("caller-token")
 
 
@@ -66,6 +69,7 @@ class Asked:
     authorization: str | None
     client: str | None
     port: int
+    cookie: str | None
 
 
 @dataclass
@@ -85,8 +89,13 @@ class Server:
         certificate = request.transport.get_extra_info("peercert")
         names = dict(pair for part in (certificate or {}).get("subject", ()) for pair in part)
         port = request.transport.get_extra_info("peername")[1]
-        self.asked.append(Asked(request.path, request.headers.get("Authorization"), names.get("commonName"), port))
-        return web.json_response({"path": request.path})
+        headers = request.headers
+        self.asked.append(
+            Asked(request.path, headers.get("Authorization"), names.get("commonName"), port, headers.get("Cookie"))
+        )
+        response = web.json_response({"path": request.path, "text": "x" * (LARGE if request.path == "/large" else 0)})
+        response.set_cookie("session", str(headers.get("Authorization")).replace(" ", "-"))
+        return response
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -177,6 +186,64 @@ async def test_no_connection_is_shared_between_the_provider_and_callers(server: 
     by_connection = {(asked.port, asked.authorization) for asked in server.asked}
     assert len(server.asked) == 6
     assert len(by_connection) == len({port for port, _ in by_connection}) == 3
+
+
+async def ask(connections: CallerConnections, address: ApiServer, token: str, path: str = "/version") -> None:
+    async with connections.identity(address, SecretValue(token)) as caller:
+        await CallerKcp(caller).request("GET", path)
+
+
+async def test_callers_take_turns_on_a_connection_that_says_nothing_of_them(server: Server) -> None:
+    connections = CallerConnections()
+    async with provider_at(server, **server.verified) as provider:
+        address = await provider.server()
+        await ProviderKcp(provider).request("GET", "/version")
+        for token in ("one", "other", "one"):
+            await ask(connections, address, token)
+    await connections.close()
+
+    providers, *callers = server.asked
+    assert [asked.authorization for asked in callers] == ["Bearer one", "Bearer other", "Bearer one"]
+    assert {(asked.client, asked.cookie) for asked in callers} == {(None, None)}
+    assert {asked.port for asked in callers} == {callers[0].port} != {providers.port}
+
+
+async def test_callers_at_the_same_time_each_show_their_own_token(server: Server) -> None:
+    connections = CallerConnections()
+    async with provider_at(server, **server.verified) as provider:
+        address = await provider.server()
+        for _ in range(3):
+            await asyncio.gather(*(ask(connections, address, f"token-{n}", f"/of-{n}") for n in range(20)))
+    await connections.close()
+
+    assert len(server.asked) == 60
+    assert all(asked.authorization == f"Bearer token-{asked.path.removeprefix('/of-')}" for asked in server.asked)
+    assert len({asked.port for asked in server.asked}) <= 20
+
+
+async def test_a_connection_with_an_answer_that_nobody_read_is_given_to_nobody(server: Server) -> None:
+    connections = CallerConnections()
+    async with provider_at(server, **server.verified) as provider:
+        address = await provider.server()
+        async with (
+            connections.identity(address, CALLER) as caller,
+            (await caller.session()).request("GET", "/large", timeout=aiohttp.ClientTimeout(total=20)) as answer,
+        ):
+            assert answer.status == 200
+        await ask(connections, address, "other")
+    await connections.close()
+
+    assert server.asked[0].port != server.asked[1].port
+
+
+async def test_a_connection_is_used_again_only_where_the_certificate_is_verified_alike(server: Server) -> None:
+    connections = CallerConnections()
+    for cluster in (server.verified, server.verified, {"insecure-skip-tls-verify": True}):
+        async with provider_at(server, **cluster) as provider:
+            await ask(connections, await provider.server(), "one")
+    await connections.close()
+
+    assert len({asked.port for asked in server.asked}) == 3
 
 
 async def test_a_caller_without_a_token_is_nobody(server: Server) -> None:

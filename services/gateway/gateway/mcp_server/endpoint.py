@@ -19,7 +19,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.mcp_server import batches, made_once
+from gateway.mcp_server.large_json import LargeJson
 from gateway.mcp_server.server import ToolServer
+from gateway.metrics import REFUSED
 
 PATHS: Final = ("/mcp", "/mcp/sse")
 _FINISH_SECONDS: Final = 1.0
@@ -35,6 +37,7 @@ class McpEndpoint:
         # It would log a line about every request that has no session.
         logging.getLogger("mcp.server.streamable_http").setLevel(logging.WARNING)
         self._tools = tools
+        self._large = LargeJson()
         self._sessions = StreamableHTTPSessionManager(
             tools.sdk,
             json_response=True,
@@ -62,6 +65,11 @@ class McpEndpoint:
             return
         # ``Bounded`` has read the body and gives it in one piece.
         body: bytes = (await receive())["body"]
+        refusal = await self._large.refusal(body)
+        if refusal is not None:
+            REFUSED.labels("values").inc()
+            await _refusal(refusal)(scope, receive, send)
+            return
 
         async def answer(body: bytes, send: Send) -> None:
             await self._answer(scope, body, receive, send)

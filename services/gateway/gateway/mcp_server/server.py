@@ -21,7 +21,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from starlette.requests import Request
 
 from codecommon.kcp.client import CallerKcp
-from codecommon.kcp.identity import CallerIdentity
+from codecommon.kcp.identity import CallerConnections
 from codecommon.kcp.kubeconfig import ApiServer
 from gateway.caller_limits import CallerLimits, caller_key
 from gateway.identity import Caller, NoIdentity, require_caller
@@ -81,6 +81,7 @@ class ToolServer:
         self._allow_query = settings.dev_allow_tenant_query
         self._find_api_server = find_api_server
         self._callers = callers
+        self._connections = CallerConnections()
         self._calls: set[asyncio.Task[dict[str, Any]]] = set()
         # Callers may choose any subset, so only the lists asked for last are kept.
         self._list = lru_cache(_MOST_LISTS)(self._make_list)
@@ -104,9 +105,10 @@ class ToolServer:
         return self._list_json(self._bounds.chosen(headers))
 
     async def finish(self, seconds: float) -> None:
-        """Wait for the writes that have begun."""
+        """Wait for the writes that have begun, and close the connections to kcp."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds)
+        await self._connections.close()
 
     def _make_initialize_json(self, protocol: str) -> bytes:
         options = self.sdk.create_initialization_options()
@@ -204,8 +206,8 @@ class ToolServer:
     async def _work(self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str) -> dict[str, Any]:
         async with asyncio.timeout(_WRITE_SECONDS):
             api_server = await self._find_api_server()
-            # A session for this call alone: there is no cache in which another caller's could be found.
-            async with CallerIdentity(api_server, caller.token) as identity:
+            # The credential is in a session for this call alone: there is no cache in which another caller's could be found.
+            async with self._connections.identity(api_server, caller.token) as identity:
                 objects = CallerKcp(identity).objects(caller.cluster)
                 return await tool.handler(Call(objects, arguments, caller.user, client))
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
@@ -26,6 +26,7 @@ from gateway.oauth.exchange import ExchangeFailed, GitHubClient
 from gateway.oauth.flows import Flows, TooManyFlows
 from gateway.oauth.page import MESSAGE_TYPE, NEVER_STORED, result_page
 from gateway.oauth.settings import OAuthSettings
+from gateway.openapi import body, documented, in_query, text
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,17 @@ _FLOW_ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _PORTAL_STATE: Final = re.compile(r"[\x21-\x7e]{1,256}")
 _LONGEST_CODE: Final = 512
 _LONGEST_ERROR: Final = 300
+
+_ANSWERS: Final[Mapping[str, Mapping[int, dict[str, Any]]]] = {
+    "config": {200: body(enabled={"type": "boolean"})},
+    "start": {302: {}, **{status: text("text/plain") for status in (400, 404, 429, 503)}},
+    "callback": {200: text("text/html"), 404: text("text/plain")},
+}
+_PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
+    "config": [],
+    "start": [in_query("state", pattern="^[!-~]{1,256}$", required=True)],
+    "callback": [in_query(name) for name in ("state", "code", "error", "error_description")],
+}
 
 _UNKNOWN: Final = "This sign-in did not begin in this browser, or it began more than ten minutes ago. Begin again."
 _ANSWERED: Final = "This sign-in was answered before. Begin again."
@@ -60,7 +72,11 @@ class ConnectWithGitHub:
 
     def routes(self) -> list[Route]:
         handlers = {"config": self._config, "start": self._start, "callback": self._callback}
-        return [Route(f"{_PATH}/{name}", handler, methods=["GET"]) for name, handler in handlers.items()]
+        return [
+            route
+            for name, handler in handlers.items()
+            for route in documented(f"{_PATH}/{name}", handler, _ANSWERS[name], _PARAMETERS[name])
+        ]
 
     async def run(self) -> NoReturn:
         """Keep open what the routes need. Call it only when it is enabled."""
