@@ -74,7 +74,7 @@ security: tools ## the attacks of tests/security in full size, with their figure
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
 	@$(PYTHON) -m devstack.demo demo
 
-up: tools ## start the stack and leave it running; prints how to use kubectl on it
+up: tools ## start the stack and leave it running; prints how to use it
 	@$(PYTHON) -m devstack.demo up
 
 down: setup ## stop what `make up` has started

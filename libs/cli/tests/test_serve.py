@@ -98,12 +98,13 @@ async def test_nats_server_is_given_none_of_our_tokens(serve: Serve, children: A
     assert b"hub-token" not in given
 
 
-def test_the_token_of_the_hub_is_given_to_the_gateway_alone() -> None:
-    environ = {"KEDGE_HUB_TOKEN": "hub-token", "CODE_WORKSPACE_PATH": "root:code"}
+@pytest.mark.parametrize("secret", ["KEDGE_HUB_TOKEN", "GITHUB_OAUTH_CLIENT_SECRET", "GITHUB_OAUTH_COOKIE_KEYS"])
+def test_the_secrets_of_the_gateway_are_given_to_the_gateway_alone(secret: str) -> None:
+    environ = {secret: "secret", "CODE_WORKSPACE_PATH": "root:code"}
 
     given = {service: own_environ(service, environ) for service in SERVICES}
 
-    assert {service for service, own in given.items() if "KEDGE_HUB_TOKEN" in own} == {"gateway"}
+    assert {service for service, own in given.items() if secret in own} == {"gateway"}
     assert all("CODE_WORKSPACE_PATH" in own for own in given.values())
 
 

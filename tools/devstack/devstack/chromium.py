@@ -13,7 +13,8 @@ from devstack.processes import Process
 
 WHAT_TO_INSTALL = "install Chromium (Debian: apt-get update && apt-get install chromium) or Google Chrome"
 
-_NAMES = ("chromium", "google-chrome")
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_SNAPS = "/snap"
 _PACKAGE = "chromium"
 _UPDATE_TIMEOUT = 120.0
 _INSTALL_TIMEOUT = 600.0
@@ -30,9 +31,13 @@ _QUIET = (
 
 
 def find_chromium() -> Path | None:
-    """The browser's program; None where there is none."""
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    return Path(found) if found else None
+    """The browser's program; None where there is none. A snap is none: it can write to no folder that it is given."""
+    found = (Path(program) for name in _NAMES if (program := shutil.which(name)))
+    return next((program for program in found if not _is_snap(program)), None)
+
+
+def _is_snap(program: Path) -> bool:
+    return Path(os.path.realpath(program)).is_relative_to(_SNAPS) or program.is_relative_to(_SNAPS)
 
 
 def can_install_chromium() -> bool:

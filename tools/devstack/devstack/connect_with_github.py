@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from codecommon.process.settings import SettingsError
 from devstack.errors import StackError
+from devstack.ports import LOOPBACK_NAMES
 from devstack.simulator import SimulatorProcess
 from gateway.oauth.settings import OAuthSettings
 from gateway.settings import GatewaySettings
@@ -34,14 +35,14 @@ def check(given: Mapping[str, str]) -> None:
             raise StackError(str(problem)) from None
         if settings.problem:
             raise StackError(f"{settings.problem} (Connect with GitHub needs it; .env.example explains every setting)")
-        _require_tls(settings)
+        _require_reachable(settings)
 
 
 def hub_port(given: Mapping[str, str]) -> int | None:
     """The port at which the development hub must serve so that browsers find the callback there; None: any."""
     if _REDIRECT_URL not in given or not _leads_to_the_hub(settings := _settings(given)):
         return None
-    return urlsplit(settings.redirect_url or "").port or 443
+    return urlsplit(settings.redirect_url or "").port
 
 
 async def environment(given: Mapping[str, str], hub_url: str, simulator: SimulatorProcess | None) -> dict[str, str]:
@@ -75,11 +76,15 @@ def _settings(given: Mapping[str, str]) -> OAuthSettings:
 
 
 def _leads_to_the_hub(settings: OAuthSettings) -> bool:
-    return settings.is_loopback and settings.callback_path == f"{PATH}/callback"
+    host = urlsplit(settings.redirect_url or "").hostname
+    return host in LOOPBACK_NAMES and settings.callback_path == f"{PATH}/callback"
 
 
-def _require_tls(settings: OAuthSettings) -> None:
-    if _leads_to_the_hub(settings) and urlsplit(settings.redirect_url or "").scheme != "https":
+def _require_reachable(settings: OAuthSettings) -> None:
+    """The hub serves browsers with TLS, and at a port of its own choice unless one is named."""
+    url = urlsplit(settings.redirect_url or "")
+    if _leads_to_the_hub(settings) and (url.scheme != "https" or url.port is None):
         raise StackError(
-            f"{_REDIRECT_URL} is plain HTTP, and the development hub serves TLS alone; write https:// instead"
+            f"{_REDIRECT_URL} leads to the development hub, which serves browsers with TLS at the port that it names; "
+            f"write https://{url.hostname}:<port>{PATH}/callback with a free port above 1023"
         )

@@ -8,6 +8,8 @@ import socket
 from devstack.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = (LOOPBACK, "localhost")
+"""By which names clients may call what listens there."""
 
 CANDIDATES = range(20000, 32000)
 """Below the range from which Linux takes the local ports of outgoing connections (32768 and up): one of those could

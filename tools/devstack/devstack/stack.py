@@ -15,6 +15,7 @@ from devstack.devhub import DevHub
 from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
+from devstack.ports import require_free
 from devstack.processes import Process
 from devstack.provider import EXPORT, ProviderInstallation, install_provider, run_init, wait_serving
 from devstack.settings import Settings
@@ -63,6 +64,8 @@ async def running_stack(
         kcp, nats = Kcp(folder / "kcp", kubeconfig=settings.kubeconfig), NatsServer(folder / "nats")
         simulator = SimulatorProcess(folder / "githubsim") if simulated else None
         port = connect_with_github.hub_port(settings.oauth)
+        if port is not None:
+            require_free(port, "the development hub, which GITHUB_OAUTH_REDIRECT_URL names,")
         control_plane = f"kcp of {settings.kubeconfig}" if settings.kubeconfig else "kcp (takes about 25 s)"
         say(f"starting {control_plane}, nats-server" + (", the GitHub simulator" if simulator else ""))
         await timed(say, "they serve", enter_together(exits, *filter(None, (kcp, nats, simulator))))

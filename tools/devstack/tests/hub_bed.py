@@ -17,9 +17,9 @@ from devstack.devhub.certificate import trusting_context
 from devstack.devhub.tenancy import Workspace
 from devstack.kcp import Kcp
 from devstack.ports import LOOPBACK
-from devstack.static_users import STATIC_USERS
+from devstack.static_users import static_users
 
-ALICE, BOB, MALLORY = STATIC_USERS[:3]
+ALICE, BOB, MALLORY = static_users()[:3]
 BOUND_SECONDS = 10.0
 
 Respond = Callable[["Received"], bytes]

@@ -104,3 +104,16 @@ def test_only_root_gives_up_the_sandbox_and_nothing_is_kept_elsewhere(
     assert f"--user-data-dir={tmp_path / 'run' / 'profile'}" in as_root.argv
     assert as_root.env is not None
     assert as_root.env["HOME"] == as_root.env["TMPDIR"] == str(tmp_path / "run")
+
+
+def test_a_snap_is_no_browser_that_the_tests_can_use(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snap = machine / "snap" / "bin" / "chromium"
+    snap.parent.mkdir(parents=True)
+    snap.touch()
+    (machine / "bin" / "chromium").symlink_to(snap)
+    (machine / "bin" / "chromium").chmod(0o755)
+    assert find_chromium() is not None
+
+    monkeypatch.setattr("devstack.chromium._SNAPS", str(machine / "snap"))
+
+    assert find_chromium() is None

@@ -8,6 +8,8 @@ import pytest
 
 from devstack import connect_with_github
 from devstack.connect_with_github import PATH
+from devstack.demo import __main__ as demo
+from devstack.errors import StackError
 from devstack.simulator import SimulatorProcess
 
 HUB = "https://127.0.0.1:9443"
@@ -41,7 +43,7 @@ async def test_without_both_it_is_off() -> None:
     [
         (None, None),
         (f"https://localhost:8443{PATH}/callback", 8443),
-        (f"https://127.0.0.1{PATH}/callback", 443),
+        (f"https://[::1]:8443{PATH}/callback", None),
         (f"https://tunnel.example{PATH}/callback", None),
         ("https://localhost:8443/oauth/github/callback", None),
     ],
@@ -50,6 +52,21 @@ def test_the_hub_serves_where_the_callback_says_that_it_does(redirect_url: str |
     given = {**APP, **({"GITHUB_OAUTH_REDIRECT_URL": redirect_url} if redirect_url else {})}
 
     assert connect_with_github.hub_port(given) == port
+
+
+@pytest.mark.parametrize("url", [f"http://localhost:8443{PATH}/callback", f"https://127.0.0.1{PATH}/callback"])
+def test_a_callback_at_the_hub_that_no_browser_would_reach_is_refused(url: str) -> None:
+    with pytest.raises(StackError, match=r"GITHUB_OAUTH_REDIRECT_URL .* write https://"):
+        connect_with_github.check({**APP, "GITHUB_OAUTH_REDIRECT_URL": url})
+
+
+def test_the_stack_is_stopped_whatever_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setenv("GITHUB_OAUTH_SCOPES", "repo")
+    monkeypatch.setattr("sys.argv", ["demo", "down"])
+    monkeypatch.setattr(demo, "down", lambda screen: asked.append("down") or 0)
+
+    assert (demo.main(), asked) == (0, ["down"])
 
 
 @pytest.mark.parametrize(

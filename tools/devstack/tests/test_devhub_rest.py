@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hub_bed import ALICE, BOB, Bed, answer, hub_bed
 
-from devstack.static_users import StaticUser, write_token_file
+from devstack.static_users import COUNT, StaticUser, _secret, static_users, write_token_file
 
 AUTHORIZED = {"Authorization": f"Bearer {ALICE.token}"}
 
@@ -35,6 +35,21 @@ def test_kcp_reads_the_users_as_members_of_system_authenticated(tmp_path: Path) 
     path = write_token_file(tmp_path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert f'{ALICE.token},{ALICE.kcp_name},{ALICE.name},"system:authenticated"' in path.read_text().splitlines()
+
+
+def test_nobody_can_guess_the_token_of_a_user(tmp_path: Path) -> None:
+    first, again, other = (_secret(tmp_path / name) for name in ("a", "a", "b"))
+    assert first == again != other
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert len({user.token for user in static_users()}) == COUNT
+
+
+async def test_without_tls_the_hub_answers_to_its_own_names_only(bed: Bed) -> None:
+    url, port = f"{bed.hub.plain_url}/api/orgs", bed.hub.plain_url.rpartition(":")[2]
+    for name, status in (("127.0.0.1", 200), ("localhost", 200), ("evil.example", 421)):
+        async with bed.client.get(url, headers={**AUTHORIZED, "Host": f"{name}:{port}"}) as response:
+            assert response.status == status
 
 
 async def test_token_login_gives_a_kubeconfig_for_the_users_first_workspace(bed: Bed) -> None:

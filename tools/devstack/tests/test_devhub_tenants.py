@@ -19,7 +19,7 @@ from devstack.errors import ApiError
 from devstack.kubeconfig import Access
 from devstack.provider import ProviderInstallation
 from devstack.resources import CODE_API
-from devstack.static_users import STATIC_USERS
+from devstack.static_users import static_users
 from devstack.tenant import Tenant
 
 pytestmark = pytest.mark.e2e
@@ -116,7 +116,7 @@ async def test_a_user_has_no_rights_at_kcp_in_the_workspace_of_another(
 
 
 async def test_a_user_without_a_workspace_gets_one_at_login(devhub: DevHub, hub_client: aiohttp.ClientSession) -> None:
-    user = STATIC_USERS[-1]
+    user = static_users()[-1]
     headers = {"Authorization": f"Bearer {user.token}"}
     first, second = await asyncio.gather(
         *(json_of(hub_client.post("/auth/token-login", headers=headers)) for _ in range(2))

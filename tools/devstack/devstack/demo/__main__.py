@@ -20,13 +20,16 @@ from devstack.settings import Settings
 def main() -> int:
     screen = Screen()
     command = sys.argv[1] if len(sys.argv) > 1 else "demo"
+    if command == "down":
+        return down(screen)
     env_file = EnvFile()
     try:
         if command == "up":
             env_file = EnvFile.read(REPOSITORY / ".env")
         # What the shell says stands before what the file says.
         settings = Settings.from_environ({**env_file.values, **os.environ})
-        connect_with_github.check(settings.oauth)
+        if command == "up":
+            connect_with_github.check(settings.oauth)
     except StackError as problem:
         screen.say(f"failed: {env_file.explain(problem, os.environ)}")
         return 2
@@ -35,8 +38,6 @@ def main() -> int:
             return run(show(settings, screen), screen)
         case "up":
             return run(up(settings, screen), screen, when_stopped=0)
-        case "down":
-            return down(screen)
         case _:
             screen.plain("usage: python -m devstack.demo [demo|up|down]")
             return 2

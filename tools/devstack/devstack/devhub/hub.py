@@ -27,7 +27,7 @@ from devstack.errors import StackError
 from devstack.kcp import Kcp, cluster_admin_binding, service_account_token
 from devstack.ports import LOOPBACK, free_ports
 from devstack.resources import is_ready
-from devstack.static_users import STATIC_USERS, StaticUser
+from devstack.static_users import StaticUser, static_users
 from devstack.tenant import Tenant
 
 SHUTDOWN_TIMEOUT = 1.0
@@ -70,7 +70,7 @@ class DevHub:
         self.graphql_url: str | None = None
         self.kcp = kcp
         self._folder = folder
-        self._free_users = deque(STATIC_USERS)
+        self._free_users = deque(static_users())
         self._mcp_tokens: dict[str, str] = {}
         self._first_login = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []

@@ -16,6 +16,7 @@ from devstack.devhub.providers import ProviderRoutes
 from devstack.devhub.proxy import Proxy, clean_path, decoded_path, escaped_path, raw_query
 from devstack.devhub.rest import RestRoutes
 from devstack.errors import ApiError
+from devstack.ports import LOOPBACK_NAMES
 
 if TYPE_CHECKING:
     from devstack.devhub.hub import DevHub
@@ -28,7 +29,7 @@ def hub_app(
 ) -> web.Application:
     proxy, page = Proxy(proxy_session), PageRoutes()
     # Without a limit: a proxy that cuts bodies would hide what the provider does with them.
-    app = web.Application(client_max_size=0, middlewares=[redirect_to_clean_path])
+    app = web.Application(client_max_size=0, middlewares=[require_own_name, redirect_to_clean_path])
     _add_health(app, hub)
     providers = ProviderRoutes(hub.registry, hub.tenancy, proxy, cluster_of=hub.organization_cluster, page=page.page)
     aggregate = Aggregate(hub.registry, federation_session)
@@ -42,6 +43,14 @@ def hub_app(
 
 async def _not_found(request: web.Request) -> web.Response:
     return web.Response(status=404, text="404 page not found")
+
+
+@web.middleware
+async def require_own_name(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Without TLS, another site could give its own name this address and have a browser ask in it."""
+    if not request.secure and request.url.host not in LOOPBACK_NAMES:
+        return web.Response(status=421, text="the development hub has no such name")
+    return await handler(request)
 
 
 @web.middleware
