@@ -90,7 +90,7 @@ def _instructions(session: Session, folder: Path) -> str:
             "",
             indent(_assistant(session, tenant), "  "),
             "",
-            "Where programs ask, with the same tokens:",
+            "Where programs ask, with the token of a user:",
             "",
             f"  GraphQL            {stack.hub.url}/graphql/{tenant.cluster}",
             f"  MCP, all tools     {stack.hub.mcp_url(tenant.cluster)}",
