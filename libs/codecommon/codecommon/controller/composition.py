@@ -45,8 +45,13 @@ class HostClients:
 
 
 @asynccontextmanager
-async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[HostClients]:
-    """Connect to NATS and kcp and open the git hosts. Waits until NATS and kcp answer."""
+async def host_clients(
+    service: Service[ReconcilerSettings], *, max_in_flight: int | None = None
+) -> AsyncIterator[HostClients]:
+    """Connect to NATS and kcp and open the git hosts. Waits until NATS and kcp answer.
+
+    ``max_in_flight``: how many objects are worked on at once, if not as many as the setting says.
+    """
     settings = service.settings
     async with (
         ProviderIdentity(settings.kubeconfig) as provider,
@@ -66,7 +71,7 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
             bus,
             settings.git_host_limits,
             settings.proxies,
-            HostShares(settings.max_in_flight),
+            HostShares(max_in_flight or settings.max_in_flight),
         ) as registry:
             connections = Connections(
                 registry,
