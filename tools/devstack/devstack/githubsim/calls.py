@@ -115,6 +115,7 @@ class Call:
 
     method: str
     path: str
+    """The path below the API's root as it was sent, percent-encoded."""
     tail: str
     """The path after `/repos/{owner}/{repo}` or `/repositories/{id}`, with its query; a redirect keeps it."""
     params: Mapping[str, str]

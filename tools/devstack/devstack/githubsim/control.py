@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from typing import Any, Self, cast
+from urllib.parse import quote
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -14,18 +16,25 @@ from devstack.githubsim.control_answers import (
     IssuedOAuthApp,
     IssuedToken,
     JournalReport,
+    SimImage,
     SimInvitation,
     SimKey,
+    SimPackage,
     SimRepository,
+    SimVersion,
 )
 from devstack.githubsim.faults import FaultAction
 from devstack.githubsim.identifiers import TokenKind
 from devstack.githubsim.journal import Entry
-from devstack.githubsim.records import OrgRole, Visibility
+from devstack.githubsim.records import OrgRole, PackageType, Visibility
 
 
 class ControlRefused(Exception):
     """The simulator did not do what was asked; the text says why."""
+
+
+def _package(owner: str, package_type: PackageType, name: str) -> str:
+    return f"/packages/{owner}/{package_type}/{quote(name, safe='')}"
 
 
 class SimControl:
@@ -218,6 +227,115 @@ class SimControl:
     async def expire_invitation(self, owner: str, name: str, login: str) -> None:
         """As if its seven days were over."""
         await self._send("POST", f"/repos/{owner}/{name}/invitations/{login}/expire")
+
+    async def publish_package(
+        self,
+        owner: str,
+        package_type: PackageType,
+        name: str,
+        *,
+        repository: str | None = None,
+        visibility: Visibility = "private",
+    ) -> SimPackage:
+        """A package without versions. `repository` is the name of one of the owner's, or owner/name."""
+        body = {
+            "owner": owner,
+            "package_type": package_type,
+            "name": name,
+            "repository": repository,
+            "visibility": visibility,
+        }
+        return SimPackage(**await self._send("POST", "/packages", body))
+
+    async def publish_version(
+        self,
+        owner: str,
+        package_type: PackageType,
+        name: str,
+        version: str | None = None,
+        *,
+        tags: Sequence[str] = (),
+    ) -> SimVersion:
+        """A version of a package that is there: a digest (``sha256:…``) for containers, else a number; None makes one up.
+
+        A version that is there gets the tags besides those it has. Other versions lose them.
+        """
+        path = f"{_package(owner, package_type, name)}/versions"
+        return SimVersion(**await self._send("POST", path, {"version": version, "tags": list(tags)}))
+
+    async def publish_image(
+        self,
+        owner: str,
+        name: str,
+        *,
+        tags: Sequence[str],
+        repository: str | None = None,
+        visibility: Visibility = "private",
+        platforms: int = 2,
+    ) -> SimImage:
+        """An image of several platforms as a pipeline pushes it, with cosign's signature, attestation and SBOM after it.
+
+        The package is made if it is not there; `repository` and `visibility` are for that.
+        """
+        if not any((p.package_type, p.name) == ("container", name) for p in await self.packages(owner)):
+            await self.publish_package(owner, "container", name, repository=repository, visibility=visibility)
+
+        async def push(*pushed: str) -> SimVersion:
+            return await self.publish_version(owner, "container", name, tags=pushed)
+
+        manifests = [await push() for _ in range(platforms)]
+        index = await push(*tags)
+        tag = index.name.replace(":", "-")
+        signature, attestation, sbom = [await push(f"{tag}.{suffix}") for suffix in ("sig", "att", "sbom")]
+        return SimImage(manifests, index, signature, attestation, sbom, await push(tag))
+
+    async def publish_many(
+        self,
+        owner: str,
+        count: int,
+        *,
+        versions: int = 1,
+        tags: int = 1,
+        package_type: PackageType = "container",
+        prefix: str = "package",
+        repositories: Sequence[str] = (),
+        visibility: Visibility = "private",
+    ) -> int:
+        """`count` packages of `versions` each, ``<prefix>-00000`` and so on. Returns how many there were made.
+
+        The newest version has `tags` tags, the others none. `repositories` get the packages in turn.
+        """
+        body = {
+            "owner": owner,
+            "count": count,
+            "versions": versions,
+            "tags": tags,
+            "package_type": package_type,
+            "prefix": prefix,
+            "repositories": list(repositories),
+            "visibility": visibility,
+        }
+        return (await self._send("POST", "/packages/many", body))["made"]
+
+    async def packages(self, owner: str) -> list[SimPackage]:
+        """Of all types."""
+        return [SimPackage(**fields) for fields in await self._send("GET", f"/packages/{owner}")]
+
+    async def versions(self, owner: str, package_type: PackageType, name: str) -> list[SimVersion]:
+        """The newest first."""
+        path = f"{_package(owner, package_type, name)}/versions"
+        return [SimVersion(**fields) for fields in await self._send("GET", path)]
+
+    async def edit_package(self, owner: str, package_type: PackageType, name: str, **changes: Any) -> SimPackage:
+        """Change `visibility`, or the `repository` that it is linked to (as in `publish_package`; None: to none)."""
+        return SimPackage(**await self._send("PATCH", _package(owner, package_type, name), changes))
+
+    async def delete_package(self, owner: str, package_type: PackageType, name: str) -> None:
+        await self._send("DELETE", _package(owner, package_type, name))
+
+    async def delete_version(self, owner: str, package_type: PackageType, name: str, version: str) -> None:
+        """`version` is its name: a container's digest, or the number."""
+        await self._send("DELETE", f"{_package(owner, package_type, name)}/versions/{quote(version, safe='')}")
 
     async def repositories(self) -> list[SimRepository]:
         return [SimRepository(**fields) for fields in (await self.state())["repositories"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from devstack.githubsim.journal import Entry
-from devstack.githubsim.records import Visibility
+from devstack.githubsim.records import PackageType, Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,50 @@ class SimInvitation:
     role: str
     created_at: float
     expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SimPackage:
+    """A package as it is, whoever may see it. `repository` is owner/name. Times are in epoch seconds."""
+
+    id: int
+    owner: str
+    package_type: PackageType
+    name: str
+    visibility: Visibility
+    repository: str | None
+    version_count: int
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SimVersion:
+    """A version of a package. `name` is a container's digest, or another version's number."""
+
+    id: int
+    name: str
+    tags: list[str]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SimImage:
+    """An image and what stands beside it: each a version of its own, in the order of their publication."""
+
+    platforms: list[SimVersion]
+    """The manifests of each platform, untagged."""
+    index: SimVersion
+    """What the image's tags lead to."""
+    signature: SimVersion
+    attestation: SimVersion
+    sbom: SimVersion
+    referrers: SimVersion
+    """The fallback of a registry without a list of referrers: tagged with the digest alone."""
+
+    @property
+    def digest(self) -> str:
+        return self.index.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from functools import partial
 import orjson
 from aiohttp import web
 
-from devstack.githubsim import control_access, control_accounts, control_apps, control_repositories, control_run
+from devstack.githubsim import (
+    control_access,
+    control_accounts,
+    control_apps,
+    control_packages,
+    control_repositories,
+    control_run,
+)
 from devstack.githubsim.control_request import ControlError, Handler
 from devstack.githubsim.delivery import JSON
 from devstack.githubsim.names import InvalidText
@@ -20,7 +27,7 @@ from devstack.githubsim.world import KeyTaken, NameTaken
 
 PREFIX = "/_sim"
 
-_AREAS = (control_accounts, control_apps, control_repositories, control_access, control_run)
+_AREAS = (control_accounts, control_apps, control_repositories, control_access, control_packages, control_run)
 
 
 def add_routes(app: web.Application, simulation: Simulation) -> None:

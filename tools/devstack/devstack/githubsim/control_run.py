@@ -27,6 +27,7 @@ _FAULT: Kinds = {
     "method": str,
     "path": str,
     "login": TEXT_OR_NULL,
+    "query": dict,
     "count": (int, type(None)),
     "applied": bool,
     "status": int,

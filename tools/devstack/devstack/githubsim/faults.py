@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,7 +25,8 @@ class Fault:
     """A rule; the first that matches a request is used up by one.
 
     `method` and `path` are regular expressions that must match in full; the path is without a leading
-    `/api/v3`. `count` None never wears off.
+    `/api/v3`, decoded. So must those of `query`, by parameter; one that is not there counts as empty, so that
+    `{"page": "|1"}` is the first page. `count` None never wears off.
 
     - `status`: answers `status` with `body` and `headers`.
     - `html_502`: the HTML page of a proxy in front of the API.
@@ -42,6 +44,7 @@ class Fault:
     method: str = ".*"
     path: str = ".*"
     login: str | None = None
+    query: dict[str, str] = field(default_factory=dict[str, str])
     count: int | None = 1
     applied: bool = False
     status: int = 500
@@ -49,12 +52,13 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
 
-    def matches(self, method: str, path: str, login: str | None) -> bool:
+    def matches(self, method: str, path: str, login: str | None, query: Mapping[str, str]) -> bool:
         return (
             (self.count is None or self.count > 0)
             and (self.login is None or (login or "").lower() == self.login.lower())
             and re.fullmatch(self.method, method) is not None
             and re.fullmatch(self.path, path) is not None
+            and all(re.fullmatch(pattern, query.get(name, "")) for name, pattern in self.query.items())
         )
 
 
@@ -64,10 +68,10 @@ class FaultRules:
     def __init__(self) -> None:
         self.rules: list[Fault] = []
 
-    def take(self, method: str, path: str, login: str | None) -> Fault | None:
+    def take(self, method: str, path: str, login: str | None, query: Mapping[str, str]) -> Fault | None:
         """The fault that hits this request, counted down, or None."""
         for rule in self.rules:
-            if rule.matches(method, path, login):
+            if rule.matches(method, path, login, query):
                 if rule.count is not None:
                     rule.count -= 1
                 return rule

@@ -15,6 +15,10 @@ class InvalidText(Exception):
     """The host refuses this name or description; the text of the error is the host's."""
 
 
+class NameTaken(Exception):
+    """The account already has a repository or a package of this name, or the host an account of this login."""
+
+
 def repository_name(requested: str) -> str:
     """The name that a repository gets when `requested` is asked for.
 

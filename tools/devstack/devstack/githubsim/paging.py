@@ -15,8 +15,7 @@ Item = TypeVar("Item")
 
 def page(call: Call, items: Sequence[Item]) -> tuple[Sequence[Item], Mapping[str, str]]:
     """The items of the requested page, and the headers that lead to the others."""
-    per_page = min(_positive(call.query.get("per_page"), DEFAULT_PER_PAGE), MAX_PER_PAGE)
-    number = _positive(call.query.get("page"), 1)
+    per_page, number = requested_page(call)
     last = max(1, -(-len(items) // per_page))
     links: list[str] = []
     if number > 1:
@@ -27,6 +26,12 @@ def page(call: Call, items: Sequence[Item]) -> tuple[Sequence[Item], Mapping[str
         links.append(_link(call, 1, "first"))
     start = (number - 1) * per_page
     return items[start : start + per_page], {"Link": ", ".join(links)} if links else {}
+
+
+def requested_page(call: Call) -> tuple[int, int]:
+    """Items in a page, and the number of the page, from 1."""
+    per_page = min(_positive(call.query.get("per_page"), DEFAULT_PER_PAGE), MAX_PER_PAGE)
+    return per_page, _positive(call.query.get("page"), 1)
 
 
 def _link(call: Call, number: int, relation: str) -> str:

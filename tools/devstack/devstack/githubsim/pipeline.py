@@ -74,7 +74,7 @@ class _Exchange:
         try:
             if self._switches.latency:
                 await asyncio.sleep(self._switches.latency)
-            fault = simulation.faults.take(request.method, _api_path(request), login)
+            fault = simulation.faults.take(request.method, _api_path(request), login, request.query)
             if fault is None:
                 return self._sent(self._perform(body, retry_after))
             self._entry.fault = fault.action
@@ -202,7 +202,7 @@ class _Exchange:
         named_by = 3 if "repository_id" in request.match_info else 4
         return Call(
             method=request.method,
-            path=path,
+            path=request.rel_url.raw_path.removeprefix(ENTERPRISE_PREFIX) or "/",
             tail="".join(f"/{part}" for part in path.split("/")[named_by:]) + query,
             params=request.match_info,
             query=request.query,

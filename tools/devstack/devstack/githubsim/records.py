@@ -5,6 +5,7 @@ Plain records that refer to each other by id. `world` keeps them together and co
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,11 @@ from devstack.githubsim.identifiers import TokenKind, node_id
 Visibility = Literal["public", "private", "internal"]
 Role = Literal["read", "triage", "write", "maintain", "admin"]
 OrgRole = Literal["member", "admin"]
+PackageType = Literal["npm", "maven", "rubygems", "docker", "nuget", "container"]
+
+PACKAGE_TYPES: tuple[PackageType, ...] = ("npm", "maven", "rubygems", "docker", "nuget", "container")
+GRANULAR_TYPES: frozenset[PackageType] = frozenset({"container", "npm", "nuget", "rubygems"})
+"""The types whose packages belong to an account and have a visibility of their own; the others belong to a repository."""
 
 DEFAULT_BRANCH = "main"
 INVITATION_LIFE = 7 * 86400.0
@@ -156,6 +162,47 @@ class Repository:
     @property
     def node_id(self) -> str:
         return node_id("R", self.id)
+
+
+@dataclass(slots=True, kw_only=True)
+class PackageVersion:
+    """A version: of a container package a manifest. `tags` is for these alone.
+
+    A `version_name` of None stands for a made-up digest, so that many versions need little memory.
+    """
+
+    id: int
+    created_at: float
+    updated_at: float
+    version_name: str | None = None
+    tags: tuple[str, ...] = ()
+    deleted_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The digest of a container's version, the number of another one's."""
+        return self.version_name or f"sha256:{hashlib.sha256(str(self.id).encode()).hexdigest()}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Package:
+    """A package. `versions` are in the order of their creation; `deleted` are those that can be restored."""
+
+    id: int
+    owner_id: int
+    package_type: PackageType
+    name: str
+    created_at: float
+    updated_at: float
+    visibility: Visibility = "private"
+    repository_id: int | None = None
+    versions: list[PackageVersion] = field(default_factory=list[PackageVersion])
+    deleted: list[PackageVersion] = field(default_factory=list[PackageVersion])
+
+    @property
+    def granular(self) -> bool:
+        """Whether it belongs to the account, and is at most linked to a repository."""
+        return self.package_type in GRANULAR_TYPES
 
 
 @dataclass(slots=True, kw_only=True)

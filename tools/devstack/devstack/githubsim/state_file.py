@@ -20,6 +20,8 @@ from devstack.githubsim.records import (
     Invitation,
     OAuthApp,
     Organization,
+    Package,
+    PackageVersion,
     Repository,
     Team,
     Token,
@@ -51,7 +53,9 @@ def load(path: Path, clock: Clock) -> World:
     world.keys = {fields["id"]: DeployKey(**fields) for fields in document["keys"]}
     world.invitations = {fields["id"]: Invitation(**fields) for fields in document["invitations"]}
     world.moved = {(owner, name): target for owner, name, target in document["moved"]}
-    world.next_id = document["next_id"]
+    for fields in document.get("packages", ()):
+        world.packages.add(Package(**fields | {name: _versions(fields[name]) for name in ("versions", "deleted")}))
+    world.next_id |= document["next_id"]
     return world
 
 
@@ -67,6 +71,7 @@ def save(path: Path, world: World) -> None:
         "repositories": [asdict(repository) for repository in world.repositories.values()],
         "keys": [asdict(key) for key in world.keys.values()],
         "invitations": [asdict(invitation) for invitation in world.invitations.values()],
+        "packages": list(world.packages),
         "moved": [[owner, name, target] for (owner, name), target in world.moved.items()],
         "next_id": world.next_id,
     }
@@ -82,6 +87,10 @@ def _teams(fields: dict[str, Any]) -> dict[str, Team]:
         name: Team(members=team["members"], repositories=_int_keys(team["repositories"]))
         for name, team in fields["teams"].items()
     }
+
+
+def _versions(listed: list[dict[str, Any]]) -> list[PackageVersion]:
+    return [PackageVersion(**fields | {"tags": tuple(fields["tags"])}) for fields in listed]
 
 
 def _int_keys(mapping: dict[str, str]) -> dict[int, str]:

@@ -18,6 +18,9 @@ class Switches:
     The secondary limits count per user; exceeding one blocks the user for `secondary_retry_after`. Their minute
     and their hour, and the day of the limit of invitations, are as long as `secondary_minute`, `secondary_hour` and
     `invitation_day` say, so that a test can shorten them.
+
+    Without `package_links` no list of packages or versions has a `Link` header. `container_version_count` is what the row of
+    every container package says, whatever the number of its versions; None: that number.
     """
 
     latency: float = 0.0
@@ -35,6 +38,8 @@ class Switches:
     secondary_minute: float = 60.0
     secondary_hour: float = 3600.0
     invitation_day: float = 86400.0
+    package_links: bool = True
+    container_version_count: int | None = None
 
 
 SWITCH_NAMES = frozenset(f.name for f in fields(Switches))

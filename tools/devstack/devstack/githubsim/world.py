@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from devstack.githubsim.identifiers import TokenKind, commit_sha, new_token
+from devstack.githubsim.names import NameTaken
+from devstack.githubsim.packages import PackageStore
 from devstack.githubsim.records import (
     Account,
     App,
@@ -27,10 +29,6 @@ from devstack.githubsim.records import (
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
-
-
-class NameTaken(Exception):
-    """The account already has a repository of this name, or the host an account of this login."""
 
 
 class KeyTaken(Exception):
@@ -60,7 +58,10 @@ class World:
             "invitation": 60_000_001,
             "app": 1_200_001,
             "installation": 60_000_001,
+            "package": 5_000_001,
+            "package-version": 400_000_001,
         }
+        self.packages = PackageStore(clock, self.allocate)
         self._logins: dict[str, int] = {}
         self._names: dict[tuple[int, str], int] = {}
         self._token_values: dict[str, int] = {}
@@ -248,6 +249,8 @@ class World:
 
     def move(self, repository: Repository, *, owner: Account | None = None, name: str | None = None) -> None:
         """Rename or transfer; the old name leads to the repository until it is reused. Raises NameTaken."""
+        if owner is not None and owner.id != repository.owner_id:
+            self.packages.require_free(repository, owner.id)
         old = (repository.owner_id, repository.name)
         del self._names[repository.owner_id, repository.name.lower()]
         repository.owner_id = owner.id if owner else repository.owner_id
@@ -261,11 +264,14 @@ class World:
         old_key, new_key = (old[0], old[1].lower()), (repository.owner_id, repository.name.lower())
         if old_key != new_key:
             self.moved[old_key] = repository.id
+        if old[0] != repository.owner_id:
+            self.packages.repository_transferred(repository, old[0])
 
     def delete(self, repository: Repository) -> None:
         del self.repositories[repository.id]
         del self._names[repository.owner_id, repository.name.lower()]
         self.moved = {key: target for key, target in self.moved.items() if target != repository.id}
+        self.packages.repository_deleted(repository)
         for kept in (self.keys, self.invitations):
             for number in [number for number, item in kept.items() if item.repository_id == repository.id]:
                 del kept[number]

@@ -42,6 +42,11 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
         await control.edit_repository("acme", "demo", name="fresh")
         await control.set_team("acme", "ops", members=["alice"], repositories={"fresh": "maintain"})
         key = await control.add_key("acme", "fresh", "ssh-ed25519 AAAA", login="alice")
+        await control.publish_package("acme", "container", "shop/web", repository="fresh")
+        image = await control.publish_version("acme", "container", "shop/web", tags=["1.0"])
+        deleted = await control.publish_version("acme", "container", "shop/web")
+        await control.delete_version("acme", "container", "shop/web", deleted.name)
+        packages = await control.packages("acme")
         app = await control.create_oauth_app("https://portal.example/callback", approve_as="alice")
         await control.create_user("carol")
         headers = {"Authorization": f"Bearer {token.value}"}
@@ -56,6 +61,9 @@ async def test_a_restarted_process_keeps_its_world_in_the_state_file(
         assert after["id"] == before.id
         assert after["full_name"] == "acme/fresh"
         assert await control.all_keys() == [key]
+        assert await control.packages("acme") == packages
+        assert await control.versions("acme", "container", "shop/web") == [image]
+        assert (await control.publish_version("acme", "container", "shop/web")).id > deleted.id
         await control.accept_invitation("acme", "fresh", "carol")
         assert await control.grants("acme", "fresh") == {"alice": "admin", "carol": "write"}
         asked = {"client_id": app.client_id}

@@ -10,6 +10,7 @@ from devstack.githubsim.areas import (
     invitations,
     keys,
     meta,
+    packages,
     repositories,
     repository_lists,
 )
@@ -25,4 +26,5 @@ OPERATIONS: tuple[Operation, ...] = (
     *keys.OPERATIONS,
     *collaborators.OPERATIONS,
     *invitations.OPERATIONS,
+    *packages.OPERATIONS,
 )
