@@ -318,6 +318,9 @@ def wants_versions(name: str, row: HostPackage, known: Mirrored | None, last: da
         return False
     if known is None or known.stale or known.content.get("updatedAt") != (row.updated_at or None):
         return True
+    if row.version_count and row.version_count != known.content.get("versionCount"):
+        # That a version was deleted shows in nothing else. A count of 0 says nothing.
+        return True
     if "versionCount" not in known.content:
         return True
     return last is not None and _turn(name, now) != _turn(name, last)

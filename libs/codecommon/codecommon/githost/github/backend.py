@@ -101,7 +101,7 @@ class GithubBackend:
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
         # An Enterprise Server has a container registry with subdomain isolation only, so that is its name there, too.
-        self._registry = _PUBLIC_REGISTRY if address.host == _PUBLIC_HOST else f"containers.{address.host}"
+        self.registry: Final = _PUBLIC_REGISTRY if address.host == _PUBLIC_HOST else f"containers.{address.host}"
 
     @property
     def name(self) -> str:
@@ -431,7 +431,7 @@ class GithubBackend:
     async def list_packages(self, owner: str, package_type: str) -> AsyncIterator[tuple[HostPackage, ...]]:
         path = await self._packages_of(owner)
         attempt = Attempt(f"list the {package_type} packages of {owner}", scope="read:packages", refusals=OF_PACKAGES)
-        registry = self._registry if package_type == _IMAGES else None
+        registry = self.registry if package_type == _IMAGES else None
         async for rows in self._pages_of(attempt, path, PackageAnswer, {"package_type": package_type}):
             yield tuple(row.to_host_package(owner, package_type, registry) for row in rows if _is_package(row.name))
 
@@ -443,7 +443,7 @@ class GithubBackend:
             self._client.get(f"{await self._packages_of(owner)}/{package_type}/{quote(name, safe='')}"),
             also=_NOT_FOUND,
         )
-        registry = self._registry if package_type == _IMAGES else None
+        registry = self.registry if package_type == _IMAGES else None
         return (
             None if answer.status == 404 else answer.parse(PackageAnswer).to_host_package(owner, package_type, registry)
         )
