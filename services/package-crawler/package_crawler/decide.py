@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from codecommon.api.group import API_VERSION
 from codecommon.api.meta import Condition, Workspace
-from codecommon.api.package import Package, package_object_name, repository_label
+from codecommon.api.package import Package, is_referrers_tag, package_object_name, repository_label
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.repository import Repository
 from codecommon.api.times import rfc3339
@@ -51,9 +50,6 @@ _TEXTS: Final = {
 }
 """Fields of status by wire name, and the characters that the schema admits."""
 
-# Signatures, attestations and SBOMs of cosign, and the index of what refers to an image: the image's digest, with or without a
-# suffix. https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
-_REFERRERS_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]+(?:[._-].*)?", re.S)
 _OF_A_COMMIT: Final = "sha-"
 
 _LONGEST_MESSAGE: Final = 512
@@ -285,7 +281,7 @@ class Images:
 
 def _image(version: PackageVersion) -> JsonObject | None:
     """None: nobody has tagged it as an image, so nobody shall deploy it. Signatures and the manifests of single platforms."""
-    tags = [tag for tag in version.tags if 0 < len(tag) <= _LONGEST_TAG and not _REFERRERS_TAG.fullmatch(tag)]
+    tags = [tag for tag in version.tags if 0 < len(tag) <= _LONGEST_TAG and not is_referrers_tag(tag)]
     if not tags or not 0 < len(version.name) <= _LONGEST_DIGEST:
         return None
     if len(tags) > _MOST_TAGS:

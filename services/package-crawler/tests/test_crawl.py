@@ -330,7 +330,7 @@ async def test_nothing_is_made_in_a_workspace_that_leaves(bed: Bed) -> None:
     repo = bed.repository()
     bed.publish("npm", "lib", repo=repo)
     bed.world.kcp.edit("apibindings", "code", {"metadata": {"deletionTimestamp": "2026-11-01T00:00:00Z"}})
-    bed.world.kcp._stored["c1", "apibindings", None, "code"]["metadata"]["deletionTimestamp"] = "x"  # noqa: SLF001 # pyright: ignore
+    bed.world.kcp._stored["c1", "apibindings", None, "code"]["metadata"]["deletionTimestamp"] = "x"  # pyright: ignore
     assert await bed.run() == Ack()
     assert bed.packages == {}
 

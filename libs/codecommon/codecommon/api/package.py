@@ -18,6 +18,11 @@ _LONGEST_BASE: Final = 242
 _OTHER_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
 
 
+# Signatures, attestations and SBOMs of cosign, and the index of what refers to an image: the image's digest, with or without a
+# suffix. https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
+_REFERRERS_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]+(?:[._-].*)?", re.S)
+
+
 class Package(Resource[RepositoryScopedSpec, BaseStatus]):
     """The model holds the conditions alone: versions are many, and are read where they are needed."""
 
@@ -31,6 +36,11 @@ def package_object_name(repository: str, package_type: str, package: str) -> str
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
     base = _OTHER_CHARACTERS.sub("-", "-".join(parts).lower()).strip("-")
     return f"{base[:_LONGEST_BASE]}-{digest}"
+
+
+def is_referrers_tag(tag: str) -> bool:
+    """Whether a tag is of something that refers to an image, such as its signature, and not of an image."""
+    return _REFERRERS_TAG.fullmatch(tag) is not None
 
 
 def repository_label(name: str) -> dict[str, str]:

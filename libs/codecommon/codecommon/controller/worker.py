@@ -248,7 +248,7 @@ class Worker:
                     return Ack()
                 if raw["metadata"]["uid"] != event.uid:
                     measure.result = "Replaced"
-                    if lane == "resync":
+                    if lane == "resync" or event.finding is not None:
                         return Ack()
                     if event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())

@@ -14,6 +14,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.times import rfc3339
 from codecommon.kcp.client import JsonObject
 from gateway.mcp_tools.explain import explain_tool
+from gateway.mcp_tools.images import IMAGE_TOOL
 from gateway.mcp_tools.shared import (
     ABOUT,
     CONDITIONS,
@@ -375,6 +376,7 @@ def read_tools(credentials_namespace: str) -> tuple[Tool, ...]:
             handler=list_packages,
             annotations=READ_ONLY,
         ),
+        IMAGE_TOOL,
         explain_tool(credentials_namespace),
         *WAIT_TOOLS,
     )
