@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits bench-crawl security demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-drift: tools ## count host requests of two drift passes; ARGS="--repositor
 
 bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about 25 minutes
 	@$(PYTHON) tests/bench/limits.py $(ARGS)
+
+bench-crawl: setup ## host requests, replicas and memory of looks at packages; ARGS="--repositories 1 100 --packages 500"
+	@$(PYTHON) tests/bench/crawl.py $(ARGS)
 
 security: tools ## the attacks of tests/security in full size, with their figures; about 20 minutes
 	@CODE_SECURITY_TESTS=full $(PYTEST) --numprocesses 0 tests/security $(ARGS)
