@@ -49,8 +49,8 @@ TYPES = ("container", "npm", "maven", "rubygems", "nuget", "docker")
 SCOPES = ["repo", "read:packages"]
 OWNERS = 40
 LATENCY_SECONDS = 0.1
-AT_ONCE = 2
-"""Owners that a replica looks at in the comparison of replicas. With more, one replica would do all of them in a moment."""
+AT_ONCE = 1
+"""Owners that a replica looks at in the comparison of replicas. With more, the processors decide here, and not the host."""
 MANY = 5_000
 BOUND_SECONDS = 900
 
@@ -212,7 +212,7 @@ async def replica(nats_url: str, url: str, *accounts: str) -> None:
 
 
 async def cycle(bus: Bus, nats_url: str, url: str, accounts: Sequence[tuple[str, str, str]], count: int) -> float:
-    """Seconds in which ``count`` replicas look at every owner once."""
+    """Seconds in which ``count`` replicas look at every owner once, after they have all been at work."""
     flat = [part for account in accounts for part in account]
     command = [sys.executable, __file__, "--replica", nats_url, url, *flat]
     replicas = [await asyncio.create_subprocess_exec(*command) for _ in range(count)]
@@ -223,13 +223,17 @@ async def cycle(bus: Bus, nats_url: str, url: str, accounts: Sequence[tuple[str,
             tenancy = Tenancy(url)
             for number, (owner, token, repo_id) in enumerate(accounts):
                 tenancy.add(f"c{number}", owner, token, [("site", repo_id)])
-            began = time.perf_counter()
-            for number, (owner, *_) in enumerate(accounts):
-                await bus.publish(tenancy.event(f"c{number}", owner))
-            states = f"KV_{bus_module.CRAWL_STATES}"
-            while (await bus.js.stream_info(states)).state.messages < len(accounts):
-                await asyncio.sleep(0.02)
-            return time.perf_counter() - began
+            states, taken = f"KV_{bus_module.CRAWL_STATES}", 0.0
+            # In the first round each process loads what it needs, which takes longer than the requests.
+            for _ in range(2):
+                await bus.js.purge_stream(states)
+                began = time.perf_counter()
+                for number, (owner, *_) in enumerate(accounts):
+                    await bus.publish(tenancy.event(f"c{number}", owner))
+                while (await bus.js.stream_info(states)).state.messages < len(accounts):
+                    await asyncio.sleep(0.02)
+                taken = time.perf_counter() - began
+            return taken
     finally:
         for process in replicas:
             process.terminate()

@@ -21,7 +21,7 @@ from codecommon.controller.bindings import BoundWorkspaces
 from codecommon.controller.conditions import condition
 from codecommon.controller.connections import Connections, OpenConnection, require_validated
 from codecommon.controller.delivery import Ack, PutBack, Settlement
-from codecommon.githost.protocol import GitBackend, HostBusy, HostPackage, HostUnavailable
+from codecommon.githost.protocol import CredentialRejected, GitBackend, HostBusy, HostPackage, HostUnavailable
 from codecommon.kcp.client import Conflict, Invalid, JsonObject, NotFound, ProviderObjects
 from codecommon.messaging.events import ObjectEvent, Versions
 from codecommon.process.backoff import Backoff
@@ -40,6 +40,8 @@ _AT_ONCE: Final = 4
 
 # Of one package, a hundred versions each. What is older than a thousand versions is not looked through for images.
 _MOST_PAGES_OF_VERSIONS: Final = 10
+# A host that does not know a type of packages.
+_NOT_OFFERED: Final = frozenset({Reason.VALIDATION_FAILED, Reason.GONE})
 # The host takes the credential for good, and does not let it see packages.
 _ABOUT_PACKAGES: Final = frozenset({Reason.MISSING_PERMISSION, Reason.PACKAGES_UNSUPPORTED_BY_TOKEN})
 
@@ -66,8 +68,14 @@ class _Look:
     """The objects of these homes, by name."""
     state: State
     began: datetime
-    failures: list[Retryable] = field(default_factory=list[Retryable])
+    failures: list[Interruption] = field(default_factory=list[Interruption])
     actions: Counter[str] = field(default_factory=Counter[str])
+
+    def failed(self, failure: Interruption) -> None:
+        """Something of one package could not be read. Raises what is not about that package."""
+        if _ends_the_look(failure) or isinstance(failure, CredentialRejected):
+            raise failure
+        self.failures.append(failure)
 
 
 class Crawl:
@@ -114,7 +122,7 @@ class Crawl:
                 owner=event.owner,
             )
             require_validated(opened.connection)
-            if opened.connection.metadata.uid != event.uid:
+            if opened.connection.metadata.uid != event.uid or opened.connection.paused:
                 return self._over("over")
             return await self._look(event, objects, opened, state)
 
@@ -189,6 +197,10 @@ class Crawl:
                 async for page in backend.list_packages(owner, package_type):
                     pages += 1
                     rows += [row for row in page if row.repository_id in homes]
+            except Terminal as refused:
+                if refused.reason not in _NOT_OFFERED:
+                    raise
+                continue
             except Retryable as failure:
                 if _ends_the_look(failure):
                     raise
@@ -202,14 +214,20 @@ class Crawl:
             lists.wanted |= decide.wanted_of(homes, rows)
         return lists
 
-    async def _versions(self, backend: GitBackend, row: HostPackage) -> JsonObject:
+    async def _versions(self, look: _Look, row: HostPackage) -> JsonObject | None:
+        """Status fields by wire name; None where the host does not show the versions, so the package keeps its state."""
         images, pages = Images(), 0
-        async for page in backend.list_versions(row):
-            images.add(page)
-            pages += 1
-            if images.enough or pages == _MOST_PAGES_OF_VERSIONS:
-                return images.status(row, whole=False)
-        return images.status(row, whole=True)
+        try:
+            async for page in look.backend.list_versions(row):
+                images.add(page)
+                pages += 1
+                if images.enough or pages == _MOST_PAGES_OF_VERSIONS:
+                    return images.status(row, whole=False)
+        except (Retryable, Terminal) as failure:
+            look.failed(failure)
+            return None
+        # A package without a page is gone by now.
+        return images.status(row, whole=True) if pages else None
 
     # ---- writing
 
@@ -223,15 +241,12 @@ class Crawl:
         if row.image_repository is None:
             status["versionCount"] = row.version_count
         elif decide.wants_versions(name, row, known, look.state.at, look.began):
-            try:
-                status |= await self._versions(look.backend, row)
-            except Retryable as failure:
-                if _ends_the_look(failure):
-                    raise
-                look.failures.append(failure)
+            versions = await self._versions(look, row)
+            if versions is None:
                 if known is not None and look.state.is_stale:
                     await self._mark_stale(look, known)
                 return
+            status |= versions
         if known is None:
             try:
                 made = await look.objects.create("packages", decide.manifest(name, home))
@@ -260,10 +275,8 @@ class Crawl:
             # A package that was deleted while the pages were read moves another one from a page to the one before it.
             try:
                 still = await look.backend.get_package(look.owner, package_type, name)
-            except Retryable as failure:
-                if _ends_the_look(failure):
-                    raise
-                look.failures.append(failure)
+            except (Retryable, Terminal) as failure:
+                look.failed(failure)
                 return
             if still is not None and still.repository_id in look.homes:
                 return
@@ -327,9 +340,10 @@ class Crawl:
         await self._states.store(event.cluster, event.uid, event.owner, after)
         pause = after.pause(self._interval)
         if failed:
-            named = max((f.after for f in look.failures if f.after is not None), default=timedelta())
+            waits = [f.after for f in look.failures if isinstance(f, Retryable) and f.after is not None]
+            named = max(waits, default=timedelta())
             pause = max(pause, named)
-            _log.warning("a list of %s could not be read: %s", event.owner, look.failures[0].message)
+            _log.info("a list of %s could not be read: %s", event.owner, look.failures[0].message)
         CRAWLS.labels("failed" if failed else "moved" if moved else "quiet").inc()
         _log.debug("looked at %s: %s", event.owner, dict(look.actions) or "nothing has moved")
         return PutBack(self._backoff.jitter(pause.total_seconds()))

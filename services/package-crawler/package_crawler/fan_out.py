@@ -41,6 +41,8 @@ class FanOut:
             connection = Connection.parse(await objects.get("connections", event.name), objects.workspace)
         except (NotFound, ValidationError):
             return Ack()
+        if connection.paused:
+            return Ack()
         require_validated(connection)
         homes = await objects.list(
             "repositories",

@@ -408,3 +408,47 @@ async def test_limits_are_told_and_what_is_there_stays(bed: Bed, monkeypatch: py
     await bed.run()
     assert len(bed.packages) == 3
     assert bed.told["repositories/shop"].reason == Reason.PACKAGE_LIMIT
+
+
+async def test_a_package_that_alone_is_refused_holds_up_no_other(bed: Bed) -> None:
+    repo = bed.repository()
+    for number in range(6):
+        bed.publish("container", f"site-{number}", image(1, "v1"), repo=repo)
+    bed.host.raise_next("list_versions", None, Terminal(Reason.MISSING_PERMISSION, "not this one"))
+    settlement = await bed.run()
+    assert isinstance(settlement, PutBack)
+    assert len(bed.packages) == 5
+    await bed.run()
+    assert len(bed.packages) == 6
+
+
+async def test_a_type_that_the_host_does_not_know_holds_up_no_other(bed: Bed) -> None:
+    repo = bed.repository()
+    bed.publish("npm", "lib", repo=repo)
+    bed.host.raise_next("list_packages", Terminal(Reason.VALIDATION_FAILED, "package_type is invalid"))
+    await bed.run()
+    assert set(bed.packages) == {("site", "npm", "lib")}
+
+
+async def test_a_package_that_is_deleted_while_it_is_looked_at_keeps_its_state_until_the_next_list(bed: Bed) -> None:
+    repo = bed.repository()
+    bed.publish("container", "site", image(1, "v1"), repo=repo)
+    await bed.run()
+    bed.publish("container", "site", image(2, "v2"), repo=repo)
+
+    async def list_versions(package: Any) -> Any:
+        return
+        yield ()
+
+    bed.host.list_versions = list_versions  # type: ignore[method-assign]
+    await bed.run()
+    assert [v["tags"] for v in bed.status("site")["versions"]] == [["v1"]]
+
+
+async def test_a_paused_connection_is_left_alone(bed: Bed) -> None:
+    bed.publish("npm", "lib", repo=bed.repository())
+    bed.world.kcp.edit("connections", "main", {"metadata": {"annotations": {"code.kedge.faros.sh/paused": "true"}}})
+    assert await bed.fan() == Ack()
+    assert bed.world.bus.published == []
+    assert await bed.run() == Ack()
+    assert bed.packages == {}

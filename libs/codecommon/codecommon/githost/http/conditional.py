@@ -23,7 +23,7 @@ from codecommon.githost.http.sender import REVALIDATED, sender_of
 from codecommon.process.shared_cache import SharedCache
 
 # An answer about a repository has 7 KiB, so this holds some 4,000 of them. The goal for a whole process is 140 MiB.
-_MOST_BYTES: Final = 32 * 1024 * 1024
+MOST_KEPT_BYTES: Final = 32 * 1024 * 1024
 # A page of a hundred repositories fits. A longer answer would push out hundreds of others.
 _LONGEST_BODY: Final = 1024 * 1024
 # The memory of an entry besides its body: key, URL and header strings.
@@ -67,7 +67,7 @@ class ETagLayer(httpx.AsyncBaseTransport):
         self,
         below: httpx.AsyncBaseTransport,
         *,
-        most_bytes: int = _MOST_BYTES,
+        most_bytes: int = MOST_KEPT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._below = below
