@@ -116,10 +116,13 @@ async def test_a_restart_looks_at_nobody_before_their_time_and_a_resync_adds_no_
     async with working(bed, bus, interval=timedelta(minutes=2)):
         await until(lambda: lists_of(bed) == 1)
         await until(lambda: holds(bus, 1))
+    (job,) = await subjects(bus)
+    before = await bus.js.get_last_msg(bus_module.EVENTS_STREAM, job)
     await bus.publish(crawl(bed, reason="crawl-resync"))
     async with working(bed, bus, interval=timedelta(seconds=1)):
         await until(lambda: holds(bus, 1))
     assert lists_of(bed) == 1
+    assert (await bus.js.get_last_msg(bus_module.EVENTS_STREAM, job)).seq == before.seq, "the job waits on"
 
 
 async def test_a_resync_makes_the_job_that_was_lost(bus: Bus) -> None:
