@@ -39,6 +39,7 @@ from devstack.githubsim.control import SimControl
 from devstack.nats import NatsServer
 from devstack.paths import RUNS
 from devstack.simulator import SimulatorProcess
+from package_crawler.app import KEPT_BYTES
 from package_crawler.crawl import Crawl
 from package_crawler.fan_out import FanOut
 from package_crawler.findings import Findings
@@ -107,7 +108,7 @@ class Tenancy:
 async def crawler(
     bus: Bus, url: str, kcp: InMemoryKcp, interval: timedelta
 ) -> AsyncIterator[tuple[Crawl, CrawlWorker]]:
-    async with hosts.open_registry([url], bus, {}, ProxyRules(), HostShares(64)) as registry:
+    async with hosts.open_registry([url], bus, {}, ProxyRules(), HostShares(64), kept_bytes=KEPT_BYTES) as registry:
         connections = Connections(registry, bus=bus, credentials_namespace="default")
         findings = Findings(bus)
         states = States(await BucketRecords.open(bus, bus_module.CRAWL_STATES))

@@ -24,7 +24,7 @@ _MOST_AT_ONCE: Final = 8
 _PART_OF_A_WORKSPACE: Final = 4
 """A first look at thousands of packages takes minutes, so a workspace has a quarter of the places."""
 
-_KEPT_BYTES: Final = 96 * 1024 * 1024
+KEPT_BYTES: Final = 96 * 1024 * 1024
 """Of answers. The versions of 5,000 packages are 25 MiB with what each answer costs, and one workspace has half of it all."""
 
 
@@ -35,7 +35,7 @@ def _now() -> datetime:
 async def main(service: Service[CrawlerSettings]) -> None:
     settings = service.settings
     at_once = min(settings.max_in_flight, _MOST_AT_ONCE)
-    async with host_clients(service, max_in_flight=at_once, kept_bytes=_KEPT_BYTES) as clients:
+    async with host_clients(service, max_in_flight=at_once, kept_bytes=KEPT_BYTES) as clients:
         bus = clients.bus
         findings = Findings(bus)
         worker = CrawlWorker(
