@@ -57,6 +57,8 @@ _LONGEST_MESSAGE: Final = 512
 _MOST_DOUBLINGS: Final = 2
 # Each package's versions are looked at hourly at least: this, and the longest pause between two looks at the owner.
 _VERSIONS_EVERY: Final = timedelta(minutes=50)
+# Longer than the clocks differ, and than a host takes to show everywhere what was published.
+_SETTLED: Final = timedelta(minutes=2)
 SHORTEST_GAP: Final = timedelta(seconds=5)
 """Between two looks at an owner, however many events there are."""
 _FIRST_RETRY: Final = timedelta(seconds=5)
@@ -308,6 +310,8 @@ def _moment(text: str | None) -> datetime:
 def wants_versions(name: str, row: HostPackage, known: Mirrored | None, last: datetime | None, now: datetime) -> bool:
     """Whether the versions of a package are read: its row has changed, the last attempt failed, or their turn has come.
 
+    A row that had just changed at the last look may have changed again unseen, because its time has whole seconds.
+
     The turns of packages follow from their names, so they are spread evenly. ``last``: the look before this one.
     """
     if row.image_repository is None:
@@ -317,7 +321,7 @@ def wants_versions(name: str, row: HostPackage, known: Mirrored | None, last: da
     if row.version_count and row.version_count != known.content.get("versionCount"):
         # That a version was deleted shows in nothing else. A count of 0 says nothing.
         return True
-    if "versionCount" not in known.content:
+    if "versionCount" not in known.content or _moment(row.updated_at) > (last or now) - _SETTLED:
         return True
     return last is not None and _turn(name, now) != _turn(name, last)
 

@@ -123,6 +123,21 @@ async def test_a_deleted_version_shows_though_the_row_keeps_its_time(bed: Bed) -
     assert [v["digest"] for v in bed.status("site")["versions"]] == [digest(1)]
 
 
+async def test_a_version_of_the_same_second_is_not_missed(bed: Bed) -> None:
+    repo = bed.repository()
+    at = bed.time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    bed.host.publish(OWNER, "container", "site", image(1, "v1"), repository_id=repo, updated_at=at, version_count=0)
+    await bed.run(after=timedelta(seconds=1))
+    bed.host.publish(OWNER, "container", "site", image(2, "v2"), updated_at=at, version_count=0)
+    await bed.run(after=timedelta(seconds=1))
+    assert bed.status("site")["versions"][0]["digest"] == digest(2)
+    for _ in range(3):
+        await bed.run()
+    _ = bed.reads
+    await bed.run(after=timedelta(seconds=1))
+    assert [read for read in bed.reads if read[0] == "list_versions"] == [], "once the time is past it is settled"
+
+
 async def test_versions_are_looked_at_hourly_at_least(bed: Bed) -> None:
     repo = bed.repository()
     for number in range(20):
