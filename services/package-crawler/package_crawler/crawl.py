@@ -191,12 +191,12 @@ class Crawl:
         """Every list to its end, or to where it cannot be read on."""
         lists = _Lists()
         for package_type in backend.package_types:
-            rows: list[HostPackage] = []
+            wanted: dict[str, Wanted] = {}
             pages = 0
             try:
                 async for page in backend.list_packages(owner, package_type):
                     pages += 1
-                    rows += [row for row in page if row.repository_id in homes]
+                    wanted |= decide.wanted_of(homes, page)
             except Terminal as refused:
                 if refused.reason not in _NOT_OFFERED:
                     raise
@@ -211,7 +211,7 @@ class Crawl:
                     break
                 continue
             lists.complete[package_type] = pages
-            lists.wanted |= decide.wanted_of(homes, rows)
+            lists.wanted |= wanted
         return lists
 
     async def _versions(self, look: _Look, row: HostPackage) -> JsonObject | None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from crawl_bed import OWNER, Bed, image
 
+from codecommon.api.connection import Connection
 from codecommon.controller.engine import Intake, Timing
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
-from codecommon.messaging.events import ObjectEvent
+from codecommon.messaging.events import ObjectEvent, crawl_request
 from codecommon.messaging.poison_messages import PoisonMessages
 from codecommon.messaging.records import BucketRecords
 from codecommon.process.backoff import Backoff
@@ -200,7 +201,9 @@ async def test_a_request_has_the_owner_looked_at_often_for_a_while(bus: Bus, mon
     monkeypatch.setattr("package_crawler.decide.SHORTEST_GAP", timedelta(0))
     bed = Bed()
     bed.repository()
-    await bus.publish(crawl(bed, reason="crawl-request"))
+    await bus.publish(
+        crawl_request(Connection.parse(bed.world.stored("connections", "main"), bed.world.objects.workspace))
+    )
     async with working(bed, bus, interval=timedelta(minutes=2)):
         await until(lambda: lists_of(bed) >= 4)
         await until(lambda: holds(bus, 1))

@@ -20,6 +20,7 @@ _OTHER_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
 
 # Signatures, attestations and SBOMs of cosign, and the index of what refers to an image: the image's digest, with or without a
 # suffix. https://github.com/opencontainers/distribution-spec/blob/main/spec.md#referrers-tag-schema
+_DIGEST_PREFIXES: Final = ("sha256-", "sha512-")
 _REFERRERS_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]+(?:[._-].*)?", re.S)
 
 
@@ -40,7 +41,8 @@ def package_object_name(repository: str, package_type: str, package: str) -> str
 
 def is_referrers_tag(tag: str) -> bool:
     """Whether a tag is of something that refers to an image, such as its signature, and not of an image."""
-    return _REFERRERS_TAG.fullmatch(tag) is not None
+    # A host may send hundreds of thousands of tags.
+    return tag.startswith(_DIGEST_PREFIXES) and _REFERRERS_TAG.fullmatch(tag) is not None
 
 
 def repository_label(name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import orjson
 
+from codecommon.api.connection import Connection
 from codecommon.api.group import GROUP
 from codecommon.api.kinds import KINDS
 from codecommon.api.meta import Condition, is_cluster_id
@@ -242,3 +243,18 @@ def subject(lane: Lane, resource: str, cluster: str, name: str) -> str:
     No object name contains an underscore, so two names never get the same subject.
     """
     return f"code.{lane}.{resource}.{cluster}.{name.replace('.', '_')}"
+
+
+def crawl_request(connection: Connection) -> ObjectEvent:
+    """Asks for a look at the packages of a Connection's owners every 30 s for ten minutes, as after a commit that is built."""
+    return ObjectEvent(
+        resource="connections",
+        cluster=connection.workspace.cluster,
+        name=connection.name,
+        uid=connection.metadata.uid,
+        generation=connection.metadata.generation,
+        resource_version=connection.metadata.resource_version,
+        deleting=connection.deleting,
+        reason="crawl-request",
+        endpoint=connection.workspace.endpoint,
+    )

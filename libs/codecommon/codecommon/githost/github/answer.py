@@ -79,10 +79,13 @@ class Answer:
             # Without the validation's text, which quotes the body.
             raise self._not_the_api() from None
 
-    def parse_list(self, model: type[ModelT]) -> list[ModelT]:
-        """The body as a list of ``model``. Raises as ``parse``."""
+    def parse_list(self, model: type[ModelT], *, most: int | None = None) -> list[ModelT]:
+        """The body as a list of ``model``, of ``most`` items. Raises as ``parse``."""
         try:
-            return [model.model_validate(item) for item in _ARRAY.validate_json(self.body)]
+            items = _ARRAY.validate_json(self.body)
+            if most is not None and len(items) > most:
+                raise self._not_the_api()
+            return [model.model_validate(item) for item in items]
         except ValidationError:
             raise self._not_the_api() from None
 

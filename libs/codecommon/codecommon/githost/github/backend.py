@@ -493,7 +493,8 @@ class GithubBackend:
                 return
             # Without what single sign-on protects, things would seem to be gone.
             require_whole(answer)
-            items = answer.parse_list(model)
+            # A page of more than was asked for would hold up the event loop.
+            items = answer.parse_list(model, most=_PER_PAGE)
             yield items
             # A full page comes without Link at times, although there is a next one.
             if len(items) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
