@@ -140,6 +140,12 @@ class Crawl:
         except Terminal as refused:
             await self._tell_refusal(objects.workspace, opened, homes.values(), refused)
             raise
+        except Retryable as limited:
+            if limited.reason == Reason.RATE_LIMITED and state.is_overdue(began):
+                _, mirrored = await self._mirrored(objects, homes.values())
+                look = _Look(objects, opened.backend, event.owner, homes, mirrored, state, began)
+                await _each(mirrored.values(), lambda known: self._mark_stale(look, known))
+            raise
         others, mirrored = await self._mirrored(objects, homes.values())
         look = _Look(objects, opened.backend, event.owner, homes, mirrored, state, began, list(lists.failed.values()))
         kept, left_out = decide.within_limits(
@@ -244,7 +250,7 @@ class Crawl:
             versions = await self._versions(look, row)
             if versions is None:
                 if known is not None and look.state.is_stale:
-                    await self._mark_stale(look, known)
+                    await self._mark_stale(look, known, Reason.VERSIONS_INCOMPLETE)
                 return
             status |= versions
         if known is None:
@@ -294,8 +300,8 @@ class Crawl:
         if look.state.is_stale:
             yield from (known for known in look.mirrored.values() if known.type in lists.failed)
 
-    async def _mark_stale(self, look: _Look, known: Mirrored) -> None:
-        patch = decide.stale_patch(known, look.state.at, self._now())
+    async def _mark_stale(self, look: _Look, known: Mirrored, reason: Reason = Reason.LISTING_INCOMPLETE) -> None:
+        patch = decide.stale_patch(known, reason, look.state.at, self._now())
         if patch:
             look.actions["stale"] += 1
             await self._patch(look, known, patch)

@@ -57,11 +57,12 @@ _LONGEST_MESSAGE: Final = 512
 _MOST_DOUBLINGS: Final = 2
 # Each package's versions are looked at hourly at least: this, and the longest pause between two looks at the owner.
 _VERSIONS_EVERY: Final = timedelta(minutes=50)
-# Longer than the clocks differ, and than a host takes to show everywhere what was published.
-_SETTLED: Final = timedelta(minutes=2)
+# More than a second, which is what a row's time tells, and than clocks usually differ.
+_SETTLED: Final = timedelta(seconds=10)
 SHORTEST_GAP: Final = timedelta(seconds=5)
 """Between two looks at an owner, however many events there are."""
 _FIRST_RETRY: Final = timedelta(seconds=5)
+_OVERDUE: Final = timedelta(hours=1)
 _STALE_FROM: Final = 2
 """Failures in a row. One alone is over a few seconds later, and would be two writes of each object for nothing."""
 
@@ -135,8 +136,9 @@ class Mirrored:
     conditions: tuple[Condition, ...]
 
     @property
-    def stale(self) -> bool:
-        return any(c.type == ConditionType.STALE for c in self.conditions)
+    def stale(self) -> str | None:
+        """Why it says that it is out of date; None: it does not."""
+        return next((c.reason for c in self.conditions if c.type == ConditionType.STALE), None)
 
     @property
     def type(self) -> str | None:
@@ -316,7 +318,11 @@ def wants_versions(name: str, row: HostPackage, known: Mirrored | None, last: da
     """
     if row.image_repository is None:
         return False
-    if known is None or known.stale or known.content.get("updatedAt") != (row.updated_at or None):
+    if (
+        known is None
+        or known.stale == Reason.VERSIONS_INCOMPLETE
+        or known.content.get("updatedAt") != (row.updated_at or None)
+    ):
         return True
     if row.version_count and row.version_count != known.content.get("versionCount"):
         # That a version was deleted shows in nothing else. A count of 0 says nothing.
@@ -342,13 +348,12 @@ def status_patch(known: Mirrored, wanted: Mapping[str, Any], now: datetime) -> J
     return patch | _conditions(known, (ready,), now)
 
 
-def stale_patch(known: Mirrored, since: datetime | None, now: datetime) -> JsonObject:
+def stale_patch(known: Mirrored, reason: Reason, since: datetime | None, now: datetime) -> JsonObject:
     """The status of an object that could not be compared with the host, but for its content. Empty: it says so already."""
     if known.stale:
         return {}
     when = f"what is shown is as of {rfc3339(since)}" if since is not None else "what is shown may be out of date"
     message = f"the git host did not give the whole list; {when}"
-    reason = Reason.LISTING_INCOMPLETE
     said = (
         condition(ConditionType.READY, "Unknown", reason, message),
         condition(ConditionType.STALE, "True", reason, message),
@@ -422,6 +427,10 @@ class State:
     def is_stale(self) -> bool:
         """Whether objects say that they are out of date, when this look has failed, too."""
         return self.failures + 1 >= _STALE_FROM
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether the last look that read everything is so long ago that objects say that they are out of date."""
+        return self.at is not None and now - self.at >= _OVERDUE
 
     def after(self, began: datetime, *, moved: bool, failed: bool) -> State:
         """The state after a look that began then. ``moved``: an object was written or removed."""

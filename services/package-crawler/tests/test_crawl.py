@@ -261,7 +261,9 @@ async def test_a_list_that_breaks_off_keeps_what_was_there_and_says_since_when_i
     await bed.run()
     assert bed.writes == [], "it says so already"
 
+    _ = bed.reads
     await bed.run()
+    assert {args[0] for method, args in bed.reads if method == "list_versions"} == {"four"}
     assert {name for _, type_, name in bed.packages if type_ == "container"} == {"four", "two", "three"}
     assert conditions(bed.packages["site", "container", "two"]) == {"Ready": ("True", "Reconciled")}
 
@@ -276,7 +278,7 @@ async def test_a_package_whose_versions_cannot_be_read_keeps_its_state_and_is_re
         bed.host.raise_next("list_versions", HostUnavailable("the host broke off"))
         await bed.run()
     assert bed.status("site")["versions"] == before["versions"]
-    assert conditions(bed.packages["site", "container", "site"])["Stale"] == ("True", "ListingIncomplete")
+    assert conditions(bed.packages["site", "container", "site"])["Stale"] == ("True", "VersionsIncomplete")
     await bed.run()
     assert bed.status("site")["versions"][0]["digest"] == digest(2)
     assert "Stale" not in conditions(bed.packages["site", "container", "site"])
@@ -467,3 +469,17 @@ async def test_a_paused_connection_is_left_alone(bed: Bed) -> None:
     assert bed.world.bus.published == []
     assert await bed.run() == Ack()
     assert bed.packages == {}
+
+
+async def test_who_has_had_no_turn_for_an_hour_says_since_when_what_is_shown_is_old(bed: Bed) -> None:
+    repo = bed.repository()
+    bed.publish("container", "site", image(1, "v1"), repo=repo)
+    await bed.run()
+    limited = Retryable(Reason.RATE_LIMITED, "wait", after=timedelta(seconds=60))
+    for after, stale in ((timedelta(minutes=50), False), (timedelta(minutes=15), True)):
+        bed.host.raise_next("list_packages", limited)
+        with pytest.raises(Retryable):
+            await bed.run(after=after)
+        assert ("Stale" in conditions(bed.packages["site", "container", "site"])) is stale
+    await bed.run()
+    assert "Stale" not in conditions(bed.packages["site", "container", "site"])

@@ -257,7 +257,11 @@ class Reason(StrEnum):
     mirrored; the message says how many.
     """
     LISTING_INCOMPLETE = "ListingIncomplete"
-    """condition: On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read."""
+    """condition: On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or none for want
+    of budget.
+    """
+    VERSIONS_INCOMPLETE = "VersionsIncomplete"
+    """condition: On `Stale`, and on `Ready`, which is Unknown: the versions of the package could not be read."""
     STILL_SHOWN = "StillShown"
     """condition: On `AccessEnded`, which is False: the host shows that the user has access, though its list of
     collaborators leaves them out.
