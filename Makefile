@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits bench-mcp security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-limits: tools ## 500 repositories with keys and collaborators under GitHub
 
 bench-mcp: setup ## tools/list and tools/call of the gateway beside the bare MCP SDK; prints figures
 	@$(PYTHON) tests/bench/mcp_rates.py $(ARGS)
+
+bench-crawl: setup ## host requests, replicas and memory of looks at packages; ARGS="--repositories 1 100 --packages 500"
+	@$(PYTHON) tests/bench/crawl.py $(ARGS)
 
 security: tools ## the attacks of tests/security in full size, with their figures; about 20 minutes
 	@CODE_SECURITY_TESTS=full $(PYTEST) --numprocesses 0 tests/security $(ARGS)

@@ -75,6 +75,7 @@ def services_environment(
     hosts = [enterprise_sim.host, *(f"http://{authority}" for authority in plain)]
     return {
         "CODE_RESYNC_INTERVAL": "10s",
+        "CODE_PACKAGE_CRAWL_INTERVAL": "1s",
         "CODE_ALLOWED_GIT_HOSTS": ",".join(hosts),
         "CODE_GIT_HOST_LIMITS": f"{paced_authority}={PACED_LIMITS};{github_paced_authority}=github",
     }

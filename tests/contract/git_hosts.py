@@ -20,13 +20,16 @@ from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
-from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, RepositoryRequest
+from codecommon.githost.protocol import GitBackend, HostRepository, HostTarget, PackageVersion, RepositoryRequest
 from codecommon.process.secrets import SecretValue
 from codecommon.testing.git_host import StubBackend
 from devstack.githubsim import GithubSim, SimControl
+from devstack.githubsim.records import PackageType
 
 ME, OTHER, MEMBER, ORG = "octocat", "hubot", "monalisa", "acme"
 Person = Callable[[HostRepository, str], Awaitable[None]]
+Publish = Callable[..., Awaitable[None]]
+"""``publish(type, name, *versions, repository=None)``: versions of a package of the host's owner, each with its tags."""
 PRINCIPAL = ("cluster", "uid", "1")
 
 
@@ -51,6 +54,7 @@ class Host:
     add_role: Callable[[str], Awaitable[None]] | None = None
     rename_user: Callable[[str, str], Awaitable[None]] | None = None
     register: Callable[[str], Awaitable[None]] | None = None
+    publish: Publish | None = None
     made: list[HostRepository] = field(default_factory=list)
 
     async def request(self, **fields: object) -> RepositoryRequest:
@@ -103,6 +107,12 @@ async def stub_host() -> AsyncIterator[Host]:
     async def register(login: str) -> None:
         stub.add_user(login)
 
+    async def publish(
+        package_type: PackageType, name: str, *versions: tuple[str, ...], repository: HostRepository | None = None
+    ) -> None:
+        made = [PackageVersion(f"sha256:{uuid.uuid4().hex * 2}", tags, "2026-11-01T00:00:00Z") for tags in versions]
+        stub.publish(ME, package_type, name, *made, repository_id=repository.id if repository is not None else None)
+
     yield Host(
         stub,
         ME,
@@ -118,6 +128,7 @@ async def stub_host() -> AsyncIterator[Host]:
         add_role,
         rename_user,
         register,
+        publish,
     )
 
 
@@ -181,7 +192,17 @@ async def simulated_host() -> AsyncIterator[Host]:
         async def register(login: str) -> None:
             await control.create_user(login)
 
-        session = await simulator.session()
+        async def publish(
+            package_type: PackageType, name: str, *versions: tuple[str, ...], repository: HostRepository | None = None
+        ) -> None:
+            known = {(p.package_type, p.name) for p in await control.packages(ME)}
+            if (package_type, name) not in known:
+                linked = repository.name if repository is not None else None
+                await control.publish_package(ME, package_type, name, repository=linked)
+            for tags in versions:
+                await control.publish_version(ME, package_type, name, tags=tags)
+
+        session = await simulator.session(scopes=["repo", "delete_repo", "user", "read:packages"])
         yield Host(
             session,
             ME,
@@ -197,6 +218,7 @@ async def simulated_host() -> AsyncIterator[Host]:
             add_role,
             control.rename_user,
             register,
+            publish,
         )
 
 

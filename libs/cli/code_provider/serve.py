@@ -26,9 +26,11 @@ _output = logging.getLogger("output")
 
 # Names of distributions; a package has an underscore for the hyphen.
 SERVICES: Final = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway")
-_FOR_ONE_SERVICE: Final = dict.fromkeys(
-    ("KEDGE_HUB_TOKEN", "GITHUB_OAUTH_CLIENT_SECRET", "GITHUB_OAUTH_COOKIE_KEYS"), "gateway"
-)
+_FOR_ONE_SERVICE: Final[Mapping[str, str]] = {
+    "KEDGE_HUB_TOKEN": "gateway",
+    "GITHUB_OAUTH_CLIENT_SECRET": "gateway",
+    "GITHUB_OAUTH_COOKIE_KEYS": "gateway",
+}
 """Secrets that one service needs. The others are not given them."""
 
 _STDERR: Final = 2

@@ -25,6 +25,7 @@ BUCKETS = (
     bus_module.OWNERS,
     bus_module.CREATE_CLAIMS,
     bus_module.OAUTH_FLOWS,
+    bus_module.CRAWL_STATES,
 )
 
 _STREAM_CREATE_FAILED = 10049

@@ -7,11 +7,11 @@ from codecommon.controller.composition import host_clients
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.process.service import Service
-from connection_svc.decide import VALIDATED
+from connection_svc.decide import VALIDATED, learn
 from connection_svc.reconciler import ConnectionReconciler
 
 
 async def main(service: Service[ReconcilerSettings]) -> None:
     async with host_clients(service) as clients:
         reconciler = ConnectionReconciler(clients.connections)
-        await clients.run(Controller(CONNECTIONS, reconciler, owned=frozenset({VALIDATED})))
+        await clients.run(Controller(CONNECTIONS, reconciler, owned=frozenset({VALIDATED}), learn=learn))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from codecommon.api.connection import ConnectionStatus
+from codecommon.api.connection import Connection, ConnectionCapability, ConnectionStatus
+from codecommon.api.meta import Condition
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.results import Interruption, Terminal
+from codecommon.api.results import Interruption, Ready, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
 from codecommon.githost.protocol import Account, Capability, OwnerKind
@@ -50,6 +51,37 @@ def account_status(account: Account) -> dict[str, Any]:
 def _capability(capability: Capability) -> dict[str, str]:
     told = {"name": capability.name, "status": capability.status}
     return {**told, "message": capability.message} if capability.message else told
+
+
+_PACKAGES: Final = "packages"
+
+
+def with_found_capability(status: ConnectionStatus, told: dict[str, Any], secret_version: str) -> dict[str, Any]:
+    """``told`` (``account_status``), where the host does not tell whether the credential may read packages, and the crawler has
+    found it out with this version of the Secret.
+    """
+    found = _capability_of(status)
+    if found is None or found.status == "Unknown" or status.observed_secret_version != secret_version:
+        return told
+    kept = found.model_dump(by_alias=True, exclude_none=True)
+    capabilities = [
+        kept if c["name"] == _PACKAGES and c["status"] == "Unknown" else c for c in told["capabilities"] or ()
+    ]
+    return {**told, "capabilities": capabilities}
+
+
+def learn(connection: Connection, finding: Condition) -> Ready:
+    """What the crawler has found out about the credential, as the capability ``packages``."""
+    status = connection.status
+    if finding.type != ConditionType.PACKAGES_AVAILABLE or finding.status == "Unknown" or status.capabilities is None:
+        return Ready()
+    told = Capability(_PACKAGES, "Yes" if finding.status == "True" else "No", finding.message)
+    others = [c.model_dump(by_alias=True, exclude_none=True) for c in status.capabilities if c.name != _PACKAGES]
+    return Ready({"capabilities": [*others, _capability(told)]})
+
+
+def _capability_of(status: ConnectionStatus) -> ConnectionCapability | None:
+    return next((c for c in status.capabilities or () if c.name == _PACKAGES), None)
 
 
 def require_owner(owner: str, kind: OwnerKind | None) -> None:

@@ -39,7 +39,8 @@ class ConnectionReconciler:
         try:
             host = self._connections.open(connection, found)
             account = await host.validate_connection()
-            learned |= {**decide.account_status(account), "host": host.host}
+            told = decide.with_found_capability(connection.status, decide.account_status(account), found.version)
+            learned |= {**told, "host": host.host}
             owner_kind = await host.get_owner_kind(connection.spec.owner)
             decide.require_owner(connection.spec.owner, owner_kind)
             if owner_kind == "Organization":

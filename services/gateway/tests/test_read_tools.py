@@ -299,6 +299,106 @@ async def test_packages_are_listed_with_their_newest_version() -> None:
     ]
 
 
+# --- which image to deploy
+
+DIGESTS: Final = [f"sha256:{number:064x}" for number in range(10)]
+COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
+
+
+def images(name: str, *versions: tuple[str, list[str]], repository: str = "site", **status: Any) -> JsonObject:
+    package = manifest(PACKAGES, f"{repository}-{name}", repositoryRef=repository)
+    package["status"] = {
+        "packageName": name,
+        "type": "container",
+        "imageRepository": f"ghcr.io/octocat/{name}",
+        "versions": [{"digest": digest, "tags": tags} for digest, tags in versions],
+        **status,
+    }
+    return package
+
+
+@pytest.fixture
+def published() -> InMemoryKcp:
+    kcp = InMemoryKcp()
+    kcp.add(repository_object())
+    referrer = DIGESTS[1].replace(":", "-")
+    kcp.add(
+        images(
+            "site",
+            (DIGESTS[9], [f"{referrer}.sig", referrer]),
+            (DIGESTS[2], ["latest", "v2", f"sha-{COMMIT[:7]}"]),
+            (DIGESTS[1], ["v1", f"sha-{'f' * 40}", f"{referrer}.att"]),
+        )
+    )
+    kcp.add(images("site", (DIGESTS[5], ["v2"]), repository="other"))
+    return kcp
+
+
+@pytest.mark.parametrize(
+    ("asked", "digest"),
+    [
+        ({"tag": "v2"}, DIGESTS[2]),
+        ({"tag": "v1"}, DIGESTS[1]),
+        ({"commit": COMMIT}, DIGESTS[2]),
+        ({"commit": COMMIT[:7].upper()}, DIGESTS[2]),
+        ({"commit": "f" * 40}, DIGESTS[1]),
+        ({"commit": "f" * 12}, DIGESTS[1]),
+    ],
+)
+async def test_a_tag_or_a_commit_is_resolved_to_the_digest_to_deploy(
+    published: InMemoryKcp, asked: JsonObject, digest: str
+) -> None:
+    answer = await ask(published, "resolve_image", repository="site", **asked)
+    assert answer["digest"] == digest
+    assert answer["image"] == f"ghcr.io/octocat/site@{digest}"
+    assert not any(tag.startswith("sha256-") for tag in answer["tags"])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tag": "v3"},
+        {"tag": "V2"},
+        {"tag": DIGESTS[1].replace(":", "-")},
+        {"tag": DIGESTS[1].replace(":", "-") + ".sig"},
+        {"commit": "e" * 40},
+        {"commit": "not-hex"},
+        {"tag": "v2", "commit": COMMIT},
+        {},
+        {"tag": "v2", "package": "another"},
+    ],
+)
+async def test_what_is_no_image_of_the_repository_is_refused_with_what_to_do(
+    published: InMemoryKcp, asked: JsonObject
+) -> None:
+    with pytest.raises(ToolError):
+        await ask(published, "resolve_image", repository="site", **asked)
+
+
+async def test_of_several_packages_with_the_tag_one_has_to_be_named(published: InMemoryKcp) -> None:
+    published.add(images("worker", (DIGESTS[7], ["v2"])))
+    with pytest.raises(ToolError, match="package") as refused:
+        await ask(published, "resolve_image", repository="site", tag="v2")
+    assert '"site", "worker"' in str(refused.value)
+    answer = await ask(published, "resolve_image", repository="site", tag="v2", package="worker")
+    assert answer["digest"] == DIGESTS[7]
+
+
+async def test_an_image_of_a_package_that_is_out_of_date_says_so(published: InMemoryKcp) -> None:
+    stale = condition("Stale", "True", "ListingIncomplete")
+    published.add(images("old", (DIGESTS[3], ["v9"]), conditions=[stale]))
+    assert "newer image" in (await ask(published, "resolve_image", repository="site", tag="v9"))["note"]
+
+
+async def test_a_repository_without_images_is_told_apart_from_one_that_is_not_there() -> None:
+    kcp = InMemoryKcp()
+    kcp.add(repository_object())
+    with pytest.raises(ToolError, match="no container package"):
+        await ask(kcp, "resolve_image", repository="site", tag="v1")
+    with pytest.raises(ToolError, match="There is no Repository"):
+        await ask(kcp, "resolve_image", repository="nowhere", tag="v1")
+
+
 # --- one Repository
 
 

@@ -1,12 +1,12 @@
 """Entry point of package-crawler."""
 
 from codecommon.process.service import run
-from codecommon.process.settings import ServiceSettings
 from package_crawler import app
+from package_crawler.settings import CrawlerSettings
 
 
 def main() -> None:
-    run("package-crawler", ServiceSettings, app.main)
+    run("package-crawler", CrawlerSettings, app.main)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,23 @@ def seen(item: Any, **raw: Any) -> Any:
 
 
 class Harness:
-    """A feed with scripted lists. ``published``: name and reason of the events since it was read last."""
+    """A feed with scripted lists. ``published``: name and reason of the events since it was read last. ``crawls``: of what the
+    crawler is to do, which is kept apart from those."""
 
     def __init__(self) -> None:
         self.events: list[ObjectEvent] = []
+        self.crawls: list[tuple[str, str]] = []
         self.departed: list[str] = []
         self.schedule = ResyncSchedule(timedelta(minutes=10))
-        self.feed = Feed(ENDPOINT, self.events.append, self.schedule, self.departed.append, now=lambda: NOW)
+        self.feed = Feed(ENDPOINT, self.take, self.schedule, self.departed.append, now=lambda: NOW)
         self.sinks: dict[str, Any] = {resource: self.feed.objects(resource) for resource in KINDS}
         self.sinks |= {SECRETS: self.feed.secrets(), BINDINGS: self.feed.bindings()}
+
+    def take(self, event: ObjectEvent) -> None:
+        if event.is_crawl:
+            self.crawls.append((event.name, event.reason))
+        else:
+            self.events.append(event)
 
     def list(self, resource: str, *items: Any) -> None:
         sink = self.sinks[resource]
@@ -430,3 +438,44 @@ def test_a_cluster_that_binds_again_is_told_of_the_secrets_that_it_has_kept() ->
     harness.put(connection(version="32"))
     (event,) = harness.events
     assert event.versions.secret == "5"
+
+
+def test_a_repository_that_became_ready_or_another_one_has_its_packages_looked_at_through_its_connection() -> None:
+    harness = Harness().start(connection(), repository(ready_condition=False))
+    assert harness.crawls == []
+    harness.put(repository(version="11", ready_condition=False, metadata_hash=1))
+    assert harness.crawls == []
+    harness.put(repository(version="12"))
+    harness.put(repository(version="13", metadata_hash=2))
+    assert harness.crawls == [("conn", "crawl")]
+    harness.put(repository(version="14", identity_hash=1))
+    assert harness.crawls == [("conn", "crawl")] * 2
+    harness.put(repository("new", version="15"))
+    assert harness.crawls == [("conn", "crawl")] * 3
+    harness.put(repository("new", version="16", deleting=True, identity_hash=5))
+    assert harness.crawls == [("conn", "crawl")] * 3
+
+
+def test_a_connection_that_works_again_or_with_another_secret_has_its_packages_looked_at() -> None:
+    harness = Harness().start(connection(ready_condition=False))
+    harness.put(connection(version="11"))
+    harness.put(connection(version="12", metadata_hash=1))
+    assert harness.crawls == [("conn", "crawl")]
+    harness.put(connection(version="13", observed_secret="6"))
+    assert harness.crawls == [("conn", "crawl")] * 2
+
+
+def test_the_start_of_a_watcher_asks_for_no_crawl_and_each_connections_resync_sees_to_it() -> None:
+    harness = Harness().start(connection(), *(repository(f"r{number}") for number in range(50)))
+    assert harness.crawls == []
+    harness.feed.resync("c1", ObjectKey("connections", "conn"))
+    harness.feed.resync("c1", ObjectKey("repositories", "r1"))
+    assert harness.crawls == [("conn", "crawl-resync")]
+
+
+def test_nothing_is_crawled_for_a_workspace_that_leaves() -> None:
+    leaving = BOUND._replace(terminating=True)
+    harness = Harness().start(connection(), bindings=(leaving,))
+    harness.put(connection(version="11", observed_secret="6"))
+    harness.feed.resync("c1", ObjectKey("connections", "conn"))
+    assert harness.crawls == []

@@ -10,6 +10,8 @@ which objects have to be reconciled because of it, and publishes an event for ea
 Of the events that one change leads to, the first are published at once and the rest in parts (``publish_rest``). An event of
 the rest describes its object as it is by then. So a tenant whose Connection has thousands of dependants does not hold up others.
 
+A Connection whose packages are to be looked at gets an event for the crawler besides.
+
 An event of an object that has just changed carries a copy of it, because here it is at hand. No other event does.
 
 A cluster takes part while it is engaged. Objects that change before that are deferred until then. A cluster whose last binding
@@ -24,7 +26,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final, NoReturn
 
-from codecommon.api.kinds import KINDS
+from codecommon.api.kinds import CONNECTIONS, KINDS
 from codecommon.messaging import object_copy
 from codecommon.messaging.events import EventReason, ObjectEvent
 from watcher import translate
@@ -123,6 +125,8 @@ class Feed:
         entry = cluster.objects.get(key)
         if self.live and cluster.engaged and entry is not None and _may_act(entry, leaving=cluster.leaving):
             self._publish(self._event(cluster, Requeue(entry, "resync")))
+            if key.resource == CONNECTIONS.resource:
+                self._publish_crawls(cluster, [Requeue(entry, "crawl-resync")])
 
     # ---- objects
 
@@ -136,6 +140,7 @@ class Feed:
             self._resync.add(entry.cluster, entry.key, entry.uid)
         if self.live:
             self._publish_all(cluster, translate.object_changed(cluster, before, entry), seen=seen)
+            self._publish_crawls(cluster, translate.crawled(cluster, before, entry))
 
     def _delete_object(self, entry: Entry) -> None:
         cluster = self.index.cluster(entry.cluster)
@@ -290,6 +295,12 @@ class Feed:
                 self._rest[at] = (requeue.reason, requeue.cause)
                 self._has_rest.set()
         return published
+
+    def _publish_crawls(self, cluster: Cluster, requeues: Iterable[Requeue]) -> None:
+        """Publish what the crawler is to do. Nothing of it is deferred: each Connection's resync sees to it as well."""
+        if cluster.engaged and not cluster.leaving:
+            for requeue in requeues:
+                self._publish(self._event(cluster, requeue))
 
     def _event(self, cluster: Cluster, requeue: Requeue, seen: SeenObject | None = None) -> ObjectEvent:
         entry, copy = requeue.entry, b""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from codecommon.api.kinds import CONNECTIONS, REPOSITORIES
 from codecommon.messaging.events import EventReason
 from watcher.index import Binding, Cluster, Entry, SecretKey
 
@@ -80,6 +81,25 @@ def binding_changed(
     if not starts and not (cluster.leaving and not was_leaving):
         return []
     return [Requeue(entry, "dependency", version) for entry in cluster.objects.values() if entry.deleting]
+
+
+def crawled(cluster: Cluster, before: Entry | None, after: Entry) -> list[Requeue]:
+    """The Connection whose packages are to be looked at now: it or its credential works again, or it has another Repository.
+
+    An object that is seen for the first time counts if it is ready already, as after a workspace was restored.
+    """
+    if after.deleting:
+        return []
+    became_ready = after.ready and (before is None or not before.ready)
+    if after.key.resource == CONNECTIONS.resource:
+        moved = before is not None and after.ready and after.observed_secret != before.observed_secret
+        return [Requeue(after, "crawl")] if became_ready or moved else []
+    if after.key.resource == REPOSITORIES.resource:
+        moved = before is not None and (after.identity_hash != before.identity_hash or after.parent != before.parent)
+        connection = next(cluster.dependencies(after), None)
+        if (became_ready or moved) and connection is not None:
+            return [Requeue(connection, "crawl")]
+    return []
 
 
 def unsettled(cluster: Cluster, entry: Entry) -> bool:

@@ -13,8 +13,9 @@ from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.connection import Connection
 from codecommon.api.group import GROUP
 from codecommon.api.meta import Resource
+from codecommon.api.package import Package
 from codecommon.api.repository import Repository
-from codecommon.api.unreconciled import Package, RepositoryBuildStatus, RepositoryCheckout, RepositoryCommit
+from codecommon.api.unreconciled import RepositoryBuildStatus, RepositoryCheckout, RepositoryCommit
 
 T = TypeVar("T", bound=Resource[Any, Any])
 

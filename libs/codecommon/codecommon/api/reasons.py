@@ -51,6 +51,13 @@ class ConditionType(StrEnum):
     """Collaborator; False while the host still shows the access, else present only while it holds: `spec.expiresAt` has
     passed and the object gives no access any more.
     """
+    PACKAGES_AVAILABLE = "PackagesAvailable"
+    """Repository; normal: What the repository has published is mirrored into Packages, all of it. Ready is not affected.
+    """
+    STALE = "Stale"
+    """Package; present only while it holds: The host could not be asked for all of it; the message says since when the
+    object shows an earlier state.
+    """
 
 
 class Reason(StrEnum):
@@ -239,6 +246,22 @@ class Reason(StrEnum):
     """condition: On `WiderAccess`."""
     EXPIRED = "Expired"
     """condition: On `AccessEnded`."""
+    PACKAGES_MIRRORED = "PackagesMirrored"
+    """condition: On `PackagesAvailable`, which is True."""
+    PACKAGES_UNSUPPORTED_BY_TOKEN = "PackagesUnsupportedByToken"  # noqa: S105
+    """condition: On `PackagesAvailable`, which is False: GitHub serves packages to classic and OAuth tokens with
+    `read:packages` only. Nothing is asked until the credential is another one.
+    """
+    PACKAGE_LIMIT = "PackageLimit"
+    """condition: On `PackagesAvailable`, which is False: the repository or the workspace has more packages than are
+    mirrored; the message says how many.
+    """
+    LISTING_INCOMPLETE = "ListingIncomplete"
+    """condition: On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or none for want
+    of budget.
+    """
+    VERSIONS_INCOMPLETE = "VersionsIncomplete"
+    """condition: On `Stale`, and on `Ready`, which is Unknown: the versions of the package could not be read."""
     STILL_SHOWN = "StillShown"
     """condition: On `AccessEnded`, which is False: the host shows that the user has access, though its list of
     collaborators leaves them out.

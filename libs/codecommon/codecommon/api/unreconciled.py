@@ -11,10 +11,6 @@ class RepositoryScopedSpec(Wire):
     repository_ref: str
 
 
-class Package(Resource[RepositoryScopedSpec, BaseStatus]):
-    pass
-
-
 class RepositoryCommit(Resource[RepositoryScopedSpec, BaseStatus]):
     pass
 

@@ -12,6 +12,7 @@ from codecommon.controller.engine import Engine
 from codecommon.controller.reconciler import Controller
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost import registry as hosts
+from codecommon.githost.http.conditional import MOST_KEPT_BYTES
 from codecommon.githost.http.shares import HostShares
 from codecommon.kcp.client import ProviderKcp
 from codecommon.kcp.identity import ProviderIdentity
@@ -45,8 +46,14 @@ class HostClients:
 
 
 @asynccontextmanager
-async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[HostClients]:
-    """Connect to NATS and kcp and open the git hosts. Waits until NATS and kcp answer."""
+async def host_clients(
+    service: Service[ReconcilerSettings], *, max_in_flight: int | None = None, kept_bytes: int = MOST_KEPT_BYTES
+) -> AsyncIterator[HostClients]:
+    """Connect to NATS and kcp and open the git hosts. Waits until NATS and kcp answer.
+
+    ``max_in_flight``: how many objects are worked on at once, if not as many as the setting says. ``kept_bytes``: as of
+    ``open_registry``.
+    """
     settings = service.settings
     async with (
         ProviderIdentity(settings.kubeconfig) as provider,
@@ -66,7 +73,8 @@ async def host_clients(service: Service[ReconcilerSettings]) -> AsyncIterator[Ho
             bus,
             settings.git_host_limits,
             settings.proxies,
-            HostShares(settings.max_in_flight),
+            HostShares(max_in_flight or settings.max_in_flight),
+            kept_bytes=kept_bytes,
         ) as registry:
             connections = Connections(
                 registry,

@@ -13,18 +13,20 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from codecommon.api.connection import Connection
 from codecommon.api.meta import Workspace
 from codecommon.api.reasons import ConditionType, Reason
-from codecommon.api.results import Interruption, NotReady, Outcome, Terminal
+from codecommon.api.results import Interruption, NotReady, Terminal
 from codecommon.githost.protocol import Credential, CredentialRejected, GitBackend, HostTarget
 from codecommon.githost.provider import Registry
 from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider_identity
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import ObjectEvent, Versions
 from codecommon.process.shared_cache import SharedCache
+
+R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 
@@ -159,8 +161,8 @@ class Connections:
         return opened
 
     async def with_fresh_credential(
-        self, objects: ProviderObjects, connection_ref: str, work: Callable[[], Awaitable[Outcome]]
-    ) -> Outcome:
+        self, objects: ProviderObjects, connection_ref: str, work: Callable[[], Awaitable[R]]
+    ) -> R:
         """Run ``work``. When the host rejects its credential, run it once more if the Secret holds another one by now.
 
         If it is the same, ask for the Connection to be validated again, at most once a minute.

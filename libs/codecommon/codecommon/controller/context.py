@@ -318,6 +318,34 @@ class ReconcileContext(Generic[T]):
         """
         await self._write({"status": dict(status)}, subresource="status")
 
+    async def learn(self, learnt: Callable[[T], Ready]) -> None:
+        """Write the status fields and conditions that ``learnt`` says of the object, if that changes anything, and nothing else.
+
+        Raises ``Gone``, or ``Superseded`` after the third conflict.
+        """
+        for attempt in range(1, _STATUS_ATTEMPTS + 1):
+            said, status = learnt(self.object), self.object.status
+            merged = conditions.merge(
+                status.conditions,
+                said.conditions,
+                owned=frozenset(),
+                generation=self.object.metadata.generation,
+                now=rfc3339(self.now),
+            )
+            stored: JsonObject = self._raw.get("status") or {}
+            wanted = {**said.status, "conditions": _dump(merged)}
+            patch = {name: value for name, value in wanted.items() if stored.get(name) != value}
+            if not patch:
+                return
+            try:
+                await self._write({"status": patch}, subresource="status")
+            except Superseded:
+                if attempt == _STATUS_ATTEMPTS:
+                    raise
+                await self.reload()
+            else:
+                return
+
     async def announce(self, reason: Reason, message: str) -> None:
         """Say in status that the object is being worked on (``Reconciling=True``), unless status gives another
         reason for it.

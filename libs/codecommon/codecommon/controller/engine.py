@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -39,36 +39,19 @@ class Timing:
     worker: WorkerTiming = field(default_factory=WorkerTiming)
 
 
-class Engine:
-    """Runs the controllers of one service.
+class Works(Protocol):
+    async def work(self, delivery: Delivery) -> None:
+        """Work on a message and settle it."""
+        ...
 
-    ``max_in_flight``: how many messages are worked on at once, of which ``max_per_workspace`` of one workspace. Drift
-    gets a quarter of them. ``resync``: how often the resync brings each object.
-    """
 
-    def __init__(
-        self,
-        service: str,
-        controllers: tuple[Controller[Any], ...],
-        *,
-        bus: Bus,
-        kcp: ProviderKcp,
-        max_in_flight: int,
-        max_per_workspace: int,
-        resync: timedelta = timedelta(0),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        timing: Timing | None = None,
-        backoff: Backoff | None = None,
-    ) -> None:
+class Intake:
+    """Takes the messages of one service. ``max_in_flight``: how many are worked on at once. Drift gets a quarter of them."""
+
+    def __init__(self, service: str, *, bus: Bus, max_in_flight: int, timing: Timing | None = None) -> None:
         self._service = service
-        self._controllers = controllers
         self._bus = bus
-        self._kcp = kcp
-        self._max_per_workspace = max_per_workspace
-        self._resync = resync
-        self._now = now
         self._timing = timing or Timing()
-        self._backoff = backoff or Backoff()
         self._limits: dict[Lane, int] = {"events": max_in_flight, "resync": max(1, max_in_flight // 4)}
         self._in_flight: dict[Lane, set[Delivery]] = {lane: set() for lane in _LANES}
         self._slot_freed = asyncio.Event()
@@ -78,45 +61,25 @@ class Engine:
         """How many messages are being worked on."""
         return sum(len(deliveries) for deliveries in self._in_flight.values())
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Work until ``stopping`` is set, then finish what is in flight."""
-        worker = await self._make_worker()
+    async def take(self, worker: Works, stopping: asyncio.Event) -> None:
+        """Hand messages to ``worker`` until ``stopping`` is set, then finish what is in flight."""
         async with asyncio.TaskGroup() as working:
             heartbeat = working.create_task(self._keep_alive(), name="heartbeat")
             async with asyncio.TaskGroup() as taking:
                 for lane in _LANES:
                     subscription = await self._bus.subscribe(self._service, lane)
-                    taking.create_task(self._take(lane, subscription, worker, working, stopping), name=f"{lane}-lane")
+                    taking.create_task(
+                        self._take_lane(lane, subscription, worker, working, stopping), name=f"{lane}-lane"
+                    )
             while self.in_flight:
                 await self._until_a_slot_is_freed()
             heartbeat.cancel()
 
-    async def _make_worker(self) -> Worker:
-        return Worker(
-            self._service,
-            self._controllers,
-            bus=self._bus,
-            kcp=self._kcp,
-            locks=await self._bus.bucket(bus_module.LOCKS),
-            poison=PoisonMessages(await self._bus.bucket(bus_module.POISON_MESSAGES)),
-            ownership=Ownership(
-                await BucketRecords.open(self._bus, bus_module.OWNERS),
-                await BucketRecords.open(self._bus, bus_module.CREATE_CLAIMS),
-                self._kcp,
-                self._now,
-            ),
-            max_per_workspace=self._max_per_workspace,
-            resync=self._resync,
-            now=self._now,
-            timing=self._timing.worker,
-            backoff=self._backoff,
-        )
-
-    async def _take(
+    async def _take_lane(
         self,
         lane: Lane,
         subscription: JetStreamContext.PullSubscription,
-        worker: Worker,
+        worker: Works,
         working: asyncio.TaskGroup,
         stopping: asyncio.Event,
     ) -> None:
@@ -146,7 +109,7 @@ class Engine:
             return self.in_flight < max(1, limit - 1) and len(self._in_flight[lane]) < self._limits[lane]
         return self.in_flight < limit
 
-    def _start(self, delivery: Delivery, worker: Worker, working: asyncio.TaskGroup) -> None:
+    def _start(self, delivery: Delivery, worker: Works, working: asyncio.TaskGroup) -> None:
         deliveries = self._in_flight[delivery.lane]
         deliveries.add(delivery)
 
@@ -167,3 +130,58 @@ class Engine:
             # lost.
             within = self._timing.renew / 2
             await asyncio.gather(*(d.keep_alive(within) for lane in self._in_flight.values() for d in lane))
+
+
+class Engine(Intake):
+    """Runs the controllers of one service.
+
+    ``max_in_flight``: as of ``Intake``, of which ``max_per_workspace`` of one workspace. ``resync``: how often the resync
+    brings each object.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        controllers: tuple[Controller[Any], ...],
+        *,
+        bus: Bus,
+        kcp: ProviderKcp,
+        max_in_flight: int,
+        max_per_workspace: int,
+        resync: timedelta = timedelta(0),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        super().__init__(service, bus=bus, max_in_flight=max_in_flight, timing=timing)
+        self._controllers = controllers
+        self._kcp = kcp
+        self._max_per_workspace = max_per_workspace
+        self._resync = resync
+        self._now = now
+        self._backoff = backoff or Backoff()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until ``stopping`` is set, then finish what is in flight."""
+        await self.take(await self._make_worker(), stopping)
+
+    async def _make_worker(self) -> Worker:
+        return Worker(
+            self._service,
+            self._controllers,
+            bus=self._bus,
+            kcp=self._kcp,
+            locks=await self._bus.bucket(bus_module.LOCKS),
+            poison=PoisonMessages(await self._bus.bucket(bus_module.POISON_MESSAGES)),
+            ownership=Ownership(
+                await BucketRecords.open(self._bus, bus_module.OWNERS),
+                await BucketRecords.open(self._bus, bus_module.CREATE_CLAIMS),
+                self._kcp,
+                self._now,
+            ),
+            max_per_workspace=self._max_per_workspace,
+            resync=self._resync,
+            now=self._now,
+            timing=self._timing.worker,
+            backoff=self._backoff,
+        )

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from codecommon.api.kinds import KindSpec
-from codecommon.api.meta import Resource
-from codecommon.api.results import Outcome
+from codecommon.api.meta import Condition, Resource
+from codecommon.api.results import Outcome, Ready
 from codecommon.controller.context import ReconcileContext
 
 T = TypeVar("T", bound=Resource[Any, Any])
@@ -31,6 +31,10 @@ def _never_due(obj: Resource[Any, Any], now: datetime) -> bool:
     return False
 
 
+def _learns_a_condition(obj: Resource[Any, Any], finding: Condition) -> Ready:
+    return Ready(conditions=(finding,))
+
+
 @dataclass(frozen=True, slots=True)
 class Controller(Generic[T]):
     """One kind and who reconciles it.
@@ -38,10 +42,12 @@ class Controller(Generic[T]):
     ``owned``: condition types of the kind besides the summary ones. A ``Ready`` that does not name one of them removes
     it; an interruption leaves them. ``is_due``: whether a time has come that the object itself sets, such as the end of
     an access. What is due is worked on like a change, also when only the resync brings it: it must not be skipped when
-    the host's budget is short.
+    the host's budget is short. ``learn``: the status fields and conditions that follow from what another service has found
+    out about the object (``ObjectEvent.finding``). Everything else in status stays.
     """
 
     kind: KindSpec[T]
     reconciler: Reconciler[T]
     owned: frozenset[str] = frozenset()
     is_due: Callable[[T, datetime], bool] = _never_due
+    learn: Callable[[T, Condition], Ready] = _learns_a_condition

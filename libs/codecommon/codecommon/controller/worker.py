@@ -21,10 +21,11 @@ import orjson
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 
-from codecommon.api.meta import Workspace
+from codecommon.api.meta import Condition, Workspace
+from codecommon.api.reasons import Reason
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.bindings import BoundWorkspaces, is_leaving
-from codecommon.controller.context import Hints, ReconcileContext
+from codecommon.controller.context import Gone, Hints, ReconcileContext, Superseded
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
 from codecommon.controller.fairness import Shares
 from codecommon.controller.metrics import MESSAGES_SET_ASIDE, RECONCILE_RESULTS, RECONCILE_SECONDS, RESYNC_PASSES
@@ -34,6 +35,7 @@ from codecommon.controller.reconcile import (
     KCP_UNAVAILABLE,
     UNFORESEEN_AFTER,
     Reconciled,
+    Skipped,
     reconcile,
 )
 from codecommon.controller.reconciler import Controller
@@ -43,7 +45,7 @@ from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import KnownEndpoints, UnknownEndpoint
 from codecommon.messaging import tracing
 from codecommon.messaging.bus import Bus
-from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent, Versions
+from codecommon.messaging.events import Lane, ObjectEvent, UndecodableEvent, Versions, subject
 from codecommon.messaging.locks import LOST_AFTER_SECONDS, LockLost, LockTaken
 from codecommon.messaging.poison_messages import Attempt, PoisonMessages
 from codecommon.process import logs
@@ -166,7 +168,7 @@ class Worker:
 
     async def _exclusively(self, delivery: Delivery, event: ObjectEvent) -> Settlement:
         """Reconcile the object while nobody else does, in this process or in another replica."""
-        key = event.subject.split(".", 2)[2]
+        key = subject(event.lane, event.resource, event.cluster, event.name).split(".", 2)[2]
         async with self._mutex.hold(key):
             attempt = self._poison.attempt(delivery.msg, event, self._replica)
             # Read while the lock is on its way. If that was a moment too early, a guarded write meets a conflict.
@@ -246,7 +248,7 @@ class Worker:
                     return Ack()
                 if raw["metadata"]["uid"] != event.uid:
                     measure.result = "Replaced"
-                    if lane == "resync":
+                    if lane == "resync" or event.finding is not None:
                         return Ack()
                     if event.time is not None and self._now() - event.time < _OWN_EVENT_WITHIN:
                         return PutBack(_OWN_EVENT_WITHIN.total_seconds())
@@ -317,6 +319,8 @@ class Worker:
             is_copy=is_copy,
             ownership=self._ownership,
         )
+        if event.finding is not None:
+            return await self._learn(controller, ctx, event.finding)
         if controller.is_due(ctx.object, ctx.now):
             # It is worked on as if it had changed, whichever lane its message is on.
             lane = "events"
@@ -326,6 +330,21 @@ class Worker:
                 controller, ctx, is_drift=lane == "resync", announce_after=self._timing.announce_after
             )
             return done, self._settlement(lane, event.uid, done, delivery.msg.metadata.num_delivered)
+
+    async def _learn(
+        self, controller: Controller[Any], ctx: ReconcileContext[Any], finding: Condition
+    ) -> tuple[Reconciled, Settlement]:
+        """Write down what another service has found out. The host is not asked."""
+        if ctx.object.deleting or ctx.object.paused:
+            return Reconciled(Skipped()), Ack()
+        try:
+            await ctx.learn(lambda obj: controller.learn(obj, finding))
+        except Gone:
+            return Reconciled(None), Ack()
+        except Superseded:
+            busy = Retryable(Reason.CONFLICT, "the object is being written by others; trying again")
+            return Reconciled(busy), PutBack(self._backoff.failed(ctx.object.metadata.uid))
+        return Reconciled(Ready()), Ack()
 
     def _settlement(self, lane: Lane, uid: str, done: Reconciled, deliveries: int) -> Settlement:
         """What a result means for the message, which was delivered ``deliveries`` times."""

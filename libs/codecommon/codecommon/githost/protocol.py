@@ -12,6 +12,7 @@ asked.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, Protocol, TypeVar
@@ -198,6 +199,35 @@ class Invitation:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class HostPackage:
+    """One published package as its owner's list shows it.
+
+    ``type``: one of ``PackagesHost.package_types``. ``repository_id``: of the repository that it is linked to, None for none.
+    ``image_repository``: what an image is pulled by, without tag and digest; None where it holds no images. ``updated_at``: as
+    the host writes it. It changes with every version. ``version_count``: hosts are known to say 0 where there are versions.
+    """
+
+    owner: str
+    type: str
+    name: str
+    visibility: str
+    html_url: str
+    updated_at: str
+    version_count: int
+    repository_id: str | None
+    image_repository: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageVersion:
+    """One version. ``name``: its digest where the package holds images. ``created_at``: as the host writes it."""
+
+    name: str
+    tags: tuple[str, ...]
+    created_at: str
+
+
 class AlreadyExists(Exception):
     """The host refused to create because the name is taken: somebody made the thing since we last looked."""
 
@@ -375,7 +405,36 @@ class AccessHost(Protocol):
         ...
 
 
-class GitBackend(ConnectionHost, RepositoryHost, AccessHost, Protocol):
+class PackagesHost(Protocol):
+    """What accounts have published. Lists come page by page, so that a long one is never held as a whole.
+
+    A list that was read to its end is whole, unless something was published or deleted meanwhile: then a package may be
+    missing in it, or be there twice. One that cannot be read on raises, and nothing is known of what would have followed.
+    """
+
+    @property
+    def package_types(self) -> tuple[str, ...]:
+        """The types of packages, each of which has a list of its own."""
+        ...
+
+    def list_packages(self, owner: str, package_type: str) -> AsyncIterator[tuple[HostPackage, ...]]:
+        """The packages of an account, of one type, whichever repositories they are linked to.
+
+        Raises ``Terminal``: ``MissingPermission``; ``PackagesUnsupportedByToken``, where the host serves packages to no
+        credential of this kind; ``NotFoundOrNoAccess``, where the host shows no such account.
+        """
+        ...
+
+    async def get_package(self, owner: str, package_type: str, name: str) -> HostPackage | None:
+        """One package; None: there is none, or it is not shown. Raises as ``list_packages``."""
+        ...
+
+    def list_versions(self, package: HostPackage) -> AsyncIterator[tuple[PackageVersion, ...]]:
+        """The versions of a package, the newest ones first. A package that is gone has none. Raises as ``list_packages``."""
+        ...
+
+
+class GitBackend(ConnectionHost, RepositoryHost, AccessHost, PackagesHost, Protocol):
     """What can be done on one host with one credential."""
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from codecommon.githost.budget.gate import Budgets
 from codecommon.githost.github.provider import GithubProvider
-from codecommon.githost.http.conditional import ETagLayer
+from codecommon.githost.http.conditional import MOST_KEPT_BYTES, ETagLayer
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.shares import HostShares
@@ -38,16 +39,18 @@ async def open_registry(
     limits: Mapping[str, Limits],
     proxies: ProxyRules,
     shares: HostShares | None = None,
+    *,
+    kept_bytes: int = MOST_KEPT_BYTES,
 ) -> AsyncIterator[Registry]:
     """Every provider, over connections that are closed when the block is left.
 
     ``allowed_hosts``: as of ``providers``. ``limits``: those that the operator states, by the host's name.
-    ``shares``: as of ``HostTransport``.
+    ``shares``: as of ``HostTransport``. ``kept_bytes``: of answers that are kept for conditional requests.
     """
     budgets = Budgets(bus, limits)
     # From the outside in. A request that the breaker refuses must cost the account nothing.
     transport = HostTransport(
-        layers=[BreakerLayer, budgets.layer, ETagLayer],
+        layers=[BreakerLayer, budgets.layer, partial(ETagLayer, most_bytes=kept_bytes)],
         turns=budgets.await_turn,
         proxies=proxies,
         shares=shares,

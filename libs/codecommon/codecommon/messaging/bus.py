@@ -22,7 +22,7 @@ from nats.js.errors import NotFoundError as JetStreamNotFoundError
 from nats.js.kv import KeyValue
 
 from codecommon.api.kinds import KINDS
-from codecommon.messaging.events import CONTENT_TYPE, Lane, ObjectEvent, UndecodableEvent
+from codecommon.messaging.events import CONTENT_TYPE, CRAWLS, Lane, ObjectEvent, UndecodableEvent
 from codecommon.process import telemetry
 from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
@@ -39,6 +39,10 @@ ACCOUNTS: Final = "CODE_ACCOUNTS"
 OWNERS: Final = "CODE_OWNERS"
 CREATE_CLAIMS: Final = "CODE_CREATE_CLAIMS"
 OAUTH_FLOWS: Final = "CODE_OAUTH_FLOWS"
+CRAWL_STATES: Final = "CODE_CRAWL_STATES"
+
+CRAWLER: Final = "package-crawler"
+"""The service that takes the crawls, which are no kind."""
 
 ACK_WAIT_SECONDS: Final = 15.0
 """A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
@@ -46,6 +50,7 @@ ACK_WAIT_SECONDS: Final = 15.0
 _PUBLISH_TIMEOUT_SECONDS: Final = 5.0
 _DEAD_MAX_AGE_SECONDS: Final = 7 * 24 * 3600
 _STREAM_NAME_IN_USE: Final = 10058
+_WRONG_LAST_SEQUENCE: Final = 10071
 _DUPLICATE_WINDOW_SECONDS: Final = 120
 
 
@@ -64,6 +69,8 @@ _BUCKET_TTL_SECONDS: Final = {
     CREATE_CLAIMS: 30 * 24 * 3600.0,
     # As long as the cookie of a flow, and as GitHub's code.
     OAUTH_FLOWS: 600.0,
+    # Stored anew with every look at an owner.
+    CRAWL_STATES: 7 * 24 * 3600.0,
 }
 
 
@@ -76,9 +83,9 @@ def durable_name(service: str, lane: Lane) -> str:
 
 
 def _durables() -> dict[str, list[str]]:
-    """Durable name → filter subjects, for every service that reconciles a kind."""
-    durables: dict[str, list[str]] = {}
+    """Durable name → filter subjects, for every service that reconciles a kind, and for the crawler."""
     lanes: tuple[Lane, ...] = ("events", "resync")
+    durables = {durable_name(CRAWLER, lane): [f"code.{lane}.{CRAWLS}.>"] for lane in lanes}
     for kind in KINDS.values():
         if kind.service is not None:
             for lane in lanes:
@@ -212,13 +219,27 @@ class Bus:
 
     async def publish(self, event: ObjectEvent) -> None:
         """Store one event; returns after the server's acknowledgement. Raises ``BusUnavailable``."""
-        headers = {"Content-Type": CONTENT_TYPE}
+        with _or_unavailable():
+            await self._store(event, {})
+
+    async def publish_if_none(self, event: ObjectEvent) -> bool:
+        """Store the event unless its subject has a message, also one that was put back. Raises ``BusUnavailable``."""
+        with _or_unavailable():
+            try:
+                await self._store(event, {api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: "0"})
+            except APIError as error:
+                if error.err_code != _WRONG_LAST_SEQUENCE:
+                    raise
+                return False
+        return True
+
+    async def _store(self, event: ObjectEvent, headers: dict[str, str]) -> None:
+        headers["Content-Type"] = CONTENT_TYPE
         if event.message_id is not None:
             headers[api.Header.MSG_ID.value] = event.message_id
         telemetry.inject(headers)
         body = event.encode(datetime.now(UTC).isoformat())
-        with _or_unavailable():
-            await self.js.publish(event.subject, body, timeout=_PUBLISH_TIMEOUT_SECONDS, headers=headers)
+        await self.js.publish(event.subject, body, timeout=_PUBLISH_TIMEOUT_SECONDS, headers=headers)
 
     async def clusters_with_messages(self) -> dict[str, str]:
         """Every cluster that has a message, and the subject of one. Raises ``BusUnavailable``.

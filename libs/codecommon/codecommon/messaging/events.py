@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, Literal, get_args
 from zlib import crc32
 
 import orjson
 
+from codecommon.api.connection import Connection
 from codecommon.api.group import GROUP
 from codecommon.api.kinds import KINDS
-from codecommon.api.meta import is_cluster_id
+from codecommon.api.meta import Condition, is_cluster_id
+from codecommon.api.reasons import ConditionType, Reason
 from codecommon.messaging import object_copy
 
-EventReason = Literal["changed", "dependency", "unsettled", "resync", "revalidate"]
-"""Why an object is to be reconciled.
+EventReason = Literal[
+    "changed", "dependency", "unsettled", "resync", "revalidate", "found", "crawl", "crawl-resync", "crawl-request"
+]
+"""Why an object is to be reconciled, or what else is to be done with it.
 
 ``changed``: the object itself changed. ``dependency``: an object that it depends on, or that depended on it, changed.
 ``unsettled``: a list showed that the object may differ from what is wanted. ``resync``: its periodic comparison with the host is
-due. ``revalidate``: a service asks for a Connection to be validated again.
+due. ``revalidate``: a service asks for a Connection to be validated again. ``found``: a service has found out what another one
+writes into the object's status; see ``ObjectEvent.finding``.
+
+Those that begin with ``crawl`` are about the packages of a Connection. ``crawl``: look at them now. ``crawl-resync``: see to it
+that they are looked at. ``crawl-request``: look at them often for a while.
 """
 
 Lane = Literal["events", "resync"]
@@ -27,6 +36,12 @@ Lane = Literal["events", "resync"]
 
 EVENT_TYPE: Final = f"{GROUP}.object.changed"
 CONTENT_TYPE: Final = "application/cloudevents+json"
+
+
+CRAWLS: Final = "crawls"
+"""Where the plural of a kind stands in other subjects."""
+
+_NEVER_REPETITIONS: Final = frozenset({"resync", "revalidate", "found", "crawl", "crawl-resync", "crawl-request"})
 
 
 class UndecodableEvent(ValueError):
@@ -67,6 +82,8 @@ class ObjectEvent:
             the stream does not drop the second such event as a repetition of the first.
         copy: The object at ``resource_version`` as JSON; see ``object_copy``. Empty: the event carries none.
         seen_at: When the watcher saw what is in ``copy``.
+        finding: What was found out, as a condition without times.
+        owner: Of a crawl: whose packages. Empty: those of all owners of the Connection's Repositories.
     """
 
     resource: str
@@ -84,14 +101,33 @@ class ObjectEvent:
     cause: str = field(default="", compare=False)
     copy: bytes = field(default=b"", repr=False)
     seen_at: datetime | None = None
+    finding: Condition | None = None
+    owner: str = ""
 
     @property
     def lane(self) -> Lane:
-        return "resync" if self.reason == "resync" else "events"
+        return "resync" if self.reason in ("resync", "crawl-resync") else "events"
 
     @property
     def subject(self) -> str:
-        return subject(self.lane, self.resource, self.cluster, self.name)
+        """One message per subject is kept, so an event has the subject of those that it may replace, and of no others."""
+        match self.reason:
+            case "found":
+                return f"{subject(self.lane, self.resource, self.cluster, self.name)}.found"
+            case "crawl" if self.owner:
+                # An owner may hold characters that a subject may not.
+                whose = sha256(self.owner.lower().encode()).hexdigest()[:16]
+                return f"{subject(self.lane, CRAWLS, self.cluster, self.name)}.{whose}"
+            case "crawl-request":
+                return f"{subject(self.lane, CRAWLS, self.cluster, self.name)}.requested"
+            case "crawl" | "crawl-resync":
+                return subject(self.lane, CRAWLS, self.cluster, self.name)
+            case _:
+                return subject(self.lane, self.resource, self.cluster, self.name)
+
+    @property
+    def is_crawl(self) -> bool:
+        return self.reason.startswith("crawl")
 
     @property
     def message_id(self) -> str | None:
@@ -100,7 +136,7 @@ class ObjectEvent:
         None: the event is never a repetition. An event with another ``endpoint`` or ``possible_duplicates`` corrects the
         one before, so both are part of the id.
         """
-        if self.reason in ("resync", "revalidate"):
+        if self.reason in _NEVER_REPETITIONS:
             return None
         seen = ".".join(version or "" for version in asdict(self.versions).values())
         where = crc32(self.endpoint.encode())
@@ -113,6 +149,10 @@ class ObjectEvent:
         seen: dict[str, Any] = {}
         if self.copy and self.seen_at is not None:
             seen = {"object": orjson.Fragment(self.copy), "seenAt": self.seen_at.isoformat()}
+        if self.finding is not None:
+            seen["finding"] = self.finding.model_dump(by_alias=True)
+        if self.owner:
+            seen["owner"] = self.owner
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -159,6 +199,11 @@ class ObjectEvent:
                 copy = object_copy.decode(
                     data.get("object"), cluster=cluster, name=name, uid=uid, resource_version=resource_version
                 )
+            finding = None if data.get("finding") is None else Condition.model_validate(data["finding"])
+            if finding is not None:
+                finding = finding.model_copy(
+                    update={"type": ConditionType(finding.type), "reason": Reason(finding.reason)}
+                )
             return cls(
                 resource=data["resource"],
                 cluster=cluster,
@@ -174,6 +219,8 @@ class ObjectEvent:
                 time=datetime.fromisoformat(envelope["time"]),
                 copy=copy,
                 seen_at=seen_at if copy else None,
+                finding=finding,
+                owner=str(data.get("owner", "")),
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UndecodableEvent):
@@ -196,3 +243,18 @@ def subject(lane: Lane, resource: str, cluster: str, name: str) -> str:
     No object name contains an underscore, so two names never get the same subject.
     """
     return f"code.{lane}.{resource}.{cluster}.{name.replace('.', '_')}"
+
+
+def crawl_request(connection: Connection) -> ObjectEvent:
+    """Asks for a look at the packages of a Connection's owners every 30 s for ten minutes, as after a commit that is built."""
+    return ObjectEvent(
+        resource="connections",
+        cluster=connection.workspace.cluster,
+        name=connection.name,
+        uid=connection.metadata.uid,
+        generation=connection.metadata.generation,
+        resource_version=connection.metadata.resource_version,
+        deleting=connection.deleting,
+        reason="crawl-request",
+        endpoint=connection.workspace.endpoint,
+    )

@@ -82,5 +82,6 @@ class PoisonMessages:
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
-    def attempt(self, msg: Msg, event: ObjectEvent, replica: str) -> Attempt:
-        return Attempt(self._bucket, event.uid, replica, is_first=msg.metadata.num_delivered <= 1)
+    def attempt(self, msg: Msg, event: ObjectEvent, replica: str, *, key: str = "") -> Attempt:
+        """``key``: of the note, where more than one message is about the object."""
+        return Attempt(self._bucket, key or event.uid, replica, is_first=msg.metadata.num_delivered <= 1)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from codecommon.api.connection import ConnectionSpec
@@ -29,12 +29,14 @@ from codecommon.githost.protocol import (
     GitBackend,
     Grant,
     HostKey,
+    HostPackage,
     HostRepository,
     HostTarget,
     Invitation,
     KeyInUse,
     Listed,
     OwnerKind,
+    PackageVersion,
     Redirected,
     RepositoryChanges,
     RepositoryRequest,
@@ -44,6 +46,7 @@ from codecommon.githost.registry import providers
 _DEFAULT_BRANCH: Final = "main"
 _ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
 _ROLES_OF_USERS: Final = ("pull", "push", "admin")
+_PACKAGE_TYPES: Final = ("container", "npm", "maven", "rubygems", "nuget", "docker")
 _LOGIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\[bot\])?")
 _REPOSITORY_NAME: Final = re.compile(r"(?!.*\.(?i:git|wiki)$|\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _PUBLIC_KEY: Final = re.compile(r"(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/=]+")
@@ -61,6 +64,14 @@ class StubRepository:
     keys_disabled: bool = False
     granted: dict[str, str] = field(default_factory=dict[str, str])
     invited: dict[str, Invitation] = field(default_factory=dict[str, Invitation])
+
+
+@dataclass(slots=True)
+class StubPackage:
+    """One published package with its versions, the newest first."""
+
+    seen: HostPackage
+    versions: list[PackageVersion] = field(default_factory=list[PackageVersion])
 
 
 class StubProvider:
@@ -95,6 +106,8 @@ class StubBackend:
     """A session of ``login`` at a host with the given organisations and other users.
 
     ``writes`` records every call that changed something, as (method, arguments). ``raise_next`` makes calls fail.
+    ``packages`` by owner in lower case, type and name; ``publish`` adds to them. They are listed in pages of ``page_size``, each
+    of which is one of ``reads``: (``list_packages``, (owner, type, page)) or (``list_versions``, (name, page)).
     ``org_owners`` (organisation to logins, in lower case) have every role. ``unlisted`` users are left out of
     ``list_collaborators``.
     ``users`` can be given access: at once if they are ``members`` (organisation to logins, in lower case) of the owner, otherwise
@@ -119,6 +132,9 @@ class StubBackend:
         self.unlisted: set[str] = set()
         self.custom_roles: set[str] = set()
         self.outsiders_admitted = True
+        self.packages: dict[tuple[str, str, str], StubPackage] = {}
+        self.page_size = 100
+        self.reads: list[tuple[str, tuple[Any, ...]]] = []
         self._account = Account(
             login=login,
             id="1",
@@ -131,8 +147,9 @@ class StubBackend:
         self._owners |= {name.lower(): "User" for name in (login, *users)}
         everybody = dict.fromkeys((login.lower(), *self._owners))
         self._account_ids = {name: str(number) for number, name in enumerate(everybody, start=1)}
-        self._errors: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self._errors: defaultdict[str, deque[Exception | None]] = defaultdict(deque)
         self._last_id = 1000
+        self._publications = 0
 
     @property
     def name(self) -> str:
@@ -146,8 +163,8 @@ class StubBackend:
         """For ``StubProvider``: this same session, whatever the target."""
         return self
 
-    def raise_next(self, method: str, *errors: Exception) -> None:
-        """The next calls of ``method`` raise ``errors``, one each, before anything is done."""
+    def raise_next(self, method: str, *errors: Exception | None) -> None:
+        """The next calls of ``method`` raise ``errors``, one each, before anything is done. None: that call is answered."""
         self._errors[method].extend(errors)
 
     def add_repository(self, owner: str, name: str, *, branches: Iterable[str] = (), **fields: Any) -> HostRepository:
@@ -214,6 +231,34 @@ class StubBackend:
                 repository.invited[now] = replace(repository.invited.pop(old), username=now)
             if repository.seen.owner.lower() == old:
                 repository.seen = replace(repository.seen, owner=new)
+
+    def publish(
+        self,
+        owner: str,
+        package_type: str,
+        name: str,
+        *versions: PackageVersion,
+        repository_id: str | None = None,
+        **fields: Any,
+    ) -> StubPackage:
+        """Publish versions, oldest first, of a package that is made if need be; ``fields`` are those of ``HostPackage``."""
+        key = (owner.lower(), package_type, name)
+        if key not in self.packages:
+            image = f"registry.{self._host}/{owner}/{name}".lower() if package_type == "container" else None
+            page = f"https://{self._host}/{owner}/packages/{package_type}/{name}"
+            seen = HostPackage(owner, package_type, name, "private", page, "", 0, repository_id, image)
+            self.packages[key] = StubPackage(seen)
+        package = self.packages[key]
+        package.versions[:0] = reversed(versions)
+        self._publications += 1
+        moment = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=self._publications)
+        changed: dict[str, Any] = {
+            "updated_at": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "version_count": len(package.versions),
+            "repository_id": repository_id or package.seen.repository_id,
+        }
+        package.seen = replace(package.seen, **(changed | fields))
+        return package
 
     async def await_turn(self) -> None:
         self._fail("await_turn")
@@ -298,6 +343,42 @@ class StubBackend:
                 name: location for name, location in self.redirects.items() if not location.endswith(f"/{repo_id}")
             }
             self.writes.append(("delete_repository", (repo_id,)))
+
+    @property
+    def package_types(self) -> tuple[str, ...]:
+        return _PACKAGE_TYPES
+
+    async def list_packages(self, owner: str, package_type: str) -> AsyncIterator[tuple[HostPackage, ...]]:
+        if await self.get_owner_kind(owner) is None:
+            raise Terminal(Reason.NOT_FOUND_OR_NO_ACCESS, f"{self._host} knows no {owner}")
+        rows = [
+            p.seen for (whose, type_, _), p in self.packages.items() if (whose, type_) == (owner.lower(), package_type)
+        ]
+        for number, page in enumerate(self._pages(rows), 1):
+            self._fail("list_packages")
+            self.reads.append(("list_packages", (owner, package_type, number)))
+            yield page
+
+    async def get_package(self, owner: str, package_type: str, name: str) -> HostPackage | None:
+        self._fail("get_package")
+        self.reads.append(("get_package", (owner, package_type, name)))
+        package = self.packages.get((owner.lower(), package_type, name))
+        return None if package is None else package.seen
+
+    async def list_versions(self, package: HostPackage) -> AsyncIterator[tuple[PackageVersion, ...]]:
+        found = self.packages.get((package.owner.lower(), package.type, package.name))
+        for number, page in enumerate(self._pages(found.versions if found is not None else []), 1):
+            self._fail("list_versions")
+            self.reads.append(("list_versions", (package.name, number)))
+            yield page
+
+    def _pages(self, items: Sequence[T]) -> Iterator[tuple[T, ...]]:
+        """Of a list that fills its last page, another page is asked for, because nothing says that there is none."""
+        for start in range(0, len(items) + 1, self.page_size):
+            page = tuple(items[start : start + self.page_size])
+            yield page
+            if len(page) < self.page_size:
+                return
 
     def roles(self, kind: OwnerKind) -> tuple[str, ...]:
         return _ROLES_OF_USERS if kind == "User" else _ROLES
@@ -447,8 +528,8 @@ class StubBackend:
         return str(self._last_id)
 
     def _fail(self, method: str) -> None:
-        if self._errors[method]:
-            raise self._errors[method].popleft()
+        if self._errors[method] and (error := self._errors[method].popleft()) is not None:
+            raise error
 
 
 def _check_login(name: str) -> None:

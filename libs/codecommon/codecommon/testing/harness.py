@@ -42,6 +42,12 @@ class RecordedEvents:
     async def publish(self, event: ObjectEvent) -> None:
         self.published.append(event)
 
+    async def publish_if_none(self, event: ObjectEvent) -> bool:
+        if any(event.subject == there.subject for there in self.published):
+            return False
+        self.published.append(event)
+        return True
+
 
 class World:
     """One workspace with its git host. ``connections`` is the real one, over them; ``opened``: what it has opened.

@@ -94,6 +94,10 @@ class InMemoryKcp(ProviderKcp):
         """The object as it is now; None: there is none. The read is not added to ``requests``."""
         return deepcopy(self._stored.get((cluster, resource, namespace, name)))
 
+    def stored_objects(self, resource: str, cluster: str = "c1") -> list[JsonObject]:
+        """The objects of a kind as they are now. The read is not added to ``requests``."""
+        return [deepcopy(raw) for key, raw in self._stored.items() if key[:2] == (cluster, resource)]
+
     def edit(
         self, resource: str, name: str, patch: JsonObject, cluster: str = "c1", namespace: str | None = None
     ) -> JsonObject:

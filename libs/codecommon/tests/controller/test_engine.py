@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 from codecommon.api.annotations import PAUSED
 from codecommon.api.kinds import REPOSITORIES
+from codecommon.api.meta import Condition
 from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
@@ -641,3 +642,37 @@ async def test_results_are_counted_by_what_they_mean_and_not_by_their_subclass(b
     async with working(bus, kcp, Calls(raising(HostUnavailable("502")))):
         await until(lambda: acked(bus))
     assert counted() - before == 1.0
+
+
+# ---- what another service has found out
+
+
+FOUND = Condition(type="PackagesAvailable", status="False", reason="MissingPermission", message="m")
+
+
+async def test_a_finding_reaches_status_beside_a_change_that_nobody_has_handled_yet(bus: Bus, kcp: InMemoryKcp) -> None:
+    raw = put(kcp)
+    await bus.publish(event_for(raw))
+    await bus.publish(replace(event_for(raw, reason="found"), finding=FOUND))
+    assert await queued(bus) == 2
+    calls = Calls(is_fine)
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    assert conditions(stored(kcp)) == {
+        "Ready": ("True", "Reconciled"),
+        "PackagesAvailable": ("False", "MissingPermission"),
+    }
+    assert len(calls.names) == 1
+
+
+async def test_a_finding_is_not_written_to_an_object_that_is_paused_or_of_another_uid(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    paused = put(kcp, "paused", metadata={"annotations": {PAUSED: "true"}})
+    other = put(kcp, "other")
+    await bus.publish(replace(event_for(paused, reason="found"), finding=FOUND))
+    await bus.publish(replace(event_for(other, reason="found"), finding=FOUND, uid="of-before"))
+    async with working(bus, kcp, Calls(is_fine)):
+        await until(lambda: acked(bus))
+    assert "status" not in stored(kcp, "paused")
+    assert "status" not in stored(kcp, "other")

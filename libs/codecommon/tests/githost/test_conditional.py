@@ -274,3 +274,17 @@ async def test_the_share_of_304_can_be_read() -> None:
     b.host.body = "new"
     await b.get()
     assert [count(result) - was for result, was in zip(results, before, strict=True)] == [1, 2, 1]
+
+
+async def test_a_long_body_is_kept_compressed_and_comes_back_as_it_was() -> None:
+    b = bed(most_bytes=200_000)
+    rows = [{"name": f"package-{number}", "url": f"https://ghe.example/packages/{number}"} for number in range(2_000)]
+    b.host.body = rows
+    # Three of them have 400 kB, of which a workspace may keep 100.
+    paths = [f"/users/acme/packages?page={page}" for page in range(3)]
+    for path in paths:
+        await b.get(path)
+    for path in paths:
+        answer = await b.get(path)
+        assert answer.json() == rows
+    assert all(b.host.asked_with[3:])

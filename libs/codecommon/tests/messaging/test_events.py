@@ -11,8 +11,10 @@ import pytest
 
 from codecommon.api.annotations import CLUSTER_ANNOTATION, RECONCILE_REQUESTED_AT
 from codecommon.api.kinds import KINDS
+from codecommon.api.meta import Condition
 from codecommon.messaging import object_copy
 from codecommon.messaging.events import ObjectEvent, UndecodableEvent, Versions, subject
+from codecommon.testing.builders import event_for, validated_connection
 
 EVENT = ObjectEvent(
     resource="repositories",
@@ -264,3 +266,44 @@ def test_a_copy_that_is_nested_without_end_is_dropped() -> None:
     deep = b'{"a":' * 500 + b"1" + b"}" * 500
     body = COPIED.encode(TIME).replace(b'{"name":"site"}', deep)
     assert ObjectEvent.decode(body).copy == b""
+
+
+# ---- crawls and findings
+
+
+def _of_connection(**fields: Any) -> ObjectEvent:
+    raw = {
+        **validated_connection(),
+        "metadata": {"name": "my.conn", "uid": "u", "resourceVersion": "7", "generation": 1},
+    }
+    return replace(event_for(raw), **fields)
+
+
+def test_each_kind_of_crawl_has_a_subject_that_replaces_no_other() -> None:
+    plain = _of_connection()
+    events = [
+        _of_connection(reason="crawl"),
+        _of_connection(reason="crawl-resync"),
+        _of_connection(reason="crawl-request"),
+        _of_connection(reason="crawl", owner="acme"),
+        _of_connection(reason="crawl", owner="group/sub.group"),
+        _of_connection(reason="found"),
+        plain,
+    ]
+    subjects = [event.subject for event in events]
+    assert len(set(subjects)) == len(subjects)
+    assert subjects[0] == "code.events.crawls.c1.my_conn"
+    assert subjects[1] == "code.resync.crawls.c1.my_conn"
+    assert subjects[5] == f"{plain.subject}.found"
+    assert _of_connection(reason="crawl", owner="ACME").subject == subjects[3]
+    assert [event.message_id for event in events[:-1]] == [None] * 6
+
+
+def test_an_owner_and_a_finding_survive_and_words_that_nobody_knows_do_not() -> None:
+    finding = Condition(type="PackagesAvailable", status="False", reason="PackageLimit", message="m")
+    for event in (_of_connection(reason="crawl", owner="acme"), _of_connection(reason="found", finding=finding)):
+        assert ObjectEvent.decode(event.encode(TIME)) == event
+    for wrong in ({"type": "Nonsense"}, {"reason": "Nonsense"}, {"status": "Perhaps"}):
+        odd = finding.model_copy(update=wrong)
+        with pytest.raises(UndecodableEvent):
+            ObjectEvent.decode(_of_connection(reason="found", finding=odd).encode(TIME))

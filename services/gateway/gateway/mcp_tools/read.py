@@ -8,12 +8,13 @@ from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, PACKAGES, REPOSITORIES
 from codecommon.api.meta import Resource
+from codecommon.api.package import Package
 from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository
 from codecommon.api.times import rfc3339
-from codecommon.api.unreconciled import Package
 from codecommon.kcp.client import JsonObject
 from gateway.mcp_tools.explain import explain_tool
+from gateway.mcp_tools.images import IMAGE_TOOL
 from gateway.mcp_tools.shared import (
     ABOUT,
     CONDITIONS,
@@ -151,7 +152,6 @@ def _collaborator_item(collaborator: Collaborator, raw: JsonObject) -> JsonObjec
 
 
 def _package_item(package: Package, raw: JsonObject) -> JsonObject:
-    # The model holds the reference only, because no service reconciles the kind yet.
     status: JsonObject = raw.get("status") or {}
     versions: list[JsonObject] = status.get("versions") or []
     tags: list[str] = versions[0].get("tags") or [] if versions else []
@@ -376,6 +376,7 @@ def read_tools(credentials_namespace: str) -> tuple[Tool, ...]:
             handler=list_packages,
             annotations=READ_ONLY,
         ),
+        IMAGE_TOOL,
         explain_tool(credentials_namespace),
         *WAIT_TOOLS,
     )

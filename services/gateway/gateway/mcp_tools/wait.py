@@ -48,8 +48,8 @@ KINDS_BY_NAME: Final = {kind.kind: kind for kind in (CONNECTIONS, REPOSITORIES, 
 """The kinds that are reconciled, and so can be waited for and explained."""
 
 _DELETED: Final = "Deleted"
-# Ready and Validated are there in either status once the object was looked at. The others are absent while they do not hold.
-_LASTING: Final = frozenset({ConditionType.READY, ConditionType.VALIDATED})
+# These are there in either status once the object was looked at. The others are absent while they do not hold.
+_LASTING: Final = frozenset({ConditionType.READY, ConditionType.VALIDATED, ConditionType.PACKAGES_AVAILABLE})
 
 
 async def until(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS, REPOSITORIES, KindSpec
+from codecommon.api.package import repository_label
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
 from gateway.mcp_tools.tool import Call, Tool
 from gateway.mcp_tools.write_schemas import (
@@ -19,7 +20,7 @@ from gateway.mcp_tools.write_schemas import (
     input_schema,
     text,
 )
-from gateway.mcp_tools.writing import Pace, create, find, full_name, gone, handler, plain, repository_label, result_of
+from gateway.mcp_tools.writing import Pace, create, find, full_name, gone, handler, plain, result_of
 
 _REPOSITORY_REF = text(
     "Name of the Repository object in the workspace (see list_repositories), not of the one on the host."

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from codecommon.api.annotations import REQUESTED_BY, REQUESTED_WITH
-from codecommon.api.group import API_VERSION, GROUP
+from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import CONNECTIONS, KindSpec
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
@@ -29,9 +29,6 @@ _CALL_ENDS: Final = 12.0
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 1.0
-
-REPOSITORY_LABEL: Final = f"{GROUP}/repository"
-_LONGEST_LABEL: Final = 63
 
 _LONGEST_TEXT: Final = 500
 _LONGEST_NAME: Final = 253
@@ -155,11 +152,6 @@ def object_name(*parts: str) -> str:
     name = re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower())
     name = re.sub(r"\.[.-]+|-+\.", "-", name).strip("-.")
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9].rstrip('-.')}-{_digest(name)}"
-
-
-def repository_label(name: str) -> dict[str, str]:
-    """The label that a child of the Repository carries. Longer names than labels may have: the first 54 characters and a hash."""
-    return {REPOSITORY_LABEL: name if len(name) <= _LONGEST_LABEL else f"{name[:54]}-{_digest(name)}"}
 
 
 def _digest(text: str) -> str:

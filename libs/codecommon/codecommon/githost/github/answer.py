@@ -17,7 +17,15 @@ import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from codecommon.api.repository import Visibility
-from codecommon.githost.protocol import Grant, HostKey, HostRepository, HostUnavailable, Invitation
+from codecommon.githost.protocol import (
+    Grant,
+    HostKey,
+    HostPackage,
+    HostRepository,
+    HostUnavailable,
+    Invitation,
+    PackageVersion,
+)
 from codecommon.process.redact import cut
 
 # spec uses the words that the API takes for a grant. What the API shows of a grant, and invitations, use older words.
@@ -71,10 +79,13 @@ class Answer:
             # Without the validation's text, which quotes the body.
             raise self._not_the_api() from None
 
-    def parse_list(self, model: type[ModelT]) -> list[ModelT]:
-        """The body as a list of ``model``. Raises as ``parse``."""
+    def parse_list(self, model: type[ModelT], *, most: int | None = None) -> list[ModelT]:
+        """The body as a list of ``model``, of ``most`` items. Raises as ``parse``."""
         try:
-            return [model.model_validate(item) for item in _ARRAY.validate_json(self.body)]
+            items = _ARRAY.validate_json(self.body)
+            if most is not None and len(items) > most:
+                raise self._not_the_api()
+            return [model.model_validate(item) for item in items]
         except ValidationError:
             raise self._not_the_api() from None
 
@@ -270,6 +281,53 @@ class InvitationAnswer(BaseModel):
             expired=self.expired,
             created_at=self.created_at,
         )
+
+
+class LinkedRepository(BaseModel):
+    id: int
+
+
+class PackageAnswer(BaseModel):
+    """A row of an owner's list. Only granular types have a visibility of their own; all may lack a repository."""
+
+    name: str
+    visibility: str | None = None
+    html_url: str | None = None
+    updated_at: str | None = None
+    version_count: int | None = None
+    repository: LinkedRepository | None = None
+
+    def to_host_package(self, owner: str, package_type: str, registry: str | None) -> HostPackage:
+        """``registry``: the host that images are pulled from; None: the type holds no images."""
+        return HostPackage(
+            owner=owner,
+            type=package_type,
+            name=self.name,
+            visibility=self.visibility or "",
+            html_url=self.html_url or "",
+            updated_at=self.updated_at or "",
+            version_count=self.version_count or 0,
+            repository_id=None if self.repository is None else str(self.repository.id),
+            image_repository=None if registry is None else f"{registry}/{owner}/{self.name}".lower(),
+        )
+
+
+class ContainerMetadata(BaseModel):
+    tags: list[str] = Field(default_factory=list[str])
+
+
+class VersionMetadata(BaseModel):
+    container: ContainerMetadata | None = None
+
+
+class VersionAnswer(BaseModel):
+    name: str
+    created_at: str | None = None
+    metadata: VersionMetadata | None = None
+
+    def to_version(self) -> PackageVersion:
+        container = self.metadata.container if self.metadata is not None else None
+        return PackageVersion(self.name, tuple(container.tags) if container is not None else (), self.created_at or "")
 
 
 def invitation_permission(role: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+import time
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import quote
 
@@ -24,13 +25,16 @@ from codecommon.githost.github.answer import (
     CollaboratorAnswer,
     DeployKeyAnswer,
     InvitationAnswer,
+    PackageAnswer,
     PermissionAnswer,
     RepositoryAnswer,
+    VersionAnswer,
     invitation_permission,
 )
 from codecommon.githost.github.classify import (
     OF_INVITATIONS,
     OF_KEYS,
+    OF_PACKAGES,
     Attempt,
     classify,
     lacks_scope,
@@ -46,10 +50,12 @@ from codecommon.githost.protocol import (
     Account,
     Grant,
     HostKey,
+    HostPackage,
     HostRepository,
     Invitation,
     Listed,
     OwnerKind,
+    PackageVersion,
     Redirected,
     RepositoryChanges,
     RepositoryRequest,
@@ -67,6 +73,15 @@ _MOST_PAGES: Final = 100
 _LONGEST_LIST: Final = 16 * 1024 * 1024
 # A hundred pages of a host that takes more than half a second for each. Meanwhile the list holds one of the process's slots.
 _LONGEST_LIST_SECONDS: Final = 60.0
+# Of what a list is read page by page for, little is kept. A row of packages has 6 KiB at the most, and an owner 5,000 of them.
+_LONGEST_LIST_OF_PACKAGES: Final = 64 * 1024 * 1024
+_LONGEST_LIST_OF_PACKAGES_SECONDS: Final = 300.0
+_PACKAGE_TYPES: Final = ("container", "npm", "maven", "rubygems", "nuget", "docker")
+_IMAGES: Final = "container"
+_PUBLIC_HOST: Final = "github.com"
+_PUBLIC_REGISTRY: Final = "ghcr.io"
+# The API has no package with a longer name, and no status takes one.
+_LONGEST_PACKAGE_NAME: Final = 255
 _NEXT: Final = re.compile(r'rel="?next"?')
 _CREATED: Final = 201
 _MOVED: Final = frozenset({301, 302, 307, 308})
@@ -85,6 +100,8 @@ class GithubBackend:
         self._rest = self._client.rest
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
+        # An Enterprise Server has a container registry with subdomain isolation only, so that is its name there, too.
+        self.registry: Final = _PUBLIC_REGISTRY if address.host == _PUBLIC_HOST else f"containers.{address.host}"
 
     @property
     def name(self) -> str:
@@ -405,6 +422,85 @@ class GithubBackend:
                 f"{answer.host} has no user {username}; correct the name: make a new object with it",
             )
 
+    # ---- packages
+
+    @property
+    def package_types(self) -> tuple[str, ...]:
+        return _PACKAGE_TYPES
+
+    async def list_packages(self, owner: str, package_type: str) -> AsyncIterator[tuple[HostPackage, ...]]:
+        path = await self._packages_of(owner)
+        attempt = Attempt(f"list the {package_type} packages of {owner}", scope="read:packages", refusals=OF_PACKAGES)
+        registry = self.registry if package_type == _IMAGES else None
+        async for rows in self._pages_of(attempt, path, PackageAnswer, {"package_type": package_type}):
+            yield tuple(row.to_host_package(owner, package_type, registry) for row in rows if _is_package(row.name))
+
+    async def get_package(self, owner: str, package_type: str, name: str) -> HostPackage | None:
+        if not _is_package(name):
+            return None
+        answer = await self._client.send(
+            Attempt(f"read a package of {owner}", scope="read:packages", refusals=OF_PACKAGES),
+            self._client.get(f"{await self._packages_of(owner)}/{package_type}/{quote(name, safe='')}"),
+            also=_NOT_FOUND,
+        )
+        registry = self.registry if package_type == _IMAGES else None
+        return (
+            None if answer.status == 404 else answer.parse(PackageAnswer).to_host_package(owner, package_type, registry)
+        )
+
+    async def list_versions(self, package: HostPackage) -> AsyncIterator[tuple[PackageVersion, ...]]:
+        attempt = Attempt(
+            f"list the versions of a package of {package.owner}", scope="read:packages", refusals=OF_PACKAGES
+        )
+        path = f"{await self._packages_of(package.owner)}/{package.type}/{quote(package.name, safe='')}/versions"
+        async for versions in self._pages_of(attempt, path, VersionAnswer, {}, also=_NOT_FOUND):
+            yield tuple(version.to_version() for version in versions)
+
+    async def _packages_of(self, owner: str) -> str:
+        """The path of an owner's packages. Raises ``Terminal`` (``NotFoundOrNoAccess``)."""
+        kind = await self.get_owner_kind(owner)
+        if kind is None:
+            raise Terminal(
+                Reason.NOT_FOUND_OR_NO_ACCESS, f"{self.host} shows this credential no user or organisation {owner}"
+            )
+        return f"/{'orgs' if kind == 'Organization' else 'users'}/{owner}/packages"
+
+    async def _pages_of(
+        self,
+        attempt: Attempt,
+        path: str,
+        model: type[ModelT],
+        params: dict[str, Any],
+        *,
+        also: frozenset[int] = _NO_EXTRA,
+    ) -> AsyncIterator[list[ModelT]]:
+        """The pages of a list, while a page is full or names a next one; none where the answer is among ``also``.
+
+        Its bounds are as of ``_list``.
+        """
+        length, seconds = 0, 0.0
+        for page in range(1, _MOST_PAGES + 1):
+            asked = time.monotonic()
+            answer = await self._client.send(
+                attempt, self._client.get(path, {**params, "per_page": _PER_PAGE, "page": page}), also=also
+            )
+            # What the reader does with a page in between is not the host's time.
+            seconds += time.monotonic() - asked
+            length += len(answer.body)
+            if length > _LONGEST_LIST_OF_PACKAGES or seconds > _LONGEST_LIST_OF_PACKAGES_SECONDS:
+                raise self._endless(attempt)
+            if answer.status in also:
+                return
+            # Without what single sign-on protects, things would seem to be gone.
+            require_whole(answer)
+            # A page of more than was asked for would hold up the event loop.
+            items = answer.parse_list(model, most=_PER_PAGE)
+            yield items
+            # A full page comes without Link at times, although there is a next one.
+            if len(items) < _PER_PAGE and not _NEXT.search(answer.headers.get("link", "")):
+                return
+        raise self._endless(attempt)
+
     # ---- lists and removals
 
     async def _list(
@@ -466,6 +562,11 @@ class GithubBackend:
 
 def _repository(answer: Answer) -> HostRepository:
     return answer.parse(RepositoryAnswer).to_host_repository()
+
+
+def _is_package(name: str) -> bool:
+    """Whether it can be the name of a package, and be asked for as one segment of a path."""
+    return 0 < len(name) <= _LONGEST_PACKAGE_NAME and name not in (".", "..")
 
 
 def _shows(listed: Listed[HostKey] | Listed[Invitation] | None, identifier: str) -> bool:

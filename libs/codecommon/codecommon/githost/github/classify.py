@@ -125,6 +125,17 @@ OF_INVITATIONS: Final = (
 )
 
 
+OF_PACKAGES: Final = (
+    Refusal(
+        # An App's token, or one of a workflow: "Invalid argument." A fine-grained one: "Resource not accessible by …".
+        re.compile(r"invalid argument|resource not accessible by", re.I),
+        Reason.PACKAGES_UNSUPPORTED_BY_TOKEN,
+        "GitHub serves packages to classic and OAuth tokens only; use one with read:packages in the Connection",
+        statuses=frozenset({400, 403}),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A limit of the host for which a request was refused.

@@ -143,6 +143,10 @@ class Client:
             method, f"/repositories/{repo_id}{tail}", json=body, params=params, headers=HEADERS
         )
 
+    def get(self, path: str, params: dict[str, Any] | None = None) -> Awaitable[Response[Any]]:
+        """A call to ``path``, whose parts are quoted."""
+        return self._github.arequest("GET", path, params=params, headers=HEADERS)
+
     async def send(
         self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
     ) -> Answer:
