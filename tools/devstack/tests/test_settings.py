@@ -19,6 +19,13 @@ def test_children_see_nothing_that_would_change_what_they_do() -> None:
     assert dict(Settings.from_environ(environ).environment) == {"PATH": "/bin", "OTEL_SDK_DISABLED": "1"}
 
 
+def test_children_reach_hosts_outside_as_the_shell_does() -> None:
+    environ = {
+        name: "x" for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_DIR")
+    }
+    assert dict(Settings.from_environ(environ).environment) == environ
+
+
 def test_github_is_used_only_with_token_and_owner() -> None:
     assert Settings.from_environ({"GITHUB_TOKEN": "ghp_x"}).github_token is None
     both = Settings.from_environ({"GITHUB_TOKEN": "ghp_x", "GITHUB_OWNER": "octo"})
