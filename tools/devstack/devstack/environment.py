@@ -9,7 +9,17 @@ PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_
 """They are read in both cases."""
 
 _PASSED_ON: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "CODE_LOG_LEVEL", "CODE_MAX_IN_FLIGHT"),
+    *(
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CODE_LOG_LEVEL",
+        "CODE_MAX_IN_FLIGHT",
+    ),
     *PROXIES,
 )
 PASSED_ON_PREFIX: Final = "OTEL_"
