@@ -48,6 +48,7 @@ test: lint fresh tools ## check as `verify` does and run all tests; ARGS="-k nam
 
 pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
+	@$(PYTHON) -m devstack.tools browser
 	@$(PYTEST) $(WORKERS) $(ARGS)
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`

@@ -39,8 +39,9 @@ class Process:
     """One child process with its log file.
 
     Use as ``async with Process(…) as process: await process.wait_ready(probe, timeout=30)``. Leaving the block stops
-    it. stdout and stderr go to `log_file`. Without `env` it gets what `devstack.environment` passes on. `death_signal` is what the kernel sends if we die without stopping it:
-    SIGKILL, or SIGTERM for a process that has children of its own to stop.
+    it. stdout and stderr go to `log_file`. Without `env` it gets what `devstack.environment` passes on. `death_signal` is
+    what the kernel sends if we die without stopping it: SIGKILL, or SIGTERM for a process that has children of its own to
+    stop.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from devstack.environment import PROXIES
 from devstack.errors import StackError
 from devstack.settings import Settings
 
@@ -20,10 +21,7 @@ def test_children_see_nothing_that_would_change_what_they_do() -> None:
 
 
 def test_children_reach_hosts_outside_as_the_shell_does() -> None:
-    environ = {
-        name: "x"
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_DIR")
-    }
+    environ = dict.fromkeys([*PROXIES, "SSL_CERT_DIR"], "x")
     assert dict(Settings.from_environ(environ).environment) == environ
 
 
