@@ -48,6 +48,7 @@ test: lint fresh tools ## check as `verify` does and run all tests; ARGS="-k nam
 
 pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
+	@$(PYTHON) -m devstack.tools browser
 	@$(PYTEST) $(WORKERS) $(ARGS)
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
@@ -63,7 +64,7 @@ bench-drift: tools ## count host requests of two drift passes; ARGS="--repositor
 	@$(PYTHON) tests/bench/drift.py $(ARGS)
 
 bench-limits: tools ## 500 repositories with keys and collaborators under GitHub's limits, time scaled; about 25 minutes
-	@$(PYTHON) tests/bench/limits.py $(ARGS)
+	@$(PYTHON) tests/bench/host_limits.py $(ARGS)
 
 bench-mcp: setup ## tools/list and tools/call of the gateway beside the bare MCP SDK; prints figures
 	@$(PYTHON) tests/bench/mcp_rates.py $(ARGS)

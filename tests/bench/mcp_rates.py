@@ -26,34 +26,27 @@ import yaml
 from bed import row, say
 from mcp_peers import CLUSTER
 
+from devstack.devhub import federation
+from devstack.environment import inherited
 from devstack.ports import LOOPBACK
 from devstack.processes import Process
 
 CLIENTS = (1, 16)
 TURN_SECONDS = 1.0
+ANSWER_SECONDS = 30.0
 GOAL_PAIR = "goal: p99 below 50 ms"
 GO_PROVIDER = "Go provider: 502/s, p99 128 ms"
 
 
 def request(method: str, params: Any) -> bytes:
     """What the hub's aggregate sends."""
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
-    head = (
-        f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: {len(body)}\r\n"
-        "Accept: application/json, text/event-stream\r\nAuthorization: Bearer caller-token\r\n"
-        f"Content-Type: application/json\r\nX-Kedge-Cluster: {CLUSTER}\r\nX-Kedge-Tenant: {CLUSTER}\r\n\r\n"
-    )
-    return head.encode() + body
+    body = federation.request_body(method, params)
+    headers = federation.request_headers("caller-token", CLUSTER, len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-INITIALIZE = request(
-    "initialize",
-    {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "kedge-aggregate", "version": "v1"},
-    },
-)
+INITIALIZE = request("initialize", federation.INITIALIZE)
 LIST = request("tools/list", {})
 CALL = request("tools/call", {"name": "list_connections", "arguments": {}})
 SCENARIOS = {"tools/list": [LIST], "initialize + tools/list": [INITIALIZE, LIST], "tools/call": [CALL]}
@@ -125,7 +118,9 @@ async def turn(port: int, requests: Sequence[bytes], clients: int, figures: Figu
                 await client.ask(one)
             figures.waits.append(time.perf_counter() - began)
 
-    await asyncio.gather(*map(work, connections))
+    # One bound for all of them: a timer for each request would be measured, too.
+    async with asyncio.timeout(seconds + ANSWER_SECONDS):
+        await asyncio.gather(*map(work, connections))
     figures.seconds += time.perf_counter() - started
     for client in connections:
         client.close()
@@ -135,7 +130,8 @@ async def check(port: int, name: str) -> None:
     """The answers are those that are meant to be measured."""
     client = (await asyncio.get_running_loop().create_connection(Client, LOOPBACK, port))[1]
     for one in (INITIALIZE, LIST, CALL):
-        answer = json.loads((await client.ask(one)).partition(b"\r\n\r\n")[2])
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = json.loads((await client.ask(one)).partition(b"\r\n\r\n")[2])
         if "result" not in answer or answer["result"].get("isError"):
             raise SystemExit(f"{name} answers {answer}")
     client.close()
@@ -145,7 +141,9 @@ async def check(port: int, name: str) -> None:
 async def process(folder: Path, name: str, *arguments: str, **environ: str) -> AsyncIterator[int]:
     """Yields the port that the process listens on."""
     log = folder / f"{name}.log"
-    async with Process(name, [sys.executable, *arguments], log_file=log, env={**os.environ, **environ}) as started:
+    async with Process(
+        name, [sys.executable, *arguments], log_file=log, env={**inherited(os.environ), **environ}
+    ) as started:
         yield int((await started.line(r"listening on port (\d+)", timeout=60))[1])
 
 

@@ -125,6 +125,18 @@ async def test_another_workspace_is_a_new_element_without_loading_the_script_aga
     assert (await contexts(page, FRAME, 1))[1]["context"]["tenant"] == "2second"
 
 
+async def test_what_fails_after_a_change_of_workspace_is_told(page: Page) -> None:
+    await log_in(page, "/ui/providers/code/connections")
+    await contexts(page, FRAME, 1)
+    await page.route("**/api/providers", lambda route: route.fulfill(body="no JSON"))
+    await page.get_by_label("Workspace").select_option("acme / second")
+    await page.get_by_role("alert").get_by_text("JSON").wait_for()
+    await page.unroute("**/api/providers")
+    await page.get_by_label("Workspace").select_option("acme / team")
+    await page.locator(FRAME).wait_for(state="attached")
+    assert await page.get_by_role("alert").count() == 0
+
+
 async def test_the_element_navigates_and_the_history_goes_back(page: Page) -> None:
     await log_in(page, "/ui/providers/code/connections")
     await contexts(page, FRAME, 1)
@@ -149,11 +161,14 @@ async def test_the_dashboards_tile_is_told_no_path_and_no_workspace(page: Page) 
 
 
 async def test_an_element_that_is_not_registered_within_five_seconds_is_told(page: Page, bed: Bed) -> None:
-    bed.provider.respond = lambda received: javascript(b"// nothing")
+    bed.provider.respond = lambda received: javascript(b"window.loads = 1;")
     await page.clock.install(time=0)
     await page.clock.pause_at(1000)
     await log_in(page, "/ui/providers/code/")
     told = page.get_by_text("kedge-provider-code was not registered within 5 s.")
+    async with asyncio.timeout(BOUND_SECONDS):
+        while await page.evaluate("window.loads") != 1:
+            await asyncio.sleep(0.05)
     passed = 0
     while await told.count() == 0:
         await page.clock.run_for(250)

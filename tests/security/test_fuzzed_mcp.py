@@ -66,16 +66,19 @@ META = {
 async def gateway() -> AsyncIterator[FuzzedGateway]:
     """It is left as it was found: no task, no file and little memory more."""
     # The SDK wants to be left by the task that entered it, and pytest-asyncio tears down in another one.
-    gateways: asyncio.Queue[FuzzedGateway] = asyncio.Queue()
+    made: asyncio.Future[FuzzedGateway] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
     async def hold() -> None:
-        async with fuzzed_gateway() as made:
-            gateways.put_nowait(made)
+        async with fuzzed_gateway() as gateway:
+            made.set_result(gateway)
             await over.wait()
 
     holding = asyncio.create_task(hold())
-    gateway = await gateways.get()
+    await asyncio.wait((holding, made), return_when=asyncio.FIRST_COMPLETED)
+    if not made.done():
+        await holding  # it raises why there is none
+    gateway = made.result()
     for _ in range(50):
         await gateway.post(json_rpc("tools/call", {"name": "list_connections"}), JSON | IDENTITY)
     tasks, files, memory = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd")), resident()

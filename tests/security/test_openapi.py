@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -21,9 +22,11 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 
 from codecommon.process.health import Readiness
+from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import NatsSettings
 from gateway.http_protocol import BoundedHttp
 from gateway.http_settings import HttpSettings
+from gateway.oauth.exchange import Grant
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
@@ -65,10 +68,18 @@ class Flows:
         return found
 
 
+class Host:
+    """In place of GitHub: it likes every code."""
+
+    async def exchange(self, form: Mapping[str, str]) -> Grant:
+        return Grant(SecretValue("gho_token"), "alice", "repo")
+
+
 def app(folder: Path, **oauth: str) -> FastAPI:
     connect = ConnectWithGitHub(GatewaySettings.load(oauth).oauth, NatsSettings(), "gateway")
     assert connect.enabled is bool(oauth)
     connect._flows = Flows()  # type: ignore[assignment]
+    connect._client = Host()  # type: ignore[assignment]
     readiness = Readiness()
     readiness.phase = "started"
     settings = HttpSettings(portal_folder=folder, caller_rate="1000000/second")  # type: ignore[arg-type]
@@ -109,9 +120,31 @@ def test_every_answer_is_as_documented(tmp_path: Path, oauth: dict[str, str]) ->
                 @FUZZED
                 @given(case=operation.as_strategy(generation_mode=mode))
                 def conforms(case: Case) -> None:
-                    case.call_and_validate(base_url=url, session=session, allow_redirects=False)
+                    response = case.call_and_validate(base_url=url, session=session, allow_redirects=False)
+                    is_off = not oauth and case.path.endswith(("/start", "/callback"))
+                    assert (response.status_code == 404) is is_off
 
                 conforms()
+
+
+def test_every_end_of_a_sign_in_that_began_here_is_answered_as_documented(tmp_path: Path) -> None:
+    gateway = app(tmp_path, **OAUTH)
+    callback = operations(gateway)["GET /oauth/github/callback"]
+    with serving(gateway) as url, requests.Session() as session:
+
+        @FUZZED
+        @given(case=callback.as_strategy(generation_mode=GenerationMode.POSITIVE))
+        def conforms(case: Case) -> None:
+            begun = session.get(f"{url}/oauth/github/start?state=x", allow_redirects=False)
+            (flow,) = parse_qs(urlsplit(begun.headers["Location"]).query)["state"]
+            case.query = {**(case.query or {}), "state": flow}
+            # As the browser sends it; the session does not, because it is for TLS alone.
+            cookie = {"Cookie": begun.headers["Set-Cookie"].partition(";")[0]}
+            response = case.call_and_validate(base_url=url, session=session, headers=cookie, allow_redirects=False)
+            assert response.status_code == 200
+            assert "did not begin in this browser" not in response.text
+
+        conforms()
 
 
 def test_nobody_is_shown_the_document(tmp_path: Path) -> None:

@@ -33,16 +33,19 @@ def documented(
     handler: Callable[[Request], Awaitable[Response]],
     answers: Mapping[int, Mapping[str, Any]],
     parameters: Sequence[Mapping[str, Any]] = (),
+    *,
+    changes: bool = False,
 ) -> list[Route]:
-    """Routes for GET and HEAD. ``answers``: what an answer to GET may contain, by its status."""
+    """Routes for GET and HEAD. ``answers``: what an answer to GET may contain, by its status.
+
+    ``changes``: a request changes something, so there is no route for HEAD, which must not.
+    """
     responses = {status: {"description": "", "content": content} for status, content in answers.items()}
-    return [
-        APIRoute(
-            path,
-            handler,
-            methods=["GET"],
-            responses={**responses},
-            openapi_extra={"parameters": list(parameters)},
-        ),
-        Route(path, handler, methods=["HEAD"]),
-    ]
+    route = APIRoute(
+        path,
+        handler,
+        methods=["GET"],
+        responses={**responses},
+        openapi_extra={"parameters": list(parameters)},
+    )
+    return [route] if changes else [route, Route(path, handler, methods=["HEAD"])]

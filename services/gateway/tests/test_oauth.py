@@ -440,6 +440,16 @@ async def test_no_secret_is_logged(browser: Browser, caplog: pytest.LogCaptureFi
         assert secret not in ours
 
 
+async def test_head_takes_no_flow_and_begins_none(browser: Browser) -> None:
+    address = await browser.callback()
+
+    head = await browser.http.head(address)
+    begun = await browser.http.head(f"{browser.hub.origin}{PREFIX}/oauth/github/start?state=x")
+
+    assert "set-cookie" not in {*head.headers, *begun.headers}
+    assert Page(await browser.http.get(address)).message["token"]
+
+
 # ---- the host
 
 
@@ -489,7 +499,8 @@ async def has_a_strange_token(request: web.Request) -> web.StreamResponse:
 async def test_a_host_that_does_not_answer_as_it_should_is_a_sentence_in_bounded_time(
     hub: Hub, browser: Browser, monkeypatch: pytest.MonkeyPatch, answer: Any, why: str
 ) -> None:
-    monkeypatch.setattr("gateway.oauth.exchange._EXCHANGE_SECONDS", 0.5)
+    if answer is never_answers:
+        monkeypatch.setattr("gateway.oauth.exchange._EXCHANGE_SECONDS", 0.5)
     address = await browser.callback()
     async with another_host(answer) as host, hub.replica(GITHUB_OAUTH_BASE_URL=host) as hub.current:
         await connected(hub)
@@ -519,12 +530,12 @@ async def test_an_enterprise_server_is_trusted_by_ssl_cert_file(
 
 async def test_the_host_is_asked_through_the_proxy(hub: Hub, browser: Browser, sim: GithubSim) -> None:
     # What the proxy is asked for has the whole URL; the simulator answers it as if it were the host of that name.
-    async with hub.replica(GITHUB_OAUTH_BASE_URL="http://ghe.example", HTTP_PROXY=sim.url) as hub.current:
+    async with hub.replica(GITHUB_OAUTH_BASE_URL="http://ghe.localhost", HTTP_PROXY=sim.url) as hub.current:
         await connected(hub)
         address = await browser.start()
-        assert address.startswith("http://ghe.example/login/oauth/authorize?")
+        assert address.startswith("http://ghe.localhost/login/oauth/authorize?")
 
-        page = Page(await browser.http.get(await browser.agree(address.replace("http://ghe.example", sim.url))))
+        page = Page(await browser.http.get(await browser.agree(address.replace("http://ghe.localhost", sim.url))))
 
     assert (page.message["login"], page.message["error"]) == ("alice", "")
 
@@ -651,7 +662,11 @@ def test_the_start_is_beside_the_callback_without_query() -> None:
         ({"GITHUB_OAUTH_PORTAL_ORIGIN": "*"}, r"GITHUB_OAUTH_PORTAL_ORIGIN is \*"),
         (
             {"GITHUB_OAUTH_REDIRECT_URL": "http://hub.example/services/providers/code/oauth/github/callback"},
-            "is plain HTTP",
+            "GITHUB_OAUTH_REDIRECT_URL is plain HTTP",
+        ),
+        (
+            {"GITHUB_OAUTH_BASE_URL": "http://ghe.example", "KEDGE_DEV_ALLOW_TENANT_QUERY": "true"},
+            "GITHUB_OAUTH_BASE_URL is plain HTTP",
         ),
     ],
 )
@@ -662,6 +677,11 @@ def test_what_is_not_safe_is_off_and_the_log_says_why(
 
     assert not oauth.enabled
     assert re.search(f"Connect with GitHub is off: .*{why}", caplog.text)
+
+
+@pytest.mark.parametrize("host", ["localhost:3000", "ghe.localhost", "127.0.0.2:3000", "[::1]:3000"])
+def test_a_host_on_loopback_may_speak_plain_http(host: str) -> None:
+    assert settings(GITHUB_OAUTH_BASE_URL=f"http://{host}").problem is None
 
 
 def test_who_wants_none_of_it_reads_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:

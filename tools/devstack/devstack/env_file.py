@@ -12,8 +12,8 @@ from typing import Final, Self
 
 from dotenv.parser import parse_stream
 
+from devstack.environment import PASSED_ON_PREFIX, PROXIES
 from devstack.errors import StackError
-from devstack.settings import PASSED_ON_PREFIX
 
 NAMES: Final = (
     "GITHUB_OAUTH_CLIENT_ID",
@@ -26,11 +26,15 @@ NAMES: Final = (
     "GITHUB_TOKEN",
     "GITHUB_OWNER",
     "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    *PROXIES,
     "CODE_DEV_KUBECONFIG",
     "CODE_LOG_LEVEL",
     "CODE_MAX_IN_FLIGHT",
 )
 """What may stand in it, besides what begins with ``OTEL_``."""
+
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ def _problem(name: str | None, value: str | None, seen: Mapping[str, int], *, br
         return "it is not NAME=value; put a value with spaces or # in quotes, and close every quote"
     if name not in NAMES and not name.startswith(PASSED_ON_PREFIX):
         near = get_close_matches(name.upper(), NAMES, n=1)
-        return f"{name} is not known; " + (f"did you mean {near[0]}?" if near else ".env.example lists what is")
+        # What stands before the = may be a secret that ends with it.
+        shown = name if _NAME.fullmatch(name) else "its name"
+        return f"{shown} is not known; " + (f"did you mean {near[0]}?" if near else ".env.example lists what is")
     if name in seen:
         return f"{name} is set in line {seen[name]}, too; remove one of them"
     return None

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from devstack import tether
+from devstack.environment import inherited
 from devstack.errors import BinaryMissing, DiskFull, NotReady, PortTaken, ProcessDied, StackError
 
 MINIMUM_FREE_BYTES = 1 << 30
@@ -38,8 +39,9 @@ class Process:
     """One child process with its log file.
 
     Use as ``async with Process(…) as process: await process.wait_ready(probe, timeout=30)``. Leaving the block stops
-    it. stdout and stderr go to `log_file`. `death_signal` is what the kernel sends if we die without stopping it:
-    SIGKILL, or SIGTERM for a process that has children of its own to stop.
+    it. stdout and stderr go to `log_file`. Without `env` it gets what `devstack.environment` passes on. `death_signal` is
+    what the kernel sends if we die without stopping it: SIGKILL, or SIGTERM for a process that has children of its own to
+    stop.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Process:
         self.name = name
         self.argv = [str(argument) for argument in argv]
         self.log_file = log_file
-        self.env = dict(env) if env is not None else None
+        self.env = inherited(os.environ) if env is None else dict(env)
         self.cwd = cwd
         self.stop_timeout = stop_timeout
         self.death_signal = death_signal

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from devstack import connect_with_github
+from devstack.environment import inherited
 from devstack.errors import StackError
-
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "CODE_LOG_LEVEL", "CODE_MAX_IN_FLIGHT")
-PASSED_ON_PREFIX = "OTEL_"
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Settings:
     kubeconfig: ``CODE_DEV_KUBECONFIG``, an administrator's kubeconfig of an existing kcp; None starts one.
     github_token, github_owner: ``GITHUB_TOKEN`` and ``GITHUB_OWNER``. If both are set, GitHub replaces the simulator.
     oauth: the ``GITHUB_OAUTH_…`` variables, for Connect with GitHub. Empty: an app of the simulator.
-    environment: what child processes inherit. It leaves out what could change their behaviour (KUBECONFIG, tokens).
+    environment: what child processes inherit (`devstack.environment`).
     """
 
     kubeconfig: Path | None = None
@@ -43,7 +41,5 @@ class Settings:
             github_token=token if owner else None,
             github_owner=owner or None,
             oauth=connect_with_github.variables(environ),
-            environment={
-                key: value for key, value in environ.items() if key in PASSED_ON or key.startswith(PASSED_ON_PREFIX)
-            },
+            environment=inherited(environ),
         )

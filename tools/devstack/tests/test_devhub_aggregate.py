@@ -192,6 +192,11 @@ async def test_a_result_is_relayed(bed: Bed) -> None:
     assert json.loads(bed.provider.last.body)["params"] == {"name": "echo", "arguments": {}}
 
 
+@pytest.mark.parametrize(("params", "why"), [(["x"], "params is no object"), ({"name": ["x"]}, 'unknown tool ["x"]')])
+async def test_parameters_of_the_wrong_type_are_an_error_in_words(bed: Bed, params: Any, why: str) -> None:
+    assert (await ask(bed, "tools/call", params))["error"] == {"code": -32602, "message": why}
+
+
 async def test_an_unknown_tool_and_a_providers_error_are_errors(bed: Bed) -> None:
     assert (await ask(bed, "tools/call", {"name": "echo"}))["error"] == {
         "code": -32602,

@@ -62,6 +62,16 @@ async def test_a_process_is_ready_once_its_probe_says_so(tmp_path: Path) -> None
         assert process.running
 
 
+async def test_a_process_without_an_environment_of_its_own_gets_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_x")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+
+    async with python(tmp_path, "import os; print(os.environ.get('GITHUB_TOKEN'), os.environ['LANG'])") as process:
+        await process.line("^None C.UTF-8$")
+
+
 async def test_leaving_the_block_stops_the_process(tmp_path: Path) -> None:
     async with python(tmp_path, READY + FOREVER) as process:
         await process.wait_ready(logged(process, "serving"), timeout=10)

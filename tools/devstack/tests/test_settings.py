@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from devstack.environment import PROXIES
 from devstack.errors import StackError
 from devstack.settings import Settings
 
@@ -17,6 +18,11 @@ def test_children_see_nothing_that_would_change_what_they_do() -> None:
         "OTEL_SDK_DISABLED": "1",
     }
     assert dict(Settings.from_environ(environ).environment) == {"PATH": "/bin", "OTEL_SDK_DISABLED": "1"}
+
+
+def test_children_reach_hosts_outside_as_the_shell_does() -> None:
+    environ = dict.fromkeys([*PROXIES, "SSL_CERT_DIR"], "x")
+    assert dict(Settings.from_environ(environ).environment) == environ
 
 
 def test_github_is_used_only_with_token_and_owner() -> None:

@@ -75,7 +75,9 @@ class ConnectWithGitHub:
         return [
             route
             for name, handler in handlers.items()
-            for route in documented(f"{_PATH}/{name}", handler, _ANSWERS[name], _PARAMETERS[name])
+            for route in documented(
+                f"{_PATH}/{name}", handler, _ANSWERS[name], _PARAMETERS[name], changes=name != "config"
+            )
         ]
 
     async def run(self) -> NoReturn:

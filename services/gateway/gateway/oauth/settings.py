@@ -125,6 +125,11 @@ class OAuthSettings(BaseModel):
         redirect = urlsplit(self.redirect_url or "")
         if redirect.scheme != "https" and not self.is_loopback:
             return "GITHUB_OAUTH_REDIRECT_URL is plain HTTP, which shows the token to everybody on the way; set an https URL"
+        if self.host.web.startswith("http:") and not _on_loopback(self.host.web):
+            return (
+                "GITHUB_OAUTH_BASE_URL is plain HTTP, which shows client secret and token to everybody on the way; "
+                "set an https URL"
+            )
         if self.portal_origin == _ANY and not self.development:
             return (
                 "GITHUB_OAUTH_PORTAL_ORIGIN is *, which hands the token to any page that opens the popup; "
@@ -161,10 +166,14 @@ class OAuthSettings(BaseModel):
     @property
     def is_loopback(self) -> bool:
         """Whether the browser is on the machine of the callback, as in development."""
-        host = urlsplit(self.redirect_url or "").hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return _on_loopback(self.redirect_url or "")
+
+
+def _on_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -56,6 +56,17 @@ def _instructions(session: Session, folder: Path) -> str:
         f"  workspace {team.workspace}   {stack.hub.url}/clusters/{tenant.cluster}"
         for team, tenant in session.teams.items()
     ]
+    # The token of a ServiceAccount, which a tenant has on another kcp, logs nobody in.
+    page = (
+        [
+            f"Open {stack.hub.url}/ui/ in a browser, accept the certificate, and log in with the token of a user:",
+            "",
+            *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
+            "",
+        ]
+        if stack.kcp.knows_static_users
+        else []
+    )
     return "\n".join(
         [
             "",
@@ -81,10 +92,7 @@ def _instructions(session: Session, folder: Path) -> str:
             f"  TOKEN=$(sed -n 's/.*token: //p' {config})",
             f'  curl -sk -H "Authorization: Bearer $TOKEN" {collection}',
             "",
-            f"Open {stack.hub.url}/ui/ in a browser, accept the certificate, and log in with the token of a user:",
-            "",
-            *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
-            "",
+            *page,
             f"Give an assistant the tools of workspace {team.workspace}: paste this into its MCP configuration. It is also in",
             f"{short}/{team.workspace}.mcp.json.",
             "",

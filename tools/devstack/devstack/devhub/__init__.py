@@ -8,7 +8,8 @@ Same paths, status codes, bodies and objects as the hub. Differences, all delibe
 - users, organisations and memberships are in memory (`devstack.devhub.tenancy`) and not in objects. There are the static
   users alone (`devstack.static_users`), without OIDC. A hub makes a user's personal organisation when it is first asked for;
 - a member of a workspace may list its organisation's workspaces, and sees those that they are a member of;
-- of organisations, workspaces and MCP servers there are the calls that read them. Workspaces are made in code
+- organisations and workspaces can be listed, and an MCP server can be connected to. The calls that change them, that list
+  the MCP servers of a workspace, or that give its kubeconfig are missing. Workspaces are made in code
   (`DevHub.create_tenant`), and each has the MCP server ``default``;
 - GraphQL is there if a `devstack.graphql.GraphqlGateway` runs beside the hub. Its schemas follow the bindings of the code
   provider's export alone, so a workspace without it has none at all. There is no playground;

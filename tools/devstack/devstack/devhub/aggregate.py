@@ -102,6 +102,8 @@ class Aggregate:
             return web.Response(status=202)
         try:
             params = message.get("params") or {}
+            if not isinstance(params, dict):
+                raise RpcError(INVALID_PARAMS, "params is no object")
             outcome: Json = {"result": await _answer(federated, message["method"], params)}
         except RpcError as problem:
             outcome = {"error": {"code": problem.code, "message": str(problem)}}
@@ -176,7 +178,7 @@ async def _answer(federated: Federated, method: str, params: Json) -> Json:
 
 async def _call(federated: Federated, params: Json) -> Json:
     name = params.get("name")
-    if name not in federated.targets:
+    if not isinstance(name, str) or name not in federated.targets:
         raise RpcError(INVALID_PARAMS, f"unknown tool {json.dumps(name)}")
     source, tool = federated.targets[name]
     try:

@@ -84,12 +84,12 @@ class ProviderMcp:
 
     async def _request(self, method: str, params: Json) -> Json:
         assert self.provider.backend_url is not None
-        body = _encoded({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        body = request_body(method, params)
         try:
             async with self._session.post(
                 self.provider.backend_url.rstrip("/") + "/mcp",
                 data=body,
-                headers=self._headers(len(body)),
+                headers=request_headers(self._token, self._cluster, len(body)),
                 timeout=aiohttp.ClientTimeout(total=self._limits.request),
             ) as response:
                 return _result_of(self.provider.name, response, await self._read(response))
@@ -97,21 +97,6 @@ class ProviderMcp:
             raise FederationError(f"{self.provider.name}: no answer within {self._limits.request:g} s") from None
         except (aiohttp.ClientError, ValueError) as problem:
             raise FederationError(f"{self.provider.name}: {problem}") from problem
-
-    def _headers(self, length: int) -> CIMultiDict[str]:
-        return CIMultiDict(
-            (
-                ("Host", "localhost"),
-                ("User-Agent", "Go-http-client/1.1"),
-                ("Content-Length", str(length)),
-                ("Accept", "application/json, text/event-stream"),
-                ("Authorization", f"Bearer {self._token}"),
-                ("Content-Type", "application/json"),
-                ("X-Kedge-Cluster", self._cluster),
-                ("X-Kedge-Tenant", self._cluster),
-                ("Accept-Encoding", "gzip"),
-            )
-        )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body, cut off without a word at the limit."""
@@ -121,6 +106,27 @@ class ProviderMcp:
             if len(body) == self._limits.answer_bytes:
                 break
         return bytes(body)
+
+
+def request_headers(token: str, cluster: str, length: int) -> CIMultiDict[str]:
+    """In the order in which they are sent, for a body of `length` bytes."""
+    return CIMultiDict(
+        (
+            ("Host", "localhost"),
+            ("User-Agent", "Go-http-client/1.1"),
+            ("Content-Length", str(length)),
+            ("Accept", "application/json, text/event-stream"),
+            ("Authorization", f"Bearer {token}"),
+            ("Content-Type", "application/json"),
+            ("X-Kedge-Cluster", cluster),
+            ("X-Kedge-Tenant", cluster),
+            ("Accept-Encoding", "gzip"),
+        )
+    )
+
+
+def request_body(method: str, params: Json) -> bytes:
+    return _encoded({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
 
 
 def _result_of(name: str, response: aiohttp.ClientResponse, body: bytes) -> Json:

@@ -261,6 +261,17 @@ function problemText(problem) {
   return text;
 }
 
+// In place of everything, unless the session is over and the login is shown.
+function showProblem(problem) {
+  if (!state.auth) {
+    byId("login-problem").textContent = problem.message;
+    return;
+  }
+  turn++;
+  shown = null;
+  byId("main").replaceChildren(problemText(problem));
+}
+
 function applyTheme() {
   const light = state.theme === "light" || (state.theme === "system" && matchMedia("(prefers-color-scheme: light)").matches);
   document.documentElement.classList.toggle("light", light);
@@ -335,8 +346,12 @@ async function selectWorkspace() {
   localStorage.setItem(TENANT, JSON.stringify({ orgUUID, workspaceUUID: uuid }));
   // A new element, without loading the script anew.
   if (shown) mount(shown.name, route()?.subPath || "", shown.container);
-  await loadProviders();
-  render();
+  try {
+    await loadProviders();
+    render();
+  } catch (problem) {
+    showProblem(problem);
+  }
 }
 
 async function start() {
@@ -365,4 +380,4 @@ addEventListener("popstate", render);
 matchMedia("(prefers-color-scheme: light)").addEventListener("change", applyTheme);
 
 applyTheme();
-start().catch((problem) => byId("main").replaceChildren(problemText(problem)));
+start().catch(showProblem);
