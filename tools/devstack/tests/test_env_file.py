@@ -83,7 +83,7 @@ APP = "GITHUB_OAUTH_CLIENT_ID=id\nGITHUB_OAUTH_CLIENT_SECRET=s3cret\n"
         ),
         (
             f"{APP}GITHUB_OAUTH_REDIRECT_URL=http://localhost:8443{connect_with_github.PATH}/callback\n",
-            r"^\.env, line 3: GITHUB_OAUTH_REDIRECT_URL is plain HTTP, .* write https:// instead$",
+            r"^\.env, line 3: GITHUB_OAUTH_REDIRECT_URL leads to the development hub, .* write https://localhost:<port>",
         ),
         (f"{APP}\nGITHUB_OAUTH_PORTAL_ORIGIN=*\n", r"^\.env, line 4: GITHUB_OAUTH_PORTAL_ORIGIN is \*"),
         (f"{APP}GITHUB_OAUTH_BASE_URL=ghe\n", r"^\.env, line 3: GITHUB_OAUTH_BASE_URL: not the URL of a host"),
