@@ -191,7 +191,7 @@ async def requests(bus: Bus, simulator: SimulatorProcess, control: SimControl, r
         for what in ("cold", "warm"):
             await control.clear_journal()
             began = time.perf_counter()
-            await crawl.run(event, objects, is_first=False)
+            await crawl.run(event, objects)
             taken = time.perf_counter() - began
             ours = await counted(control)
             tenancy.told(cluster)
@@ -309,7 +309,7 @@ async def many(bus: Bus, simulator: SimulatorProcess, control: SimControl, count
             await control.clear_journal()
             began = time.perf_counter()
             async with peak() as seen:
-                await crawl.run(event, objects, is_first=False)
+                await crawl.run(event, objects)
             taken, asked = time.perf_counter() - began, await counted(control)
             tenancy.told(cluster)
             row(f"  {what}: seconds", f"{taken:.1f}", f"200: {asked['200']}, 304: {asked['304']}")
