@@ -159,9 +159,11 @@ class Crawl:
             for action, count in look.actions.items():
                 PACKAGES.labels(action).inc(count)
         for home in homes.values():
-            finding = decide.over_limit(left_out[home.name]) if left_out[home.name] else decide.AVAILABLE
-            await self._findings.tell(objects.workspace, (home,), finding)
-        if state.at is None:
+            if left_out[home.name]:
+                await self._findings.tell(objects.workspace, (home,), decide.over_limit(left_out[home.name]))
+            elif not look.failures:
+                await self._findings.tell(objects.workspace, (home,), decide.AVAILABLE)
+        if state.at is None and not look.failures:
             await self._tell_success(opened)
         return await self._settle(event, look)
 

@@ -483,3 +483,12 @@ async def test_who_has_had_no_turn_for_an_hour_says_since_when_what_is_shown_is_
         assert ("Stale" in conditions(bed.packages["site", "container", "site"])) is stale
     await bed.run()
     assert "Stale" not in conditions(bed.packages["site", "container", "site"])
+
+
+async def test_a_repository_is_not_told_that_all_is_mirrored_while_a_list_cannot_be_read(bed: Bed) -> None:
+    bed.publish("npm", "lib", repo=bed.repository())
+    bed.host.raise_next("list_packages", HostUnavailable("the host broke off"))
+    await bed.run()
+    assert bed.told == {}
+    await bed.run()
+    assert bed.told["repositories/site"].status == "True"
