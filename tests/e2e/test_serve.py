@@ -35,7 +35,7 @@ from devstack.tenant import Tenant
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
-NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
+NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler")
 
 
 class Serving:
