@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
 GO_PROVIDER = Path(__file__).resolve().parents[1] / "fixtures/go-provider"
-NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc")
+NEED_KCP = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler")
 
 
 class Serving:

@@ -137,7 +137,7 @@ async def client(bus: NatsServer) -> AsyncIterator[Client]:
 
 
 class Published:
-    """The events of one workspace."""
+    """The events of one workspace, without those for the crawler."""
 
     def __init__(self, subscription: Subscription, cluster: str) -> None:
         self._subscription = subscription
@@ -150,7 +150,7 @@ class Published:
                 message = await self._subscription.next_msg(timeout=timeout)
                 self.bodies.append(message.data)
                 data: Event = json.loads(message.data)["data"]
-                if data["cluster"] == self._cluster:
+                if data["cluster"] == self._cluster and ".crawls." not in message.subject:
                     return data
 
     async def next(self, timeout: float = 10.0) -> tuple[str, str]:

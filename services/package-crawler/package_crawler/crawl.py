@@ -102,13 +102,13 @@ class Crawl:
         self._now = now
         self._backoff = backoff or Backoff()
 
-    async def run(self, event: ObjectEvent, objects: ProviderObjects, *, is_first: bool) -> Settlement:
-        """Look at the owner that the event names, and say when to look again. ``is_first``: somebody asked for it just now.
+    async def run(self, event: ObjectEvent, objects: ProviderObjects) -> Settlement:
+        """Look at the owner that the event names, and say when to look again.
 
         Raises what kcp raises, the interruptions of ``codecommon.api.results``, and ``BusUnavailable``.
         """
         state = await self._states.of(event.cluster, event.uid, event.owner)
-        early = state.too_early(self._now(), self._interval) if is_first else None
+        early = state.too_early(self._now(), self._interval)
         if early is not None:
             return PutBack(early.total_seconds())
         if not await self._bound.confirm(objects):
@@ -159,9 +159,11 @@ class Crawl:
             for action, count in look.actions.items():
                 PACKAGES.labels(action).inc(count)
         for home in homes.values():
-            finding = decide.over_limit(left_out[home.name]) if left_out[home.name] else decide.AVAILABLE
-            await self._findings.tell(objects.workspace, (home,), finding)
-        if state.at is None:
+            if left_out[home.name]:
+                await self._findings.tell(objects.workspace, (home,), decide.over_limit(left_out[home.name]))
+            elif not look.failures:
+                await self._findings.tell(objects.workspace, (home,), decide.AVAILABLE)
+        if state.at is None and not look.failures:
             await self._tell_success(opened)
         return await self._settle(event, look)
 

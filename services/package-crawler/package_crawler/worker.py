@@ -142,8 +142,7 @@ class CrawlWorker:
                 settlement = await self._fan_out.run(event, objects)
             else:
                 with working_on(Job("crawl", f"{event.uid} {event.owner.lower()}", event.cluster)):
-                    is_first = delivery.msg.metadata.num_delivered == 1
-                    settlement = await self._crawl.run(event, objects, is_first=is_first)
+                    settlement = await self._crawl.run(event, objects)
                 CRAWL_SECONDS.observe(time.monotonic() - began)
         except UnknownEndpoint:
             # Whoever watches the Connection now asks anew, with an endpoint that is there.

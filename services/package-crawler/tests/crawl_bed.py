@@ -69,10 +69,10 @@ class Bed:
         raw = self.world.stored("connections", "main")
         return replace(event_for(raw, reason="crawl", cluster=self.world.cluster), owner=owner, **fields)
 
-    async def run(self, owner: str = OWNER, *, is_first: bool = False, after: timedelta = INTERVAL) -> Settlement:
+    async def run(self, owner: str = OWNER, *, after: timedelta = INTERVAL) -> Settlement:
         """``after``: how much time passes before it."""
         self.time += after
-        return await self.crawl.run(self.event(owner), self.world.objects, is_first=is_first)
+        return await self.crawl.run(self.event(owner), self.world.objects)
 
     async def fan(self, **fields: Any) -> Settlement:
         return await self.fan_out.run(self.event("", **fields), self.world.objects)

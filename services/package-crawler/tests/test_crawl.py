@@ -129,12 +129,12 @@ async def test_a_version_of_the_same_second_is_not_missed(bed: Bed) -> None:
     bed.host.publish(OWNER, "container", "site", image(1, "v1"), repository_id=repo, updated_at=at, version_count=0)
     await bed.run(after=timedelta(seconds=1))
     bed.host.publish(OWNER, "container", "site", image(2, "v2"), updated_at=at, version_count=0)
-    await bed.run(after=timedelta(seconds=1))
+    await bed.run(after=timedelta(seconds=6))
     assert bed.status("site")["versions"][0]["digest"] == digest(2)
     for _ in range(3):
         await bed.run()
     _ = bed.reads
-    await bed.run(after=timedelta(seconds=1))
+    await bed.run(after=timedelta(seconds=10))
     assert [read for read in bed.reads if read[0] == "list_versions"] == [], "once the time is past it is settled"
 
 
@@ -318,9 +318,9 @@ async def test_an_owner_where_nothing_moves_is_looked_at_ever_more_rarely_and_co
 async def test_events_in_a_row_are_one_look(bed: Bed) -> None:
     repo = bed.repository()
     bed.publish("npm", "lib", repo=repo)
-    await bed.run(is_first=True)
+    await bed.run()
     _ = bed.reads
-    settlement = await bed.run(is_first=True, after=timedelta(seconds=1))
+    settlement = await bed.run(after=timedelta(seconds=1))
     assert isinstance(settlement, PutBack)
     assert 3 <= settlement.after <= 5
     assert bed.reads == []
@@ -338,9 +338,9 @@ async def test_a_job_ends_with_its_connection(bed: Bed) -> None:
     bed.world.kcp.edit("connections", "main", {"metadata": {"finalizers": None}})
     bed.world.kcp.remove("connections", "main")
     with pytest.raises(NotReady):
-        await bed.crawl.run(event, bed.world.objects, is_first=True)
+        await bed.crawl.run(event, bed.world.objects)
     bed.world.add(validated_connection())
-    assert await bed.crawl.run(event, bed.world.objects, is_first=True) == Ack()
+    assert await bed.crawl.run(event, bed.world.objects) == Ack()
 
 
 async def test_nothing_is_made_in_a_workspace_that_leaves(bed: Bed) -> None:
@@ -483,3 +483,12 @@ async def test_who_has_had_no_turn_for_an_hour_says_since_when_what_is_shown_is_
         assert ("Stale" in conditions(bed.packages["site", "container", "site"])) is stale
     await bed.run()
     assert "Stale" not in conditions(bed.packages["site", "container", "site"])
+
+
+async def test_a_repository_is_not_told_that_all_is_mirrored_while_a_list_cannot_be_read(bed: Bed) -> None:
+    bed.publish("npm", "lib", repo=bed.repository())
+    bed.host.raise_next("list_packages", HostUnavailable("the host broke off"))
+    await bed.run()
+    assert bed.told == {}
+    await bed.run()
+    assert bed.told["repositories/site"].status == "True"
