@@ -634,6 +634,11 @@ async def test_explain_leaves_a_pair_that_is_being_deleted_to_the_provider() -> 
     assert "The provider makes it again" in answer["explanation"]
     assert "Create it" not in answer["explanation"]
 
+    kcp.edit("deploykeys", "ci", {"metadata": {"finalizers": [DEPLOY_KEYS.finalizer]}})
+    kcp.remove("deploykeys", "ci")
+    answer = await ask(kcp, "explain", kind="DeployKey", name="ci")
+    assert "default/deploykey-ci" not in [link["name"] for link in answer["chain"]]
+
 
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("type_", ["Stalled", "Reconciling"])

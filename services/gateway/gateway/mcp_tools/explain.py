@@ -121,7 +121,8 @@ async def explain(call: Call, *, credentials_namespace: str) -> JsonObject:
     links, beside = [_link(kind, found)], _beside(found)
     if isinstance(found, DeployKey):
         secret = found.status.secret_ref
-        if secret is not None and not found.spec.public_key:
+        # The pair of a key that is being deleted goes with it.
+        if secret is not None and not found.spec.public_key and not found.deleting:
             links += [await _secret(call, secret.name, secret.namespace or credentials_namespace, None, "its key pair")]
     if isinstance(found, DeployKey | Collaborator):
         found = await _follow(call, REPOSITORIES, found.spec.repository_ref, links)
