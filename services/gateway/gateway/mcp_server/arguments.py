@@ -108,7 +108,7 @@ def _texts(value: Any, path: str, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
             yield path, f"{key}"
-            yield from _texts(item, f"{path}.{key}".lstrip(".")[-_LONGEST_PATH:], f"{key}")
+            yield from _texts(item, f"{path}.{key}".lstrip(".")[-_LONGEST_PATH:], f"{key}"[-_LONGEST_NAME:])
     elif isinstance(value, list):
         for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             yield from _texts(item, f"{path}[{index}]"[-_LONGEST_PATH:])
