@@ -230,6 +230,23 @@ async def test_a_delete_of_another_uid_is_a_conflict(objects: Objects) -> None:
         await objects.delete("repositories", "absent", uid="00000000-0000-0000-0000-000000000000")
 
 
+@pytest.mark.parametrize("dry_run", [False, True], ids=["deleted", "dry_run"])
+async def test_a_delete_of_a_stale_version_is_a_conflict(objects: Objects, dry_run: bool) -> None:
+    raw = await make(objects)
+    uid, stale = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
+    raw = await patch(objects, raw, {"spec": {"deletionPolicy": "Delete"}})
+    with pytest.raises(Conflict) as conflict:
+        await objects.delete("repositories", "site", uid=uid, resource_version=stale, dry_run=dry_run)
+    assert conflict.value.status == 409
+    assert await objects.get("repositories", "site") == raw
+
+    fresh = raw["metadata"]["resourceVersion"]
+    await objects.delete("repositories", "site", uid=uid, resource_version=fresh, dry_run=dry_run)
+    if not dry_run:
+        with pytest.raises(NotFound):
+            await objects.get("repositories", "site")
+
+
 # ---- merge patches and the status subresource
 
 

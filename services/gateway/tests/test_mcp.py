@@ -30,6 +30,7 @@ from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools.table import tools
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
@@ -567,10 +568,21 @@ async def test_each_call_of_a_batch_counts_for_the_callers_rate(serve: Serve) ->
 
 
 async def test_an_unknown_argument_is_refused_with_the_nearest_known_name(port: int, kcp: Kcp) -> None:
-    text = error_text(await call(port, "read", {"txet": "ghp_" + "a" * 36}))
+    text = error_text(await call(port, "read", {"txet": "a-value"}))
 
     assert "no argument 'txet'; did you mean 'text'?" in text
-    assert "ghp_" not in text
+    assert "a-value" not in text
+    assert kcp.asked == []
+
+
+async def test_a_token_in_an_argument_is_refused_with_advice_and_not_logged(
+    port: int, kcp: Kcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "gateway"):
+        text = error_text(await call(port, "read", {"token": "ghp_" + "a" * 36}))
+
+    assert "should be revoked" in text
+    assert "ghp_" not in text + caplog.text
     assert kcp.asked == []
 
 
@@ -730,6 +742,42 @@ async def test_a_kcp_that_is_away_is_a_sentence(port: int, kcp: Kcp, unused_tcp_
     kcp.server = type(kcp.server)(f"http://127.0.0.1:{unused_tcp_port}", kcp.server.verification)
 
     assert "kcp did not answer" in error_text(await call(port, "read"))
+
+
+@pytest.mark.parametrize("is_away", [True, False], ids=["away", "failing"])
+@pytest.mark.parametrize(
+    ("name", "arguments", "stores"),
+    [
+        ("list_repositories", {}, False),
+        ("delete_repository", {"name": "site", "plan": True}, False),
+        ("delete_repository", {"name": "site"}, True),
+        ("validate_connection", {"name": "main", "plan": True}, False),
+        ("add_deploy_key", {"name": "new", "repositoryRef": "site"}, True),
+    ],
+)
+async def test_only_a_write_leaves_it_open_whether_something_was_changed(
+    kcp: Kcp,
+    table: list[Tool],
+    serve: Serve,
+    unused_tcp_port: int,
+    name: str,
+    arguments: Any,
+    stores: bool,
+    is_away: bool,
+) -> None:
+    table[:] = tools("default", confirm_deletes=False)
+    kcp.answer = (503, {})
+    if is_away:
+        assert kcp.server is not None
+        kcp.server = type(kcp.server)(f"http://127.0.0.1:{unused_tcp_port}", kcp.server.verification)
+
+    async with serve() as port:
+        text = error_text(await call(port, name, arguments))
+
+    assert ("Read the object before" in text) is stores
+    if is_away:
+        assert ("not known whether a change arrived" in text) is stores
+        assert ("Nothing was changed" in text) is not stores
 
 
 # Bounds
@@ -901,8 +949,8 @@ async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
 
 async def test_large_bodies_share_a_bound_and_small_ones_pass(serve: Serve) -> None:
     async with serve(CODE_MCP_MAX_BODY_BYTES="150000", CODE_HTTP_MAX_BYTES_IN_FLIGHT="200000") as port:
-        for _ in range(3):
-            assert (await call(port, "echo", {"text": "x" * 99_000}))["isError"] is False
+        for _ in range(4):
+            assert (await call(port, "echo", {"text": "x" * 60_000}))["isError"] is False
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = (
             b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 140000\r\n\r\n"

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS
+from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS, REPOSITORIES
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import Conflict, Forbidden, Invalid, JsonObject, Objects
 from codecommon.testing.builders import (
+    DELETED,
     ENDPOINT,
     TOKEN,
     collaborator_object,
@@ -24,8 +25,10 @@ from codecommon.testing.builders import (
     repository_object,
 )
 from codecommon.testing.objects import InMemoryKcp, Request
+from gateway.mcp_server.arguments import Arguments
 from gateway.mcp_tools import writing
-from gateway.mcp_tools.tool import Call, ToolError
+from gateway.mcp_tools.table import tools
+from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write import WRITE_TOOLS, write_tools
 
 LABEL = "code.kedge.faros.sh/repository"
@@ -69,9 +72,9 @@ async def run(
     patience: float = 0.02,
     **arguments: Any,
 ) -> dict[str, Any]:
-    """Call a tool as the endpoint does. Fails if the arguments or the output break the tool's schemas."""
+    """Call a tool as the endpoint does. Raises ``ToolError`` for its arguments, and fails if the output breaks its schema."""
     tool = next(t for t in write_tools(confirm_deletes=confirm_deletes, patience=patience) if t.name == tool_name)
-    Draft202012Validator(tool.input_schema).validate(arguments)
+    Arguments(tool).require_valid(arguments)
     call = Call(Objects(kcp, f"{ENDPOINT}/clusters/c1"), arguments, user, client)
     output = await asyncio.wait_for(tool.handler(call), LONGEST)
     Draft202012Validator(tool.output_schema).validate(output)
@@ -115,8 +118,9 @@ TOOLS = list(ARGUMENTS)
 
 def populate(kcp: InMemoryKcp) -> None:
     kcp.add(made_repository(repo_id="7"))
-    kcp.add(deploy_key_object(metadata={"finalizers": [DEPLOY_KEYS.finalizer]}))
-    kcp.add(collaborator_object(permission="push", metadata={"finalizers": [COLLABORATORS.finalizer]}))
+    made = {"origin": "Created", "host": "git.example", "observedGeneration": 1}
+    kcp.add(deploy_key_object(metadata={"finalizers": [DEPLOY_KEYS.finalizer]}, status={**made, "keyID": "1"}))
+    kcp.add(collaborator_object(permission="push", metadata={"finalizers": [COLLABORATORS.finalizer]}, status=made))
 
 
 # ---- the table
@@ -312,6 +316,26 @@ async def test_a_token_in_any_argument_is_refused_by_its_place(
     assert kcp.requests == []
 
 
+@pytest.mark.parametrize("tool", tools("default", confirm_deletes=False), ids=lambda tool: tool.name)
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"token": TOKEN}, "The argument token "),
+        ({"token": "ab" * 20}, "The argument token "),
+        ({"options": {"password": "hunter2"}}, "The argument options.password "),
+        ({"name": {"value": [TOKEN]}}, "The argument name.value[0] "),
+        ({TOKEN: "x"}, "The name of an argument "),
+        ({"x" * 1000: {TOKEN: "x"}}, "The argument "),
+    ],
+)
+def test_a_token_is_looked_for_before_anything_else_in_every_tool(tool: Tool, given: JsonObject, place: str) -> None:
+    with pytest.raises(ToolError) as refused:
+        Arguments(tool).require_valid(given)
+    assert str(refused.value).startswith(place)
+    assert "should be revoked" in str(refused.value)
+    assert not any(secret in str(refused.value) for secret in (TOKEN, "ab" * 20, "hunter2"))
+
+
 async def test_more_text_than_can_be_looked_at_at_once_is_refused(kcp: Kcp) -> None:
     long = "token " * 6000
     with pytest.raises(ToolError, match="at most 65536"):
@@ -378,12 +402,87 @@ async def test_a_plan_says_that_the_connection_or_the_repository_is_missing(kcp:
     output = await run(kcp, "add_deploy_key", name="new", repositoryRef="absent", plan=True)
     assert "There is no Repository object absent" in output["plan"]
 
+    assert output["plan"].endswith(
+        "this would wait for it. Its repository would gain a deploy key (a key pair that the "
+        "provider generates) that may only read. Nothing was changed."
+    )
+
 
 async def test_a_plan_says_what_a_deletion_would_wait_for(kcp: Kcp) -> None:
     populate(kcp)
     kcp.add(deploy_key_object("other", repositoryRef="elsewhere"))
     plan = (await run(kcp, "delete_repository", name="site", plan=True))["plan"]
     assert "waits until these are deleted, too: DeployKey key, Collaborator alice." in plan
+
+
+async def test_a_plan_says_that_more_hold_the_repository_than_it_names(kcp: Kcp) -> None:
+    kcp.add(made_repository(repo_id="7"))
+    for number in range(10):
+        kcp.add(deploy_key_object(f"key-{number:02}"))
+    plan = (await run(kcp, "delete_repository", name="site", plan=True))["plan"]
+    assert "DeployKey key-09. Nothing was changed." in plan
+    for number in range(10, 25):
+        kcp.add(deploy_key_object(f"key-{number:02}"))
+    plan = (await run(kcp, "delete_repository", name="site", plan=True))["plan"]
+    assert "DeployKey key-09, and more." in plan
+    assert "key-10" not in plan
+
+
+DELETING = {"deletionTimestamp": DELETED, "finalizers": [REPOSITORIES.finalizer]}
+MADE: JsonObject = {"origin": "Created", "host": "git.example"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "repository", "words"),
+    [
+        ({}, MADE, None, "{what} stays on the host, because its Repository object is gone."),
+        ({"deletionPolicy": "Delete"}, MADE, None, "{what} stays on the host, because its Repository object is gone."),
+        ({}, {}, made_repository(repo_id="7"), "{what} is not recorded to be on the host. If it is being made there"),
+        ({}, {}, None, "{what} is not recorded to be on the host. Nothing is removed there."),
+        (
+            {},
+            MADE,
+            made_repository(repo_id="7", metadata=DELETING),
+            "{what} goes with octocat/site, which is being deleted on the host.",
+        ),
+        (
+            {},
+            MADE,
+            repository_object(metadata=DELETING, status={"repoID": "7", "origin": "Adopted", "owner": "octocat"}),
+            "octocat/site",
+        ),
+        ({}, MADE, repository_object(), "because its Repository object stands for no repository there."),
+        ({"deletionPolicy": "Orphan"}, MADE, made_repository(repo_id="7"), "{what} stays on the host (octocat/site)"),
+        ({}, {**MADE, "origin": "Adopted"}, made_repository(repo_id="7"), "because it was there before the object."),
+        (
+            {},
+            {"keyID": "1", "invitationID": "1"},
+            made_repository(repo_id="7"),
+            "as far as the host shows it, unless it was there before the object.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("tool", ["delete_deploy_key", "remove_collaborator"])
+async def test_a_plan_says_what_becomes_of_the_access(
+    kcp: Kcp, tool: str, spec: JsonObject, status: JsonObject, repository: JsonObject | None, words: str
+) -> None:
+    is_key = tool == "delete_deploy_key"
+    kcp.add((deploy_key_object if is_key else collaborator_object)("x", status=status, **spec))
+    if repository is not None:
+        kcp.add(repository)
+    plan = (await run(kcp, tool, name="x", plan=True))["plan"]
+    assert words.format(what="The deploy key" if is_key else "The access of user alice") in plan
+    assert "There is no" not in plan
+
+
+@pytest.mark.parametrize("tool", ["delete_deploy_key", "remove_collaborator"])
+async def test_what_is_of_an_unknown_form_can_be_deleted(kcp: Kcp, tool: str) -> None:
+    populate(kcp)
+    for resource, name in (("deploykeys", "key"), ("collaborators", "alice"), ("repositories", "site")):
+        kcp.edit(resource, name, {"status": {"origin": "Somebody"}})
+    output = await run(kcp, tool, **ARGUMENTS[tool])
+    assert output["deleted"] is True
+    assert "cannot be said" in output["message"]
 
 
 # ---- deleting
@@ -437,6 +536,30 @@ async def test_a_deletion_that_takes_longer_says_what_it_waits_for(kcp: Kcp) -> 
     assert (output["deleted"], output["gone"]) == (True, False)
     assert "Waiting: DeployKey key holds it." in output["message"]
     assert "waits until these are deleted, too: DeployKey key, Collaborator alice." in output["message"]
+
+
+async def test_an_edit_before_the_deletion_is_decided_upon(kcp: Kcp) -> None:
+    kcp.add(repository_object(status={"repoID": "7", "origin": "Created"}, deletionPolicy="Orphan"))
+    edit = {"spec": {"deletionPolicy": "Delete"}}
+    kcp.once(lambda r: r.method == "DELETE", lambda: kcp.edit("repositories", "site", edit))
+    output = await run(kcp, "delete_repository", name="site")
+    assert "octocat/site is deleted on the host" in output["message"]
+    assert len(kcp.writes("repositories")) == 2
+
+
+async def test_a_deletion_of_what_others_keep_changing_is_given_up(kcp: Kcp) -> None:
+    kcp.add(repository_object())
+    edits = iter(range(9))
+    kcp.before.append(
+        lambda r: (
+            kcp.edit("repositories", "site", {"spec": {"description": f"{next(edits)}"}}) and None
+            if r.method == "DELETE"
+            else None
+        )
+    )
+    with pytest.raises(Conflict):
+        await run(kcp, "delete_repository", name="site")
+    assert len(kcp.writes("repositories")) == 2
 
 
 async def test_nobody_waits_for_a_deletion_that_needs_a_person(kcp: Kcp) -> None:
@@ -569,6 +692,17 @@ async def test_a_result_is_waited_for(kcp: Kcp) -> None:
     assert output["htmlURL"] == "https://github.com/octocat/new"
 
 
+async def test_a_successor_is_not_reported_as_what_was_made(kcp: Kcp) -> None:
+    def replace() -> None:
+        kcp.remove("repositories", "new")
+        kcp.add(made_repository("new", repo_id="8"))
+
+    on_get(kcp, "repositories", replace)
+    output = await run(kcp, "create_repository", name="new", connectionRef="main", patience=LONGEST)
+    assert (output["created"], output["ready"]) == (True, False)
+    assert "somebody deleted it" in output["message"]
+
+
 async def test_who_adds_a_key_is_told_the_secret_of_its_pair(kcp: Kcp) -> None:
     says(kcp, "deploykeys", "new", READY, secretRef={"name": "deploykey-new", "namespace": "default"})
     output = await run(kcp, "add_deploy_key", name="new", repositoryRef="site", patience=LONGEST)
@@ -626,7 +760,7 @@ async def test_a_write_that_kcp_does_not_answer_ends_before_the_hub_gives_up(
     assert writing._CALL_ENDS < 15  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(writing, "_CALL_ENDS", 0.02)
     kcp.hangs = lambda r: r.method == "POST"
-    with pytest.raises(ToolError, match="not known whether"):
+    with pytest.raises(TimeoutError):
         await run(kcp, "create_repository", name="new", connectionRef="main")
 
 
@@ -640,6 +774,8 @@ async def test_a_child_that_kcp_does_not_answer_hides_nothing_of_the_rest(
     assert output["deployKeys"][0]["created"] is False
     assert "not known whether" in output["deployKeys"][0]["message"]
     assert output["collaborators"][0]["created"] is True
+    output = await run(kcp, "create_repository", plan=True, **ARGUMENTS["create_repository"] | {"name": "other"})
+    assert "there is no plan for it. Nothing was changed." in output["deployKeys"][0]["message"]
 
 
 async def test_who_may_write_and_not_read_is_told_that_the_write_is_done(kcp: Kcp) -> None:

@@ -230,13 +230,22 @@ class Objects:
         return await self._kcp.request("POST", url, params=params, body=body)
 
     async def delete(
-        self, resource: str, name: str, *, uid: str, namespace: str | None = None, dry_run: bool = False
+        self,
+        resource: str,
+        name: str,
+        *,
+        uid: str,
+        resource_version: str | None = None,
+        namespace: str | None = None,
+        dry_run: bool = False,
     ) -> None:
         """Delete the object with that uid. Raises ``Conflict`` if another object has that name by now.
 
-        ``dry_run``: kcp refuses what it would refuse, and deletes nothing.
+        ``resource_version``: raises ``Conflict`` if the object was changed since. ``dry_run``: kcp refuses what it would
+        refuse, and deletes nothing.
         """
-        body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version else {})
+        body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
         if dry_run:
             # Not a parameter of the URL: kcp does not read those of a DELETE that has a body, and would delete.
             body["dryRun"] = ["All"]

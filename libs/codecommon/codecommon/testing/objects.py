@@ -156,9 +156,10 @@ class InMemoryKcp(ProviderKcp):
                 return self._patch(key, request)
             case _:
                 assert request.method == "DELETE", request.method
-                wanted = (request.body or {}).get("preconditions", {}).get("uid")
-                if wanted is not None and wanted != self._existing(key)["metadata"]["uid"]:
-                    raise Conflict(409, "Conflict", "the UID in the precondition does not match")
+                metadata = self._existing(key)["metadata"]
+                for field_, wanted in (request.body or {}).get("preconditions", {}).items():
+                    if wanted != metadata[field_]:
+                        raise Conflict(409, "Conflict", f"the {field_} in the precondition does not match")
                 # As the real one: the parameters of a DELETE that has a body are not read.
                 dry_run = (request.body or request.params).get("dryRun")
                 return self._existing(key) if dry_run else self._delete(key)

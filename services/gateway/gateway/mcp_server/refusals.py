@@ -11,11 +11,14 @@ from gateway.plain_text import plain
 _LONGEST_MESSAGE = 1024
 
 
-def refusal(error: Exception) -> str | None:
-    """The sentence for an error of a request to kcp. None: it is none of those, and its text is for nobody but the operator."""
+def refusal(error: Exception, *, writes: bool) -> str | None:
+    """The sentence for an error of a request to kcp. None: it is none of those, and its text is for nobody but the operator.
+
+    ``writes``: the call would have changed something. Reads and plans do not.
+    """
     match error:
         case KcpError():
-            return _refused(error)
+            return _refused(error, _again(writes))
         case KubeconfigError():
             return (
                 "The provider does not know how to reach kcp, because its kubeconfig is missing or unusable. "
@@ -24,15 +27,17 @@ def refusal(error: Exception) -> str | None:
         case AnswerTooLong():
             return "kcp's answer is too large to be read. Ask for a single object instead of a list."
         case TimeoutError() | aiohttp.ClientError():
-            return (
-                "kcp did not answer. It is not known whether a change arrived there. "
-                "Read the object before you try again in some seconds."
-            )
+            unsure = "It is not known whether a change arrived there." if writes else "Nothing was changed."
+            return f"kcp did not answer. {unsure} {_again(writes)}."
         case _:
             return None
 
 
-def _refused(error: KcpError) -> str:
+def _again(writes: bool) -> str:
+    return "Read the object before you try again in some seconds" if writes else "Try again in some seconds"
+
+
+def _refused(error: KcpError, again: str) -> str:
     said = f" kcp says: {plain(error.message, _LONGEST_MESSAGE)}" if error.message else ""
     match error.status:
         case 401:
@@ -61,6 +66,6 @@ def _refused(error: KcpError) -> str:
             return f"kcp is busy and has turned the request away. Wait {seconds} seconds and call again."
         case status:
             return (
-                f"kcp answered with status {status}. Read the object before you try again in some seconds; "
-                f"if it stays so, the workspace or the provider needs its operator.{said}"
+                f"kcp answered with status {status}. {again}; if it stays so, the workspace or the provider needs its "
+                f"operator.{said}"
             )

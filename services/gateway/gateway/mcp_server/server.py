@@ -158,7 +158,7 @@ class ToolServer:
         except (ToolError, NoIdentity) as error:
             outcome, result = "refused", _failure(str(error))
         except Exception as error:  # noqa: BLE001 - a caller learns of no failure but that there was one
-            sentence = refusal(error)
+            sentence = refusal(error, writes=not (tool.is_read_only or (params.arguments or {}).get("plan")))
             outcome = "refused" if sentence else "failed"
             if sentence is None:
                 _log.error("the tool %s failed", tool.name, exc_info=error)

@@ -25,6 +25,7 @@ from gateway.mcp_tools.shared import (
     LONG,
     READ_ONLY,
     boolean,
+    is_halted,
     named,
     object_name,
     parsed,
@@ -42,6 +43,8 @@ from gateway.mcp_tools.wait import KINDS_BY_NAME, is_validated
 Actor = Literal["nobody", "workspace", "hostAccount", "invitedUser", "operator"]
 
 _MOST_ENTRIES: Final = 20
+_CREDENTIAL: Final = "the credential"
+_MADE_AGAIN: Final = "The provider makes it again once the DeployKey is looked at"
 _TOKEN_ENTRY: Final = "token"  # noqa: S105 - the name of an entry
 
 _ACTS: Final[Mapping[Actor, str]] = {
@@ -118,7 +121,8 @@ async def explain(call: Call, *, credentials_namespace: str) -> JsonObject:
     links, beside = [_link(kind, found)], _beside(found)
     if isinstance(found, DeployKey):
         secret = found.status.secret_ref
-        if secret is not None and not found.spec.public_key:
+        # The pair of a key that is being deleted goes with it.
+        if secret is not None and not found.spec.public_key and not found.deleting:
             links += [await _secret(call, secret.name, secret.namespace or credentials_namespace, None, "its key pair")]
     if isinstance(found, DeployKey | Collaborator):
         found = await _follow(call, REPOSITORIES, found.spec.repository_ref, links)
@@ -127,7 +131,7 @@ async def explain(call: Call, *, credentials_namespace: str) -> JsonObject:
     if isinstance(found, Connection):
         ref = found.spec.secret_ref
         entry = None if found.spec.type == "github-app" else ref.key or _TOKEN_ENTRY
-        links += [await _secret(call, ref.name, ref.namespace or credentials_namespace, entry, "the credential")]
+        links += [await _secret(call, ref.name, ref.namespace or credentials_namespace, entry, _CREDENTIAL)]
     return _answer(links, beside)
 
 
@@ -166,9 +170,8 @@ async def _secret(call: Call, name: str, namespace: str, entry: str | None, hold
     except NotFound:
         with_entry = f" with the entry {quoted(entry)}" if entry else ""
         todo = f"Create the Secret {named(shown)}{with_entry}. A person has to do that: never ask for a token in a conversation"
-        if holds != "the credential":
-            todo = "The provider makes it again once the DeployKey is looked at"
-            return Link("Secret", shown, f"does not exist, and {holds} with it", "nobody", todo=todo)
+        if holds != _CREDENTIAL:
+            return Link("Secret", shown, f"does not exist, and {holds} with it", "nobody", todo=_MADE_AGAIN)
         return Link("Secret", shown, "does not exist", "workspace", todo=todo)
     except Forbidden:
         return Link("Secret", shown, "is not shown to you, so whether it is right is not known", is_known=False)
@@ -177,6 +180,9 @@ async def _secret(call: Call, name: str, namespace: str, entry: str | None, hold
     del raw
     entries = tuple(shown_name for n in names[:_MOST_ENTRIES] if (shown_name := text(n)))
     listed = ", ".join(entries) if entries else "none"
+    if deleting and holds != _CREDENTIAL:
+        state = f"is being deleted, and {holds} with it"
+        return Link("Secret", shown, state, "nobody", todo=_MADE_AGAIN, entries=entries)
     if deleting:
         return Link("Secret", shown, "is being deleted", "workspace", todo="Create it again", entries=entries)
     if entry is not None and entry not in names:
@@ -194,7 +200,7 @@ async def _secret(call: Call, name: str, namespace: str, entry: str | None, hold
 def _link(kind: KindSpec[Any], found: Resource[Any, Any]) -> Link:
     make = partial(Link, kind.kind, found.name)
     status = found.status
-    if found.paused:
+    if is_halted(found):
         todo = f"Remove the annotation {PAUSED}"
         return make("is paused, so no work is done on it", "workspace", todo=todo)
     stalled, reconciling, ready = map(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from codecommon.api.kinds import KindSpec
@@ -21,9 +23,9 @@ from gateway.plain_text import one_line
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
-DEFAULT_ITEMS: Final = 100
-MOST_ITEMS: Final = 500
-"""Of one answer. With the longest texts it has some 500 KiB."""
+_MOST_ITEMS: Final = 500
+_MOST_BYTES: Final = 1 << 20
+"""Of one answer. They bound a list without ``limit``, too: clients of the Go provider know neither that nor ``next``."""
 
 _MOST_CHARACTERS: Final = 256
 LONG: Final = 1000
@@ -85,12 +87,23 @@ async def read(call: Call, kind: KindSpec[T], name: str) -> tuple[T, JsonObject]
             f"not of the thing on the git host; the list tools show the names. If all are missing, the code provider may not "
             f"be enabled in this workspace."
         ) from None
+    return require_parsed(kind, raw), raw
+
+
+def require_parsed(kind: KindSpec[T], raw: JsonObject) -> T:
+    """As ``parsed``, but raises ``ToolError``."""
     try:
-        return parsed(kind, raw), raw
+        return parsed(kind, raw)
     except ValidationError:
         raise ToolError(
-            f"The {kind.kind} {quoted(name)} has fields of a form that this provider does not know. Somebody has to correct it."
+            f"The {kind.kind} {quoted(raw['metadata']['name'])} has fields of a form that this provider does not know. Somebody "
+            "has to correct it."
         ) from None
+
+
+def is_halted(found: Resource[Any, Any]) -> bool:
+    """Whether no work is done on the object because it is paused. A deletion is carried out all the same."""
+    return found.paused and not found.deleting
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +124,7 @@ async def listed(
     """The objects that the arguments ``limit``, ``after`` and ``nameContains`` ask for, each as ``item`` shows it."""
     arguments = call.arguments
     # JSON Schema takes 5.0 for an integer.
-    limit = int(arguments.get("limit", DEFAULT_ITEMS))
+    limit = int(arguments.get("limit", _MOST_ITEMS))
     after, part = arguments.get("after", ""), arguments.get("nameContains", "").lower()
     unreadable: dict[str, None] = {}
 
@@ -128,13 +141,22 @@ async def listed(
             return None
 
     found = await call.objects.list(kind.resource, keep=keep, fields=fields, most=limit + 1)
-    shown, notes = found[:limit], list[str]()
-    following = shown[-1][0] if len(found) > limit else None
+    shown, notes = _within_bytes(found[:limit]), list[str]()
+    following = shown[-1][0] if len(found) > len(shown) else None
     if following is not None:
-        notes.append(f"There are more than these {limit}. Call again with after: {following}, or with nameContains.")
+        notes.append(
+            f"There are more than these {len(shown)}. Call again with after: {following}, or with nameContains."
+        )
     if unreadable:
         notes.append(f"Left out, because they have fields of an unknown form: {', '.join(unreadable)}.")
     return Listed([shown_item for _, shown_item in shown], present(next=following, note=" ".join(notes) or None))
+
+
+def _within_bytes(found: list[tuple[str, JsonObject]]) -> list[tuple[str, JsonObject]]:
+    """As many of the first as an answer has room for, and one at least."""
+    sizes = accumulate(len(orjson.dumps(item)) for _, item in found)
+    fitting = sum(size <= _MOST_BYTES for size in sizes)
+    return found[: max(1, fitting)]
 
 
 def condition_items(conditions: tuple[Condition, ...]) -> list[JsonObject]:
@@ -198,9 +220,9 @@ NARROWING: Final[JsonObject] = {
     "nameContains": string("Only objects whose name contains this text, in any case.", maxLength=253),
     "limit": {
         "type": "integer",
-        "description": f"The most objects to answer with. Default {DEFAULT_ITEMS}.",
+        "description": f"The most objects to answer with. Default {_MOST_ITEMS}.",
         "minimum": 1,
-        "maximum": MOST_ITEMS,
+        "maximum": _MOST_ITEMS,
     },
     "after": string("Only objects after this name: the value of next in the answer before.", maxLength=253),
 }

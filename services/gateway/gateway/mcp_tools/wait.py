@@ -23,10 +23,12 @@ from gateway.mcp_tools.shared import (
     Missing,
     boolean,
     condition_items,
+    is_halted,
+    named,
     object_name,
-    parsed,
     present,
     read,
+    require_parsed,
     schema,
     string,
     strings,
@@ -107,7 +109,10 @@ async def wait_for(
     waited = round(max(0.0, clock() - began), 1)
     if found is None:
         is_met = condition == _DELETED
-        summary = f"{kind.kind} {name} is gone." + ("" if is_met else " It was deleted while this call waited.")
+        summary = f"{kind.kind} {named(name)} is gone." + ("" if is_met else " It was deleted while this call waited.")
+        if not first:
+            # It may have gone before, or the name may be wrong.
+            summary = f"There is no {kind.kind} {named(name)} in this workspace. This call has never seen one."
         return {"met": is_met, "exists": False, "waitedSeconds": waited, "summary": summary, "conditions": []}
     is_met = met(found)
     return {
@@ -131,13 +136,13 @@ async def validate_connection(
     raw = await call.objects.merge_patch(CONNECTIONS.resource, name, patch, dry_run=planned)
     if planned:
         return _validation_plan(asked)
-    if not asked.paused:
+    if not is_halted(asked):
 
         async def look() -> JsonObject:
             return await call.objects.get(CONNECTIONS.resource, name)
 
         raw = await until(look, lambda seen: _handled(seen, request), _VALIDATION_SECONDS, sleep=sleep, clock=clock)
-    connection, done = parsed(CONNECTIONS, raw), _handled(raw, request)
+    connection, done = require_parsed(CONNECTIONS, raw), _handled(raw, request)
     status = connection.status
     capabilities = [
         present(name=text(c.name), status=c.status, message=text(c.message, LONG))
@@ -179,7 +184,7 @@ def _summary(kind: KindSpec[Any], found: Resource[Any, Any], wanted: str, is_met
     about = f"{kind.kind} {found.name}"
     if is_met:
         return f"{about} has {wanted}."
-    if found.paused:
+    if is_halted(found):
         return (
             f"{about} does not have {wanted}. It is paused: no work is done until the annotation {PAUSED} is removed."
         )
@@ -190,6 +195,9 @@ def _summary(kind: KindSpec[Any], found: Resource[Any, Any], wanted: str, is_met
 
 def _validation_plan(connection: Connection) -> JsonObject:
     """What would happen, and the status as it is."""
+    checked = "read its Secret and to check the credential with the git host now"
+    if is_halted(connection):
+        checked += f", but it is paused: that would happen only once the annotation {PAUSED} is removed"
     return {
         "name": connection.name,
         "finished": False,
@@ -197,7 +205,7 @@ def _validation_plan(connection: Connection) -> JsonObject:
         "summary": "Nothing was changed. What follows is the status as it was before.",
         "plan": (
             f"The host would gain and lose nothing. An annotation of Connection {connection.name} would ask the provider to "
-            "read its Secret and to check the credential with the git host now. Nothing was changed."
+            f"{checked}. Nothing was changed."
         ),
         "conditions": condition_items(connection.status.conditions),
     }
@@ -205,7 +213,7 @@ def _validation_plan(connection: Connection) -> JsonObject:
 
 def _validation_summary(connection: Connection, done: bool) -> str:
     about = f"Connection {connection.name}"
-    if connection.paused:
+    if is_halted(connection):
         return f"{about} is paused: nothing is validated until the annotation {PAUSED} is removed."
     if not done:
         return (

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from codecommon.api.access import Collaborator, DeployKey
 from codecommon.api.kinds import COLLABORATORS, DEPLOY_KEYS, REPOSITORIES, KindSpec
+from codecommon.api.origin import is_recorded
 from codecommon.api.package import repository_label
+from codecommon.api.reasons import ConditionType
+from codecommon.api.repository import Repository
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
+from gateway.mcp_tools.shared import parsed
 from gateway.mcp_tools.tool import Call, Tool
 from gateway.mcp_tools.write_schemas import (
     ADDS,
@@ -158,24 +165,30 @@ async def _add_collaborator(call: Call, pace: Pace) -> dict[str, Any]:
 
 
 async def _planned_gain(call: Call, kind: KindSpec[Any], shown: JsonObject) -> dict[str, Any]:
-    where = await _where(call.objects, shown["spec"]["repositoryRef"])
+    reference = shown["spec"]["repositoryRef"]
+    where, _ = await _where(call.objects, reference)
+    missing = "" if where else f"There is no Repository object {plain(reference, 253)}, so this would wait for it. "
     return {
         "name": call.arguments["name"],
         "kind": kind.kind,
         "created": False,
-        "plan": f"{where} would gain {gain(shown['spec'])}. Nothing was changed.",
+        "plan": f"{missing}{where or 'Its repository'} would gain {gain(shown['spec'])}. Nothing was changed.",
     }
 
 
-async def _where(objects: Objects, reference: str) -> str:
-    """The repository on the host that a Repository object stands for, in words."""
+async def _where(objects: Objects, reference: str) -> tuple[str | None, Repository | None]:
+    """The repository on the host that a Repository object stands for, in words, and that object where it can be read.
+
+    None instead of words: there is no such object.
+    """
     try:
         raw = await objects.get(REPOSITORIES.resource, reference)
+        repository = parsed(REPOSITORIES, raw)
     except NotFound:
-        return f"There is no Repository object {plain(reference, 253)} in this workspace, so this would wait for it. It"
-    except KcpError:
-        return f"The repository of Repository object {plain(reference, 253)}"
-    return await full_name(objects, raw["spec"], raw.get("status") or {})
+        return None, None
+    except (KcpError, ValidationError):
+        return f"the repository of Repository object {plain(reference, 253)}", None
+    return await full_name(objects, raw["spec"], raw.get("status") or {}), repository
 
 
 async def _delete_deploy_key(call: Call, pace: Pace) -> dict[str, Any]:
@@ -192,8 +205,13 @@ async def _delete(call: Call, kind: KindSpec[Any], pace: Pace) -> dict[str, Any]
     if raw is None:
         return absent(kind, name)
     # Where the repository is can only be said before: afterwards its owner might be gone.
-    where = await _where(call.objects, raw["spec"]["repositoryRef"])
-    loss = _loss(raw, where)
+    where, repository = await _where(call.objects, raw["spec"]["repositoryRef"])
+    try:
+        loss = _loss(parsed(kind, raw), where, repository)
+    except ValidationError:
+        loss = (
+            "What becomes of it on the host cannot be said: it has fields of a form that this provider does not know."
+        )
     try:
         await call.objects.delete(kind.resource, name, uid=raw["metadata"]["uid"], dry_run=planned)
     except NotFound:
@@ -210,18 +228,47 @@ def absent(kind: KindSpec[Any], name: str) -> dict[str, Any]:
     return {"deleted": False, "gone": True, "message": message}
 
 
-def _loss(raw: JsonObject, where: str) -> str:
-    """What the host loses by the deletion of a DeployKey or a Collaborator."""
-    spec, status = raw["spec"], raw.get("status") or {}
-    policy, origin = spec.get("deletionPolicy"), status.get("origin")
-    is_user = "username" in spec
-    what = f"The access of user {plain(spec['username'], 100)}" if is_user else "The deploy key"
+def _loss(found: DeployKey | Collaborator, where: str | None, repository: Repository | None) -> str:
+    """What the host loses by the deletion of a DeployKey or a Collaborator. access-svc's deletion policy decides it."""
+    policy = found.spec.deletion_policy
+    is_user = isinstance(found, Collaborator)
+    what = "The deploy key"
+    if isinstance(found, Collaborator):
+        what = f"The access of user {plain(found.spec.username, 100)}"
+    ready = found.status.condition(ConditionType.READY)
+    if not found.status.bound and (ready is None or ready.status != "True"):
+        removed = policy != "Orphan" and where is not None
+        fate = (
+            "If it is being made there at this moment, it is removed again." if removed else "Nothing is removed there."
+        )
+        return f"{what} is not recorded to be on the host. {fate}" + ("" if policy == "Orphan" else _lost_secret(found))
+    stays = f"{what} stays on the host" + (f" ({where})" if where else "")
+    adopted = found.status.origin == "Adopted"
     if policy == "Orphan":
-        return f"{what} stays on the host ({where}), because deletionPolicy is Orphan."
-    if policy is None and origin == "Adopted":
-        return f"{what} stays on the host ({where}), because it was there before the object."
+        return f"{stays}, because deletionPolicy is Orphan."
+    if policy is None and adopted:
+        return f"{stays}, because it was there before the object."
+    if where is None:
+        return f"{stays}, because its Repository object is gone." + ("" if adopted else _lost_secret(found))
+    if repository is not None and _is_deleted_on_host(repository):
+        told = f"{what} goes with {where}, which is being deleted on the host."
+        return told + ("" if adopted else _lost_secret(found))
+    if repository is not None and repository.status.repo_id is None:
+        return f"{stays}, because its Repository object stands for no repository there." + _lost_secret(found)
     lost = f"{what} to {where} is withdrawn" if is_user else f"{what} is removed from {where}"
-    if is_user:
-        return f"{lost}, as far as the host shows it. Access through a team or the organisation stays."
-    secret = "" if spec.get("publicKey") else " The Secret with its generated pair goes, too."
-    return f"{lost}, as far as the host shows it.{secret}"
+    unless = "" if policy or is_recorded(found.status.origin) else ", unless it was there before the object"
+    team = " Access through a team or the organisation stays." if is_user else ""
+    return f"{lost}, as far as the host shows it{unless}.{team}{_lost_secret(found)}"
+
+
+def _is_deleted_on_host(repository: Repository) -> bool:
+    policy, origin = repository.spec.deletion_policy, repository.status.origin
+    if not repository.deleting or repository.spec.adoption_policy == "Observe" or not is_recorded(origin):
+        return False
+    return policy == "Delete" or (policy is None and origin == "Created")
+
+
+def _lost_secret(found: DeployKey | Collaborator) -> str:
+    if isinstance(found, Collaborator) or found.spec.public_key:
+        return ""
+    return " The Secret with its generated pair goes, too."

@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
-from codecommon.kcp.client import JsonObject, KcpError, NotFound
+from codecommon.kcp.client import Conflict, JsonObject, KcpError, NotFound
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_access import (
     KEY_PROPERTIES,
@@ -186,7 +186,7 @@ async def _child(
             _, made = await make(call, name, repository, given, dry_run=planned)
     except (KcpError, aiohttp.ClientError, TimeoutError) as error:
         fate = {"name": plain(name, 253), "kind": kind.kind, "created": False, "ready": False}
-        return fate | {"message": refusal(error)}
+        return fate | {"message": refusal(error, planned=planned)}
     if planned:
         return {"name": name, "kind": kind.kind, "created": False, "message": f"Would be gained: {gain(made['spec'])}."}
     return await result_of(call, kind, made, pace)
@@ -217,6 +217,15 @@ async def _without_connection(call: Call, name: str) -> str:
 
 
 async def _delete_repository(call: Call, pace: Pace, *, confirm_deletes: bool) -> dict[str, Any]:
+    try:
+        return await _delete_as_read(call, pace, confirm_deletes=confirm_deletes)
+    except Conflict:
+        # Somebody changed the object after it was read. What the host loses is decided by how it is now.
+        return await _delete_as_read(call, pace, confirm_deletes=confirm_deletes)
+
+
+async def _delete_as_read(call: Call, pace: Pace, *, confirm_deletes: bool) -> dict[str, Any]:
+    """Raises ``Conflict`` if the object changes between the read and the deletion."""
     name, planned = call.arguments["name"], bool(call.arguments.get("plan"))
     raw = await find(call.objects, REPOSITORIES, name)
     if raw is None:
@@ -228,7 +237,14 @@ async def _delete_repository(call: Call, pace: Pace, *, confirm_deletes: bool) -
     if not planned:
         _require_confirmed(call.arguments.get("confirm"), on_host, fate + held, required=confirm_deletes)
     try:
-        await call.objects.delete(REPOSITORIES.resource, name, uid=raw["metadata"]["uid"], dry_run=planned)
+        metadata = raw["metadata"]
+        await call.objects.delete(
+            REPOSITORIES.resource,
+            name,
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            dry_run=planned,
+        )
     except NotFound:
         return absent(REPOSITORIES, name)
     if planned:
@@ -283,7 +299,7 @@ async def _held_by(call: Call, repository: str) -> str:
                 kind.resource,
                 keep=lambda raw: str(raw["metadata"]["name"]),
                 fields={"spec.repositoryRef": repository},
-                most=_MOST_NAMED,
+                most=_MOST_NAMED + 1,
             )
         except KcpError:
             return " Whether DeployKeys or Collaborators hold it could not be read."

@@ -1,11 +1,11 @@
-"""What the write tools share: no tokens in arguments, who asked for an object, dry runs, waiting with a bound, plain words."""
+"""What the write tools share: who asked for an object, dry runs, waiting with a bound, plain words."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,7 @@ from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import CONNECTIONS, KindSpec
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
-from codecommon.process.redact import redact
-from gateway.mcp_tools.tool import Call, Handler, ToolError
+from gateway.mcp_tools.tool import Call, Handler
 from gateway.plain_text import one_line
 
 PATIENCE_SECONDS: Final = 5.0
@@ -32,12 +31,6 @@ _LONGEST_PAUSE: Final = 1.0
 
 _LONGEST_TEXT: Final = 500
 _LONGEST_NAME: Final = 253
-# Looking for secrets in 128 KiB of hostile text takes 20 ms, in which nobody else is served. The longest value that a CRD admits
-# is a public key of 8 KiB; those of a whole call are shorter than this.
-_MOST_ARGUMENT_TEXT: Final = 64 * 1024
-# Personal access tokens of GitHub had this form once, and some still work. Nothing but its place tells it from a hash.
-_HEX_TOKEN: Final = re.compile(r"[0-9a-fA-F]{40}")
-_SECRET_FIELDS: Final = frozenset({"secretName", "secretNamespace", "secretKey"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,63 +45,14 @@ Write = Callable[[Call, Pace], Awaitable[dict[str, Any]]]
 
 
 def handler(write: Write, patience: float) -> Handler:
-    """The handler of a write tool. No argument may hold a token, and nothing lasts longer than the hub waits."""
+    """The handler of a write tool. Nothing lasts longer than the hub waits: it raises ``TimeoutError`` before."""
 
     async def handle(call: Call) -> dict[str, Any]:
-        require_no_token(call.arguments)
         now = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout_at(now + _CALL_ENDS):
-                return await write(call, Pace(now + patience, now + _WRITES_END))
-        except TimeoutError:
-            raise ToolError(
-                "kcp did not answer in time, so it is not known whether the change was stored. List the objects before you "
-                "call this tool again."
-            ) from None
-        except aiohttp.ClientError:
-            raise ToolError(
-                "kcp could not be reached or broke off, so it is not known whether the change was stored. List the objects "
-                "before you call this tool again."
-            ) from None
+        async with asyncio.timeout_at(now + _CALL_ENDS):
+            return await write(call, Pace(now + patience, now + _WRITES_END))
 
     return handle
-
-
-# ---- tokens
-
-
-def require_no_token(arguments: Mapping[str, Any]) -> None:
-    """Raises ``ToolError`` for an argument that looks like a token or a private key. Its text is in neither error nor log.
-
-    Raises it for more text than can be looked at without delay, too.
-    """
-    texts = tuple(_texts(arguments, ""))
-    length = sum(len(text) for _, text in texts)
-    if length > _MOST_ARGUMENT_TEXT:
-        raise ToolError(
-            f"The arguments have {length} characters together, and at most {_MOST_ARGUMENT_TEXT} are taken. Shorten them; "
-            "content of files does not belong in this tool."
-        )
-    for path, text in texts:
-        if redact(text) != text or (path in _SECRET_FIELDS and _HEX_TOKEN.fullmatch(text)):
-            # Raised here and not in an except block: nothing keeps the text in the error's context.
-            raise ToolError(
-                f"The argument {path} looks like it holds a token, a password or a private key. It was neither stored nor "
-                "logged. Tools never take credentials: let a person store the token in a Secret of the workspace (the portal "
-                "does that too), and give create_connection the name of that Secret as secretName. Tell the person that the "
-                "credential was part of this conversation and should be revoked."
-            )
-
-
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for name, item in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _texts(item, f"{path}.{name}" if path else f"{name}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            yield from _texts(item, f"{path}[{index}]")
 
 
 # ---- words
@@ -119,10 +63,12 @@ def plain(text: str, most: int = _LONGEST_TEXT) -> str:
     return one_line(text, most)
 
 
-def refusal(error: KcpError | aiohttp.ClientError | TimeoutError) -> str:
+def refusal(error: KcpError | aiohttp.ClientError | TimeoutError, *, planned: bool) -> str:
     """Why one of several objects was not made."""
     if isinstance(error, KcpError):
         return f"kcp refused it ({error.status} {plain(error.reason, 60)}): {plain(error.message)}"
+    if planned:
+        return "kcp did not answer, so there is no plan for it. Nothing was changed."
     return "kcp did not answer, so it is not known whether it was stored"
 
 
@@ -217,17 +163,15 @@ def _where_it_is(raw: JsonObject) -> dict[str, str]:
 
 async def gone(call: Call, kind: KindSpec[Any], deleted: JsonObject, pace: Pace) -> tuple[bool, str]:
     """Whether a deleted object is gone by ``pace.wait_until``, and in words what is pending if not."""
-    uid = deleted["metadata"]["uid"]
 
     def over(raw: JsonObject) -> bool:
         # The deletion is a new generation. What was said before it does not speak of the clean-up.
-        stalled = "deletionTimestamp" in raw["metadata"] and _is_current(raw) and _is_stalled(raw)
-        return raw["metadata"]["uid"] != uid or stalled
+        return "deletionTimestamp" in raw["metadata"] and _is_current(raw) and _is_stalled(raw)
 
     raw, trouble = await _wait(call.objects, kind, deleted, pace, over)
     if trouble:
         return False, trouble
-    if raw is None or raw["metadata"]["uid"] != uid:
+    if raw is None:
         return True, f"The {kind.kind} is gone."
     said = _said(raw) if _is_current(raw) else ""
     return False, f"The {kind.kind} is being deleted and not gone yet.{said}"
@@ -236,7 +180,10 @@ async def gone(call: Call, kind: KindSpec[Any], deleted: JsonObject, pace: Pace)
 async def _wait(
     objects: Objects, kind: KindSpec[Any], raw: JsonObject, pace: Pace, over: Callable[[JsonObject], bool]
 ) -> tuple[JsonObject | None, str]:
-    """The object once ``over`` says so, or as last seen; None: it is gone. And why it could not be looked at, or nothing."""
+    """The object once ``over`` says so, or as last seen; None: it is gone. And why it could not be looked at, or nothing.
+
+    An object of that name with another uid is another object.
+    """
     pause = _FIRST_PAUSE
     found: JsonObject | None = raw
     try:
@@ -245,6 +192,8 @@ async def _wait(
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 found = await find(objects, kind, raw["metadata"]["name"])
+                if found is not None and found["metadata"]["uid"] != raw["metadata"]["uid"]:
+                    found = None
     except TimeoutError:
         pass
     except (KcpError, aiohttp.ClientError):
