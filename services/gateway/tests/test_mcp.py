@@ -21,6 +21,7 @@ from aiohttp import web
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from codecommon.api.kinds import CONNECTIONS
 from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
@@ -30,6 +31,7 @@ from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools.shared import parsed
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
@@ -111,6 +113,11 @@ async def read(call: Call) -> dict[str, Any]:
     return await call.objects.get("connections", "site")
 
 
+async def parse(call: Call) -> dict[str, Any]:
+    parsed(CONNECTIONS, await read(call))
+    return {}
+
+
 async def fail(call: Call) -> dict[str, Any]:
     if call.arguments.get("text") == "a sentence":
         raise ToolError("Do it otherwise.")
@@ -149,6 +156,7 @@ def table(writes: Writes) -> Sequence[Tool]:
     return [
         tool("echo", echo),
         tool("read", read),
+        tool("parse", parse),
         tool("fail", fail),
         tool("write", writes.handler, read_only=False),
     ]
@@ -307,7 +315,7 @@ async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_ea
     assert len(set(bodies)) == 1
     answer = json.loads(bodies[0])
     assert answer["id"] == 1
-    assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "fail", "write"]
+    assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "parse", "fail", "write"]
     assert all(tool["inputSchema"]["type"] == "object" for tool in answer["result"]["tools"])
     assert "nextCursor" not in answer["result"]
     assert kcp.asked == []
@@ -440,7 +448,7 @@ async def test_the_official_client_lists_and_calls(port: int, mode: str, protoco
         spoken = client.protocol_version
 
     assert spoken == protocol
-    assert [tool.name for tool in listed.tools] == ["echo", "read", "fail", "write"]
+    assert [tool.name for tool in listed.tools] == ["echo", "read", "parse", "fail", "write"]
     assert result.structured_content["text"] == "hello"
     assert refused.is_error
 
@@ -716,10 +724,21 @@ async def test_another_failure_is_one_sentence_and_its_details_are_in_the_log(
     assert "nobody's business" in caplog.text
 
 
+async def test_an_object_that_no_model_fits_is_a_sentence_and_is_not_in_the_log(
+    port: int, kcp: Kcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    kcp.answer = (200, {"kind": "Connection", "metadata": {"name": "site"}, "spec": {"provider": ["a private word"]}})
+
+    text = error_text(await call(port, "parse"))
+
+    assert "fields of a form" in text
+    assert "private" not in text + caplog.text
+
+
 async def test_without_a_kubeconfig_tools_are_listed_and_a_call_says_what_is_wrong(port: int, kcp: Kcp) -> None:
     kcp.server = None
 
-    assert await names(port) == ["echo", "read", "fail", "write"]
+    assert await names(port) == ["echo", "read", "parse", "fail", "write"]
     text = error_text(await call(port, "read"))
     assert "kubeconfig" in text
     assert "/etc" not in text
@@ -738,12 +757,12 @@ async def test_a_kcp_that_is_away_is_a_sentence(port: int, kcp: Kcp, unused_tcp_
 @pytest.mark.parametrize(
     ("environ", "headers", "expected"),
     [
-        ({"CODE_MCP_READ_ONLY": "true"}, {}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_READ_ONLY": "true"}, {}, ["echo", "read", "parse", "fail"]),
         ({"CODE_MCP_READ_ONLY": "true", "CODE_MCP_TOOLS": "write,echo"}, {}, ["echo"]),
         ({"CODE_MCP_TOOLS": "write, read", "CODE_MCP_EXCLUDE_TOOLS": "read"}, {}, ["write"]),
-        ({"CODE_MCP_READ_ONLY": "true"}, {"X-MCP-Readonly": "false"}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_READ_ONLY": "true"}, {"X-MCP-Readonly": "false"}, ["echo", "read", "parse", "fail"]),
         ({"CODE_MCP_EXCLUDE_TOOLS": "echo"}, {"X-MCP-Tools": "echo,read"}, ["read"]),
-        ({}, {"X-MCP-Readonly": "true"}, ["echo", "read", "fail"]),
+        ({}, {"X-MCP-Readonly": "true"}, ["echo", "read", "parse", "fail"]),
         ({}, {"X-MCP-Tools": "write,read,read", "X-MCP-Exclude-Tools": "write"}, ["read"]),
         ({}, {"X-MCP-Tools": "nothing"}, []),
     ],
