@@ -518,7 +518,7 @@ async def test_a_batch_of_the_revision_that_has_them_is_answered_with_one_array(
     assert code == 200
     assert [answer["id"] for answer in answers] == [1, "two", 3, 4]
     assert answers[0]["result"]["structuredContent"]["text"] == "a"
-    assert len(answers[1]["result"]["tools"]) == 4
+    assert len(answers[1]["result"]["tools"]) == 5
     assert answers[2]["error"]["code"] == -32601
     assert answers[3]["result"] == {}
 
