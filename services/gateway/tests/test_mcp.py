@@ -31,6 +31,7 @@ from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.shared import parsed
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
@@ -53,6 +54,7 @@ class Kcp:
     answer: tuple[int, dict[str, Any]] = (200, {"kind": "Connection", "metadata": {"name": "site"}})
     asked: list[tuple[str, str]] = field(default_factory=list)
     server: ApiServer | None = None
+    gate: asyncio.Event | None = None
 
     async def find(self) -> ApiServer:
         if self.server is None:
@@ -61,6 +63,8 @@ class Kcp:
 
     async def respond(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, request.headers.get("Authorization", "")))
+        if self.gate is not None:
+            await self.gate.wait()
         status, body = self.answer
         return web.json_response(body, status=status)
 
@@ -887,16 +891,103 @@ async def test_so_is_one_whose_request_the_server_itself_gives_up(
         await writes.done.wait()
 
 
-async def test_a_write_that_takes_too_long_is_answered_and_goes_on(
+async def test_a_call_that_takes_too_long_ends_and_is_answered_in_words(
+    port: int, writes: Writes, kcp: Kcp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "CALL", 0.05)
+
+    assert "not known whether the change was stored" in error_text(await call(port, "write"))
+
+    kcp.gate = asyncio.Event()
+    assert "Ask for less" in error_text(await call(port, "read"))
+    assert not writes.done.is_set()
+
+
+async def test_one_caller_does_not_take_the_calls_of_all(
     port: int, writes: Writes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(server, "_MOST_CALLS_OF_ONE", 2)
+    monkeypatch.setattr(server, "_MOST_CALLS", 3)
+    async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(call(port, "write"))
+        await writes.both_begun.wait()
 
-    assert "has begun and goes on" in error_text(await call(port, "write"))
+        refused = error_text(await call(port, "echo"))
+        assert "2 calls under way" in refused
+        assert "Wait until one of them is answered" in refused
+        another = {**IDENTITY, "Authorization": "Bearer another"}
+        assert (await call(port, "echo", headers=another))["isError"] is False
+        writes.go_on.set()
+    assert (await call(port, "echo"))["isError"] is False
 
-    writes.go_on.set()
-    async with asyncio.timeout(BOUND_SECONDS):
-        await writes.done.wait()
+
+async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes
+) -> None:
+    tools = ToolServer(table, McpSettings(), kcp.find)
+    finishing: list[asyncio.Task[None]] = []
+    for given_up in (False, True):
+        writes.begun.clear()
+        writes.go_on.clear()
+        writing = asyncio.create_task(tools._call(table[-1], "key", lambda: table[-1].handler(Call(None, {}))))  # type: ignore[arg-type] # pyright: ignore
+        async with asyncio.timeout(BOUND_SECONDS):
+            await writes.begun.wait()
+            finishing.append(asyncio.create_task(tools.finish()))
+            done, _ = await asyncio.wait(
+                finishing[-1:], timeout=1.2
+            )  # uvicorn's grace is over by then, the process's not
+            assert not done
+            if given_up:
+                finishing[-1].cancel()
+            else:
+                writes.go_on.set()
+            await asyncio.wait(finishing[-1:])
+        assert finishing[-1].cancelled() is given_up
+        writing.cancel()
+        writes.go_on.set()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
+async def test_large_answers_that_nobody_reads_share_a_bound_and_small_ones_pass(
+    serve: Serve, table: list[Tool]
+) -> None:
+    async def large(_: Call) -> dict[str, Any]:
+        return {"texts": ["x" * 8000] * 200}
+
+    table.append(tool("large", large))
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "large"}}).encode()
+    fields = "".join(f"{name}: {value}\r\n" for name, value in {**IDENTITY, **ACCEPT}.items())
+    head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Type: application/json\r\n"
+    unread: list[socket.socket] = []
+    async with (
+        serve(CODE_MCP_MAX_BODY_BYTES="150000", CODE_HTTP_MAX_BYTES_IN_FLIGHT="9000000") as port,
+        aiohttp.ClientSession(headers={**IDENTITY, **ACCEPT}) as session,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+
+        async def ask() -> int:
+            url = f"http://127.0.0.1:{port}/mcp"
+            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
+                await response.read()
+                return response.status
+
+        assert await ask() == 200  # of 3.2 MB
+        for _ in range(2):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.setblocking(False)
+            unread.append(connection)
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            await asyncio.get_running_loop().sock_sendall(connection, request)
+        while await ask() != 503:
+            pass
+        assert (await call(port, "echo"))["isError"] is False
+        for connection in unread:
+            connection.close()
+        while await ask() != 200:
+            pass
 
 
 async def test_hidden_characters_are_stripped_and_texts_are_bounded(port: int) -> None:
