@@ -861,10 +861,8 @@ async def test_a_write_that_has_begun_is_seen_through_though_the_caller_hangs_up
         await writes.done.wait()
 
 
-async def test_so_is_one_whose_request_the_server_itself_gives_up(
-    kcp: Kcp, table: Sequence[Tool], writes: Writes
-) -> None:
-    tools = ToolServer(table, McpSettings(), kcp.find)
+async def given_up(mcp: McpEndpoint, writes: Writes) -> None:
+    """Call the write tool, and give the request up once it has begun."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "write"}}).encode()
     headers = {**IDENTITY, **ACCEPT, "Content-Type": "application/json"}
     scope = {
@@ -881,14 +879,48 @@ async def test_so_is_one_whose_request_the_server_itself_gives_up(
     async def send(message: Any) -> None:
         raise AssertionError("the request was given up")
 
+    request = asyncio.create_task(mcp(scope, receive, send))
+    await writes.begun.wait()
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+
+
+async def test_so_is_one_whose_request_the_server_itself_gives_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes
+) -> None:
+    tools = ToolServer(table, McpSettings(), kcp.find)
     async with McpEndpoint(tools, 1 << 20) as mcp, asyncio.timeout(BOUND_SECONDS):
-        request = asyncio.create_task(mcp(scope, receive, send))
-        await writes.begun.wait()
-        request.cancel()
-        await asyncio.gather(request, return_exceptions=True)
+        await given_up(mcp, writes)
         writes.go_on.set()
 
         await writes.done.wait()
+
+
+@pytest.mark.parametrize("drained", [True, False])
+async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes, drained: bool
+) -> None:
+    stopping = asyncio.Event()
+
+    async def serve() -> None:
+        async with McpEndpoint(ToolServer(table, McpSettings(), kcp.find), 1 << 20) as mcp:
+            await given_up(mcp, writes)
+            stopping.set()
+
+    serving = asyncio.create_task(serve())
+    async with asyncio.timeout(BOUND_SECONDS):
+        await stopping.wait()
+        done, _ = await asyncio.wait({serving}, timeout=0.05)
+        assert not done
+        if drained:
+            writes.go_on.set()
+        else:
+            serving.cancel()
+        await asyncio.wait({serving})
+
+    assert (writes.done.is_set(), serving.cancelled()) == (drained, not drained)
+    writes.go_on.set()
+    await writes.done.wait()
 
 
 async def test_a_call_that_takes_too_long_ends_and_is_answered_in_words(
@@ -920,33 +952,6 @@ async def test_one_caller_does_not_take_the_calls_of_all(
         assert (await call(port, "echo", headers=another))["isError"] is False
         writes.go_on.set()
     assert (await call(port, "echo"))["isError"] is False
-
-
-async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
-    kcp: Kcp, table: Sequence[Tool], writes: Writes
-) -> None:
-    tools = ToolServer(table, McpSettings(), kcp.find)
-    finishing: list[asyncio.Task[None]] = []
-    for given_up in (False, True):
-        writes.begun.clear()
-        writes.go_on.clear()
-        writing = asyncio.create_task(tools._call(table[-1], "key", lambda: table[-1].handler(Call(None, {}))))  # type: ignore[arg-type] # pyright: ignore
-        async with asyncio.timeout(BOUND_SECONDS):
-            await writes.begun.wait()
-            finishing.append(asyncio.create_task(tools.finish()))
-            done, _ = await asyncio.wait(
-                finishing[-1:], timeout=1.2
-            )  # uvicorn's grace is over by then, the process's not
-            assert not done
-            if given_up:
-                finishing[-1].cancel()
-            else:
-                writes.go_on.set()
-            await asyncio.wait(finishing[-1:])
-        assert finishing[-1].cancelled() is given_up
-        writing.cancel()
-        writes.go_on.set()
-        await asyncio.gather(writing, return_exceptions=True)
 
 
 async def test_large_answers_that_nobody_reads_share_a_bound_and_small_ones_pass(
