@@ -1,13 +1,15 @@
 """What one request, and all together, may take: bytes of the head, bytes of bodies, and time.
 
 A body is read before its request is handled. So a handler never waits for a slow client, and a body that is too large is always
-answered with 413.
+answered with 413. A large answer is written after its handler has returned, piece by piece as the client takes it. Until then its
+bytes count.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
@@ -15,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http_settings import HttpSettings
 from gateway.metrics import BYTES_IN_FLIGHT, REFUSED
+
+_PIECE: Final = 64 << 10
+"""Bytes. uvicorn takes an answer in whatever size it is given, and waits for the client only before the next piece."""
 
 
 class Bounded:
@@ -25,6 +30,7 @@ class Bounded:
         self._settings = settings
         self._large = large
         self._in_flight = 0
+        self._untaken = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,23 +79,32 @@ class Bounded:
                 return None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        answer = _Answer(send)
         limit = asyncio.timeout(self._settings.answer_timeout.total_seconds())
         try:
             async with limit:
-                await self._app(scope, receive, note)
+                await self._app(scope, receive, answer.take)
+                if answer.large:
+                    await self._write(scope, receive, answer)
         except TimeoutError:
             if not limit.expired():
                 raise
             refusal = _refuse("time", 504, "There was no answer in time.")
-            if not begun:  # otherwise the server closes the connection, because the answer is not complete
+            if not answer.begun:  # otherwise the server closes the connection, because the answer is not complete
                 await refusal(scope, receive, send)
+
+    async def _write(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        # The files of the portal are in memory once, however many clients read them.
+        size = len(answer.large) if scope["path"] in self._large else 0
+        if self._untaken + size > self._settings.most_bytes_in_flight:
+            detail = "Too many clients leave large answers unread at this moment. Ask for less, or try again."
+            await _refuse("untaken", 503, detail, {"Retry-After": "1"})(scope, receive, answer.send)
+            return
+        self._untaken += size
+        try:
+            await answer.write()
+        finally:
+            self._untaken -= size
 
     def _count(self, size: int) -> None:
         self._in_flight += size
@@ -98,6 +113,41 @@ class Bounded:
 
 class _HungUp(Exception):
     """The client left before its body was complete."""
+
+
+class _Answer:
+    """Passes on what the application sends, but for a large body that comes in one piece, which it keeps."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.begun = False
+        self.large = b""
+        self._start: Message | None = None
+
+    async def take(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body: bytes = message.get("body", b"")
+        if self._start is not None and len(body) > _PIECE and not message.get("more_body"):
+            self.large = body
+            return
+        await self._begin()
+        await self.send(message)
+
+    async def write(self) -> None:
+        """Send what was kept, at the client's pace."""
+        await self._begin()
+        for start in range(0, len(self.large), _PIECE):
+            end = start + _PIECE
+            more = end < len(self.large)
+            await self.send({"type": "http.response.body", "body": self.large[start:end], "more_body": more})
+
+    async def _begin(self) -> None:
+        self.begun = True
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self.send(start)
 
 
 class _Body:

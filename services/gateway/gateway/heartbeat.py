@@ -25,6 +25,7 @@ INTERVAL_SECONDS: Final = 30.0
 _JITTER: Final = 0.1
 """A heartbeat comes earlier by up to this part of the interval, and never later. So replicas that start together drift apart."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+_READ_SECONDS: Final = 5.0
 _MOST_TOKEN_BYTES: Final = 64 << 10
 
 
@@ -57,6 +58,7 @@ class HubHeartbeat:
         self._chance = chance
         self._version = metadata.version("gateway")
         self._state = ""
+        self._reading: asyncio.Task[str] | None = None
 
     async def run(self) -> None:
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
@@ -69,9 +71,15 @@ class HubHeartbeat:
         """Read the token anew. Returns what was wrong, or an empty text."""
         if self._token_file is None:
             return ""
+        # In a thread, because a network file system can hang. While it does there is no second read: each takes a thread.
+        reading = self._reading or asyncio.create_task(asyncio.to_thread(_read, self._token_file))
+        self._reading = reading
+        done, _ = await asyncio.wait({reading}, timeout=_READ_SECONDS)
+        if not done:
+            return "KEDGE_HUB_TOKEN_FILE cannot be read: the file system hangs"
+        self._reading = None
         try:
-            # In a thread, because a network file system can hang.
-            text = await asyncio.to_thread(_read, self._token_file)
+            text = reading.result()
         except (OSError, ValueError) as error:
             return f"KEDGE_HUB_TOKEN_FILE cannot be read: {type(error).__name__}"
         if not text:

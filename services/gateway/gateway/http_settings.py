@@ -52,7 +52,9 @@ class HttpSettings(ServiceSettings):
     most_bytes_in_flight: int = Field(
         default=128 << 20, ge=4096, validation_alias="CODE_HTTP_MAX_BYTES_IN_FLIGHT", description=_BYTES
     )
-    """Of the bodies of all requests that are not answered yet. A quarter is kept for small bodies."""
+    """Of the bodies of all requests that are not answered yet. A quarter is kept for small bodies. Large answers of ``/mcp`` that
+    their clients have not taken yet may have as much again.
+    """
     request_timeout: Interval = Field(
         default=timedelta(seconds=30), validation_alias="CODE_HTTP_REQUEST_TIMEOUT", description=INTERVAL
     )

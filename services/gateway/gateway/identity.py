@@ -51,8 +51,7 @@ def require_caller(request: HTTPConnection, *, allow_query: bool = False) -> Cal
     tenant = _one(request, "x-kedge-tenant") or query.get("tenant", "")
     cluster = _one(request, "x-kedge-cluster") or query.get("cluster", "")
     user = _one(request, "x-kedge-user") or query.get("user", "")
-    bearer = _BEARER.fullmatch(_one(request, "authorization").strip())
-    token = bearer[1] if bearer else query.get("token", "")
+    token = bearer_token(request) or query.get("token", "")
     missing = [
         what
         for what, there in (
@@ -75,6 +74,12 @@ def require_caller(request: HTTPConnection, *, allow_query: bool = False) -> Cal
     if len(token) > _LONGEST_TOKEN or not _NAME.fullmatch(token):
         raise NoIdentity("The identity of the tenant is unusable: what was sent as bearer token cannot be one.")
     return Caller(tenant[:_MOST_NAME], cluster, SecretValue(token), user if _is_name(user) else "")
+
+
+def bearer_token(request: HTTPConnection) -> str:
+    """The token in the header Authorization. Empty: there is none, or more than one, or it is in another form."""
+    bearer = _BEARER.fullmatch(_one(request, "authorization").strip())
+    return bearer[1] if bearer else ""
 
 
 def _one(request: HTTPConnection, header: str) -> str:

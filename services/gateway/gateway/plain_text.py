@@ -6,6 +6,7 @@ reads as instructions, or that turn around what a person sees.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import unicodedata
 from typing import Any, Final
@@ -24,32 +25,73 @@ _HIDDEN: Final = re.compile(
 _KEPT: Final = "\n\t"
 
 
+_PIECE: Final = 16 << 10
+"""Characters that are made plain in one step of the event loop. The worst text of that length takes some 10 ms."""
+
+
+class Plain(str):
+    """A text that is plain already, and need not be looked at again. What is made of it is an ordinary text."""
+
+    __slots__ = ()
+
+
+class TooLong(Exception):
+    """The texts of a value are longer than they may be together."""
+
+
 def plain(text: str, longest: int = LONGEST_TEXT) -> str:
     """``text`` without hidden characters and secrets, at most ``longest`` characters long."""
     # Twice as long, so that a text is not short only because of what was hidden in it. The rest is never looked at.
     return cut(redact(_without_hidden(cut(text, 2 * longest))), longest)
 
 
-def one_line(text: str, longest: int) -> str:
+def one_line(text: str, longest: int) -> Plain:
     """As ``plain``, on one line and with single blanks."""
-    words = (_without_hidden(word) for word in cut(text, 4 * longest).split())
-    line = " ".join("".join(filter(str.isprintable, word)) for word in words if word)
-    return cut(redact(" ".join(line.split())), longest)
+    line = cut(text, 4 * longest)
+    if not (line.isascii() and line.isprintable()):
+        words = (_without_hidden(word) for word in line.split())
+        line = " ".join("".join(filter(str.isprintable, word)) for word in words if word)
+    return Plain(cut(redact(" ".join(line.split())), longest))
 
 
 def _without_hidden(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = _HIDDEN.sub("", text)
+    if text.isprintable():  # then no character is of a hidden category
+        return text
     return "".join(c for c in text if c in _KEPT or unicodedata.category(c) not in _HIDDEN_CATEGORIES)
 
 
-def plain_values(value: Any) -> Any:
-    """A JSON value whose every text, keys included, is ``plain``."""
-    if isinstance(value, str):
-        return plain(value)
-    if isinstance(value, dict):
-        return {plain(str(key)): plain_values(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, (list, tuple)):
-        return [plain_values(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+async def plain_values(value: Any, most: int) -> Any:
+    """A JSON value whose every text, keys included, is ``plain``. Others may use the event loop meanwhile.
+
+    Raises ``TooLong`` as soon as its texts have more than ``most`` characters together.
+    """
+    return await _Values(most).plain(value)
+
+
+class _Values:
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._piece = 0
+
+    async def plain(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return await self._text(value)
+        if isinstance(value, dict):
+            return {await self._text(str(key)): await self.plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        if isinstance(value, (list, tuple)):
+            return [await self.plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return value
+
+    async def _text(self, text: str) -> str:
+        self._piece += min(len(text), 2 * LONGEST_TEXT)
+        if self._piece > _PIECE:
+            self._piece = 0
+            await asyncio.sleep(0)
+        text = str(text) if isinstance(text, Plain) else plain(text)
+        self._left -= len(text)
+        if self._left < 0:
+            raise TooLong
+        return text

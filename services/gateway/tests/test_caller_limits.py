@@ -1,4 +1,5 @@
 import limits
+import pytest
 
 from gateway.caller_limits import CallerLimits, caller_key
 
@@ -46,9 +47,17 @@ def test_a_key_has_a_fixed_length_and_does_not_show_the_token() -> None:
     def key(*headers: tuple[bytes, bytes]) -> str:
         return caller_key({"type": "http", "headers": list(headers), "client": ("10.0.0.1", 1)})
 
-    bearer = (b"authorization", b"Bearer the-token\xff")
+    bearer = (b"authorization", b"Bearer the-token")
     cluster = (b"x-kedge-cluster", b"c" * 60_000)
 
     assert key(bearer, cluster) != key(bearer) != key(cluster)
     assert {len(key(bearer, cluster)), len(key())} == {64}
     assert "the-token" not in key(bearer)
+
+
+@pytest.mark.parametrize("written", ["Bearer    the-token", "bearer the-token", "BEARER the-token  "])
+def test_a_caller_is_the_same_however_the_token_is_written(written: str) -> None:
+    def key(authorization: str) -> str:
+        return caller_key({"type": "http", "headers": [(b"authorization", authorization.encode())]})
+
+    assert key(written) == key("Bearer the-token") != key("Bearer another")

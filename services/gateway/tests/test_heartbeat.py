@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from codecommon.process.health import Readiness
 from codecommon.process.secrets import SecretValue
+from gateway import heartbeat
 from gateway.heartbeat import HubHeartbeat
 
 
@@ -140,6 +142,34 @@ async def test_a_token_file_is_read_anew_and_its_last_token_stays_while_it_is_un
         "KEDGE_HUB_TOKEN_FILE is empty",
         "KEDGE_HUB_TOKEN_FILE cannot be read: UnicodeDecodeError",
     ]
+
+
+async def test_heartbeats_go_on_with_the_last_token_while_the_file_system_hangs(
+    hub: Hub, beating: Beating, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    reads: list[Path] = []
+
+    def read(path: Path) -> str:
+        reads.append(path)
+        assert answers.wait(10)
+        return "new"
+
+    monkeypatch.setattr(heartbeat, "_read", read)
+    monkeypatch.setattr(heartbeat, "_READ_SECONDS", 0.01)
+    token = SecretValue("last")
+    try:
+        async with beating(HubHeartbeat(hub.url, "code", token=token, token_file=Path("token"), interval=0.01)):
+            assert {beat.headers["Authorization"] for beat in await hub.next(10)} == {"Bearer last"}
+            assert len(reads) == 1  # each read that hangs takes a thread
+            answers.set()
+            async with asyncio.timeout(5):
+                while (await hub.beats.get()).headers["Authorization"] != "Bearer new":
+                    pass
+    finally:
+        answers.set()
+
+    assert "the file system hangs" in caplog.text
 
 
 async def test_a_heartbeat_comes_early_by_up_to_a_tenth_and_never_late(

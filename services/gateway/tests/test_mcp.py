@@ -21,6 +21,7 @@ from aiohttp import web
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from codecommon.api.kinds import CONNECTIONS
 from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
@@ -30,6 +31,8 @@ from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
+from gateway.mcp_tools import deadlines
+from gateway.mcp_tools.shared import parsed
 from gateway.mcp_tools.table import tools
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
@@ -52,6 +55,7 @@ class Kcp:
     answer: tuple[int, dict[str, Any]] = (200, {"kind": "Connection", "metadata": {"name": "site"}})
     asked: list[tuple[str, str]] = field(default_factory=list)
     server: ApiServer | None = None
+    gate: asyncio.Event | None = None
 
     async def find(self) -> ApiServer:
         if self.server is None:
@@ -60,6 +64,8 @@ class Kcp:
 
     async def respond(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, request.headers.get("Authorization", "")))
+        if self.gate is not None:
+            await self.gate.wait()
         status, body = self.answer
         return web.json_response(body, status=status)
 
@@ -112,6 +118,11 @@ async def read(call: Call) -> dict[str, Any]:
     return await call.objects.get("connections", "site")
 
 
+async def parse(call: Call) -> dict[str, Any]:
+    parsed(CONNECTIONS, await read(call))
+    return {}
+
+
 async def fail(call: Call) -> dict[str, Any]:
     if call.arguments.get("text") == "a sentence":
         raise ToolError("Do it otherwise.")
@@ -150,6 +161,7 @@ def table(writes: Writes) -> Sequence[Tool]:
     return [
         tool("echo", echo),
         tool("read", read),
+        tool("parse", parse),
         tool("fail", fail),
         tool("write", writes.handler, read_only=False),
     ]
@@ -308,7 +320,7 @@ async def test_the_aggregate_lists_without_initialize_and_gets_the_same_bytes_ea
     assert len(set(bodies)) == 1
     answer = json.loads(bodies[0])
     assert answer["id"] == 1
-    assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "fail", "write"]
+    assert [tool["name"] for tool in answer["result"]["tools"]] == ["echo", "read", "parse", "fail", "write"]
     assert all(tool["inputSchema"]["type"] == "object" for tool in answer["result"]["tools"])
     assert "nextCursor" not in answer["result"]
     assert kcp.asked == []
@@ -441,7 +453,7 @@ async def test_the_official_client_lists_and_calls(port: int, mode: str, protoco
         spoken = client.protocol_version
 
     assert spoken == protocol
-    assert [tool.name for tool in listed.tools] == ["echo", "read", "fail", "write"]
+    assert [tool.name for tool in listed.tools] == ["echo", "read", "parse", "fail", "write"]
     assert result.structured_content["text"] == "hello"
     assert refused.is_error
 
@@ -511,7 +523,7 @@ async def test_a_batch_of_the_revision_that_has_them_is_answered_with_one_array(
     assert code == 200
     assert [answer["id"] for answer in answers] == [1, "two", 3, 4]
     assert answers[0]["result"]["structuredContent"]["text"] == "a"
-    assert len(answers[1]["result"]["tools"]) == 4
+    assert len(answers[1]["result"]["tools"]) == 5
     assert answers[2]["error"]["code"] == -32601
     assert answers[3]["result"] == {}
 
@@ -728,10 +740,21 @@ async def test_another_failure_is_one_sentence_and_its_details_are_in_the_log(
     assert "nobody's business" in caplog.text
 
 
+async def test_an_object_that_no_model_fits_is_a_sentence_and_is_not_in_the_log(
+    port: int, kcp: Kcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    kcp.answer = (200, {"kind": "Connection", "metadata": {"name": "site"}, "spec": {"provider": ["a private word"]}})
+
+    text = error_text(await call(port, "parse"))
+
+    assert "fields of a form" in text
+    assert "private" not in text + caplog.text
+
+
 async def test_without_a_kubeconfig_tools_are_listed_and_a_call_says_what_is_wrong(port: int, kcp: Kcp) -> None:
     kcp.server = None
 
-    assert await names(port) == ["echo", "read", "fail", "write"]
+    assert await names(port) == ["echo", "read", "parse", "fail", "write"]
     text = error_text(await call(port, "read"))
     assert "kubeconfig" in text
     assert "/etc" not in text
@@ -786,12 +809,12 @@ async def test_only_a_write_leaves_it_open_whether_something_was_changed(
 @pytest.mark.parametrize(
     ("environ", "headers", "expected"),
     [
-        ({"CODE_MCP_READ_ONLY": "true"}, {}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_READ_ONLY": "true"}, {}, ["echo", "read", "parse", "fail"]),
         ({"CODE_MCP_READ_ONLY": "true", "CODE_MCP_TOOLS": "write,echo"}, {}, ["echo"]),
         ({"CODE_MCP_TOOLS": "write, read", "CODE_MCP_EXCLUDE_TOOLS": "read"}, {}, ["write"]),
-        ({"CODE_MCP_READ_ONLY": "true"}, {"X-MCP-Readonly": "false"}, ["echo", "read", "fail"]),
+        ({"CODE_MCP_READ_ONLY": "true"}, {"X-MCP-Readonly": "false"}, ["echo", "read", "parse", "fail"]),
         ({"CODE_MCP_EXCLUDE_TOOLS": "echo"}, {"X-MCP-Tools": "echo,read"}, ["read"]),
-        ({}, {"X-MCP-Readonly": "true"}, ["echo", "read", "fail"]),
+        ({}, {"X-MCP-Readonly": "true"}, ["echo", "read", "parse", "fail"]),
         ({}, {"X-MCP-Tools": "write,read,read", "X-MCP-Exclude-Tools": "write"}, ["read"]),
         ({}, {"X-MCP-Tools": "nothing"}, []),
     ],
@@ -886,10 +909,8 @@ async def test_a_write_that_has_begun_is_seen_through_though_the_caller_hangs_up
         await writes.done.wait()
 
 
-async def test_so_is_one_whose_request_the_server_itself_gives_up(
-    kcp: Kcp, table: Sequence[Tool], writes: Writes
-) -> None:
-    tools = ToolServer(table, McpSettings(), kcp.find)
+async def given_up(mcp: McpEndpoint, writes: Writes) -> None:
+    """Call the write tool, and give the request up once it has begun."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "write"}}).encode()
     headers = {**IDENTITY, **ACCEPT, "Content-Type": "application/json"}
     scope = {
@@ -906,26 +927,120 @@ async def test_so_is_one_whose_request_the_server_itself_gives_up(
     async def send(message: Any) -> None:
         raise AssertionError("the request was given up")
 
+    request = asyncio.create_task(mcp(scope, receive, send))
+    await writes.begun.wait()
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+
+
+async def test_so_is_one_whose_request_the_server_itself_gives_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes
+) -> None:
+    tools = ToolServer(table, McpSettings(), kcp.find)
     async with McpEndpoint(tools, 1 << 20) as mcp, asyncio.timeout(BOUND_SECONDS):
-        request = asyncio.create_task(mcp(scope, receive, send))
-        await writes.begun.wait()
-        request.cancel()
-        await asyncio.gather(request, return_exceptions=True)
+        await given_up(mcp, writes)
         writes.go_on.set()
 
         await writes.done.wait()
 
 
-async def test_a_write_that_takes_too_long_is_answered_and_goes_on(
+@pytest.mark.parametrize("drained", [True, False])
+async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
+    kcp: Kcp, table: Sequence[Tool], writes: Writes, drained: bool
+) -> None:
+    stopping = asyncio.Event()
+
+    async def serve() -> None:
+        async with McpEndpoint(ToolServer(table, McpSettings(), kcp.find), 1 << 20) as mcp:
+            await given_up(mcp, writes)
+            stopping.set()
+
+    serving = asyncio.create_task(serve())
+    async with asyncio.timeout(BOUND_SECONDS):
+        await stopping.wait()
+        done, _ = await asyncio.wait({serving}, timeout=0.05)
+        assert not done
+        if drained:
+            writes.go_on.set()
+        else:
+            serving.cancel()
+        await asyncio.wait({serving})
+
+    assert (writes.done.is_set(), serving.cancelled()) == (drained, not drained)
+    writes.go_on.set()
+    await writes.done.wait()
+
+
+async def test_a_call_that_takes_too_long_ends_and_is_answered_in_words(
+    port: int, writes: Writes, kcp: Kcp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "CALL", 0.05)
+
+    assert "not known whether the change was stored" in error_text(await call(port, "write"))
+
+    kcp.gate = asyncio.Event()
+    assert "Ask for less" in error_text(await call(port, "read"))
+    assert not writes.done.is_set()
+
+
+async def test_one_caller_does_not_take_the_calls_of_all(
     port: int, writes: Writes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(server, "_MOST_CALLS_OF_ONE", 2)
+    monkeypatch.setattr(server, "_MOST_CALLS", 3)
+    async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(call(port, "write"))
+        await writes.both_begun.wait()
 
-    assert "has begun and goes on" in error_text(await call(port, "write"))
+        refused = error_text(await call(port, "echo"))
+        assert "2 calls under way" in refused
+        assert "Wait until one of them is answered" in refused
+        another = {**IDENTITY, "Authorization": "Bearer another"}
+        assert (await call(port, "echo", headers=another))["isError"] is False
+        writes.go_on.set()
+    assert (await call(port, "echo"))["isError"] is False
 
-    writes.go_on.set()
-    async with asyncio.timeout(BOUND_SECONDS):
-        await writes.done.wait()
+
+async def test_large_answers_that_nobody_reads_share_a_bound_and_small_ones_pass(
+    serve: Serve, table: list[Tool]
+) -> None:
+    async def large(_: Call) -> dict[str, Any]:
+        return {"texts": ["x" * 8000] * 200}
+
+    table.append(tool("large", large))
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "large"}}).encode()
+    fields = "".join(f"{name}: {value}\r\n" for name, value in {**IDENTITY, **ACCEPT}.items())
+    head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Type: application/json\r\n"
+    unread: list[socket.socket] = []
+    async with (
+        serve(CODE_MCP_MAX_BODY_BYTES="150000", CODE_HTTP_MAX_BYTES_IN_FLIGHT="9000000") as port,
+        aiohttp.ClientSession(headers={**IDENTITY, **ACCEPT}) as session,
+        asyncio.timeout(BOUND_SECONDS),
+    ):
+
+        async def ask() -> int:
+            url = f"http://127.0.0.1:{port}/mcp"
+            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
+                await response.read()
+                return response.status
+
+        assert await ask() == 200  # of 3.2 MB
+        for _ in range(2):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.setblocking(False)
+            unread.append(connection)
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            await asyncio.get_running_loop().sock_sendall(connection, request)
+        while await ask() != 503:
+            pass
+        assert (await call(port, "echo"))["isError"] is False
+        for connection in unread:
+            connection.close()
+        while await ask() != 200:
+            pass
 
 
 async def test_hidden_characters_are_stripped_and_texts_are_bounded(port: int) -> None:

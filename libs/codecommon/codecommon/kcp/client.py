@@ -29,7 +29,7 @@ from codecommon.kcp.errors import Invalid as Invalid
 from codecommon.kcp.errors import KcpError as KcpError
 from codecommon.kcp.errors import NotFound as NotFound
 from codecommon.kcp.identity import CallerIdentity, KcpIdentity, ProviderIdentity
-from codecommon.kcp.lists import Lists
+from codecommon.kcp.lists import Lists, Turns
 
 T = TypeVar("T")
 
@@ -76,9 +76,10 @@ def resource_path(resource: str, name: str | None = None, namespace: str | None 
 class Kcp:
     """HTTP to kcp as one identity."""
 
-    def __init__(self, identity: KcpIdentity) -> None:
+    def __init__(self, identity: KcpIdentity, turns: Turns | None = None) -> None:
+        """``turns``: of its lists, shared with others. None: its own."""
         self._identity = identity
-        self.lists = Lists(self)
+        self.lists = Lists(self, turns)
 
     async def request(
         self,
@@ -141,8 +142,8 @@ class ProviderKcp(Kcp):
 class CallerKcp(Kcp):
     """kcp as a caller, with the caller's permissions and nothing of the provider's."""
 
-    def __init__(self, identity: CallerIdentity) -> None:
-        super().__init__(identity)
+    def __init__(self, identity: CallerIdentity, turns: Turns | None = None) -> None:
+        super().__init__(identity, turns)
 
     def objects(self, cluster: str) -> Objects:
         """The objects of the logical cluster with that ID. Raises ``ValueError`` for anything but an ID, such as a path."""

@@ -1,7 +1,7 @@
 """Lists of the objects of one kind in one workspace, page after page.
 
 A tenant decides how many objects there are and how big. So a page is short, its bytes are bounded, and only what the caller keeps
-of an object outlives it. A workspace has one list at a time in a process.
+of an object outlives it. A workspace has one list at a time in a process. The lists of strangers take turns, page by page.
 
 Every list is live. The API server answers a page from its store whatever ``resourceVersion`` asks for, and refuses one beside a
 continue token. The token pins the version that the first page was read at, so the pages fit together.
@@ -9,7 +9,9 @@ continue token. The token pins the version that the first page was read at, so t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar
 
 from codecommon.api.annotations import READ_ANNOTATIONS
@@ -40,12 +42,32 @@ class Requests(Protocol):
     ) -> _JsonObject: ...
 
 
-class Lists:
-    """All lists that a process reads as one identity."""
+class Turns:
+    """Who may read a list: one at a time in a workspace, and of all lists so many pages at the same time.
 
-    def __init__(self, kcp: Requests) -> None:
+    It outlives the identities that read, and holds no credential.
+    """
+
+    def __init__(self, most_pages: int | None = None) -> None:
+        """``most_pages``: None: no bound, for a process that itself decides what it lists."""
+        self._workspaces = KeyedMutex()
+        self._pages = nullcontext() if most_pages is None else asyncio.Semaphore(most_pages)
+
+    def workspace(self, workspace: str) -> AbstractAsyncContextManager[object]:
+        return self._workspaces.hold(workspace)
+
+    def page(self) -> AbstractAsyncContextManager[object]:
+        """Those who wait are served in their order. So a long list lets the others pass after each page."""
+        return self._pages
+
+
+class Lists:
+    """All lists that are read as one identity."""
+
+    def __init__(self, kcp: Requests, turns: Turns | None = None) -> None:
+        """``turns``: those that it shares with other identities. None: its own, without a bound on pages."""
         self._kcp = kcp
-        self._mutex = KeyedMutex()
+        self._turns = turns or Turns()
         self.selectors = FieldSelectors(kcp)
 
     async def collect(
@@ -63,7 +85,7 @@ class Lists:
         with each object, without what nobody reads of its metadata. It may be called twice with an object.
         """
         url = workspace + path
-        async with self._mutex.hold(workspace):
+        async with self._turns.workspace(workspace):
             selector = self.selectors.selector(path, fields)
             try:
                 return await self._from_the_start(url, selector, keep, fields, most)
@@ -104,21 +126,24 @@ class Lists:
         params = {"fieldSelector": selector} if selector else {}
         limit = PAGE_OBJECTS
         while True:
-            try:
-                page = await self._kcp.request(
-                    "GET", url, params={**params, "limit": str(limit)}, most_bytes=PAGE_BYTES if limit > 1 else None
-                )
-            except AnswerTooLong:
-                limit //= 2
-                continue
-            for raw in page["items"]:
-                if any(_value(raw, path) != value for path, value in fields.items()):
+            async with self._turns.page():
+                try:
+                    page = await self._kcp.request(
+                        "GET", url, params={**params, "limit": str(limit)}, most_bytes=PAGE_BYTES if limit > 1 else None
+                    )
+                except AnswerTooLong:
+                    limit //= 2
                     continue
-                found = keep(_trimmed(raw))
-                if found is not None:
-                    kept.append(found)
-                    if len(kept) == most:
-                        return kept
+                for raw in page["items"]:
+                    # What parses a page, or looks at an object, holds the loop. Others may pass in between.
+                    await asyncio.sleep(0)
+                    if any(_value(raw, path) != value for path, value in fields.items()):
+                        continue
+                    found = keep(_trimmed(raw))
+                    if found is not None:
+                        kept.append(found)
+                        if len(kept) == most:
+                            return kept
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return kept

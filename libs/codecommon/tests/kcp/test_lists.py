@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import re
+import ssl
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,9 +22,12 @@ from codecommon.api.annotations import CLUSTER_ANNOTATION, RECONCILE_REQUESTED_A
 from codecommon.api.meta import Workspace
 from codecommon.kcp import field_selectors
 from codecommon.kcp import lists as lists_module
-from codecommon.kcp.client import JsonObject, KcpError, ProviderKcp, ProviderObjects
+from codecommon.kcp.client import CallerKcp, JsonObject, KcpError, ProviderKcp, ProviderObjects
 from codecommon.kcp.field_selectors import UNSERVED
-from codecommon.kcp.identity import ProviderIdentity
+from codecommon.kcp.identity import CallerConnections, ProviderIdentity
+from codecommon.kcp.kubeconfig import ApiServer
+from codecommon.kcp.lists import Turns
+from codecommon.process.secrets import SecretValue
 
 SELECTABLE = ("metadata.name", "spec.repositoryRef", "spec.name", "spec.connectionRef")
 _PART = 64 * 1024
@@ -47,6 +51,7 @@ class PagingKcp:
         self.gate: asyncio.Event | None = None
         self.running: Counter[str] = Counter()
         self.most_running: Counter[str] = Counter()
+        self.most_running_in_all = 0
 
     def add(self, name: str, padding: int = 0, /, **spec: Any) -> None:
         raw = {
@@ -67,6 +72,7 @@ class PagingKcp:
         cluster = request.path.partition("/clusters/")[2].partition("/")[0]
         self.running[cluster] += 1
         self.most_running[cluster] = max(self.most_running[cluster], self.running[cluster])
+        self.most_running_in_all = max(self.most_running_in_all, sum(self.running.values()))
         try:
             if self.gate is not None:
                 await self.gate.wait()
@@ -253,6 +259,38 @@ async def test_a_workspace_has_one_list_at_a_time_and_others_do_not_wait_for_it(
         server.gate.set()
     assert len(server.asked) == 11
     assert server.most_running == {"c1": 1, "c2": 1}
+
+
+async def test_callers_take_turns_in_a_workspace_and_page_by_page_with_all_others(server: PagingKcp) -> None:
+    for number in range(40):  # two pages
+        server.add(f"site-{number:02}")
+    address, connections, turns = (
+        ApiServer(f"{server.url}/clusters/p1", ssl.create_default_context()),
+        CallerConnections(),
+        Turns(most_pages=2),
+    )
+    listed: list[str] = []
+
+    async def as_caller(number: int, cluster: str) -> None:
+        async with connections.identity(address, SecretValue(f"token-{number}")) as caller:
+            assert len(await CallerKcp(caller, turns).objects(cluster).list("repositories")) == 40
+        listed.append(cluster)
+
+    server.gate = asyncio.Event()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(as_caller(number, "c1"))
+        for number in range(4):
+            group.create_task(as_caller(number, f"other{number}"))
+        while sum(server.running.values()) < 2:
+            await asyncio.sleep(0)
+        server.gate.set()
+    await connections.close()
+
+    assert server.most_running["c1"] == 1
+    assert server.most_running_in_all == 2
+    # Who has many lists to read does not keep the others from theirs.
+    assert listed[-1] == "c1"
 
 
 # ---- field selectors

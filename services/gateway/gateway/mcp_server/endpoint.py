@@ -24,7 +24,6 @@ from gateway.mcp_server.server import ToolServer
 from gateway.metrics import REFUSED
 
 PATHS: Final = ("/mcp", "/mcp/sse")
-_FINISH_SECONDS: Final = 1.0
 
 
 class McpEndpoint:
@@ -55,8 +54,10 @@ class McpEndpoint:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._tools.finish(_FINISH_SECONDS)
-        await self._stack.aclose()
+        try:
+            await self._tools.finish()
+        finally:
+            await self._stack.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":

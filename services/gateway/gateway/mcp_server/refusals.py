@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
+from pydantic import ValidationError
 
 from codecommon.kcp.errors import AnswerTooLong, KcpError
 from codecommon.kcp.kubeconfig import KubeconfigError
@@ -23,6 +24,12 @@ def refusal(error: Exception, *, writes: bool) -> str | None:
             return (
                 "The provider does not know how to reach kcp, because its kubeconfig is missing or unusable. "
                 "Nothing was done. Its operator must mend this; calling again before does not help."
+            )
+        case ValidationError():
+            # Its own text repeats the object.
+            return (
+                "An object that this tool read has fields of a form that this provider does not know. "
+                "Somebody has to correct it. Read the objects before you call again."
             )
         case AnswerTooLong():
             return "kcp's answer is too large to be read. Ask for a single object instead of a list."

@@ -16,6 +16,7 @@ from codecommon.api.meta import Resource
 from codecommon.api.reasons import ConditionType
 from codecommon.api.times import rfc3339
 from codecommon.kcp.client import JsonObject
+from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.shared import (
     CONDITIONS,
     LONG,
@@ -40,9 +41,8 @@ from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
 V = TypeVar("V")
 Sleep = Callable[[float], Awaitable[object]]
 
-MOST_SECONDS: Final = 10
-"""The hub gives a call 15 s, its own requests included."""
-_VALIDATION_SECONDS: Final = 8
+MOST_SECONDS: Final = deadlines.WAIT
+_VALIDATION_SECONDS: Final = deadlines.VALIDATION
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 1.0
 

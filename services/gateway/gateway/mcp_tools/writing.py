@@ -16,15 +16,13 @@ from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import CONNECTIONS, KindSpec
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
+from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.tool import Call, Handler
 from gateway.plain_text import one_line
 
-PATIENCE_SECONDS: Final = 5.0
-"""How long after its begin a call waits for the result of what it wrote."""
-
-# The hub ends a call after 15 s. What kcp did until then is told before.
-_WRITES_END: Final = 10.0
-_CALL_ENDS: Final = 12.0
+PATIENCE_SECONDS: Final = deadlines.RESULT
+_WRITES_END: Final = deadlines.LAST_WRITE
+_CALL_ENDS: Final = deadlines.WRITE
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 1.0
