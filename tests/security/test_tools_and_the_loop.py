@@ -24,12 +24,13 @@ from codecommon.kcp.lists import PAGE_BYTES, PAGE_OBJECTS
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
-from gateway.mcp_tools.shared import MOST_ITEMS
 from gateway.mcp_tools.table import tools
 
 pytestmark = pytest.mark.slow
 
 ALLOWED_SECONDS = 0.1
+MOST_ITEMS = 500
+"""The greatest ``limit`` of a list."""
 OBJECTS = MOST_ITEMS + 1
 CLUSTER = "2x5yknxhwy4dkw5f"
 HEADERS = {
