@@ -20,7 +20,7 @@ SECONDS: Final = Histogram(
 REFUSED: Final = Counter(
     "code_http_refused_requests",
     "Requests that were refused by a bound: head, body (too large), values (of JSON), full (too many bytes in flight), "
-    "rate, time.",
+    "rate, calls (too many under way), untaken (too many bytes of answers), time.",
     ("bound",),
 )
 BYTES_IN_FLIGHT: Final = Gauge(

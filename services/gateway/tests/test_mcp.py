@@ -22,17 +22,17 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from codecommon.api.kinds import CONNECTIONS
+from codecommon.api.meta import Workspace
 from codecommon.kcp.kubeconfig import ApiServer, KubeconfigError
 from codecommon.process.health import Readiness
 from codecommon.process.service import CannotRun
+from gateway import time_limits
 from gateway.caller_limits import CallerLimits
 from gateway.http_protocol import BoundedHttp
 from gateway.mcp_server import made_once, server
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_settings import McpSettings
-from gateway.mcp_tools import deadlines
-from gateway.mcp_tools.shared import parsed
 from gateway.mcp_tools.table import tools
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.routes import build_app
@@ -119,7 +119,7 @@ async def read(call: Call) -> dict[str, Any]:
 
 
 async def parse(call: Call) -> dict[str, Any]:
-    parsed(CONNECTIONS, await read(call))
+    CONNECTIONS.model.parse(await read(call), Workspace("", ""))
     return {}
 
 
@@ -974,7 +974,7 @@ async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
 async def test_a_call_that_takes_too_long_ends_and_is_answered_in_words(
     port: int, writes: Writes, kcp: Kcp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadlines, "CALL", 0.05)
+    monkeypatch.setattr(time_limits, "CALL", 0.05)
 
     assert "not known whether the change was stored" in error_text(await call(port, "write"))
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 import jsonschema_rs
+import orjson
 import pytest
 
 from codecommon.api.annotations import PAUSED, RECONCILE_REQUESTED_AT
@@ -59,7 +60,7 @@ async def ask(
     """Call a tool as the endpoint does, and hold arguments and answer to its schemas."""
     tool = TOOLS[name]
     jsonschema_rs.validate(tool.input_schema, arguments)
-    answer = await (handler or tool.handler)(call(kcp, **arguments))
+    answer = orjson.loads(orjson.dumps(await (handler or tool.handler)(call(kcp, **arguments))))
     jsonschema_rs.validate(tool.output_schema, answer)
     return answer
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema_rs import Draft202012Validator
 
@@ -76,7 +77,7 @@ async def run(
     tool = next(t for t in write_tools(confirm_deletes=confirm_deletes, patience=patience) if t.name == tool_name)
     Arguments(tool).require_valid(arguments)
     call = Call(Objects(kcp, f"{ENDPOINT}/clusters/c1"), arguments, user, client)
-    output = await asyncio.wait_for(tool.handler(call), LONGEST)
+    output = orjson.loads(orjson.dumps(await asyncio.wait_for(tool.handler(call), LONGEST)))
     Draft202012Validator(tool.output_schema).validate(output)
     return output
 

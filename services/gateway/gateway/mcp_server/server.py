@@ -24,6 +24,7 @@ from codecommon.kcp.client import CallerKcp
 from codecommon.kcp.identity import CallerConnections
 from codecommon.kcp.kubeconfig import ApiServer
 from codecommon.kcp.lists import Turns
+from gateway import time_limits
 from gateway.caller_limits import CallerLimits, caller_key
 from gateway.identity import Caller, NoIdentity, require_caller
 from gateway.mcp_server.arguments import Arguments
@@ -31,7 +32,6 @@ from gateway.mcp_server.bounds import Bounds, nearest
 from gateway.mcp_server.metrics import CALLS
 from gateway.mcp_server.refusals import refusal
 from gateway.mcp_settings import McpSettings
-from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.metrics import REFUSED
 from gateway.plain_text import TooLong, plain, plain_values
@@ -214,7 +214,7 @@ class ToolServer:
         return task.result()
 
     async def _work(self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str) -> dict[str, Any]:
-        limit = asyncio.timeout(deadlines.CALL)
+        limit = asyncio.timeout(time_limits.CALL)
         try:
             async with limit:
                 api_server = await self._find_api_server()

@@ -16,7 +16,6 @@ from codecommon.api.meta import Resource
 from codecommon.api.reasons import ConditionType
 from codecommon.api.times import rfc3339
 from codecommon.kcp.client import JsonObject
-from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.shared import (
     CONDITIONS,
     LONG,
@@ -37,12 +36,13 @@ from gateway.mcp_tools.shared import (
 )
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
+from gateway.time_limits import VALIDATION, WAIT
 
 V = TypeVar("V")
 Sleep = Callable[[float], Awaitable[object]]
 
-MOST_SECONDS: Final = deadlines.WAIT
-_VALIDATION_SECONDS: Final = deadlines.VALIDATION
+MOST_SECONDS: Final = WAIT
+_VALIDATION_SECONDS: Final = VALIDATION
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 1.0
 

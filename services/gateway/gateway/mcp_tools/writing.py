@@ -16,13 +16,13 @@ from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import CONNECTIONS, KindSpec
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
-from gateway.mcp_tools import deadlines
 from gateway.mcp_tools.tool import Call, Handler
 from gateway.plain_text import one_line
+from gateway.time_limits import LAST_WRITE, RESULT, WRITE
 
-PATIENCE_SECONDS: Final = deadlines.RESULT
-_WRITES_END: Final = deadlines.LAST_WRITE
-_CALL_ENDS: Final = deadlines.WRITE
+PATIENCE_SECONDS: Final = RESULT
+_WRITES_END: Final = LAST_WRITE
+_CALL_ENDS: Final = WRITE
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 1.0

@@ -1,6 +1,6 @@
 """How long a call of a tool may take, in seconds. The hub gives up after 15 s, its own requests included.
 
-Each is shorter than the one before, so that the inner one answers: it knows better what is done and what is not.
+None is longer than the one before, so that the inner one answers: it knows better what is done and what is not.
 """
 
 from __future__ import annotations
