@@ -1,0 +1,59 @@
+// Reads the introspection of the GraphQL gateway from standard input and writes the part of it that the portal may use, as SDL.
+//
+// A workspace's whole schema has thousands of types, and most are those of other providers. What stays are the fields of the
+// roots that concern this provider, and the types that they reach.
+import { buildClientSchema, getNamedType, isInputObjectType, isInterfaceType, isObjectType, lexicographicSortSchema, printSchema } from "graphql";
+
+const GROUP = "code_kedge_faros_sh";
+/** Of the core group: what a credential and a key pair need. */
+const CORE = { Query: ["Secret"], Mutation: ["createSecret", "updateSecret", "deleteSecret"], Subscription: [] };
+
+let text = "";
+for await (const chunk of process.stdin) text += chunk;
+const introspection = JSON.parse(text);
+const schema = introspection.data?.__schema ?? introspection.__schema;
+const byName = new Map(schema.types.map((type) => [type.name, type]));
+const core = /^v1$/;
+
+for (const [root, kept] of Object.entries(CORE)) {
+  const type = byName.get(schema[`${root.toLowerCase()}Type`]?.name);
+  if (!type) continue;
+  type.fields = type.fields.filter(({ name }) => name === GROUP || name.startsWith(`${GROUP}_`) || core.test(name));
+  for (const field of type.fields.filter(({ name }) => core.test(name))) {
+    const group = byName.get(nameOf(field.type));
+    group.fields = group.fields.filter(({ name }) => kept.includes(name));
+    if (group.fields.length === 0) type.fields = type.fields.filter((other) => other !== field);
+  }
+}
+
+// Requests of agents, which no page shows.
+const REQUESTS = /repository(commit|checkout|buildstatus)/i;
+for (const type of schema.types) {
+  if (type.fields) type.fields = type.fields.filter(({ name }) => !REQUESTS.test(name));
+  // The texts change more often than the schema.
+  type.description = null;
+  for (const field of [...(type.fields ?? []), ...(type.inputFields ?? []), ...(type.enumValues ?? [])]) {
+    field.description = null;
+    for (const argument of field.args ?? []) argument.description = null;
+  }
+}
+
+const reached = new Set(["String", "Boolean"]);
+const built = buildClientSchema({ __schema: schema }, { assumeValid: true });
+for (const root of [built.getQueryType(), built.getMutationType(), built.getSubscriptionType()]) if (root) reach(root);
+schema.types = schema.types.filter(({ name }) => reached.has(name) || name.startsWith("__"));
+process.stdout.write(`${printSchema(lexicographicSortSchema(buildClientSchema({ __schema: schema }, { assumeValid: true })))}\n`);
+
+function nameOf(type) {
+  return type.ofType ? nameOf(type.ofType) : type.name;
+}
+
+function reach(type) {
+  if (reached.has(type.name)) return;
+  reached.add(type.name);
+  if (!isObjectType(type) && !isInputObjectType(type) && !isInterfaceType(type)) return;
+  for (const field of Object.values(type.getFields())) {
+    reach(getNamedType(field.type));
+    for (const argument of field.args ?? []) reach(getNamedType(argument.type));
+  }
+}
