@@ -17,11 +17,12 @@ import pytest_asyncio
 
 from devstack.devhub import DevHub
 from devstack.enterprise import EnterpriseSim, enterprise_sim
+from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.paths import RUNS
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.provider import EXPORT, ProviderInstallation, install_provider, run_init, wait_serving
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -105,6 +106,16 @@ async def provider(devhub: DevHub, run_dir: Path, dev_settings: Settings) -> Pro
     await run_init(installation)
     await devhub.wait_for_catalogue(provisioned)
     return installation
+
+
+@pytest_asyncio.fixture(scope="session")
+async def graphql(devhub: DevHub, provider: ProviderInstallation, kcp: Kcp, run_dir: Path) -> AsyncIterator[str]:
+    """The hub's GraphQL endpoint works while a test has this. The value is its URL up to the cluster ID."""
+    made = provider.provisioned
+    async with GraphqlGateway(kcp, run_dir / "graphql", workspace=made.cluster, export=EXPORT) as gateway:
+        devhub.graphql_url = gateway.url
+        yield f"{devhub.url}/graphql/"
+        devhub.graphql_url = None
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from devstack.kubeconfig import Access, load_access
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
 from devstack.resources import Manifest
+from devstack.static_users import TOKEN_FILE, write_token_file
 from devstack.tools import require_tool
 
 START_TIMEOUT = 120.0
@@ -87,6 +88,7 @@ class Kcp:
                 f"--secure-port={secure}",
                 f"--embedded-etcd-client-port={client}",
                 f"--embedded-etcd-peer-port={peer}",
+                f"--token-auth-file={write_token_file(self.folder)}",
             ],
             log_file=self.folder / "kcp.log",
             env={**GARBAGE_COLLECTION, **os.environ},
@@ -117,6 +119,11 @@ class Kcp:
     @property
     def url(self) -> str:
         return self.access.base
+
+    @property
+    def knows_static_users(self) -> bool:
+        """Whether this kcp was started here or by another process of the stack, and accepts `devstack.static_users`."""
+        return (self.kubeconfig.parent / TOKEN_FILE).is_file()
 
     def cluster(self, cluster: str, *, token: str | None = None) -> Cluster:
         """A client for one workspace (ID or path), as the administrator or as the bearer of `token`."""
@@ -211,15 +218,8 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
     """
     await target.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
     await target.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _in_default(name)})
-    await target.apply(
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": admin_binding},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
-        }
-    )
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+    await target.apply(cluster_admin_binding(admin_binding, subject))
     secret: Manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -235,6 +235,17 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
     holder = target.with_token(token)
     await _once_served(lambda: holder.request("GET", "/api/v1/namespaces/default"), not_yet=401)
     return token
+
+
+def cluster_admin_binding(name: str, subject: dict[str, str]) -> Manifest:
+    """A ClusterRoleBinding that lets the subject do everything in its workspace."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [subject],
+    }
 
 
 def _in_default(name: str) -> dict[str, str]:

@@ -11,10 +11,8 @@ from devstack.devhub import DevHub
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
-from devstack.provider import provision_own, wait_serving
+from devstack.provider import EXPORT, provision_own, wait_serving
 from devstack.tenant import Tenant
-
-EXPORT = "code.providers.kedge.faros.sh"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
 from devstack.scenario import unique
 
+EXPORT = "code.providers.kedge.faros.sh"
+"""The APIExport that ``init`` makes, and the APIExportEndpointSlice of it."""
+
 INIT_TIMEOUT = 60.0
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from devstack.devhub import DevHub
+from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation, install_provider, run_init, wait_serving
+from devstack.provider import EXPORT, ProviderInstallation, install_provider, run_init, wait_serving
 from devstack.settings import Settings
 from devstack.simulator import SimulatorProcess
 
@@ -44,9 +45,12 @@ async def running_stack(
     say: Say,
     *,
     simulated: bool = True,
+    graphql: bool = False,
     services_environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
     """Starts all parts, yields once the provider serves and is in the hub's catalogue, and stops all parts.
+
+    With `graphql` the hub answers at ``/graphql/<cluster ID>``, too. That starts while the services start.
 
     Raises `StackError`, whose text says what to do, if a part does not start. It stops the parts that run by then.
     """
@@ -66,7 +70,15 @@ async def running_stack(
         if simulator is not None:
             environment["CODE_ALLOWED_GIT_HOSTS"] = simulator.url
         services = await exits.enter_async_context(provider.command("serve", environment))
-        await timed(say, "code-provider serve runs the six services", wait_serving(services, provider.url, kcp.session))
+        serving = timed(
+            say, "code-provider serve runs the six services", wait_serving(services, provider.url, kcp.session)
+        )
+        if graphql:
+            gateway = GraphqlGateway(kcp, folder / "graphql", workspace=provisioned.cluster, export=EXPORT)
+            await all_of(serving, timed(say, "the GraphQL gateway serves", exits.enter_async_context(gateway)))
+            hub.graphql_url = gateway.url
+        else:
+            await serving
         yield Stack(folder, kcp, nats, simulator, hub, provider, services)
         say("stopping everything")
 

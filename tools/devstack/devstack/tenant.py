@@ -6,23 +6,35 @@ import aiohttp
 
 from devstack.cluster import Cluster
 from devstack.kubeconfig import Access
+from devstack.static_users import StaticUser
 
 
 class Tenant(Cluster):
     """A client for the tenant's workspace, with the tenant's own rights.
 
-    `workspace_path` is the path ``root:kedge:tenants:<org>:<workspace>``, and `cluster` is the logical-cluster ID. `token` is the
-    bearer token of a ServiceAccount that is cluster-admin in this workspace and has no rights elsewhere. kubectl or an MCP
-    client of the tenant would use it.
+    `workspace_path` is the path ``root:kedge:tenants:<org>:<workspace>``, both UUIDs, and `cluster` is the logical-cluster ID.
+    `token` is what `user` logs in with, and `mcp_token` is that of the ServiceAccount ``default-mcp``. Both are
+    cluster-admin in this workspace and have no rights elsewhere. The hub identifies the user alone. On a kcp that does not
+    know the static users, `token` is `mcp_token`.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, access: Access, *, workspace_path: str, cluster: str, token: str
+        self,
+        session: aiohttp.ClientSession,
+        access: Access,
+        *,
+        workspace_path: str,
+        cluster: str,
+        user: StaticUser,
+        token: str,
+        mcp_token: str,
     ) -> None:
         super().__init__(session, access)
         self.workspace_path = workspace_path
         self.cluster = cluster
+        self.user = user
         self.token = token
+        self.mcp_token = mcp_token
 
     @property
     def organization(self) -> str:
@@ -31,3 +43,12 @@ class Tenant(Cluster):
     @property
     def workspace(self) -> str:
         return self.workspace_path.split(":")[-1]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a client of the hub sends to say who it is and which workspace it means."""
+        return {
+            "Authorization": f"Bearer {self.token}",
+            "X-Kedge-Org": self.organization,
+            "X-Kedge-Workspace": self.workspace,
+        }

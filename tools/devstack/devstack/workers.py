@@ -50,6 +50,7 @@ WITH_INSTALLATION: Final = (
     "tests/security/test_attacks.py",
     "tests/e2e/",
     "tools/devstack/tests/test_devhub.py",
+    "tools/devstack/tests/test_devhub_tenants.py",
 )
 # The tests of these files share nothing, so any free worker can run the next one. They are slow, because kcp sets up a
 # provider workspace with eight schemas, and tenants that bind it, for each.

@@ -53,12 +53,14 @@ def lock_file(name: str) -> Path:
 
 
 @asynccontextmanager
-async def open_session(folder: Path, settings: Settings, screen: Screen) -> AsyncIterator[Session]:
+async def open_session(
+    folder: Path, settings: Settings, screen: Screen, *, graphql: bool = False
+) -> AsyncIterator[Session]:
     """The stack, running, with one workspace per team in which the provider is enabled."""
     real = settings.github_token is not None and settings.github_owner is not None
     environment = {"CODE_RESYNC_INTERVAL": RESYNC_INTERVAL}
     async with running_stack(
-        folder, settings, screen.say, simulated=not real, services_environment=environment
+        folder, settings, screen.say, simulated=not real, graphql=graphql, services_environment=environment
     ) as stack:
         if settings.github_token and settings.github_owner:
             teams = [github_team(settings.github_token, settings.github_owner)]

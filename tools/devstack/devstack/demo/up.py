@@ -16,7 +16,7 @@ from devstack.tenant import Tenant
 
 async def up(settings: Settings, screen: Screen) -> None:
     with own_folder("up") as folder:
-        async with open_session(folder, settings, screen) as session:
+        async with open_session(folder, settings, screen, graphql=True) as session:
             for team, tenant in session.teams.items():
                 _write_files(session, team, tenant, folder)
             screen.plain(_instructions(session, folder))
@@ -65,6 +65,18 @@ def _instructions(session: Session, folder: Path) -> str:
             "",
             f"  TOKEN=$(sed -n 's/.*token: //p' {config})",
             f'  curl -sk -H "Authorization: Bearer $TOKEN" {collection}',
+            "",
+            f"Open {stack.hub.url}/ui/ in a browser, accept the certificate, and log in with the token of a user:",
+            "",
+            *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
+            "",
+            "Where programs ask, with the same tokens:",
+            "",
+            f"  GraphQL            {stack.hub.url}/graphql/{tenant.cluster}",
+            f"  MCP, all tools     {stack.hub.mcp_url(tenant.cluster)}",
+            f"  MCP, this provider {stack.hub.url}/services/providers/code/mcp",
+            f"                     X-Kedge-Org: {tenant.organization}",
+            f"                     X-Kedge-Workspace: {tenant.workspace}",
             "",
             "Stop it with Ctrl-C here, or with `make down` in another terminal.",
             "",

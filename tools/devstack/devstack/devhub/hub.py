@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
+import aiohttp
 from aiohttp import web
 
 from devstack.devhub.catalog import follow_entry
 from devstack.devhub.certificate import server_context
+from devstack.devhub.federation import open_federation_session
 from devstack.devhub.provisioning import HUB_PATH, ProvisionedProvider, provision_provider
 from devstack.devhub.proxy import open_proxy_session
 from devstack.devhub.registry import SWEEP_INTERVAL, ProviderRecord, ProviderRegistry
-from devstack.devhub.routes import Routes
-from devstack.kcp import Kcp, service_account_token
+from devstack.devhub.routes import hub_app
+from devstack.devhub.tenancy import Organization, Tenancy, Workspace
+from devstack.errors import StackError
+from devstack.kcp import Kcp, cluster_admin_binding, service_account_token
 from devstack.ports import LOOPBACK, free_ports
 from devstack.resources import is_ready
+from devstack.static_users import STATIC_USERS, StaticUser
 from devstack.tenant import Tenant
 
 SHUTDOWN_TIMEOUT = 1.0
+MCP_SERVER = "default"
+"""The MCPServer that the hub makes in every workspace."""
+
+
+class InWorkspace(Protocol):
+    """A tenant or a workspace: whatever says in which logical cluster it is."""
+
+    @property
+    def cluster(self) -> str: ...
 
 
 class DevHub:
     """An async context manager that serves at `url` (https, self-signed) while it is entered.
 
-    `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp.
+    `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp. `graphql_url` is the
+    address of a `devstack.graphql.GraphqlGateway`, for who wants ``/graphql/<cluster ID>``.
     """
 
     def __init__(
@@ -46,18 +62,23 @@ class DevHub:
         self.url = f"https://{LOOPBACK}:{self.port}"
         self.path = path
         self.registry = registry or ProviderRegistry(providers_path=f"{path}:providers")
+        self.tenancy = Tenancy(path)
+        self.graphql_url: str | None = None
         self.kcp = kcp
         self._folder = folder
-        self._tenants: dict[str, Tenant] = {}
+        self._free_users = deque(STATIC_USERS)
+        self._mcp_tokens: dict[str, str] = {}
+        self._first_login = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             proxy_session = await stack.enter_async_context(open_proxy_session())
+            federation_session = await stack.enter_async_context(open_federation_session())
             # Handlers are cancelled with their client: a proxied watch would otherwise stay open.
             runner = web.AppRunner(
-                Routes(self, proxy_session).app(),
+                hub_app(self, proxy_session, federation_session),
                 access_log=None,
                 handler_cancellation=True,
                 shutdown_timeout=SHUTDOWN_TIMEOUT,
@@ -93,28 +114,79 @@ class DevHub:
 
     # Tenants
 
-    async def create_tenant(self, *, organization: str = "dev", workspace: str | None = None) -> Tenant:
-        """Makes a workspace and its user; nothing is enabled in it yet. Safe to call many times at once."""
-        path = f"{self.path}:tenants:{organization}:{workspace or f'ws-{uuid.uuid4().hex[:10]}'}"
+    async def create_tenant(
+        self,
+        *,
+        organization: str | Organization = "dev",
+        workspace: str | None = None,
+        user: StaticUser | None = None,
+    ) -> Tenant:
+        """Makes a workspace with its user and its MCP server; nothing is enabled in it yet. Safe to call many times at once.
+
+        `organization` and `workspace` are display names; the workspaces at kcp are named by UUIDs. The user is a new one
+        unless `user` names one. Raises `StackError` when no user is left.
+        """
+        user = user or self._free_user()
+        if isinstance(organization, str):
+            organization = self.tenancy.organization(organization)
+        identifier = str(uuid.uuid5(uuid.UUID(organization.uuid), workspace) if workspace else uuid.uuid4())
+        path = f"{organization.path}:{identifier}"
         cluster = await self.kcp.create_workspace(path)
         administrator = self.kcp.cluster(cluster)
-        token = await service_account_token(administrator, "member", admin_binding="kedge:member")
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.kcp_name}
+        await administrator.apply(cluster_admin_binding("kedge:member", subject))
+        mcp_token = await service_account_token(administrator, f"{MCP_SERVER}-mcp", admin_binding=f"{MCP_SERVER}-mcp")
+        self._mcp_tokens[cluster] = mcp_token
+        made = self.tenancy.add_workspace(organization, workspace or identifier, identifier=identifier, cluster=cluster)
+        self.tenancy.join(user, organization, made)
+        token = user.token if self.kcp.knows_static_users else mcp_token
         access = replace(administrator.access, token=token)
-        tenant = Tenant(self.kcp.session, access, workspace_path=path, cluster=cluster, token=token)
-        self._tenants[token] = tenant
-        return tenant
+        return Tenant(
+            self.kcp.session, access, workspace_path=path, cluster=cluster, user=user, token=token, mcp_token=mcp_token
+        )
 
-    def tenant_of_token(self, token: str | None) -> Tenant | None:
-        """Whose bearer token this is."""
-        return self._tenants.get(token or "")
+    def _free_user(self) -> StaticUser:
+        try:
+            return self._free_users.popleft()
+        except IndexError:
+            raise StackError("all static users have a workspace; delete a tenant first") from None
 
     async def delete_tenant(self, tenant: Tenant) -> None:
         """Asks for the deletion of the tenant's workspace; does not wait for it."""
-        self._tenants.pop(tenant.token, None)
+        self.tenancy.remove_workspace(tenant.organization, tenant.workspace)
+        self._mcp_tokens.pop(tenant.cluster, None)
+        if next(self.tenancy.workspaces_of(tenant.user), None) is None:
+            self._free_users.append(tenant.user)
         await self.kcp.delete_workspace(tenant.workspace_path)
 
+    async def first_workspace(self, user: StaticUser) -> Workspace:
+        """The user's first workspace. One who has none gets one in the personal organisation."""
+        async with self._first_login:
+            found = next(self.tenancy.workspaces_of(user), None)
+            if found is None:
+                personal = self.tenancy.personal(user)
+                tenant = await self.create_tenant(organization=personal, workspace="default", user=user)
+                found = self.tenancy.workspace(personal.uuid, tenant.workspace)
+                assert found is not None
+            return found
+
+    async def organization_cluster(self, organization: Organization) -> str | None:
+        """The logical-cluster ID of the organisation's own workspace, which is made if need be; None if kcp fails."""
+        try:
+            return await self.kcp.create_workspace(organization.path)
+        except (StackError, aiohttp.ClientError, TimeoutError):
+            return None
+
+    def mcp_token(self, workspace: InWorkspace, name: str = MCP_SERVER) -> str | None:
+        """The token of the MCPServer's ServiceAccount; None if there is no such server."""
+        return self._mcp_tokens.get(workspace.cluster) if name == MCP_SERVER else None
+
+    def mcp_url(self, cluster: str, name: str = MCP_SERVER) -> str:
+        """Where an MCP client reaches the tools of all providers."""
+        return f"{self.url}/services/mcpserver/{cluster}/apis/kedge.faros.sh/v1alpha1/mcpservers/{name}/mcp"
+
     async def enable(
-        self, tenant: Tenant, provider: str = "code", *, accepted: Iterable[tuple[str, str]] = (("", "secrets"),)
+        self, tenant: InWorkspace, provider: str = "code", *, accepted: Iterable[tuple[str, str]] = (("", "secrets"),)
     ) -> str:
         """Binds the provider's export in the tenant's workspace; returns the binding's name (hub-contract.md §4.3).
 
@@ -134,7 +206,7 @@ class DevHub:
         ]
         return await self.kcp.bind(tenant.cluster, record.export_path, record.export_name, claims, name=provider)
 
-    async def enabled(self, tenant: Tenant) -> dict[str, str]:
+    async def enabled(self, tenant: InWorkspace) -> dict[str, str]:
         """Provider name to binding name, for every Bound binding of a provider's export."""
         found: dict[str, str] = {}
         for binding in await self.kcp.cluster(tenant.cluster).list("apibindings"):
@@ -143,7 +215,7 @@ class DevHub:
                 found[path.rpartition(":")[2]] = binding["metadata"]["name"]
         return found
 
-    async def disable(self, tenant: Tenant, provider: str = "code") -> None:
+    async def disable(self, tenant: InWorkspace, provider: str = "code") -> None:
         """Deletes the binding; it goes once the provider's finalizers have left the tenant's objects."""
         await self.kcp.unbind(tenant.cluster, name=provider)
 

@@ -1,15 +1,13 @@
-"""The hub's reverse proxies: to kcp below ``/clusters/``, to providers below ``/services/providers/`` and ``/ui/providers/``.
+"""How the hub passes a request on (hub-contract.md §3.1), for providers, kcp and the GraphQL gateway alike.
 
 Bodies are streamed both ways, so watches and server-sent events pass. Web sockets do not.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import ssl
 from collections.abc import Mapping
+from urllib.parse import quote, unquote
 
 import aiohttp
 from aiohttp import web
@@ -22,87 +20,128 @@ HOP_BY_HOP = frozenset(
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "proxy-connection",
         "te",
         "trailer",
         "transfer-encoding",
         "upgrade",
     )
 )
+# What aiohttp would add to a request by itself. Go's proxy adds nothing that the provider could see.
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+UPSTREAM_ERROR = "provider upstream error"
+
+# Go's url.URL leaves these alone in a path, besides letters and digits.
+_PATH_SAFE = "/$&+,:;=@-_.~"
 
 
 def open_proxy_session() -> aiohttp.ClientSession:
-    """No timeout and no decoding: what comes through is the business of the two ends."""
+    """No timeout, no decoding and no cookies of its own: what comes through is the business of the two ends."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
         auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
-async def forward(
-    session: aiohttp.ClientSession,
-    request: web.Request,
-    target: URL,
-    *,
-    set_headers: Mapping[str, str] | None = None,
-    drop_headers: frozenset[str] = frozenset(),
-    tls: ssl.SSLContext | None = None,
-) -> web.StreamResponse:
-    """Sends the request on to `target` and streams the answer back; raises `aiohttp.ClientError` if it cannot connect."""
-    dropped = HOP_BY_HOP | drop_headers | {"host"}
+class Proxy:
+    """Sends requests on and streams the answers back."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def forward(
+        self,
+        request: web.Request,
+        target: URL,
+        *,
+        set_headers: Mapping[str, str] | None = None,
+        drop_headers: frozenset[str] = frozenset(),
+        tls: ssl.SSLContext | None = None,
+    ) -> web.StreamResponse:
+        """The answer of `target`, sent. Raises `web.HTTPBadGateway` if `target` cannot be reached or does not answer."""
+        headers = outgoing_headers(request, set_headers or {}, drop_headers)
+        sending = self._session.request(
+            request.method,
+            target,
+            headers=headers,
+            data=request.content if request.body_exists else None,
+            allow_redirects=False,
+            skip_auto_headers=NOT_ADDED,
+            ssl=tls or True,
+        )
+        try:
+            upstream = await sending
+        except (aiohttp.ClientError, TimeoutError):
+            raise web.HTTPBadGateway(text=UPSTREAM_ERROR) from None
+        async with upstream:
+            return await _send_back(request, upstream)
+
+
+def outgoing_headers(
+    request: web.Request, set_headers: Mapping[str, str], drop_headers: frozenset[str]
+) -> CIMultiDict[str]:
+    """The headers for the provider.
+
+    Those that the client's ``Connection`` header names go last. So a client can take an identity header away from its own
+    request, and cannot forge one.
+    """
+    dropped = drop_headers | {"host"}
     headers = CIMultiDict((key, value) for key, value in request.headers.items() if key.lower() not in dropped)
-    headers.update(set_headers or {})
-    async with session.request(
-        request.method,
-        target,
-        headers=headers,
-        data=request.content if request.body_exists else None,
-        allow_redirects=False,
-        ssl=tls or True,
-    ) as upstream:
-        kept = ((key, value) for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP)
-        response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=CIMultiDict(kept))
-        await response.prepare(request)
+    headers.update(set_headers)
+    named = {name.strip().lower() for value in headers.getall("Connection", ()) for name in value.split(",")}
+    for name in [key for key in headers if key.lower() in HOP_BY_HOP | named]:
+        headers.popall(name, None)
+    forwarded = [*headers.popall("X-Forwarded-For", ()), request.remote or ""]
+    headers["X-Forwarded-For"] = ", ".join(filter(None, forwarded))
+    return headers
+
+
+async def _send_back(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+    kept = ((key, value) for key, value in upstream.headers.items() if key.lower() not in HOP_BY_HOP)
+    response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=CIMultiDict(kept))
+    await response.prepare(request)
+    try:
         async for chunk in upstream.content.iter_any():
             await response.write(chunk)
-        await response.write_eof()
+    except aiohttp.ClientPayloadError:
+        # The provider broke off. A proper end would tell the client that the answer is whole.
+        if request.transport is not None:
+            request.transport.abort()
         return response
+    await response.write_eof()
+    return response
 
 
-def bearer(request: web.Request) -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" and token else None
+def decoded_path(request: web.Request) -> str:
+    """The path with every escape decoded, ``%2F`` too, as Go's ``URL.Path`` has it."""
+    return unquote(request.raw_path.partition("?")[0], errors="surrogateescape")
 
 
-def service_account_cluster(token: str) -> str | None:
-    """The logical cluster that a kcp ServiceAccount token says it belongs to; None for any other token.
-
-    The signature is left to kcp, as the hub leaves it.
-    """
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return claims.get("kubernetes.io/serviceaccount/clusterName") or claims["kubernetes.io"]["clusterName"]
-    except (binascii.Error, ValueError, KeyError, TypeError, AttributeError):
-        return None
+def escaped_path(path: str) -> str:
+    """The reverse, as Go writes it into a request line."""
+    return quote(path, safe=_PATH_SAFE, errors="surrogateescape")
 
 
-def kcp_path(path: str, token: str | None) -> str:
-    """The path at kcp for a request at the hub's `path`, or an HTTP error (hub-contract.md §4.5).
+def raw_query(request: web.Request) -> str:
+    """The query as it came, with its question mark; empty without one."""
+    _, mark, query = request.raw_path.partition("?")
+    return mark + query
 
-    A ServiceAccount is held to its own cluster: its prefix may be given or left out, any other one ends up below its
-    own and fails there. Everybody else names a cluster by ID; kcp's own authorisation decides about the rest.
-    """
-    own = service_account_cluster(token) if token else None
-    if own is not None:
-        prefix = f"/clusters/{own}"
-        rest = path.removeprefix(prefix) if path == prefix or path.startswith(f"{prefix}/") else path
-        return prefix + rest
-    if not path.startswith("/clusters/"):
-        raise web.HTTPBadRequest(text="no workspace selected")
-    cluster = path.split("/")[2]
-    if cluster.startswith("root"):
-        raise web.HTTPForbidden(text="address workspaces by cluster ID")
-    return path
+
+def below(base: str, path: str, request: web.Request) -> URL:
+    """The URL of `path` (decoded) below `base`, with the request's query."""
+    return URL(base.rstrip("/") + escaped_path(path) + raw_query(request), encoded=True)
+
+
+def clean_path(path: str) -> str:
+    """The path without empty segments and dots, as the hub's router wants it; any other it redirects."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            kept[-1:] = []
+        elif segment not in ("", "."):
+            kept.append(segment)
+    trailing = "/" if kept and path.endswith("/") else ""
+    return "/" + "/".join(kept) + trailing

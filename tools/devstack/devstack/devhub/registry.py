@@ -51,6 +51,11 @@ class ProviderRecord:
         return f"{self.providers_path}:{self.name}"
 
     @property
+    def dependencies(self) -> list[str]:
+        """Names of the providers that a workspace must have enabled before this one."""
+        return [entry["name"] for entry in self.spec.get("dependencies", [])]
+
+    @property
     def claims(self) -> list[dict[str, Any]]:
         return self.spec.get("apiExport", {}).get("permissionClaims", [])
 
@@ -75,6 +80,11 @@ class ProviderRegistry:
             record = self._records[name] = ProviderRecord(name, spec, valid, self._providers_path)
         record.spec, record.endpoints_valid = spec, valid
         return record
+
+    def ready_backends(self) -> list[ProviderRecord]:
+        """The providers that are ready and have a backend, by name."""
+        found = (record for _, record in sorted(self._records.items()))
+        return [record for record in found if record.ready and record.backend_url]
 
     def remove(self, name: str) -> None:
         self._records.pop(name, None)
