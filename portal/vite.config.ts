@@ -39,7 +39,7 @@ export default defineConfig({
     lib: { entry: "src/main.ts", formats: ["iife"], name: "KedgeProviderCode", fileName: () => "main.js" },
   },
   test: {
-    environment: "jsdom",
+    environment: "node",
     include: ["tests/**/*.test.ts"],
     restoreMocks: true,
   },

@@ -1,4 +1,4 @@
-import { isDeleting, nameOf, type AnyObject, type Kind } from "../api/objects";
+import type { AnyObject, Kind } from "../api/objects";
 import { text } from "../text/en";
 import { remarksOf, stateOf, type Actor, type Remark, type State } from "./state";
 
@@ -48,7 +48,8 @@ export function explain(links: readonly [Link & { readonly object: AnyObject }, 
     who: atFault ? text.explain.actors[actor] : text.explain.nothingToDo,
     todo: atFault?.state?.todo ?? "",
     cause: elsewhere && { kind: elsewhere.kind, name: elsewhere.name },
-    remarks: remarksOf(first.object),
+    // What the state says already is not said twice.
+    remarks: remarksOf(first.object).filter(({ type }) => type !== own.reason),
   };
 }
 
@@ -59,9 +60,4 @@ function stateOfLink({ kind, name, object }: Link): State | undefined {
     return { tone: "bad", badge: text.state.needsAction, sentence: missing.sentence, message: "", actor: "workspace", todo: missing.todo(kind, name) };
   }
   return stateOf(kind, object);
-}
-
-/** Those that hold their parent's deletion up, or nothing. */
-export function namesOf(objects: readonly AnyObject[]): string[] {
-  return objects.filter((object) => !isDeleting(object)).map(nameOf);
 }

@@ -73,7 +73,16 @@ export function isReady(kind: Kind, object: AnyObject): boolean {
 }
 
 export function meaningOf(reason: string | null | undefined): string {
-  return REASONS[reason ?? ""]?.means ?? "";
+  return plain(REASONS[reason ?? ""]?.means);
+}
+
+export function meaningOfType(type: string | null | undefined): string {
+  return plain(CONDITION_TYPES[type ?? ""]);
+}
+
+/** The tables are written for pages that set code apart. */
+function plain(words: string | undefined): string {
+  return (words ?? "").replaceAll("`", "");
 }
 
 function told(condition: Condition, frame: (why: string) => string): State {
@@ -103,6 +112,6 @@ export interface Remark {
 /** What else holds of the object, besides whether it is ready. */
 export function remarksOf(object: AnyObject): Remark[] {
   return conditionsOf(object)
-    .filter(({ type, status }) => status === "True" && type && !SUMMARY.has(type) && CONDITION_TYPES[type])
-    .map(({ type, message }) => ({ type: type ?? "", meaning: CONDITION_TYPES[type ?? ""] ?? "", message: message ?? "" }));
+    .filter(({ type, status }) => status === "True" && type && !SUMMARY.has(type) && meaningOfType(type))
+    .map(({ type, message }) => ({ type: type ?? "", meaning: meaningOfType(type), message: message ?? "" }));
 }

@@ -14,6 +14,12 @@ export function showToast(message: string, tone: "good" | "bad" = "good"): void 
   setTimeout(() => toast.remove(), tone === "bad" ? BAD_STAYS : STAYS);
 }
 
+/** Keeps the toasts of a dialog that closes. */
+export function releaseToasts(dialog: HTMLElement): void {
+  const toasts = dialog.querySelectorAll(".pc-dialog-toasts > *");
+  if (toasts.length) stack().append(...toasts);
+}
+
 function stack(): HTMLElement {
   const found = document.getElementById(STACK);
   if (found) return found;

@@ -5,7 +5,6 @@
 export const text = {
   product: "Code",
   pages: { connections: "Connections", repositories: "Repositories", packages: "Packages" },
-  breadcrumb: "You are here",
 
   common: {
     cancel: "Cancel",
@@ -34,6 +33,7 @@ export const text = {
     none: "none",
     notSet: "not set",
     never: "never",
+    justNow: "just now",
     unknown: "not known",
     optional: "optional",
     advanced: "More settings",

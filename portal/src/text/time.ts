@@ -1,3 +1,5 @@
+import { text } from "./en";
+
 const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
   ["year", 31_536_000],
   ["month", 2_592_000],
@@ -13,7 +15,9 @@ export function relativeTime(time: string | null | undefined, now: number): stri
   const at = Date.parse(time ?? "");
   if (Number.isNaN(at)) return undefined;
   const seconds = Math.round((at - now) / 1000);
-  const [unit, size] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? ["second", 1];
+  // The clocks of this page and of the server differ a little, and this page looks at its own now and then.
+  if (Math.abs(seconds) < 60) return text.common.justNow;
+  const [unit, size] = UNITS.find(([, length]) => Math.abs(seconds) >= length) ?? ["minute", 60];
   return relative.format(Math.trunc(seconds / size), unit);
 }
 
