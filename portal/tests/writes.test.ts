@@ -1,7 +1,9 @@
 // @vitest-environment jsdom
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { parse } from "yaml";
 import { createClient } from "../src/api/client";
 import { listDeployKeys, listRepositories } from "../src/api/lists";
+import * as operations from "../src/api/operations.gen";
 import { Problem } from "../src/api/problem";
 import { create, createConnection, createToken, freeSecretName, remove, replaceToken, requestReconcile, update } from "../src/api/writes";
 import { writeFailure } from "../src/components/useWrite";
@@ -26,9 +28,49 @@ test("creating is a create mutation with the whole manifest, label included", as
 });
 
 test("updating sends what changes, and the version that it is based on", async () => {
-  const asked = serve(() => api({ updateRepository: {} }));
-  await update(client(), "Repository", "website", { description: "new", deletionPolicy: null }, "7");
-  expect(asked[0]?.variables).toEqual({ name: "website", object: { metadata: { resourceVersion: "7" }, spec: { description: "new", deletionPolicy: null } } });
+  const asked = serve(() => api({ updateRepository: { metadata: { generation: 3 } } }));
+  await update(client(), "Repository", "website", { description: "new" }, { version: "7", generation: 2 });
+  expect(asked.map(({ variables }) => variables)).toEqual([{ name: "website", object: { metadata: { resourceVersion: "7" }, spec: { description: "new" } } }]);
+});
+
+describe("taking fields away", () => {
+  const yaml = `apiVersion: code.kedge.faros.sh/v1alpha1
+kind: Collaborator
+metadata:
+    finalizers:
+        - collaborators.code.kedge.faros.sh/finalizer
+    generation: 3
+    labels:
+        code.kedge.faros.sh/repository: website
+    name: x
+spec:
+    expiresAt: "2039-01-01T10:00:00Z"
+    permission: push
+    title: |-
+        several
+
+        lines
+    username: rita
+status:
+    expiresAt: kept
+`;
+
+  test("applies the object as it is without them, because the gateway drops the nulls of a merge", async () => {
+    const asked = serve(({ query }) =>
+      query.includes("applyYaml") ? json({ data: { applyYaml: "{}" } }) : api(query.includes("updateCollaborator") ? { updateCollaborator: { metadata: { generation: 3 } } } : { CollaboratorYaml: yaml }),
+    );
+    await update(client(), "Collaborator", "x", { permission: "pull", expiresAt: null, title: null }, { version: "7", generation: 2 });
+    expect(asked[0]?.variables.object).toMatchObject({ spec: { permission: "pull" } });
+    const lines = yaml.split("\n").filter((line) => !["    expiresAt: \"2039-01-01T10:00:00Z\"", "    title: |-", "        several", "", "        lines"].includes(line));
+    expect(String(asked[2]?.variables.yaml).split("\n").filter(Boolean)).toEqual(lines);
+    expect(parse(String(asked[2]?.variables.yaml))).toMatchObject({ spec: { permission: "push", username: "rita" }, status: { expiresAt: "kept" } });
+  });
+
+  test("is refused where another has written spec since", async () => {
+    const asked = serve(() => api({ CollaboratorYaml: yaml }));
+    await expect(update(client(), "Collaborator", "x", { expiresAt: null }, { version: "7", generation: 2 })).rejects.toMatchObject({ kind: "conflict" });
+    expect(asked).toHaveLength(1);
+  });
 });
 
 test("asking for a look writes one annotation and no spec", async () => {
@@ -44,9 +86,10 @@ test("deleting what is gone is fine, and what may not be deleted is not", async 
   await expect(remove(client(), "Repository", "x")).rejects.toMatchObject({ kind: "forbidden" });
 });
 
-test("no write applies whole objects", async () => {
-  const documents = Object.values(await import("../src/api/operations.gen")) as string[];
-  expect(documents.filter((document) => /applyYaml|runID/.test(document))).toEqual([]);
+test("objects are applied whole to take fields away, and for nothing else; no run's id is selected", () => {
+  const documents = Object.values(operations) as string[];
+  expect(documents.filter((document) => document.includes("applyYaml"))).toEqual([operations.ApplyYaml]);
+  expect(documents.filter((document) => document.includes("runID"))).toEqual([]);
 });
 
 describe("a Connection", () => {

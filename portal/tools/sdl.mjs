@@ -14,11 +14,13 @@ const introspection = JSON.parse(text);
 const schema = introspection.data?.__schema ?? introspection.__schema;
 const byName = new Map(schema.types.map((type) => [type.name, type]));
 const core = /^v1$/;
+/** The one way to take a field away: the gateway drops nulls of a merge. */
+const APPLY = "applyYaml";
 
 for (const [root, kept] of Object.entries(CORE)) {
   const type = byName.get(schema[`${root.toLowerCase()}Type`]?.name);
   if (!type) continue;
-  type.fields = type.fields.filter(({ name }) => name === GROUP || name.startsWith(`${GROUP}_`) || core.test(name));
+  type.fields = type.fields.filter(({ name }) => name === GROUP || name.startsWith(`${GROUP}_`) || name === APPLY || core.test(name));
   for (const field of type.fields.filter(({ name }) => core.test(name))) {
     const group = byName.get(nameOf(field.type));
     group.fields = group.fields.filter(({ name }) => kept.includes(name));

@@ -331,7 +331,7 @@ export type UpdateConnectionMutationVariables = Exact<{
 }>;
 
 
-export type UpdateConnectionMutation = { code_kedge_faros_sh: { v1alpha1: { updateConnection: { metadata: { name: string | null } | null } | null } | null } | null };
+export type UpdateConnectionMutation = { code_kedge_faros_sh: { v1alpha1: { updateConnection: { metadata: { name: string | null, generation: number | null } | null } | null } | null } | null };
 
 export type DeleteConnectionMutationVariables = Exact<{
   name: string;
@@ -353,7 +353,7 @@ export type UpdateRepositoryMutationVariables = Exact<{
 }>;
 
 
-export type UpdateRepositoryMutation = { code_kedge_faros_sh: { v1alpha1: { updateRepository: { metadata: { name: string | null } | null } | null } | null } | null };
+export type UpdateRepositoryMutation = { code_kedge_faros_sh: { v1alpha1: { updateRepository: { metadata: { name: string | null, generation: number | null } | null } | null } | null } | null };
 
 export type DeleteRepositoryMutationVariables = Exact<{
   name: string;
@@ -375,7 +375,7 @@ export type UpdateDeployKeyMutationVariables = Exact<{
 }>;
 
 
-export type UpdateDeployKeyMutation = { code_kedge_faros_sh: { v1alpha1: { updateDeployKey: { metadata: { name: string | null } | null } | null } | null } | null };
+export type UpdateDeployKeyMutation = { code_kedge_faros_sh: { v1alpha1: { updateDeployKey: { metadata: { name: string | null, generation: number | null } | null } | null } | null } | null };
 
 export type DeleteDeployKeyMutationVariables = Exact<{
   name: string;
@@ -397,7 +397,7 @@ export type UpdateCollaboratorMutationVariables = Exact<{
 }>;
 
 
-export type UpdateCollaboratorMutation = { code_kedge_faros_sh: { v1alpha1: { updateCollaborator: { metadata: { name: string | null } | null } | null } | null } | null };
+export type UpdateCollaboratorMutation = { code_kedge_faros_sh: { v1alpha1: { updateCollaborator: { metadata: { name: string | null, generation: number | null } | null } | null } | null } | null };
 
 export type DeleteCollaboratorMutationVariables = Exact<{
   name: string;
@@ -422,6 +422,34 @@ export type UpdateSecretMutationVariables = Exact<{
 
 
 export type UpdateSecretMutation = { v1: { updateSecret: { metadata: { name: string | null } | null } | null } | null };
+
+export type RepositoryAsYamlQueryVariables = Exact<{
+  name: string;
+}>;
+
+
+export type RepositoryAsYamlQuery = { code_kedge_faros_sh: { v1alpha1: { RepositoryYaml: string } | null } | null };
+
+export type DeployKeyAsYamlQueryVariables = Exact<{
+  name: string;
+}>;
+
+
+export type DeployKeyAsYamlQuery = { code_kedge_faros_sh: { v1alpha1: { DeployKeyYaml: string } | null } | null };
+
+export type CollaboratorAsYamlQueryVariables = Exact<{
+  name: string;
+}>;
+
+
+export type CollaboratorAsYamlQuery = { code_kedge_faros_sh: { v1alpha1: { CollaboratorYaml: string } | null } | null };
+
+export type ApplyYamlMutationVariables = Exact<{
+  yaml: string;
+}>;
+
+
+export type ApplyYamlMutation = { applyYaml: unknown };
 
 export type WatchConnectionsSubscriptionVariables = Exact<{
   version?: string | null | undefined;
@@ -495,31 +523,39 @@ export const FindSecret = "query FindSecret($name: String!, $namespace: String!)
 
 export const CreateConnection = "mutation CreateConnection($object: CodeKedgeFarosShV1alpha1Connection_Input!) { code_kedge_faros_sh { v1alpha1 { createConnection(object: $object) { metadata { name uid } } } } }" as TypedDocument<CreateConnectionMutation, CreateConnectionMutationVariables>;
 
-export const UpdateConnection = "mutation UpdateConnection($name: String!, $object: CodeKedgeFarosShV1alpha1Connection_Input!) { code_kedge_faros_sh { v1alpha1 { updateConnection(name: $name, object: $object) { metadata { name } } } } }" as TypedDocument<UpdateConnectionMutation, UpdateConnectionMutationVariables>;
+export const UpdateConnection = "mutation UpdateConnection($name: String!, $object: CodeKedgeFarosShV1alpha1Connection_Input!) { code_kedge_faros_sh { v1alpha1 { updateConnection(name: $name, object: $object) { metadata { name generation } } } } }" as TypedDocument<UpdateConnectionMutation, UpdateConnectionMutationVariables>;
 
 export const DeleteConnection = "mutation DeleteConnection($name: String!) { code_kedge_faros_sh { v1alpha1 { deleteConnection(name: $name) } } }" as TypedDocument<DeleteConnectionMutation, DeleteConnectionMutationVariables>;
 
 export const CreateRepository = "mutation CreateRepository($object: CodeKedgeFarosShV1alpha1Repository_Input!) { code_kedge_faros_sh { v1alpha1 { createRepository(object: $object) { metadata { name uid } } } } }" as TypedDocument<CreateRepositoryMutation, CreateRepositoryMutationVariables>;
 
-export const UpdateRepository = "mutation UpdateRepository($name: String!, $object: CodeKedgeFarosShV1alpha1Repository_Input!) { code_kedge_faros_sh { v1alpha1 { updateRepository(name: $name, object: $object) { metadata { name } } } } }" as TypedDocument<UpdateRepositoryMutation, UpdateRepositoryMutationVariables>;
+export const UpdateRepository = "mutation UpdateRepository($name: String!, $object: CodeKedgeFarosShV1alpha1Repository_Input!) { code_kedge_faros_sh { v1alpha1 { updateRepository(name: $name, object: $object) { metadata { name generation } } } } }" as TypedDocument<UpdateRepositoryMutation, UpdateRepositoryMutationVariables>;
 
 export const DeleteRepository = "mutation DeleteRepository($name: String!) { code_kedge_faros_sh { v1alpha1 { deleteRepository(name: $name) } } }" as TypedDocument<DeleteRepositoryMutation, DeleteRepositoryMutationVariables>;
 
 export const CreateDeployKey = "mutation CreateDeployKey($object: CodeKedgeFarosShV1alpha1DeployKey_Input!) { code_kedge_faros_sh { v1alpha1 { createDeployKey(object: $object) { metadata { name uid } } } } }" as TypedDocument<CreateDeployKeyMutation, CreateDeployKeyMutationVariables>;
 
-export const UpdateDeployKey = "mutation UpdateDeployKey($name: String!, $object: CodeKedgeFarosShV1alpha1DeployKey_Input!) { code_kedge_faros_sh { v1alpha1 { updateDeployKey(name: $name, object: $object) { metadata { name } } } } }" as TypedDocument<UpdateDeployKeyMutation, UpdateDeployKeyMutationVariables>;
+export const UpdateDeployKey = "mutation UpdateDeployKey($name: String!, $object: CodeKedgeFarosShV1alpha1DeployKey_Input!) { code_kedge_faros_sh { v1alpha1 { updateDeployKey(name: $name, object: $object) { metadata { name generation } } } } }" as TypedDocument<UpdateDeployKeyMutation, UpdateDeployKeyMutationVariables>;
 
 export const DeleteDeployKey = "mutation DeleteDeployKey($name: String!) { code_kedge_faros_sh { v1alpha1 { deleteDeployKey(name: $name) } } }" as TypedDocument<DeleteDeployKeyMutation, DeleteDeployKeyMutationVariables>;
 
 export const CreateCollaborator = "mutation CreateCollaborator($object: CodeKedgeFarosShV1alpha1Collaborator_Input!) { code_kedge_faros_sh { v1alpha1 { createCollaborator(object: $object) { metadata { name uid } } } } }" as TypedDocument<CreateCollaboratorMutation, CreateCollaboratorMutationVariables>;
 
-export const UpdateCollaborator = "mutation UpdateCollaborator($name: String!, $object: CodeKedgeFarosShV1alpha1Collaborator_Input!) { code_kedge_faros_sh { v1alpha1 { updateCollaborator(name: $name, object: $object) { metadata { name } } } } }" as TypedDocument<UpdateCollaboratorMutation, UpdateCollaboratorMutationVariables>;
+export const UpdateCollaborator = "mutation UpdateCollaborator($name: String!, $object: CodeKedgeFarosShV1alpha1Collaborator_Input!) { code_kedge_faros_sh { v1alpha1 { updateCollaborator(name: $name, object: $object) { metadata { name generation } } } } }" as TypedDocument<UpdateCollaboratorMutation, UpdateCollaboratorMutationVariables>;
 
 export const DeleteCollaborator = "mutation DeleteCollaborator($name: String!) { code_kedge_faros_sh { v1alpha1 { deleteCollaborator(name: $name) } } }" as TypedDocument<DeleteCollaboratorMutation, DeleteCollaboratorMutationVariables>;
 
 export const CreateSecret = "mutation CreateSecret($namespace: String!, $object: V1Secret_Input!) { v1 { createSecret(namespace: $namespace, object: $object) { metadata { name } } } }" as TypedDocument<CreateSecretMutation, CreateSecretMutationVariables>;
 
 export const UpdateSecret = "mutation UpdateSecret($name: String!, $namespace: String!, $object: V1Secret_Input!) { v1 { updateSecret(name: $name, namespace: $namespace, object: $object) { metadata { name } } } }" as TypedDocument<UpdateSecretMutation, UpdateSecretMutationVariables>;
+
+export const RepositoryAsYaml = "query RepositoryAsYaml($name: String!) { code_kedge_faros_sh { v1alpha1 { RepositoryYaml(name: $name) } } }" as TypedDocument<RepositoryAsYamlQuery, RepositoryAsYamlQueryVariables>;
+
+export const DeployKeyAsYaml = "query DeployKeyAsYaml($name: String!) { code_kedge_faros_sh { v1alpha1 { DeployKeyYaml(name: $name) } } }" as TypedDocument<DeployKeyAsYamlQuery, DeployKeyAsYamlQueryVariables>;
+
+export const CollaboratorAsYaml = "query CollaboratorAsYaml($name: String!) { code_kedge_faros_sh { v1alpha1 { CollaboratorYaml(name: $name) } } }" as TypedDocument<CollaboratorAsYamlQuery, CollaboratorAsYamlQueryVariables>;
+
+export const ApplyYaml = "mutation ApplyYaml($yaml: String!) { applyYaml(yaml: $yaml) }" as TypedDocument<ApplyYamlMutation, ApplyYamlMutationVariables>;
 
 export const WatchConnections = "subscription WatchConnections($version: String) { code_kedge_faros_sh_v1alpha1_connections( subscribeToAll: true resourceVersion: $version ) { type object { metadata { name } } } }" as TypedDocument<WatchConnectionsSubscription, WatchConnectionsSubscriptionVariables>;
 

@@ -4,6 +4,7 @@ import type { TypedDocument } from "./document";
 import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type Connection, type Kind } from "./objects";
 import * as operations from "./operations.gen";
 import { Problem } from "./problem";
+import { withoutFields } from "./yamlFields";
 
 /** The kinds that a person makes. */
 export type WritableKind = Exclude<Kind, "Package">;
@@ -31,17 +32,63 @@ const DELETE: ByKind<{ name: string }> = {
   Collaborator: operations.DeleteCollaborator,
 } as Strings as ByKind<{ name: string }>;
 
+const AS_YAML: Readonly<Record<Exclude<WritableKind, "Connection">, TypedDocument<unknown, { name: string }>>> = {
+  Repository: operations.RepositoryAsYaml,
+  DeployKey: operations.DeployKeyAsYaml,
+  Collaborator: operations.CollaboratorAsYaml,
+} as Readonly<Record<string, string>> as Readonly<Record<Exclude<WritableKind, "Connection">, TypedDocument<unknown, { name: string }>>>;
+
+/** The one field that an operation asks of our API. */
+function onlyField(result: unknown): unknown {
+  const fields = (result as { code_kedge_faros_sh?: { v1alpha1?: object | null } | null }).code_kedge_faros_sh?.v1alpha1;
+  return Object.values(fields ?? {})[0];
+}
+
+function generationIn(result: unknown): number | null | undefined {
+  return (onlyField(result) as { metadata?: { generation?: number | null } } | null | undefined)?.metadata?.generation;
+}
+
+function yamlIn(result: unknown): string {
+  const yaml = onlyField(result);
+  if (typeof yaml !== "string") throw new Problem("other", "the answer holds no YAML");
+  return yaml;
+}
+
 /** Creates the object. Fails with `exists` rather than overwrite one. */
 export async function create(client: Client, manifest: Manifest): Promise<void> {
   await client.request(CREATE[manifest.kind as WritableKind], { object: manifest });
 }
 
+/** The object on which changes are based. */
+export interface Base {
+  readonly version?: string | null;
+  readonly generation?: number | null;
+}
+
 /**
- * Merges `spec` into the object's; null removes a field. `version` is that of the object on which the changes are based: if the
- * object has another one by now, it fails with `conflict` and nothing is written.
+ * Changes fields of the object's spec; null takes a field away. Nothing is written, and it fails with `conflict`, if the object is
+ * not as in `base` any more.
  */
-export async function update(client: Client, kind: WritableKind, name: string, spec: Fields, version?: string | null): Promise<void> {
-  await client.request(UPDATE[kind], { name, object: { ...(version ? { metadata: { resourceVersion: version } } : {}), spec } });
+export async function update(client: Client, kind: Exclude<WritableKind, "Connection">, name: string, spec: Fields, base: Base): Promise<void> {
+  const removed = Object.keys(spec).filter((field) => spec[field] === null);
+  const merged = Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== null));
+  let { generation } = base;
+  if (Object.keys(merged).length) {
+    const metadata = base.version ? { metadata: { resourceVersion: base.version } } : {};
+    const result = await client.request(UPDATE[kind], { name, object: { ...metadata, spec: merged } });
+    generation = generationIn(result);
+  }
+  if (removed.length) await removeFields(client, kind, name, removed, generation);
+}
+
+/**
+ * Takes fields of spec away. The gateway drops the nulls of a merge, so the whole object is read and applied without them, with its
+ * labels and finalizers. It checks no version, so the object is read right before.
+ */
+async function removeFields(client: Client, kind: keyof typeof AS_YAML, name: string, fields: readonly string[], generation: number | null | undefined): Promise<void> {
+  const yaml = yamlIn(await client.request(AS_YAML[kind], { name }));
+  if (/^ +generation: (\d+)$/m.exec(yaml)?.[1] !== String(generation)) throw new Problem("conflict");
+  await client.request(operations.ApplyYaml, { yaml: withoutFields(yaml, fields) });
 }
 
 /** Deletes the object. That there is none any more is fine. */

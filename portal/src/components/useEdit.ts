@@ -1,4 +1,4 @@
-import { computed, reactive, ref, type ComputedRef } from "vue";
+import { computed, nextTick, reactive, ref, type ComputedRef } from "vue";
 import type { AnyObject } from "../api/objects";
 import { Problem } from "../api/problem";
 import { update, type WritableKind } from "../api/writes";
@@ -18,7 +18,7 @@ export interface Edit<Form> {
  * into the one of spec.
  */
 export function useEdit<Form extends Record<string, string | boolean>>(
-  kind: WritableKind,
+  kind: Exclude<WritableKind, "Connection">,
   object: () => AnyObject,
   read: (object: AnyObject) => Form,
   written: (field: keyof Form & string, value: string | boolean) => string | boolean | null,
@@ -26,7 +26,7 @@ export function useEdit<Form extends Record<string, string | boolean>>(
 ): Edit<Form> {
   const { client } = useSession();
   const base = ref(read(object())) as { value: Form };
-  const version = ref(object().metadata?.resourceVersion);
+  const generation = ref(object().metadata?.generation);
   const form = reactive({ ...base.value }) as Form;
   const changes = computed(() =>
     Object.fromEntries(
@@ -38,19 +38,31 @@ export function useEdit<Form extends Record<string, string | boolean>>(
 
   async function save(): Promise<void> {
     try {
-      await update(client, kind, object().metadata?.name ?? "", changes.value, version.value);
+      await write(object().metadata);
     } catch (error) {
-      if (error instanceof Problem && error.kind === "conflict") await rebase();
-      throw error;
+      if (!(error instanceof Problem) || error.kind !== "conflict") throw error;
+      await reload();
+      // The object comes as a property, which changes with the next rendering.
+      await nextTick();
+      if (object().metadata?.generation !== generation.value) {
+        rebase();
+        throw error;
+      }
+      // Only the status was written meanwhile, which is the provider's.
+      await write(object().metadata);
     }
   }
 
-  async function rebase(): Promise<void> {
-    await reload();
+  async function write(metadata: AnyObject["metadata"]): Promise<void> {
+    if (metadata?.generation !== generation.value) throw new Problem("conflict");
+    await update(client, kind, metadata?.name ?? "", changes.value, { version: metadata?.resourceVersion, generation: metadata?.generation });
+  }
+
+  function rebase(): void {
     const mine = { ...form };
     const before = base.value;
     base.value = read(object());
-    version.value = object().metadata?.resourceVersion;
+    generation.value = object().metadata?.generation;
     // What was not touched here is shown as it is now.
     for (const field of Object.keys(form)) {
       Reflect.set(form, field, mine[field] === before[field] ? base.value[field] : mine[field]);
