@@ -56,8 +56,9 @@ portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 o
 portal-test: # what `make test` does with the portal; without npm it says what is left out
 	@tools/portal.sh test
 
-screenshots: tools portal ## pictures of the portal's views into docs/images; needs Chromium
-	@tools/portal.sh screenshots
+screenshots: tools portal ## write pictures of the portal's views to docs/images; needs Chromium
+	@mkdir -p docs/images
+	@CODE_SCREENSHOTS=$(CURDIR)/docs/images $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py -k views
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
 	@$(PYTEST) $(WORKERS) -m "not e2e and not slow" $(ARGS)

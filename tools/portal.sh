@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Builds the portal's bundle into the gateway (`build`), or checks, builds and tests it (`test`), or takes pictures of it
-# (`screenshots`). Where there is no npm, `test` says what is left out and succeeds, because all else can be tested without.
+# Builds the portal's bundle into the gateway (`build`), or checks, builds and tests it (`test`). Where there is no npm, `test` says what is left out and succeeds, because all else can be tested without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../portal"
 
@@ -31,6 +30,5 @@ case ${1:-} in
     npm run --silent size
     npm run --silent test
     ;;
-  screenshots) CODE_SCREENSHOTS=../docs/images npm run --silent e2e -- screenshots ;;
-  *) say "usage: tools/portal.sh build|test|screenshots"; exit 2 ;;
+  *) say "usage: tools/portal.sh build|test"; exit 2 ;;
 esac

@@ -12,7 +12,7 @@ test("connects an account, and sees what the credential can do", async ({ hub })
   await open(hub, "connections");
   await hub.getByText("Connect your first account").waitFor();
   await hub.getByRole("button", { name: "Connect an account" }).click();
-  await hub.getByLabel("Token").fill(token);
+  await hub.getByLabel("Token", { exact: true }).fill(token);
   await hub.getByLabel("Account", { exact: true }).fill(login);
   await hub.getByLabel("Address of the host").fill(bed.simulator);
   await expect(hub.getByLabel("Name of the connection")).toHaveValue(connection);
@@ -29,7 +29,7 @@ test("connects an account, and sees what the credential can do", async ({ hub })
 test("is refused an existing name, and nothing is overwritten", async ({ hub }) => {
   await open(hub, "connections");
   await hub.getByRole("button", { name: "Connect an account" }).click();
-  await hub.getByLabel("Token").fill("ghp_other");
+  await hub.getByLabel("Token", { exact: true }).fill("ghp_other");
   await hub.getByLabel("Account", { exact: true }).fill(login);
   await hub.getByRole("button", { name: "Connect", exact: true }).click();
   await expect(hub.getByRole("alert")).toContainText(`There is a Connection named ${connection} already`);
@@ -139,7 +139,7 @@ test("replaces the token: a wrong one is explained, a right one mends it", async
   await open(hub, `connections/${connection}/overview`);
   for (const [value, words] of [["ghp_wrong", "Needs action"], [token, "Connected"]] as const) {
     await hub.getByRole("button", { name: "Replace the token" }).click();
-    await hub.getByLabel("Token").fill(value);
+    await hub.getByLabel("Token", { exact: true }).fill(value);
     await hub.getByRole("button", { name: "Replace", exact: true }).click();
     await expect(badge(hub, words)).toBeVisible();
     if (words === "Needs action") await expect(hub.getByText("Somebody who administers the account or the credential on the git host has to act there")).toBeVisible();

@@ -163,11 +163,20 @@ test("a later request aborts the earlier one, whose answer is not shown", async 
     },
     watches: () => [],
   });
-  void live.refresh();
+  let isDone = false;
+  void live.refresh().then(() => (isDone = true));
   await later(0);
   expect(signals[0]?.aborted).toBe(true);
-  answers[1]?.("new");
+  void live.refresh();
   await later(0);
+  // Who has asked waits for what is asked instead.
+  expect([signals[1]?.aborted, isDone]).toEqual([true, false]);
+  answers[1]?.("older");
+  await later(0);
+  expect([live.data.value, isDone]).toEqual([undefined, false]);
+  answers[2]?.("new");
+  await later(0);
+  expect(isDone).toBe(true);
   answers[0]?.("old");
   await later(0);
   expect(live.data.value).toBe("new");

@@ -1,12 +1,20 @@
 // Reads the introspection of the GraphQL gateway from standard input and writes the part of it that the portal may use, as SDL.
 //
+// With --query it writes the request instead whose answer it reads.
+//
 // A workspace's whole schema has thousands of types, and most are those of other providers. What stays are the fields of the
 // roots that concern this provider, and the types that they reach.
-import { buildClientSchema, getNamedType, isInputObjectType, isInterfaceType, isObjectType, lexicographicSortSchema, printSchema } from "graphql";
+import { buildClientSchema, getIntrospectionQuery, getNamedType, isInputObjectType, isInterfaceType, isObjectType, lexicographicSortSchema, printSchema } from "graphql";
 
 const GROUP = "code_kedge_faros_sh";
 /** Of the core group: what a credential and a key pair need. */
 const CORE = { Query: ["Secret"], Mutation: ["createSecret", "updateSecret", "deleteSecret"], Subscription: [] };
+
+if (process.argv.includes("--query")) {
+  // The gateway takes no query that is nested deeper.
+  process.stdout.write(JSON.stringify({ query: getIntrospectionQuery({ descriptions: false, typeDepth: 4 }) }));
+  process.exit(0);
+}
 
 let text = "";
 for await (const chunk of process.stdin) text += chunk;
@@ -32,12 +40,6 @@ for (const [root, kept] of Object.entries(CORE)) {
 const REQUESTS = /repository(commit|checkout|buildstatus)/i;
 for (const type of schema.types) {
   if (type.fields) type.fields = type.fields.filter(({ name }) => !REQUESTS.test(name));
-  // The texts change more often than the schema.
-  type.description = null;
-  for (const field of [...(type.fields ?? []), ...(type.inputFields ?? []), ...(type.enumValues ?? [])]) {
-    field.description = null;
-    for (const argument of field.args ?? []) argument.description = null;
-  }
 }
 
 const reached = new Set(["String", "Boolean"]);

@@ -42,6 +42,7 @@ export function useLive<T>(source: Source<T>): Live<T> {
   const began = shallowRef(Date.now());
   const now = shallowRef(Date.now());
   let request = new AbortController();
+  let newest: Promise<void> | undefined;
   let streams = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let gathering: ReturnType<typeof setTimeout> | undefined;
@@ -55,7 +56,14 @@ export function useLive<T>(source: Source<T>): Live<T> {
   const isWaiting = () => problem.value?.kind === "preparing" && now.value - began.value < PREPARING;
   const preparing = computed(isWaiting);
 
+  /** Resolves once the newest request is answered, which may be a later one than this. */
   async function refresh(): Promise<void> {
+    const mine = (newest = ask());
+    await mine;
+    if (newest !== mine) await newest;
+  }
+
+  async function ask(): Promise<void> {
     if (ended) return;
     clearTimeout(timer);
     request.abort();
