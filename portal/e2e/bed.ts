@@ -105,6 +105,17 @@ export function createObject(kind: string, name: string, spec: object, workspace
   return graphql(query, { o: { metadata: { name }, spec } }, workspace);
 }
 
+/** Many at once: a mutation may hold 50 of them. */
+export async function createRepositories(names: readonly string[], connectionRef: string, workspace: Workspace): Promise<void> {
+  for (let start = 0; start < names.length; start += 50) {
+    const some = names.slice(start, start + 50);
+    const variables = Object.fromEntries(some.map((name, index) => [`o${index}`, { metadata: { name }, spec: { connectionRef, name } }]));
+    const declared = some.map((_, index) => `$o${index}: CodeKedgeFarosShV1alpha1Repository_Input!`).join(" ");
+    const fields = some.map((_, index) => `a${index}: createRepository(object: $o${index}) { metadata { name } }`).join(" ");
+    await graphql(`mutation(${declared}) { ${API} ${fields} } } }`, variables, workspace);
+  }
+}
+
 /** Connects the account by hand, so that a test can begin with repositories. */
 export async function connect(name: string, workspace: Workspace = bed.workspaces[0]): Promise<void> {
   const secret = "mutation($o: V1Secret_Input!) { v1 { createSecret(namespace: \"default\", object: $o) { metadata { name } } } }";

@@ -10,6 +10,8 @@ export interface Link {
 }
 
 export interface Explanation {
+  /** Kind and name of the object that is explained. */
+  readonly subject: string;
   readonly state: State;
   /** Whole sentences. */
   readonly sentences: readonly string[];
@@ -41,6 +43,7 @@ export function explain(links: readonly [Link & { readonly object: AnyObject }, 
   }
   const actor = atFault?.state?.actor ?? "nobody";
   return {
+    subject: `${first.kind} ${first.name}`,
     state: own,
     sentences,
     message: (atFault?.state ?? own).message,

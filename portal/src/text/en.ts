@@ -115,7 +115,7 @@ export const text = {
   },
 
   explain: {
-    title: "What is going on",
+    title: (subject: string) => `What is going on with ${subject}`,
     link: (kind: string, name: string, sentence: string) => `${kind} ${name} ${sentence}.`,
     cause: (kind: string, name: string) => `So the cause is ${kind} ${name}.`,
     willWait: (first: string, kind: string, name: string) => `A change of this ${first} will have to wait for ${kind} ${name}.`,
