@@ -82,8 +82,9 @@ export async function expectAccessible(page: Page): Promise<void> {
 /** Asks the GraphQL gateway, as another user of the workspace would. */
 export async function graphql(query: string, variables: object, workspace: Workspace = bed.workspaces[0]): Promise<Record<string, unknown>> {
   const answer = await request("POST", `${bed.hub}/graphql/${workspace.cluster}`, { query, variables }, { Authorization: `Bearer ${bed.token}` });
-  expect((answer as { errors?: unknown }).errors).toBeUndefined();
-  return (answer as { data: Record<string, unknown> }).data;
+  const { data, errors } = answer as { data: Record<string, unknown>; errors?: readonly { message: string }[] };
+  if (errors) throw new Error(errors.map(({ message }) => message).join("; "));
+  return data;
 }
 
 /** What a person does on the simulated host. */

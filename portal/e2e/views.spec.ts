@@ -7,15 +7,22 @@ const [workspace] = bed.workspaces;
 const { login } = bed.account;
 
 test.beforeAll(async () => {
-  await connect("acme", workspace);
-  await createObject("Repository", "website", { connectionRef: "acme", name: "website", visibility: "private", description: "The public website" }, workspace);
-  await createObject("DeployKey", "website-ci", { repositoryRef: "website", title: "ci", readOnly: true, rotateEvery: "2160h" }, workspace);
-  await createObject("Collaborator", "website-rita", { repositoryRef: "website", username: bed.guests[0], permission: "push" }, workspace);
-  await createObject("Repository", "docs", { connectionRef: "acme", name: "docs", visibility: "public" }, workspace);
-  await onHost("POST", "/repos", { owner: login, name: "legacy" });
-  await createObject("Repository", "legacy", { connectionRef: "acme", name: "legacy", adoptionPolicy: "CreateOnly" }, workspace);
-  await createObject("Connection", "old", { provider: "github", type: "pat", owner: login, baseURL: bed.simulator, secretRef: { name: "missing" } }, workspace);
+  // A test that failed is followed by another process, which finds all of this.
+  await made(connect("acme", workspace));
+  await made(createObject("Repository", "website", { connectionRef: "acme", name: "website", visibility: "private", description: "The public website" }, workspace));
+  await made(createObject("DeployKey", "website-ci", { repositoryRef: "website", title: "ci", readOnly: true, rotateEvery: "2160h" }, workspace));
+  await made(createObject("Collaborator", "website-rita", { repositoryRef: "website", username: bed.guests[0], permission: "push" }, workspace));
+  await made(createObject("Repository", "docs", { connectionRef: "acme", name: "docs", visibility: "public" }, workspace));
+  await made(onHost("POST", "/repos", { owner: login, name: "legacy" }));
+  await made(createObject("Repository", "legacy", { connectionRef: "acme", name: "legacy", adoptionPolicy: "CreateOnly" }, workspace));
+  await made(createObject("Connection", "old", { provider: "github", type: "pat", owner: login, baseURL: bed.simulator, secretRef: { name: "missing" } }, workspace));
 });
+
+function made(work: Promise<unknown>): Promise<unknown> {
+  return work.catch((error: unknown) => {
+    if (!/already exists|is taken/.test(String(error))) throw error;
+  });
+}
 
 const views: Readonly<Record<string, (page: Page) => Promise<void>>> = {
   connections: async (page) => {
