@@ -12,10 +12,12 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from devstack.devhub import DevHub
+from devstack.devhub.certificate import trusting_context
 from devstack.enterprise import EnterpriseSim, enterprise_sim
 from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
@@ -96,6 +98,13 @@ async def _enterprise_sim(run_dir: Path) -> AsyncIterator[EnterpriseSim]:
 async def devhub(kcp: Kcp, run_dir: Path, pytestconfig: pytest.Config) -> AsyncIterator[DevHub]:
     async with DevHub(kcp, run_dir / "devhub", path=hub_path(pytestconfig)) as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def hub_client(devhub: DevHub) -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP client of the hub, without identity. `Tenant.headers` has one; a path alone is enough as the URL."""
+    async with aiohttp.ClientSession(devhub.url, connector=aiohttp.TCPConnector(ssl=trusting_context())) as session:
+        yield session
 
 
 @pytest_asyncio.fixture(scope="session")

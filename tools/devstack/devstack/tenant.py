@@ -48,7 +48,7 @@ class Tenant(Cluster):
     def headers(self) -> dict[str, str]:
         """What a client of the hub sends to say who it is and which workspace it means."""
         return {
-            "Authorization": f"Bearer {self.token}",
+            "Authorization": f"Bearer {self.user.token}",
             "X-Kedge-Org": self.organization,
             "X-Kedge-Workspace": self.workspace,
         }

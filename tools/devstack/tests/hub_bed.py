@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import aiohttp
 import yaml
 
 from devstack.devhub import DevHub
+from devstack.devhub.certificate import trusting_context
 from devstack.devhub.tenancy import Workspace
 from devstack.kcp import Kcp
 from devstack.ports import LOOPBACK
@@ -126,9 +126,8 @@ class Bed:
 
     async def raw(self, request: bytes) -> bytes:
         """The whole answer of the hub to the very bytes of a request, which closes its connection."""
-        trusting = ssl._create_unverified_context()
         async with asyncio.timeout(BOUND_SECONDS):
-            reader, writer = await asyncio.open_connection(LOOPBACK, self.hub.port, ssl=trusting)
+            reader, writer = await asyncio.open_connection(LOOPBACK, self.hub.port, ssl=trusting_context())
             writer.write(request)
             whole = await reader.read()
             writer.close()
@@ -144,7 +143,7 @@ async def hub_bed(folder: Path) -> AsyncIterator[Bed]:
             organization = hub.tenancy.organization("acme")
             team = hub.tenancy.add_workspace(organization, "team", identifier="team-uuid", cluster="2team")
             hub.tenancy.join(ALICE, organization, team)
-            connector = aiohttp.TCPConnector(ssl=ssl._create_unverified_context())
+            connector = aiohttp.TCPConnector(ssl=trusting_context())
             timeout = aiohttp.ClientTimeout(total=BOUND_SECONDS)
             async with aiohttp.ClientSession(hub.url, connector=connector, timeout=timeout) as client:
                 bed = Bed(hub, client, provider, control_plane, team)

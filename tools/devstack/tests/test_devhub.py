@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator
-
 import aiohttp
 import pytest
 
@@ -18,28 +15,19 @@ from devstack.tenant import Tenant
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture
-async def browser(devhub: DevHub) -> AsyncIterator[aiohttp.ClientSession]:
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    connector = aiohttp.TCPConnector(ssl=trusting)
-    async with aiohttp.ClientSession(devhub.url, connector=connector) as session:
-        yield session
-
-
 async def test_the_minted_kubeconfig_goes_through_the_hub_to_the_providers_own_workspace(
-    devhub: DevHub, provider: ProviderInstallation, browser: aiohttp.ClientSession
+    devhub: DevHub, provider: ProviderInstallation, hub_client: aiohttp.ClientSession
 ) -> None:
     access = load_access(provider.folder / "provider.kubeconfig")
     assert access.server == f"{devhub.url}/clusters/{provider.provisioned.cluster}"
-    exports = await Cluster(browser, access).list("apiexports")
+    exports = await Cluster(hub_client, access).list("apiexports")
     assert [item["metadata"]["name"] for item in exports] == ["code.providers.kedge.faros.sh"]
 
 
 async def test_a_registered_provider_is_in_the_catalogue_and_its_entry_is_ready(
-    devhub: DevHub, provider: ProviderInstallation, browser: aiohttp.ClientSession
+    devhub: DevHub, provider: ProviderInstallation, hub_client: aiohttp.ClientSession
 ) -> None:
-    async with browser.get("/api/providers") as answer:
+    async with hub_client.get("/api/providers") as answer:
         (item,) = (await answer.json())["items"]
     assert (item["name"], item["ready"], item["apiExportPath"]) == ("code", True, f"{devhub.path}:providers:code")
     entry = await devhub.kcp.cluster(provider.provisioned.cluster).get("catalogentries", "code")
@@ -49,21 +37,23 @@ async def test_a_registered_provider_is_in_the_catalogue_and_its_entry_is_ready(
 
 
 async def test_heartbeats_are_answered_as_the_hub_answers_them(
-    provider: ProviderInstallation, browser: aiohttp.ClientSession
+    provider: ProviderInstallation, hub_client: aiohttp.ClientSession
 ) -> None:
-    async with browser.post("/api/providers/code/heartbeat", json={"version": "0.1.0", "status": "healthy"}) as answer:
+    async with hub_client.post(
+        "/api/providers/code/heartbeat", json={"version": "0.1.0", "status": "healthy"}
+    ) as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "ok"})
-    async with browser.post("/api/providers/code/heartbeat") as answer:
+    async with hub_client.post("/api/providers/code/heartbeat") as answer:
         assert answer.status == 200
-    async with browser.post("/api/providers/nobody/heartbeat") as answer:
+    async with hub_client.post("/api/providers/nobody/heartbeat") as answer:
         assert (answer.status, await answer.text()) == (404, "provider not found: nobody")
-    async with browser.post("/api/providers/code/heartbeat", data=b"{") as answer:
+    async with hub_client.post("/api/providers/code/heartbeat", data=b"{") as answer:
         assert answer.status == 400
 
 
-async def test_the_hub_says_that_it_is_well(browser: aiohttp.ClientSession) -> None:
+async def test_the_hub_says_that_it_is_well(hub_client: aiohttp.ClientSession) -> None:
     for path in ("/healthz", "/readyz"):
-        async with browser.get(path) as answer:
+        async with hub_client.get(path) as answer:
             assert answer.status == 200
 
 
@@ -80,23 +70,23 @@ async def test_an_enabled_provider_serves_its_api_in_the_tenants_workspace(tenan
 
 
 async def test_enabling_and_disabling_over_http(
-    devhub: DevHub, provider: ProviderInstallation, browser: aiohttp.ClientSession
+    devhub: DevHub, provider: ProviderInstallation, hub_client: aiohttp.ClientSession
 ) -> None:
     tenant = await devhub.create_tenant()
     base = f"/api/orgs/{tenant.organization}/workspaces/{tenant.workspace}/providers"
     headers = tenant.headers
-    async with browser.post(f"{base}/nobody/enable", headers=headers, json={}) as answer:
+    async with hub_client.post(f"{base}/nobody/enable", headers=headers, json={}) as answer:
         assert answer.status == 404
     body = {"acceptedClaims": [{"group": "", "resource": "secrets"}]}
-    async with browser.post(f"{base}/code/enable", headers=headers, json=body) as answer:
+    async with hub_client.post(f"{base}/code/enable", headers=headers, json=body) as answer:
         assert (answer.status, await answer.json()) == (200, {"bindingName": "code"})
-    async with browser.get(f"{base}/enabled", headers=headers) as answer:
+    async with hub_client.get(f"{base}/enabled", headers=headers) as answer:
         assert await answer.json() == {"bindingNamesByProvider": {"code": "code"}}
     binding = await tenant.get("apibindings", "code")
     assert binding is not None
     (claim,) = binding["spec"]["permissionClaims"]
     assert (claim["state"], claim["selector"], claim["resource"]) == ("Accepted", {"matchAll": True}, "secrets")
-    async with browser.post(f"{base}/code/disable", headers=headers) as answer:
+    async with hub_client.post(f"{base}/code/disable", headers=headers) as answer:
         assert answer.status == 204
     await tenant.wait_for("apibindings", "code", is_gone, 30)
     await devhub.delete_tenant(tenant)
@@ -116,8 +106,8 @@ async def test_a_claim_that_was_not_ticked_is_rejected(devhub: DevHub, provider:
     [({"Authorization": ""}, 401), ({"X-Kedge-Org": "other"}, 400), ({"Authorization": "Bearer other"}, 401)],
 )
 async def test_only_members_choose_providers(
-    tenant: Tenant, browser: aiohttp.ClientSession, changes: dict[str, str], status: int
+    tenant: Tenant, hub_client: aiohttp.ClientSession, changes: dict[str, str], status: int
 ) -> None:
     path = f"/api/orgs/{tenant.organization}/workspaces/{tenant.workspace}/providers/enabled"
-    async with browser.get(path, headers=tenant.headers | changes) as answer:
+    async with hub_client.get(path, headers=tenant.headers | changes) as answer:
         assert answer.status == status

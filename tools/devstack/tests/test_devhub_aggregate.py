@@ -152,7 +152,8 @@ async def test_a_slow_provider_is_given_up_for_discovery_and_for_calls(bed: Bed)
     bed.provider.stream = never
     async with open_federation_session() as session:
         aggregate = Aggregate(bed.hub.registry, session, Limits(discovery=0.2, request=10))
-        assert (await aggregate.federate("t", "c")).tools == {}
+        async with asyncio.timeout(5):
+            assert (await aggregate.federate("t", "c")).tools == {}
         provider = bed.hub.registry.ready_backends()[0]
         with pytest.raises(FederationError, match=r"within 0\.2 s"):
             await ProviderMcp(session, provider, "t", "c", Limits(request=0.2)).call("echo", {})

@@ -44,3 +44,10 @@ def server_context(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context
+
+
+def trusting_context() -> ssl.SSLContext:
+    """A TLS context for clients of the hub: it verifies nothing, as ``insecure-skip-tls-verify`` in a kubeconfig."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
