@@ -24,6 +24,34 @@ function made(work: Promise<unknown>): Promise<unknown> {
   });
 }
 
+const image = (digit: string, tags: string[]) => ({ digest: `sha256:${digit.repeat(64)}`, tags, createdAt: "2026-11-20T10:00:00Z" });
+const packaged = (name: string, type: string, versions: object[]) => ({
+  metadata: { name: `website-${type}-${name.replace(/\W/g, "")}`, uid: name, resourceVersion: "1", generation: 1, creationTimestamp: "2026-11-20T10:00:00Z", deletionTimestamp: null, annotations: null },
+  spec: { repositoryRef: "website" },
+  status: {
+    observedGeneration: 1,
+    packageName: name,
+    type,
+    visibility: "private",
+    htmlURL: `https://github.com/orgs/acme/packages/${type}/package/${encodeURIComponent(name)}`,
+    imageRepository: type === "container" ? `ghcr.io/acme/${name}` : null,
+    versionCount: versions.length,
+    updatedAt: "2026-11-20T10:00:00Z",
+    lastSyncTime: "2026-11-30T10:00:00Z",
+    versions,
+    conditions: [{ type: "Ready", status: "True", reason: "Reconciled", message: "", lastTransitionTime: "2026-11-20T10:00:00Z", observedGeneration: 1 }],
+  },
+});
+const packages = {
+  resourceVersion: "1",
+  continue: null,
+  remainingItemCount: null,
+  items: [
+    packaged("web", "container", [image("a", [`sha256-${"b".repeat(64)}.sig`]), image("b", ["v1.4.0", "latest"]), image("c", ["v1.3.2"])]),
+    packaged("@acme/ui", "npm", [{ digest: "2.1.0", tags: [], createdAt: "2026-11-20T10:00:00Z" }]),
+  ],
+};
+
 const views: Readonly<Record<string, (page: Page) => Promise<void>>> = {
   connections: async (page) => {
     await open(page, "connections", workspace);
@@ -68,9 +96,15 @@ const views: Readonly<Record<string, (page: Page) => Promise<void>>> = {
     await page.getByRole("button", { name: "Delete", exact: true }).click();
   },
   packages: async (page) => {
+    // The crawler makes these objects from what a host has, and deletes others: here they are what the page is told.
+    await page.route("**/graphql/**", (route) =>
+      route.request().postData()?.includes("query ListPackages") ? route.fulfill({ json: { data: { code_kedge_faros_sh: { v1alpha1: { Packages: packages } } } } }) : route.fallback(),
+    );
     await open(page, "packages", workspace);
-    await page.getByRole("heading", { name: "Packages" }).waitFor();
-    await expect(page.getByText("Loading…")).toHaveCount(0);
+    await page.getByText("@acme/ui").first().waitFor();
+    await page.getByText("Versions of web").click();
+    await page.getByText("v1.4.0").waitFor();
+    await page.unrouteAll({ behavior: "wait" });
   },
   tile: async (page) => {
     await page.goto(`${bed.hub}/ui/`);

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { labelOf, objectName, safeUrl } from "../src/api/objects";
 import { manifestOf, manifestOfObject, toolCallOf, toolCallText } from "../src/export/manifests";
+import { TOOLS } from "../src/export/tools.gen";
 import { toYaml } from "../src/export/yaml";
 import { collaborator, connection, deployKey, packageOf, repository } from "./objects";
 
@@ -38,6 +39,8 @@ test.each([
   ["Package", packageOf(), { name: "list_packages", arguments: { repositoryRef: "website" }, leftOut: [] }],
 ] as const)("a %s as an MCP call is one of the gateway's tools", (kind, object, call) => {
   const made = toolCallOf(manifestOfObject(kind, object));
+  const declared: readonly string[] = TOOLS[call.name];
+  expect(Object.keys(call.arguments).filter((argument) => !declared.includes(argument))).toEqual([]);
   expect({ ...made, arguments: JSON.parse(JSON.stringify(made.arguments)) as unknown }).toEqual(call);
   expect(JSON.parse(toolCallText(made))).toEqual({ name: call.name, arguments: call.arguments });
 });

@@ -1,7 +1,7 @@
 """The portal in a real browser, on the development hub's page: kcp, the GraphQL gateway, NATS, all services and the simulator.
 
-The tests themselves are Playwright's, in ``portal/e2e``. Each of its files is one test here. What they are told of the stack is in
-``portal/e2e/bed.ts``.
+The tests themselves are Playwright's, in ``portal/e2e``. Each of its files is one test here. ``portal/e2e/bed.ts`` says what they
+are told of the stack.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ async def test_in_a_browser(spec: str, bed: Path) -> None:
     assert process.returncode == 0, output.decode(errors="replace")[-20_000:]
 
 
-@pytest.mark.skipif(not (PORTAL / "node_modules" / "graphql").is_dir(), reason="needs npm and what `make portal` installs")
+@pytest.mark.skipif(
+    not (PORTAL / "node_modules" / "graphql").is_dir(), reason="needs npm and what `make portal` installs"
+)
 async def test_the_checked_in_schema_is_that_of_the_gateway(graphql: str, tenant: Tenant) -> None:
     """With ``CODE_WRITE_PORTAL_SCHEMA=1`` it writes the file instead."""
     tool = ["node", str(PORTAL / "tools" / "sdl.mjs")]

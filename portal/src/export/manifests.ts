@@ -1,4 +1,5 @@
 import { API_VERSION, REPOSITORY_LABEL, type AnyObject, type Kind } from "../api/objects";
+import type { TOOLS } from "./tools.gen";
 import type { Json } from "./yaml";
 
 export type Fields = { readonly [key: string]: Json | undefined };
@@ -41,46 +42,46 @@ export interface ToolCall {
   readonly leftOut: readonly string[];
 }
 
-/** How the fields of spec are named as arguments. */
-const ARGUMENTS: Readonly<Partial<Record<Kind, { readonly tool: string; readonly fields: Readonly<Record<string, string>> }>>> = {
-  Connection: { tool: "create_connection", fields: { provider: "provider", owner: "owner", baseURL: "baseURL" } },
-  Repository: {
-    tool: "create_repository",
-    fields: {
-      connectionRef: "connectionRef",
-      name: "repo",
-      owner: "owner",
-      visibility: "visibility",
-      description: "description",
-      defaultBranch: "defaultBranch",
-      autoInit: "autoInit",
-    },
-  },
-  DeployKey: {
-    tool: "add_deploy_key",
-    fields: { repositoryRef: "repositoryRef", title: "title", publicKey: "publicKey", readOnly: "readOnly" },
-  },
-  Collaborator: {
-    tool: "add_collaborator",
-    fields: { repositoryRef: "repositoryRef", username: "username", permission: "permission" },
-  },
+interface Known {
+  readonly tool: keyof typeof TOOLS;
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+/** A tool, and how the fields of spec are named as its arguments. */
+function known<Tool extends keyof typeof TOOLS>(tool: Tool, fields: Readonly<Record<string, (typeof TOOLS)[Tool][number]>>): Known {
+  return { tool, fields };
+}
+
+const ARGUMENTS: Readonly<Partial<Record<Kind, Known>>> = {
+  Connection: known("create_connection", { provider: "provider", owner: "owner", baseURL: "baseURL" }),
+  Repository: known("create_repository", {
+    connectionRef: "connectionRef",
+    name: "repo",
+    owner: "owner",
+    visibility: "visibility",
+    description: "description",
+    defaultBranch: "defaultBranch",
+    autoInit: "autoInit",
+  }),
+  DeployKey: known("add_deploy_key", { repositoryRef: "repositoryRef", title: "title", publicKey: "publicKey", readOnly: "readOnly" }),
+  Collaborator: known("add_collaborator", { repositoryRef: "repositoryRef", username: "username", permission: "permission" }),
 };
 
 /** The call that makes what the manifest says. */
 export function toolCallOf(manifest: Manifest): ToolCall {
   const { kind, metadata, spec } = manifest;
-  const known = ARGUMENTS[kind as Kind];
-  if (!known) return { name: "list_packages", arguments: { repositoryRef: spec.repositoryRef }, leftOut: [] };
+  const how = ARGUMENTS[kind as Kind];
+  if (!how) return { name: "list_packages", arguments: { repositoryRef: spec.repositoryRef }, leftOut: [] };
   const call: Record<string, Json | undefined> = { name: metadata.name };
   const leftOut: string[] = [];
   for (const [field, value] of Object.entries(spec)) {
-    const argument = known.fields[field];
+    const argument = how.fields[field];
     if (argument) call[argument] = value;
     else if (kind === "Connection" && field === "secretRef" && isRecord(value)) {
       Object.assign(call, { secretName: value.name, secretNamespace: value.namespace, secretKey: value.key });
     } else if (!(kind === "Connection" && field === "type" && value === "pat")) leftOut.push(field);
   }
-  return { name: known.tool, arguments: call, leftOut };
+  return { name: how.tool, arguments: call, leftOut };
 }
 
 export function toolCallText({ name, arguments: given }: ToolCall): string {
