@@ -2,7 +2,8 @@
 1.
 
 It writes crds/kcp (one APIResourceSchema per file), their copy in the code-provider distribution, manifest-inline.yaml,
-docs/api.md, docs/conditions.md and the portal's tables of reasons and tools. It removes a file in the two schema folders that has no CRD.
+docs/api.md, docs/conditions.md and the portal's tables of reasons and tools. It removes a file in the two schema folders
+that has no CRD.
 """
 
 from __future__ import annotations
