@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { labelOf, objectName, safeUrl } from "../src/api/objects";
-import { manifestOf, manifestOfObject, toolCallOf, toolCallText } from "../src/export/manifests";
+import { deleteCallOf, manifestOf, manifestOfObject, toolCallOf, toolCallText } from "../src/export/manifests";
 import { TOOLS } from "../src/export/tools.gen";
 import { toYaml } from "../src/export/yaml";
 import { collaborator, connection, deployKey, packageOf, repository } from "./objects";
@@ -43,6 +43,15 @@ test.each([
   expect(Object.keys(call.arguments).filter((argument) => !declared.includes(argument))).toEqual([]);
   expect({ ...made, arguments: JSON.parse(JSON.stringify(made.arguments)) as unknown }).toEqual(call);
   expect(JSON.parse(toolCallText(made))).toEqual({ name: call.name, arguments: call.arguments });
+});
+
+test.each([
+  ["Repository", { name: "delete_repository", arguments: { name: "x", confirm: "acme/x" } }],
+  ["DeployKey", { name: "delete_deploy_key", arguments: { name: "x" } }],
+  ["Collaborator", { name: "remove_collaborator", arguments: { name: "x" } }],
+])("deleting a %s as an MCP call", (kind, call) => {
+  expect(deleteCallOf(kind, "x", "acme/x")).toMatchObject(call);
+  expect(deleteCallOf("Connection", "x")).toBeUndefined();
 });
 
 test("a Connection of another type has no tool for the type", () => {

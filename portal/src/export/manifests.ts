@@ -72,16 +72,34 @@ export function toolCallOf(manifest: Manifest): ToolCall {
   const { kind, metadata, spec } = manifest;
   const how = ARGUMENTS[kind as Kind];
   if (!how) return { name: "list_packages", arguments: { repositoryRef: spec.repositoryRef }, leftOut: [] };
-  const call: Record<string, Json | undefined> = { name: metadata.name };
+  const given: Record<string, Json | undefined> = { name: metadata.name };
   const leftOut: string[] = [];
   for (const [field, value] of Object.entries(spec)) {
     const argument = how.fields[field];
-    if (argument) call[argument] = value;
+    if (argument) given[argument] = value;
     else if (kind === "Connection" && field === "secretRef" && isRecord(value)) {
-      Object.assign(call, { secretName: value.name, secretNamespace: value.namespace, secretKey: value.key });
+      Object.assign(given, { secretName: value.name, secretNamespace: value.namespace, secretKey: value.key });
     } else if (!(kind === "Connection" && field === "type" && value === "pat")) leftOut.push(field);
   }
-  return { name: how.tool, arguments: call, leftOut };
+  return { name: how.tool, arguments: given, leftOut };
+}
+
+/** The call that deletes the object, if there is a tool for it. `onHost`: the full name of a repository, which confirms it. */
+export function deleteCallOf(kind: string, name: string, onHost?: string): ToolCall | undefined {
+  switch (kind) {
+    case "Repository":
+      return call("delete_repository", { name, confirm: onHost });
+    case "DeployKey":
+      return call("delete_deploy_key", { name });
+    case "Collaborator":
+      return call("remove_collaborator", { name });
+    default:
+      return undefined;
+  }
+}
+
+function call<Tool extends keyof typeof TOOLS>(name: Tool, given: { readonly [argument in (typeof TOOLS)[Tool][number]]?: Json }): ToolCall {
+  return { name, arguments: given, leftOut: [] };
 }
 
 export function toolCallText({ name, arguments: given }: ToolCall): string {
