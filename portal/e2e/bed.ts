@@ -18,6 +18,8 @@ export interface Bed {
   /** An account on the simulated host, and a token of it that may do everything. */
   readonly account: { readonly login: string; readonly token: string };
   readonly guests: readonly [string, string];
+  /** Client id of the simulated host's OAuth app. */
+  readonly oauthApp: string;
 }
 
 export const bed = JSON.parse(readFileSync(process.env.CODE_PORTAL_BED ?? "", "utf8")) as Bed;

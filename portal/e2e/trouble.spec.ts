@@ -89,7 +89,7 @@ test("500 repositories are paged, searched and sorted", async ({ hub }) => {
   await hub.getByLabel("Sort by").selectOption("newest");
   await expect(hub.getByText("of 500")).toBeVisible();
   await hub.getByRole("link", { name: /^many-4\d\d$/ }).first().click();
-  await expect(badge(hub, "In progress")).toBeVisible();
+  await expect(badge(hub, "Needs action")).toBeVisible();
   await expect(hub.getByText(/Create the Connection nowhere/)).toBeVisible();
 });
 

@@ -56,7 +56,7 @@ const views: Readonly<Record<string, (page: Page) => Promise<void>>> = {
   connections: async (page) => {
     await open(page, "connections", workspace);
     await page.getByText("Connected").waitFor();
-    await page.getByText("Needs action").or(page.getByText("In progress")).first().waitFor();
+    await page.getByText("Needs action").waitFor();
   },
   connection: async (page) => {
     await open(page, "connections/acme/overview", workspace);

@@ -103,6 +103,18 @@ describe("the element", () => {
     expect(element.textContent).not.toContain("of-one");
   });
 
+  test("of another workspace aborts what a dialog has asked", async () => {
+    const asked = workspaces({ one: holding("acme"), two: holding("of-two"), config: () => new Promise(() => undefined) });
+    const element = mount();
+    await shows(element, "acme");
+    (await until(() => element.querySelector<HTMLButtonElement>(".pc-head .pc-button-main"))).click();
+    const config = await until(() => asked.find(({ url }) => url.endsWith("/config")));
+    element.kedgeContext = { ...CONTEXT, tenant: "two" };
+    expect(config.signal.aborted).toBe(true);
+    expect(element.querySelector("dialog")).toBeNull();
+    await shows(element, "of-two");
+  });
+
   test("of another workspace shows nothing of the one before while it loads", async () => {
     workspaces({ one: holding("of-one"), two: () => new Promise(() => undefined) });
     const element = mount();

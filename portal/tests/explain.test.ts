@@ -19,7 +19,8 @@ describe("the state of an object", () => {
 
   test.each(Object.entries(REASONS))("that waits because of %s says what that means, and whether anybody acts", (reason, { actor }) => {
     const state = stateOf("Repository", repository("website", waiting(reason)));
-    expect(state).toMatchObject({ tone: "busy", reason, actor: actor ?? "nobody" });
+    const tone = [undefined, "nobody", "invitedUser"].includes(actor) ? "busy" : "bad";
+    expect(state).toMatchObject({ tone, reason, actor: actor ?? "nobody" });
   });
 
   test("of a reason that the portal does not know is told by its name", () => {

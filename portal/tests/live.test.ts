@@ -87,6 +87,18 @@ test("a hidden tab asks nothing and holds no subscription; shown again, it asks 
   expect(signals[1]?.aborted).toBe(true);
 });
 
+test("an answer that comes while the tab is hidden is the last one", async () => {
+  const answers: (() => void)[] = [];
+  const load = vi.fn(() => new Promise<number>((resolve) => answers.push(() => resolve(1))));
+  const { end } = run({ load, watches: () => [refused] });
+  await later(0);
+  setHidden(true);
+  answers[0]?.();
+  await later(600_000);
+  expect(load).toHaveBeenCalledTimes(1);
+  end();
+});
+
 test("an open subscription is relied on: the page asks once a minute, and once for a burst of events", async () => {
   const load = vi.fn(() => Promise.resolve(1));
   let changed: (() => void) | undefined;

@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.devhub import DevHub
+from devstack.githubsim.control_answers import IssuedOAuthApp
 from devstack.paths import REPOSITORY
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation
@@ -53,6 +54,7 @@ async def bed(
     graphql: str,
     services: Process,
     github_sim: SimulatorProcess,
+    oauth_app: IssuedOAuthApp,
     scenario: Scenario,
     tmp_path: Path,
 ) -> AsyncIterator[Path]:
@@ -76,6 +78,7 @@ async def bed(
                 ],
                 "account": {"login": account.login, "token": account.token.value},
                 "guests": guests,
+                "oauthApp": oauth_app.client_id,
             }
         )
     )

@@ -49,8 +49,11 @@ export function stateOf(kind: Kind, object: AnyObject): State {
   }
   if (reconciling?.status === "True" && current) {
     const actor = actorOf(reconciling, "nobody");
-    const badge = reconciling.reason === "InvitationPending" ? words.invited : words.working;
-    return { ...told(reconciling, deleting ? words.deleting : words.notReady), badge: deleting ? words.deletingBadge : badge, tone: "busy", actor };
+    const why = told(reconciling, deleting ? words.deleting : words.notReady);
+    if (deleting) return { ...why, badge: words.deletingBadge, tone: "busy", actor };
+    // It goes on by itself, but not before somebody of the workspace, or on the host, has done something.
+    if (actor !== "nobody" && actor !== "invitedUser") return { ...why, tone: "bad", actor };
+    return { ...why, badge: actor === "invitedUser" ? words.invited : words.working, tone: "busy", actor };
   }
   if (deleting) {
     return { tone: "busy", badge: words.deletingBadge, sentence: words.deletingSentence, message: "", actor: "nobody" };
