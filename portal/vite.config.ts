@@ -36,6 +36,7 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     cssCodeSplit: false,
+    rolldownOptions: { checks: { pluginTimings: false } },
     lib: { entry: "src/main.ts", formats: ["iife"], name: "KedgeProviderCode", fileName: () => "main.js" },
   },
   test: {

@@ -1,15 +1,16 @@
 // @vitest-environment jsdom
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { parse } from "yaml";
 import type { KedgeContext } from "../src/context";
 import { ELEMENT } from "../src/names";
 import { register } from "../src/register";
-import objects from "../../tests/fixtures/go-provider/objects/objects.yaml?raw";
 import { api, failed, list, serve, stream, until } from "./server";
 
 // What the provider that ours replaces has left, in a workspace that is taken over.
 type Found = { readonly metadata: { readonly name: string } };
-const kinds = parse(objects) as Readonly<Record<string, Found[]>>;
+const kinds = parse(readFileSync(join(import.meta.dirname, "../../tests/fixtures/go-provider/objects/objects.yaml"), "utf8")) as Readonly<Record<string, Found[]>>;
 
 register("version-1");
 afterEach(() => {
