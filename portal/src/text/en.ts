@@ -14,7 +14,6 @@ export const text = {
     create: "Create",
     creating: "Creating…",
     add: "Add",
-    adding: "Adding…",
     remove: "Remove",
     delete: "Delete",
     deleting: "Deleting…",
@@ -42,7 +41,6 @@ export const text = {
     shownOf: (shown: number, all: number) => (shown === all ? `${all} in all` : `${shown} of ${all}`),
     search: "Search",
     sortBy: "Sort by",
-    actions: "Actions",
     name: "Name",
     objectName: "Name in this workspace",
     objectNameHint: "Lower-case letters, digits and “-”. It cannot change later.",
@@ -121,7 +119,6 @@ export const text = {
     willWait: (first: string, kind: string, name: string) => `A change of this ${first} will have to wait for ${kind} ${name}.`,
     statusSays: "The status says:",
     nothingToDo: "Nothing has to be done.",
-    whoActs: "Who has to act",
     actors: {
       nobody: "Nobody has to act: the provider goes on by itself.",
       workspace: "Somebody who may change objects of this workspace has to act. The provider goes on by itself after that.",
@@ -139,11 +136,6 @@ export const text = {
   conditions: {
     title: "Conditions",
     none: "The provider has not reported any condition yet.",
-    type: "Type",
-    reason: "Reason",
-    since: "Since",
-    meaning: "What it means",
-    message: "Message",
     values: { True: "yes", False: "no", Unknown: "not known" } as Readonly<Record<string, string>>,
   },
 
@@ -160,7 +152,6 @@ export const text = {
     credential: "Credential",
     scopes: "Scopes",
     expires: "Expires",
-    repositories: (count: number) => (count === 1 ? "1 repository" : `${count} repositories`),
     types: { pat: "Access token", oauth: "Connect with GitHub", "github-app": "GitHub App" } as Readonly<Record<string, string>>,
     tokenTypes: {
       classic: "Classic access token",
@@ -182,7 +173,6 @@ export const text = {
     how: "How",
     paste: "Paste a token",
     withGitHub: "Connect with GitHub",
-    withGitHubOn: (host: string) => `Connect with GitHub (${host})`,
     signIn: "Sign in to GitHub",
     signInHint: (scopes: string) => `A window of GitHub opens and asks whether to allow: ${scopes}.`,
     waiting: "Waiting for the window of GitHub…",
@@ -263,7 +253,6 @@ export const text = {
     name: "Name on the host",
     nameHint: "It cannot change later.",
     connection: "Connection",
-    noConnections: "There is no connection yet. Connect an account first.",
     visibility: "Visibility",
     description: "Description",
     autoInit: "Begin with a first commit (README)",
@@ -310,18 +299,14 @@ export const text = {
   },
 
   repository: {
-    openOnHost: "Open on the host",
     origins: {
       Created: "Created by this object",
       Adopted: "Was there before, and taken over",
     } as Readonly<Record<string, string>>,
-    originUnknown: "Not recorded yet",
-    origin: "Origin",
     clone: "Clone",
     cloneNotYet: "The addresses appear once the repository is on the host.",
     https: "HTTPS",
     ssh: "SSH",
-    page: "Page",
     cloneWithKey: "Clone with a generated key",
     cloneWithKeyHint: "The first command writes the private key from its Secret into a file that only you can read. It never passes through this page.",
     settings: "Settings",
@@ -336,8 +321,6 @@ export const text = {
     confirm: (name: string) => `Type ${name} to confirm`,
     held: "The deletion waits until these are deleted, too:",
     alsoChildren: (count: number) => `Delete ${count === 1 ? "it" : `these ${count}`}, too`,
-    mismatch: "The name does not match.",
-    unknownChildren: "Whether deploy keys or collaborators hold it could not be read.",
   },
 
   deletion: {
@@ -461,14 +444,11 @@ export const text = {
   },
 
   tile: {
-    title: "Code",
     allReady: (repositories: number, connections: number) =>
       `${repositories === 1 ? "1 repository" : `${repositories} repositories`} and ${connections === 1 ? "1 connection" : `${connections} connections`}, nothing needs action`,
     broken: (count: number) => (count === 1 ? "1 thing needs action" : `${count} things need action`),
     working: (count: number) => (count === 1 ? "1 in progress" : `${count} in progress`),
     start: "Connect an account to begin",
     more: (count: number) => `and ${count} more`,
-    atLeast: (count: number) => `${count}+`,
-    open: "Open Code",
   },
 } as const;
