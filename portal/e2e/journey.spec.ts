@@ -48,7 +48,9 @@ test("creates a repository with a key and a collaborator, and watches them becom
   await hub.getByRole("button", { name: "Add a collaborator" }).click();
   await hub.getByLabel("Login on the host").fill(rita);
   await expectAccessible(hub);
+  const subscription = hub.waitForResponse((response) => response.request().headers().accept === "text/event-stream");
   await hub.getByRole("button", { name: "Create", exact: true }).click();
+  expect((await subscription).status()).toBe(200);
   await expect(hub).toHaveURL(/\/repositories\/my-website\/overview$/);
   await expect(badge(hub, "Ready")).toBeVisible();
   const keys = hub.getByRole("region", { name: "Deploy keys" });
