@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest portal portal-test screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,13 +43,23 @@ fresh: setup
 verify: lint fresh type ## check style, layers, types, and that generated files are fresh
 
 # pyright takes 25 s of one processor, and the tests leave one idle while kcp starts.
-test: lint fresh tools ## check as `verify` does and run all tests; ARGS="-k name" for some
+test: lint fresh tools portal-test ## check as `verify` does and run all tests; ARGS="-k name" for some
 	@$(MAKE) --no-print-directory --jobs 2 type pytest
 
 pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
 	@$(PYTHON) -m devstack.tools browser
 	@$(PYTEST) $(WORKERS) $(ARGS)
+
+portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 or later
+	@tools/portal.sh build
+
+portal-test: # what `make test` does with the portal; without npm it says what is left out
+	@tools/portal.sh test
+
+screenshots: tools portal ## write pictures of the portal's views to docs/images; needs Chromium
+	@mkdir -p docs/images
+	@CODE_SCREENSHOTS=$(CURDIR)/docs/images $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py -k views
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
 	@$(PYTEST) $(WORKERS) -m "not e2e and not slow" $(ARGS)

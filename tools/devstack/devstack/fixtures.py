@@ -19,6 +19,7 @@ import pytest_asyncio
 from devstack.devhub import DevHub
 from devstack.devhub.certificate import trusting_context
 from devstack.enterprise import EnterpriseSim, enterprise_sim
+from devstack.githubsim.control_answers import IssuedOAuthApp
 from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
@@ -30,6 +31,8 @@ from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
 from devstack.tenants import TenantPool
 from devstack.workers import PREFIX, hub_path, share_kcp_among_workers, shared_kcp
+
+OAUTH_CALLBACK = "/services/providers/code/oauth/github/callback"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -144,8 +147,16 @@ async def services_nats(run_dir: Path) -> AsyncIterator[NatsServer]:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def oauth_app(devhub: DevHub, github_sim: SimulatorProcess) -> IssuedOAuthApp:
+    """The simulator's OAuth app for Connect with GitHub, which the services use. Nobody agrees until a test says who does."""
+    return await github_sim.control.create_oauth_app(f"{devhub.url}{OAUTH_CALLBACK}")
+
+
+@pytest_asyncio.fixture(scope="session")
 async def services(
+    devhub: DevHub,
     provider: ProviderInstallation,
+    oauth_app: IssuedOAuthApp,
     services_nats: NatsServer,
     github_sim: SimulatorProcess,
     enterprise_sim: EnterpriseSim,
@@ -154,7 +165,15 @@ async def services(
 ) -> AsyncIterator[Process]:
     """``code-provider serve`` with all six services, until the end of the run."""
     allowed = f"{github_sim.url},{enterprise_sim.host}"
-    environment = {"NATS_URL": services_nats.url, "CODE_ALLOWED_GIT_HOSTS": allowed, **services_environment}
+    environment = {
+        "NATS_URL": services_nats.url,
+        "CODE_ALLOWED_GIT_HOSTS": allowed,
+        "GITHUB_OAUTH_BASE_URL": github_sim.url,
+        "GITHUB_OAUTH_REDIRECT_URL": f"{devhub.url}{OAUTH_CALLBACK}",
+        "GITHUB_OAUTH_CLIENT_ID": oauth_app.client_id,
+        "GITHUB_OAUTH_CLIENT_SECRET": oauth_app.client_secret,
+        **services_environment,
+    }
     async with provider.command("serve", environment) as process:
         await wait_serving(process, provider.url, kcp.session)
         yield process

@@ -44,6 +44,7 @@ WITH_KCP: Final = (
 )
 # These need the worker's installation. The longest come first, so that the workers finish at about the same time.
 WITH_INSTALLATION: Final = (
+    "tests/e2e/test_portal.py",
     "tests/e2e/test_outage.py",
     "tests/e2e/test_crashes.py",
     "tests/e2e/test_budget.py",

@@ -58,7 +58,7 @@ _ACTS: Final[Mapping[Actor, str]] = {
     "operator": "The operator of the code provider has to act. Nothing in this workspace helps",
 }
 
-_ACTORS: Final[Mapping[str, Actor]] = {
+ACTORS: Final[Mapping[str, Actor]] = {
     **dict.fromkeys((Reason.HOST_NOT_ALLOWED, Reason.INTERNAL_ERROR), "operator"),
     **dict.fromkeys(
         (
@@ -238,7 +238,7 @@ def _told(condition: Condition) -> str:
 
 
 def _actor(condition: Condition, otherwise: Actor) -> Actor:
-    return _ACTORS.get(condition.reason, otherwise)
+    return ACTORS.get(condition.reason, otherwise)
 
 
 def _beside(found: Resource[Any, Any]) -> list[str]:

@@ -1,0 +1,173 @@
+import { type Fields, type Manifest } from "../export/manifests";
+import type { Client } from "./client";
+import type { TypedDocument } from "./document";
+import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type Connection, type Kind } from "./objects";
+import * as operations from "./operations.gen";
+import { Problem } from "./problem";
+import { withoutFields } from "./yamlFields";
+
+/** The kinds that a person makes. */
+export type WritableKind = Exclude<Kind, "Package">;
+
+/** The operations of all kinds take the same variables, and nobody reads their results. */
+type ByKind<Variables> = Readonly<Record<WritableKind, TypedDocument<unknown, Variables>>>;
+type Strings = Readonly<Record<WritableKind, string>>;
+
+const CREATE: ByKind<{ object: Manifest }> = {
+  Connection: operations.CreateConnection,
+  Repository: operations.CreateRepository,
+  DeployKey: operations.CreateDeployKey,
+  Collaborator: operations.CreateCollaborator,
+} as Strings as ByKind<{ object: Manifest }>;
+const UPDATE: ByKind<{ name: string; object: Fields }> = {
+  Connection: operations.UpdateConnection,
+  Repository: operations.UpdateRepository,
+  DeployKey: operations.UpdateDeployKey,
+  Collaborator: operations.UpdateCollaborator,
+} as Strings as ByKind<{ name: string; object: Fields }>;
+const DELETE: ByKind<{ name: string }> = {
+  Connection: operations.DeleteConnection,
+  Repository: operations.DeleteRepository,
+  DeployKey: operations.DeleteDeployKey,
+  Collaborator: operations.DeleteCollaborator,
+} as Strings as ByKind<{ name: string }>;
+
+const AS_YAML: Readonly<Record<Exclude<WritableKind, "Connection">, TypedDocument<unknown, { name: string }>>> = {
+  Repository: operations.RepositoryAsYaml,
+  DeployKey: operations.DeployKeyAsYaml,
+  Collaborator: operations.CollaboratorAsYaml,
+} as Readonly<Record<string, string>> as Readonly<Record<Exclude<WritableKind, "Connection">, TypedDocument<unknown, { name: string }>>>;
+
+/** The one field that an operation asks of our API. */
+function onlyField(result: unknown): unknown {
+  const fields = (result as { code_kedge_faros_sh?: { v1alpha1?: object | null } | null }).code_kedge_faros_sh?.v1alpha1;
+  return Object.values(fields ?? {})[0];
+}
+
+function generationIn(result: unknown): number | null | undefined {
+  return (onlyField(result) as { metadata?: { generation?: number | null } } | null | undefined)?.metadata?.generation;
+}
+
+function yamlIn(result: unknown): string {
+  const yaml = onlyField(result);
+  if (typeof yaml !== "string") throw new Problem("other", "the answer holds no YAML");
+  return yaml;
+}
+
+/** Creates the object. Fails with `exists` rather than overwrite one. */
+export async function create(client: Client, manifest: Manifest): Promise<void> {
+  await client.request(CREATE[manifest.kind as WritableKind], { object: manifest });
+}
+
+/** The object on which changes are based. */
+export interface Base {
+  readonly version?: string | null;
+  readonly generation?: number | null;
+}
+
+/**
+ * Changes fields of the object's spec; null takes a field away. Nothing is written, and it fails with `conflict`, if the object is
+ * not as in `base` any more.
+ */
+export async function update(client: Client, kind: Exclude<WritableKind, "Connection">, name: string, spec: Fields, base: Base): Promise<void> {
+  const removed = Object.keys(spec).filter((field) => spec[field] === null);
+  const merged = Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== null));
+  let { generation } = base;
+  if (Object.keys(merged).length) {
+    const metadata = base.version ? { metadata: { resourceVersion: base.version } } : {};
+    const result = await client.request(UPDATE[kind], { name, object: { ...metadata, spec: merged } });
+    generation = generationIn(result);
+  }
+  if (removed.length) await removeFields(client, kind, name, removed, generation);
+}
+
+/**
+ * Takes fields of spec away. The gateway drops the nulls of a merge, so the whole object is read and applied without them, with its
+ * labels and finalizers. It checks no version, so the object is read right before.
+ */
+async function removeFields(client: Client, kind: keyof typeof AS_YAML, name: string, fields: readonly string[], generation: number | null | undefined): Promise<void> {
+  const yaml = yamlIn(await client.request(AS_YAML[kind], { name }));
+  if (/^ +generation: (\d+)$/m.exec(yaml)?.[1] !== String(generation)) throw new Problem("conflict");
+  await client.request(operations.ApplyYaml, { yaml: withoutFields(yaml, fields) });
+}
+
+/** Deletes the object. That there is none any more is fine. */
+export async function remove(client: Client, kind: WritableKind, name: string): Promise<void> {
+  try {
+    await client.request(DELETE[kind], { name });
+  } catch (error) {
+    if (!(error instanceof Problem) || error.kind !== "missing") throw error;
+  }
+}
+
+/** Asks the provider to look at the object now. */
+export async function requestReconcile(client: Client, kind: WritableKind, name: string, now = new Date()): Promise<void> {
+  const annotations = { [RECONCILE_REQUESTED_AT]: now.toISOString() };
+  await client.request(UPDATE[kind], { name, object: { metadata: { annotations } } });
+}
+
+/** Where the token of a Connection is, with what is left out filled in. */
+export function secretOf(connection: Pick<Connection, "spec">): { readonly name: string; readonly namespace: string; readonly key: string } {
+  const reference = connection.spec?.secretRef;
+  return { name: reference?.name ?? "", namespace: reference?.namespace || DEFAULT_NAMESPACE, key: reference?.key || "token" };
+}
+
+/** A name for the Secret of a new Connection that no Secret has yet, so that none is overwritten. */
+export async function freeSecretName(client: Client, connection: string): Promise<string> {
+  const wanted = `${connection}-token`;
+  const taken = await hasSecret(client, wanted, DEFAULT_NAMESPACE);
+  return taken ? `${wanted}-${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}` : wanted;
+}
+
+async function hasSecret(client: Client, name: string, namespace: string): Promise<boolean> {
+  try {
+    await client.request(operations.FindSecret, { name, namespace });
+    return true;
+  } catch (error) {
+    if (error instanceof Problem && error.kind === "missing") return false;
+    throw error;
+  }
+}
+
+export interface Made {
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** Creates the Connection alone. Its Secret comes second, because it names its owner. */
+export async function createConnection(client: Client, manifest: Manifest): Promise<Made> {
+  const result = await client.request(operations.CreateConnection, { object: manifest });
+  const metadata = result.code_kedge_faros_sh?.v1alpha1?.createConnection?.metadata;
+  return { name: metadata?.name ?? manifest.metadata.name, uid: metadata?.uid ?? "" };
+}
+
+/** Creates the Secret of a Connection that was just made. It goes with the Connection. */
+export async function createToken(client: Client, owner: Made, secret: { readonly name: string; readonly namespace: string; readonly key: string }, token: string): Promise<void> {
+  await client.request(operations.CreateSecret, {
+    namespace: secret.namespace,
+    object: {
+      metadata: {
+        name: secret.name,
+        namespace: secret.namespace,
+        ownerReferences: [{ apiVersion: API_VERSION, kind: "Connection", name: owner.name, uid: owner.uid }],
+      },
+      type: "Opaque",
+      stringData: { [secret.key]: token },
+    },
+  });
+}
+
+/** Puts another token into the Secret of a Connection, and makes the Secret if it is gone. */
+export async function replaceToken(client: Client, connection: Connection, token: string): Promise<void> {
+  const secret = secretOf(connection);
+  try {
+    await client.request(operations.UpdateSecret, {
+      name: secret.name,
+      namespace: secret.namespace,
+      object: { stringData: { [secret.key]: token } },
+    });
+  } catch (error) {
+    if (!(error instanceof Problem) || error.kind !== "missing") throw error;
+    await createToken(client, { name: nameOf(connection), uid: connection.metadata?.uid ?? "" }, secret, token);
+  }
+}

@@ -1,0 +1,246 @@
+// @vitest-environment jsdom
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { KedgeContext } from "../src/context";
+import { ELEMENT, TILE } from "../src/names";
+import { register } from "../src/register";
+import { connection, repository, stalled } from "./objects";
+import { api, list, serve, stream, until, type Answer, type Asked } from "./server";
+
+type Element = HTMLElement & { kedgeContext?: KedgeContext };
+
+beforeAll(() => {
+  // jsdom has no modal dialogs.
+  HTMLDialogElement.prototype.showModal = function () {
+    this.setAttribute("open", "");
+  };
+  HTMLDialogElement.prototype.close = function () {
+    this.removeAttribute("open");
+  };
+  register("version-1");
+});
+beforeEach(() => {
+  document.body.replaceChildren();
+});
+afterEach(() => {
+  document.body.replaceChildren();
+  vi.unstubAllGlobals();
+});
+
+const CONTEXT: KedgeContext = { tenant: "one", token: "t1", subPath: "connections", theme: "dark", basePath: "/ui/providers/code" };
+
+function mount(context: KedgeContext | null = CONTEXT, tag = ELEMENT): Element {
+  const element = document.createElement(tag) as Element;
+  document.body.append(element);
+  if (context) element.kedgeContext = context;
+  return element;
+}
+
+function shows(element: Element, words: string): Promise<unknown> {
+  return until(() => element.textContent?.includes(words), `${words} in ${element.textContent ?? ""}`);
+}
+
+/** Answers lists with what is given for the workspace of the request, and subscriptions with a stream that is silent. */
+function workspaces(of: Readonly<Record<string, Answer>>): Asked[] {
+  return serve((asked) => {
+    if (asked.headers.Accept === "text/event-stream") return stream().response;
+    return of[asked.url.split("/").at(-1) ?? ""]?.(asked) ?? new Response("", { status: 404 });
+  });
+}
+
+const holding = (name: string): Answer => () => api({ Connections: list([connection(name)]), Repositories: list([]) });
+
+describe("registration", () => {
+  test("happens once however often the script runs, with one stylesheet", () => {
+    register("version-1");
+    register("version-1");
+    expect(customElements.get(ELEMENT)).toBeDefined();
+    expect(customElements.get(TILE)).toBeDefined();
+    expect(document.querySelectorAll("style#kedge-provider-code-css")).toHaveLength(1);
+  });
+});
+
+describe("the element", () => {
+  test("is in light DOM, and shows nothing until it has a context", async () => {
+    workspaces({ one: holding("acme") });
+    const element = mount(null);
+    expect(element.shadowRoot).toBeNull();
+    expect(element.childElementCount).toBe(0);
+    element.kedgeContext = CONTEXT;
+    await shows(element, "acme");
+  });
+
+  test("takes a context that was set before it was in the page", async () => {
+    workspaces({ one: holding("acme") });
+    const element = document.createElement(ELEMENT) as Element;
+    element.kedgeContext = CONTEXT;
+    document.body.append(element);
+    await shows(element, "acme");
+    expect(element.kedgeContext).toBe(CONTEXT);
+  });
+
+  test("goes on over a new theme, token and sub-path, and asks with the new token", async () => {
+    const asked = workspaces({ one: holding("acme") });
+    const element = mount();
+    await shows(element, "acme");
+    const before = element.querySelector(".pc");
+    element.kedgeContext = { ...CONTEXT, theme: "light", token: "t2" };
+    await until(() => asked.find(({ headers }) => headers.Authorization === "Bearer t2"));
+    expect(element.querySelector(".pc")).toBe(before);
+    expect(before?.getAttribute("data-theme")).toBe("light");
+    element.kedgeContext = { ...CONTEXT, token: "t2", subPath: "packages" };
+    await until(() => element.querySelector("h1")?.textContent === "Packages");
+  });
+
+  test("of another workspace aborts what was asked of the one before, and never shows its answer", async () => {
+    let answer: ((response: Response) => void) | undefined;
+    const asked = workspaces({ one: () => new Promise((resolve) => (answer = resolve)), two: holding("of-two") });
+    const element = mount();
+    await until(() => answer);
+    element.kedgeContext = { ...CONTEXT, tenant: "two" };
+    expect(asked.filter(({ url }) => url.endsWith("/one")).every(({ signal }) => signal.aborted)).toBe(true);
+    answer?.(api({ Connections: list([connection("of-one")]) }));
+    await shows(element, "of-two");
+    expect(element.textContent).not.toContain("of-one");
+  });
+
+  test("of another workspace aborts what a dialog has asked", async () => {
+    const asked = workspaces({ one: holding("acme"), two: holding("of-two"), config: () => new Promise(() => undefined) });
+    const element = mount();
+    await shows(element, "acme");
+    (await until(() => element.querySelector<HTMLButtonElement>(".pc-head .pc-button-main"))).click();
+    const config = await until(() => asked.find(({ url }) => url.endsWith("/config")));
+    element.kedgeContext = { ...CONTEXT, tenant: "two" };
+    expect(config.signal.aborted).toBe(true);
+    expect(element.querySelector("dialog")).toBeNull();
+    await shows(element, "of-two");
+  });
+
+  test("of another workspace shows nothing of the one before while it loads", async () => {
+    workspaces({ one: holding("of-one"), two: () => new Promise(() => undefined) });
+    const element = mount();
+    await shows(element, "of-one");
+    element.kedgeContext = { ...CONTEXT, tenant: "two" };
+    expect(element.textContent).not.toContain("of-one");
+    await shows(element, "Loading");
+  });
+
+  test("that leaves the page asks nothing more, and comes back when it is put in again", async () => {
+    const asked = workspaces({ one: holding("acme") });
+    const element = mount();
+    await shows(element, "acme");
+    element.remove();
+    expect(asked.every(({ signal }) => signal.aborted)).toBe(true);
+    expect(element.childElementCount).toBe(0);
+    document.body.append(element);
+    await shows(element, "acme");
+  });
+
+  test("without a workspace says so, and asks nothing", async () => {
+    const asked = workspaces({});
+    await shows(mount({ ...CONTEXT, tenant: "" }), "No workspace is chosen");
+    expect(asked).toEqual([]);
+  });
+
+  test("navigates by an event that bubbles, and its links are addresses of the hub", async () => {
+    workspaces({ one: holding("acme") });
+    const element = mount();
+    await shows(element, "acme");
+    const paths: unknown[] = [];
+    document.body.addEventListener("kedge-navigate", (event) => paths.push((event as CustomEvent<unknown>).detail));
+    const link = await until(() => element.querySelector<HTMLAnchorElement>("th a"));
+    expect(link.getAttribute("href")).toBe("/ui/providers/code/connections/acme/overview");
+    link.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
+    expect(paths).toEqual([{ path: "connections/acme/overview" }]);
+    // The browser's own way to open it in another tab. It is not followed here, because nothing of jsdom can.
+    element.addEventListener("click", (event) => event.preventDefault());
+    link.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, ctrlKey: true }));
+    expect(paths).toHaveLength(1);
+  });
+
+  test("shows what tenants and hosts wrote as text, whatever it is", async () => {
+    const markup = '<img src=x onerror="window.hacked=1">';
+    workspaces({
+      one: () => api({ Connections: list([connection("x", { ...stalled("CredentialRejected", markup), spec: { owner: markup } })]), Repositories: list([]) }),
+    });
+    const element = mount();
+    await shows(element, markup);
+    expect(element.querySelector("img")).toBeNull();
+  });
+});
+
+describe("a page", () => {
+  test("whose workspace has no schema yet says that it is being prepared, and shows what comes", async () => {
+    let isServed = false;
+    workspaces({ one: (asked) => (isServed ? (holding("acme")(asked) as Response) : new Response("404 page not found", { status: 404 })) });
+    const element = mount();
+    await shows(element, "This workspace is being prepared");
+    expect(element.textContent).not.toContain("404");
+    isServed = true;
+    await shows(element, "acme");
+  });
+
+  test.each([
+    [401, "Your session has ended"],
+    [403, "You may not see this"],
+    [502, "The server does not answer"],
+  ])("that is answered with %i says so in plain words", async (status, words) => {
+    workspaces({ one: () => new Response("", { status }) });
+    await shows(mount(), words);
+  });
+
+  test("whose token has expired comes back with a new one", async () => {
+    workspaces({ one: (asked) => (asked.headers.Authorization === "Bearer t2" ? (holding("acme")(asked) as Response) : new Response("Unauthorized", { status: 401 })) });
+    const element = mount();
+    await shows(element, "Your session has ended");
+    element.kedgeContext = { ...CONTEXT, token: "t2" };
+    await shows(element, "acme");
+  });
+
+  test("keeps what it shows while the server is away, and says that it may be old", async () => {
+    let isAway = false;
+    workspaces({ one: (asked) => (isAway ? new Response("", { status: 502 }) : (holding("acme")(asked) as Response)) });
+    const element = mount();
+    await shows(element, "acme");
+    isAway = true;
+    element.kedgeContext = { ...CONTEXT, token: "t2" };
+    await shows(element, "What is shown may be old");
+    expect(element.textContent).toContain("acme");
+  });
+
+  test("is loaded anew when a subscription tells of a change", async () => {
+    const events = stream();
+    let name = "before";
+    const asked = serve((one) => (one.headers.Accept === "text/event-stream" ? events.response : api({ Connections: list([connection(name)]) })));
+    const element = mount();
+    await shows(element, "before");
+    await until(() => asked.some(({ query }) => query.startsWith("subscription")));
+    expect(asked.find(({ query }) => query.startsWith("subscription"))?.variables).toEqual({ version: "10" });
+    name = "after";
+    events.write('event: next\ndata: {"data":{}}\n\n');
+    await shows(element, "after");
+  });
+});
+
+test("the tile leads with what is broken", async () => {
+  workspaces({
+    one: ({ query }) =>
+      query.includes("ListConnections")
+        ? api({ Connections: list([connection("acme")]) })
+        : api({ Repositories: list([repository("fine"), repository("taken", stalled("NameTaken"))]) }),
+  });
+  const tile = mount({ tenant: "one", token: "t1", theme: "dark", basePath: "/ui/providers/code" }, TILE);
+  await shows(tile, "1 thing needs action");
+  expect(tile.textContent).toContain("NameTaken");
+  expect(tile.textContent).not.toContain("fine");
+});
+
+// Last: a tab stays outdated.
+test("a tab in which a newer script has run says that a reload updates it", async () => {
+  workspaces({ one: holding("acme") });
+  const element = mount();
+  await shows(element, "acme");
+  expect(element.textContent).not.toContain("Reload to update");
+  register("version-2");
+  await shows(element, "Reload to update");
+  await shows(mount(), "Reload to update");
+});

@@ -1,0 +1,175 @@
+// @vitest-environment jsdom
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { parse } from "yaml";
+import { createClient } from "../src/api/client";
+import { listDeployKeys, listRepositories } from "../src/api/lists";
+import * as operations from "../src/api/operations.gen";
+import { Problem } from "../src/api/problem";
+import { create, createConnection, createToken, freeSecretName, remove, replaceToken, requestReconcile, update } from "../src/api/writes";
+import { writeFailure } from "../src/components/useWrite";
+import { manifestOf } from "../src/export/manifests";
+import { connection, deployKey, repository } from "./objects";
+import { api, failed, json, list, serve } from "./server";
+
+afterEach(() => vi.unstubAllGlobals());
+const client = () => createClient(() => ({ tenant: "one", token: "t" }), new AbortController().signal);
+const secrets = (fields: object) => json({ data: { v1: fields } });
+
+test("creating is a create mutation with the whole manifest, label included", async () => {
+  const asked = serve(() => api({ createDeployKey: { metadata: { name: "k" } } }));
+  await create(client(), manifestOf("DeployKey", "k", { repositoryRef: "website", readOnly: true, title: "" }, "website"));
+  expect(asked[0]?.query).toContain("createDeployKey");
+  expect(asked[0]?.variables.object).toEqual({
+    apiVersion: "code.kedge.faros.sh/v1alpha1",
+    kind: "DeployKey",
+    metadata: { name: "k", labels: { "code.kedge.faros.sh/repository": "website" } },
+    spec: { repositoryRef: "website", readOnly: true },
+  });
+});
+
+test("updating sends what changes, and the version that it is based on", async () => {
+  const asked = serve(() => api({ updateRepository: { metadata: { generation: 3 } } }));
+  await update(client(), "Repository", "website", { description: "new" }, { version: "7", generation: 2 });
+  expect(asked.map(({ variables }) => variables)).toEqual([{ name: "website", object: { metadata: { resourceVersion: "7" }, spec: { description: "new" } } }]);
+});
+
+describe("taking fields away", () => {
+  const yaml = `apiVersion: code.kedge.faros.sh/v1alpha1
+kind: Collaborator
+metadata:
+    finalizers:
+        - collaborators.code.kedge.faros.sh/finalizer
+    generation: 3
+    labels:
+        code.kedge.faros.sh/repository: website
+    name: x
+spec:
+    expiresAt: "2039-01-01T10:00:00Z"
+    permission: push
+    title: |-
+        several
+
+        lines
+    username: rita
+status:
+    expiresAt: kept
+`;
+
+  test("applies the object as it is without them, because the gateway drops the nulls of a merge", async () => {
+    const asked = serve(({ query }) =>
+      query.includes("applyYaml") ? json({ data: { applyYaml: "{}" } }) : api(query.includes("updateCollaborator") ? { updateCollaborator: { metadata: { generation: 3 } } } : { CollaboratorYaml: yaml }),
+    );
+    await update(client(), "Collaborator", "x", { permission: "pull", expiresAt: null, title: null }, { version: "7", generation: 2 });
+    expect(asked[0]?.variables.object).toMatchObject({ spec: { permission: "pull" } });
+    const lines = yaml.split("\n").filter((line) => !["    expiresAt: \"2039-01-01T10:00:00Z\"", "    title: |-", "        several", "", "        lines"].includes(line));
+    expect(String(asked[2]?.variables.yaml).split("\n").filter(Boolean)).toEqual(lines);
+    expect(parse(String(asked[2]?.variables.yaml))).toMatchObject({ spec: { permission: "push", username: "rita" }, status: { expiresAt: "kept" } });
+  });
+
+  test("is refused where another has written spec since", async () => {
+    const asked = serve(() => api({ CollaboratorYaml: yaml }));
+    await expect(update(client(), "Collaborator", "x", { expiresAt: null }, { version: "7", generation: 2 })).rejects.toMatchObject({ kind: "conflict" });
+    expect(asked).toHaveLength(1);
+  });
+});
+
+test("asking for a look writes one annotation and no spec", async () => {
+  const asked = serve(() => api({ updateConnection: {} }));
+  await requestReconcile(client(), "Connection", "acme", new Date("2026-11-30T12:00:00Z"));
+  expect(asked[0]?.variables.object).toEqual({ metadata: { annotations: { "code.kedge.faros.sh/reconcile-requested-at": "2026-11-30T12:00:00.000Z" } } });
+});
+
+test("deleting what is gone is fine, and what may not be deleted is not", async () => {
+  serve(() => failed('repositories.code.kedge.faros.sh "x" not found'));
+  await remove(client(), "Repository", "x");
+  serve(() => failed('repositories.code.kedge.faros.sh "x" is forbidden: no'));
+  await expect(remove(client(), "Repository", "x")).rejects.toMatchObject({ kind: "forbidden" });
+});
+
+test("objects are applied whole to take fields away, and for nothing else; no run's id is selected", () => {
+  const documents = Object.values(operations) as string[];
+  expect(documents.filter((document) => document.includes("applyYaml"))).toEqual([operations.ApplyYaml]);
+  expect(documents.filter((document) => document.includes("runID"))).toEqual([]);
+});
+
+describe("a Connection", () => {
+  test("is made before its Secret, which names it as its owner", async () => {
+    const asked = serve(({ query }) => (query.includes("createSecret") ? secrets({ createSecret: {} }) : api({ createConnection: { metadata: { name: "acme", uid: "u1" } } })));
+    const made = await createConnection(client(), manifestOf("Connection", "acme", {}));
+    await createToken(client(), made, { name: "acme-token", namespace: "default", key: "token" }, "ghp_x");
+    expect(asked.map(({ query }) => /create(Connection|Secret)\(/.exec(query)?.[1])).toEqual(["Connection", "Secret"]);
+    expect(asked[1]?.variables.object).toMatchObject({
+      metadata: { name: "acme-token", ownerReferences: [{ apiVersion: "code.kedge.faros.sh/v1alpha1", kind: "Connection", name: "acme", uid: "u1" }] },
+      stringData: { token: "ghp_x" },
+    });
+  });
+
+  test("takes another name for its Secret where one of that name is there", async () => {
+    serve(() => secrets({ Secret: { metadata: { name: "acme-token" } } }));
+    expect(await freeSecretName(client(), "acme")).toMatch(/^acme-token-[0-9a-f]+$/);
+    serve(() => json({ data: { v1: null }, errors: [{ message: 'secrets "acme-token" not found' }] }));
+    expect(await freeSecretName(client(), "acme")).toBe("acme-token");
+  });
+
+  test("whose name is taken is refused, in words", async () => {
+    serve(() => failed('connections.code.kedge.faros.sh "acme" already exists'));
+    const error = await createConnection(client(), manifestOf("Connection", "acme", {})).catch((reason: unknown) => reason);
+    expect(writeFailure(error, { kind: "Connection", name: "acme" })).toBe("There is a Connection named acme already. Nothing was changed. Choose another name.");
+  });
+
+  test("is given another token by a merge of that entry alone, in the Secret and entry that it names", async () => {
+    const asked = serve(() => secrets({ updateSecret: {} }));
+    await replaceToken(client(), connection("acme", { spec: { secretRef: { name: "own", namespace: "team", key: "pat" } } }), "ghp_new");
+    expect(asked[0]?.variables).toEqual({ name: "own", namespace: "team", object: { stringData: { pat: "ghp_new" } } });
+  });
+
+  test("whose Secret is gone gets one", async () => {
+    const asked = serve(({ query }) => (query.includes("updateSecret") ? json({ data: { v1: null }, errors: [{ message: 'secrets "acme-token" not found' }] }) : secrets({ createSecret: {} })));
+    await replaceToken(client(), connection(), "ghp_new");
+    expect(asked[1]?.variables.object).toMatchObject({ metadata: { name: "acme-token", ownerReferences: [{ uid: "uid-acme" }] } });
+  });
+});
+
+describe("a refused write in words", () => {
+  const subject = { kind: "Repository", name: "website" };
+  test.each([
+    ["conflict", "x", /Somebody else, or the provider, changed this object/],
+    ["forbidden", "x", /Your account may not do this/],
+    ["session", "x", /Sign in again/],
+    ["unreachable", "x", /not known whether this was done/],
+    ["missing", "x", /does not exist any more/],
+    ["preparing", "x", /not served in this workspace yet/],
+    ["invalid", 'Repository.code "website" is invalid: spec.name: Invalid value: "": too short', /^The workspace refused this: spec\.name: Invalid value: "": too short$/],
+    ["other", "boom", /^That did not work: boom$/],
+  ] as const)("of kind %s", (kind, detail, words) => {
+    expect(writeFailure(new Problem(kind, detail), subject)).toMatch(words);
+  });
+});
+
+describe("lists", () => {
+  test("read pages until there is enough, and know how many there are", async () => {
+    const asked = serve(({ variables }) =>
+      api({ Repositories: list([repository(`r-${String(variables.continue)}`)], variables.continue === "p2" ? {} : { continue: variables.continue ? "p2" : "p1", remainingItemCount: 2 }) }),
+    );
+    const all = await listRepositories(client());
+    expect([all.items.map((item) => item.metadata?.name), all.total]).toEqual([["r-null", "r-p1", "r-p2"], 3]);
+    expect(asked.map(({ variables }) => variables)).toEqual([null, "p1", "p2"].map((from) => ({ limit: 100, continue: from })));
+    const one = await listRepositories(client(), undefined, 1);
+    expect([one.items.length, one.total]).toEqual([1, 3]);
+  });
+
+  test("of children ask by label, and for those without a label, and keep what belongs to the repository", async () => {
+    const asked = serve(({ variables }) =>
+      api({
+        DeployKeys: list(
+          variables.selector === "!code.kedge.faros.sh/repository"
+            ? [deployKey("unlabelled"), deployKey("of-another", { spec: { repositoryRef: "other" } })]
+            : [deployKey("labelled"), deployKey("mislabelled", { spec: { repositoryRef: "other" } })],
+        ),
+      }),
+    );
+    const found = await listDeployKeys(client(), "website");
+    expect(found.items.map((item) => item.metadata?.name)).toEqual(["labelled", "unlabelled"]);
+    expect(asked.map(({ variables }) => variables.selector).sort()).toEqual(["!code.kedge.faros.sh/repository", "code.kedge.faros.sh/repository=website"]);
+  });
+});
