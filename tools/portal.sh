@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the portal's bundle into the gateway (`build`), or checks, builds and tests it (`test`). Where there is no npm, `test` says what is left out and succeeds, because all else can be tested without.
+# Builds the portal's bundle into the gateway (`build`), or checks, builds and tests it (`test`). Where there is no npm, `test` says
+# what is left out and succeeds, because all else can be tested without.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../portal"
 

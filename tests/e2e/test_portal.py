@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from devstack.chromium import find_chromium
 from devstack.devhub import DevHub
 from devstack.githubsim.control_answers import IssuedOAuthApp
 from devstack.paths import REPOSITORY
@@ -32,7 +33,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PORTAL = REPOSITORY / "portal"
 SPECS = sorted(path.name.removesuffix(".spec.ts") for path in (PORTAL / "e2e").glob("*.spec.ts"))
-CHROMIUM = os.environ.get("CODE_CHROMIUM") or shutil.which("chromium") or ""
+CHROMIUM = os.environ.get("CODE_CHROMIUM") or str(find_chromium() or "")
 TIMEOUT = 840.0
 
 

@@ -33,6 +33,12 @@ export const TOOLS = {
     "limit",
     "after"
   ],
+  "resolve_image": [
+    "repository",
+    "tag",
+    "commit",
+    "package"
+  ],
   "explain": [
     "kind",
     "name"
@@ -45,7 +51,8 @@ export const TOOLS = {
     "timeoutSeconds"
   ],
   "validate_connection": [
-    "name"
+    "name",
+    "plan"
   ],
   "create_connection": [
     "name",

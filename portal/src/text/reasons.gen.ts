@@ -12,7 +12,9 @@ export const CONDITION_TYPES: Readonly<Record<string, string>> = {
   "KeyReplacing": "The key was removed to be registered again with its new title or access, and is not there yet.",
   "InvitationPending": "The user has to accept the invitation.",
   "WiderAccess": "The user has more than spec says, through a team, the organisation or its base permission; or another role than spec says, one of the two being a custom one, whose width is not known.",
-  "AccessEnded": "`spec.expiresAt` has passed and the object gives no access any more."
+  "AccessEnded": "`spec.expiresAt` has passed and the object gives no access any more.",
+  "PackagesAvailable": "What the repository has published is mirrored into Packages, all of it. Ready is not affected.",
+  "Stale": "The host could not be asked for all of it; the message says since when the object shows an earlier state."
 };
 
 /** What a reason means, and who acts where the conditions alone would say otherwise. */
@@ -233,6 +235,21 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
   },
   "Expired": {
     "means": "On `AccessEnded`."
+  },
+  "PackagesMirrored": {
+    "means": "On `PackagesAvailable`, which is True."
+  },
+  "PackagesUnsupportedByToken": {
+    "means": "On `PackagesAvailable`, which is False: GitHub serves packages to classic and OAuth tokens with `read:packages` only. Nothing is asked until the credential is another one."
+  },
+  "PackageLimit": {
+    "means": "On `PackagesAvailable`, which is False: the repository or the workspace has more packages than are mirrored; the message says how many."
+  },
+  "ListingIncomplete": {
+    "means": "On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or none for want of budget."
+  },
+  "VersionsIncomplete": {
+    "means": "On `Stale`, and on `Ready`, which is Unknown: the versions of the package could not be read."
   },
   "StillShown": {
     "means": "On `AccessEnded`, which is False: the host shows that the user has access, though its list of collaborators leaves them out."
