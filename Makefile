@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest portal portal-test screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest portal portal-test portal-browser screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 o
 
 portal-test: # what `make test` does with the portal; without npm it says what is left out
 	@tools/portal.sh test
+
+portal-browser: tools portal ## all of the portal's tests in a browser; `make test` leaves out the one with 500 repositories
+	@CODE_PORTAL_TESTS=full $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py $(ARGS)
 
 screenshots: tools portal ## write pictures of the portal's views to docs/images; needs Chromium
 	@mkdir -p docs/images
