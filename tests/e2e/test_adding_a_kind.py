@@ -40,6 +40,7 @@ COPIED = (
     "services",
     "tests",
     "tools",
+    "portal/src",
     "manifest.yaml",
     "manifest-inline.yaml",
     "pyproject.toml",
