@@ -57,7 +57,7 @@ portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 o
 portal-test: # what `make test` does with the portal; without npm it says what is left out
 	@tools/portal.sh test
 
-portal-browser: tools portal ## all of the portal's tests in a browser; `make test` leaves out the one with 500 repositories
+portal-browser: tools portal ## all of the portal's tests in a browser; `make test` leaves out the two longest
 	@CODE_PORTAL_TESTS=full $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py $(ARGS)
 
 screenshots: tools portal ## write pictures of the portal's views to docs/images; needs Chromium

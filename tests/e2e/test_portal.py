@@ -32,9 +32,9 @@ from gateway.assets import BUNDLED
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PORTAL = REPOSITORY / "portal"
-FULL = os.environ.get("CODE_PORTAL_TESTS") == "full"
-# It declares 500 repositories and takes two minutes.
-LONG = frozenset() if FULL else frozenset({"trouble"})
+FULL = os.environ.get("CODE_PORTAL_TESTS") == "full" or "CODE_SCREENSHOTS" in os.environ
+# Two minutes for 500 repositories, and one for all views in both themes and widths.
+LONG = frozenset() if FULL else frozenset({"trouble", "views"})
 SPECS = sorted({path.name.removesuffix(".spec.ts") for path in (PORTAL / "e2e").glob("*.spec.ts")} - LONG)
 CHROMIUM = os.environ.get("CODE_CHROMIUM") or str(find_chromium() or "")
 TIMEOUT = 840.0
