@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from devstack import connect_with_github
 from devstack.devhub import DevHub
 from devstack.devhub.certificate import trusting_context
 from devstack.enterprise import EnterpriseSim, enterprise_sim
@@ -32,7 +33,7 @@ from devstack.tenant import Tenant
 from devstack.tenants import TenantPool
 from devstack.workers import PREFIX, hub_path, share_kcp_among_workers, shared_kcp
 
-OAUTH_CALLBACK = "/services/providers/code/oauth/github/callback"
+OAUTH_CALLBACK = f"{connect_with_github.PATH}/callback"
 
 
 def pytest_configure(config: pytest.Config) -> None:
