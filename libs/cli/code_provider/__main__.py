@@ -10,10 +10,11 @@ from typing import Final
 from code_provider.services import SERVICES, main_of
 
 USAGE: Final = f"""\
-usage: code-provider [serve|init|SERVICE]
+usage: code-provider [serve|init|rollback|SERVICE]
 
   serve    run all of the provider's services (the default)
   init     install the provider's API in its workspace, then exit
+  rollback take off tenants' objects what would hold them under the Go provider; scale this provider to 0 first
   SERVICE  run one service: {", ".join(SERVICES)}
 """
 
@@ -31,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from code_provider.serve import serve
 
             return serve(os.environ)
+        case ["rollback"]:
+            from code_provider.rollback import rollback
+
+            return rollback(os.environ)
         case [service] if service in SERVICES:
             return main_of(service)()
         case ["-h" | "--help" | "help"]:

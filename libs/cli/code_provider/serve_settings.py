@@ -14,6 +14,7 @@ class ServeSettings(ReconcilerSettings):
     """All settings of reconcilers, so that a wrong value ends serve before it starts anything, and those of serve."""
 
     data_dir: Path | None = Field(default=None, validation_alias="CODE_DATA_DIR")
+    """Where the nats-server of `serve` keeps its data. Unset: the platform's folder for a user's application data."""
     external_nats: str | None = Field(default=None, validation_alias="NATS_URL", repr=False)
     """None: serve runs a nats-server of its own."""
     xdg_data_home: Path | None = Field(default=None, validation_alias="XDG_DATA_HOME")
