@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from nats.js.kv import KeyValue
 
-from codecommon.api.meta import Condition, Workspace
+from codecommon.api.meta import Condition, Resource, Workspace
 from codecommon.api.reasons import Reason
 from codecommon.api.results import NotReady, Ready, Retryable, Terminal
 from codecommon.controller.bindings import BoundWorkspaces, is_leaving
@@ -57,10 +57,10 @@ _URGENCY: Final[Mapping[Lane, Urgency]] = {"events": "desired", "resync": "drift
 
 
 class _Found(NamedTuple):
-    """An object; ``raw`` None: there is none. ``is_copy``: it came with the event and was not read from kcp."""
+    """An object; ``raw`` None: there is none. ``copy``: what ``raw`` says, where it came with the event instead of from kcp."""
 
     raw: JsonObject | None
-    is_copy: bool = False
+    copy: Resource[Any, Any] | None = None
 
 
 class Worker(MessageWorker[asyncio.Task[_Found]]):
@@ -140,32 +140,32 @@ class Worker(MessageWorker[asyncio.Task[_Found]]):
         # An object that ends the process which reads it must not do so before that is noted.
         await attempt.noted.wait()
         await self._endpoints.require(event.endpoint)
-        if (copy := self._copy(delivery, event)) is not None:
-            return _Found(copy, is_copy=True)
+        if (found := self._copy(delivery, event)) is not None:
+            return found
         objects = self._kcp.objects(Workspace(event.endpoint, event.cluster))
         try:
             return _Found(await objects.get(event.resource, event.name, not_older=event.resource_version))
         except NotFound:
             return _Found(None)
 
-    def _copy(self, delivery: Delivery, event: ObjectEvent) -> JsonObject | None:
+    def _copy(self, delivery: Delivery, event: ObjectEvent) -> _Found | None:
         """The event's copy of the object, where a decision may begin with it. None: the object is read."""
         is_first = delivery.lane == "events" and delivery.msg.metadata.num_delivered == 1
         if not event.copy or event.seen_at is None or not is_first or abs(self._now() - event.seen_at) > _COPY_WITHIN:
             return None
         raw: JsonObject = orjson.loads(event.copy)
         try:
-            self._controllers[event.resource].kind.model.parse(raw, Workspace(event.endpoint, event.cluster))
+            model = self._controllers[event.resource].kind.model
+            return _Found(raw, model.parse(raw, Workspace(event.endpoint, event.cluster)))
         except (KeyError, TypeError, ValueError, AttributeError):
             # Only kcp can say that the object is of such a shape.
             return None
-        return raw
 
     async def _handle(self, delivery: Delivery, event: ObjectEvent, prepared: asyncio.Task[_Found]) -> Settlement:
         """Reconcile what was read."""
         controller = self._controllers[event.resource]
         with _measured(controller.kind.kind) as measure:
-            raw, is_copy = await prepared
+            raw, copy = await prepared
             if raw is None:
                 measure.result = "Gone"
                 self._backoff.succeeded(event.uid)
@@ -178,12 +178,17 @@ class Worker(MessageWorker[asyncio.Task[_Found]]):
                     return PutBack(_OWN_EVENT_WITHIN.total_seconds())
                 measure.result = "Error"
                 event = _about_another(event, raw)
-            done, settlement = await self._reconcile_object(controller, delivery, event, raw, is_copy=is_copy)
+            done, settlement = await self._reconcile_object(controller, delivery, event, raw, copy)
             measure.result = done.name
             return settlement
 
     async def _reconcile_object(
-        self, controller: Controller[Any], delivery: Delivery, event: ObjectEvent, raw: JsonObject, *, is_copy: bool
+        self,
+        controller: Controller[Any],
+        delivery: Delivery,
+        event: ObjectEvent,
+        raw: JsonObject,
+        copy: Resource[Any, Any] | None,
     ) -> tuple[Reconciled, Settlement]:
         lane = delivery.lane
         ctx = ReconcileContext(
@@ -194,7 +199,8 @@ class Worker(MessageWorker[asyncio.Task[_Found]]):
             Hints(event.versions, event.possible_duplicates, event.time),
             self._bound,
             self._now,
-            is_copy=is_copy,
+            is_copy=copy is not None,
+            parsed=copy,
             ownership=self._ownership,
         )
         if event.finding is not None:
