@@ -54,13 +54,14 @@ pytest: tools
 
 test-k8s: setup ## have a real kube-apiserver take what the Helm chart renders, and upgrade a release of the Go provider
 	@$(PYTHON) -m devstack.tools chart
+	@$(PYTHON) -m devstack.tools chart-helm3
 	@$(PYTHON) -m devstack.tools chart-k8s
-	@$(PYTEST) --numprocesses 0 -m kubernetes tests/chart $(ARGS)
+	@CODE_CHART_TESTS=kubernetes $(PYTEST) --numprocesses 0 tests/chart/test_kubernetes.py $(ARGS)
 
 test-helm3: setup ## compare what helm 3 renders of the Helm chart with what helm 4 does
 	@$(PYTHON) -m devstack.tools chart
 	@$(PYTHON) -m devstack.tools chart-helm3
-	@$(PYTEST) --numprocesses 0 -m helm3 tests/chart $(ARGS)
+	@CODE_CHART_TESTS=helm3 $(PYTEST) --numprocesses 0 tests/chart/test_helm3.py $(ARGS)
 
 portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 or later
 	@tools/portal.sh build
