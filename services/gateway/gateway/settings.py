@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from codecommon.process.settings import Exactly, ExistingFile, Port, Secret, is_url
+from codecommon.process.settings import Exactly, Port, Secret, is_url
 from gateway.http_settings import HttpSettings
 from gateway.mcp_settings import McpSettings
 from gateway.oauth.settings import OAuthSettings
@@ -35,10 +36,10 @@ class GatewaySettings(HttpSettings, McpSettings):
     """The hub to report to. Unset: no heartbeat."""
     hub_token: Secret | None = Field(default=None, validation_alias="KEDGE_HUB_TOKEN")
     """Authenticates the heartbeat."""
-    hub_token_file: ExistingFile | None = Field(
+    hub_token_file: Path | None = Field(
         default=None, validation_alias="KEDGE_HUB_TOKEN_FILE", description="the path of a file with the token"
     )
-    """A file with the token. It is read for each heartbeat, and wins over ``KEDGE_HUB_TOKEN``."""
+    """A file with the token, which may appear later. It is read for each heartbeat, and wins over ``KEDGE_HUB_TOKEN``."""
     hub_insecure: Exactly = Field(default=False, validation_alias="KEDGE_HUB_INSECURE")
     """``true`` alone turns off the verification of the hub's certificate."""
     provider_name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = Field(
