@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import os
 import select
@@ -16,6 +15,7 @@ from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
 from code_provider.serve_settings import ServeSettings
+from code_provider.services import SERVICES, main_of
 from code_provider.supervisor import Supervisor
 from codecommon.process import logs
 from codecommon.process.redact import redact
@@ -24,8 +24,6 @@ from codecommon.process.settings import LogFormat, SettingsError
 
 _output = logging.getLogger("output")
 
-# Names of distributions; a package has an underscore for the hyphen.
-SERVICES: Final = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway")
 _FOR_ONE_SERVICE: Final[Mapping[str, str]] = {
     "KEDGE_HUB_TOKEN": "gateway",
     "GITHUB_OAUTH_CLIENT_SECRET": "gateway",
@@ -60,7 +58,7 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
     # The children share the memory of everything imported before the first fork. The garbage collector writes to the objects that
     # it looks at, which would copy them; frozen objects it leaves alone.
     gc.disable()
-    mains = {name: _main_of(name) for name in SERVICES}
+    mains = {name: main_of(name) for name in SERVICES}
     gc.collect()
     gc.freeze()
 
@@ -85,16 +83,6 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
 def own_environ(service: str, environ: Mapping[str, str]) -> dict[str, str]:
     """What ``service`` is given of ``environ``."""
     return {key: value for key, value in environ.items() if _FOR_ONE_SERVICE.get(key, service) == service}
-
-
-def _main_of(service: str) -> Callable[[], int]:
-    main: Callable[[], None] = importlib.import_module(f"{service.replace('-', '_')}.__main__").main
-
-    def run() -> int:
-        main()
-        return 0
-
-    return run
 
 
 def service_log(service: str, log_format: LogFormat) -> Callable[[bytes], None]:
