@@ -26,6 +26,7 @@ from devstack.demo.session import Session, enabled_tenants, run
 from devstack.demo.show import steps
 from devstack.demo.workload import simulated_teams
 from devstack.devhub import DevHub
+from devstack.devhub.certificate import key_and_certificate
 from devstack.devhub.provisioning import ProvisionedProvider
 from devstack.errors import NotReady, StackError
 from devstack.githubsim import SimControl, state_file
@@ -65,8 +66,12 @@ class Containers:
 
 
 def prepare(arguments: argparse.Namespace) -> int:
-    """Writes kcp's file of static users, and the simulator's state unless it has one of an earlier start."""
+    """Writes kcp's static users and certificate, and the simulator's state unless it has one of an earlier start."""
     write_token_file(arguments.control_plane)
+    # kcp's own certificate names the address that its container has now.
+    key, certificate = key_and_certificate("kcp")
+    write_private(arguments.control_plane / "tls.key", key)
+    (arguments.control_plane / "tls.crt").write_text(certificate)
     if not arguments.github_state.exists():
         world = World(time.time)
         app = OAuthApp(
@@ -166,24 +171,19 @@ def _instructions(session: Session) -> str:
     return "\n".join(
         [
             "",
-            "The stack is up.",
+            "The stack is up. Stop it with Ctrl-C; `docker compose down --volumes` removes its data, too.",
             "",
-            f"  portal             {stack.hub.url}/ui/   (its certificate is self-signed)",
             f"  GitHub simulator   {stack.simulator.url}",
-            "",
-            "Open the portal in a browser, accept the certificate, and log in with the token of a user:",
-            "",
-            *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
-            "",
-            "An assistant reaches the tools of a workspace at",
-            "",
             *(
-                f"  {team.workspace}   {stack.hub.mcp_url(tenant.cluster, plain=True)}\n"
-                f"           Authorization: Bearer {tenant.mcp_token}"
+                f"  MCP of {team.workspace}      {stack.hub.mcp_url(tenant.cluster, plain=True)}"
                 for team, tenant in session.teams.items()
             ),
             "",
-            "Stop it with Ctrl-C; `docker compose down --volumes` removes its data, too.",
+            "Open the portal in a browser, accept its certificate, and log in with the token of a user:",
+            "",
+            *(f"  {team.workspace}   {tenant.token}" for team, tenant in session.teams.items()),
+            "",
+            f"  {stack.hub.url}/ui/",
             "",
         ]
     )

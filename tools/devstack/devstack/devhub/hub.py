@@ -31,6 +31,7 @@ from devstack.static_users import StaticUser, static_users
 from devstack.tenant import Tenant
 
 SHUTDOWN_TIMEOUT = 1.0
+ENTRY_INTERVAL = 0.05
 MCP_SERVER = "default"
 """The MCPServer that the hub makes in every workspace."""
 
@@ -122,8 +123,10 @@ class DevHub:
         """The provider's record, once the hub has accepted the CatalogEntry that its ``init`` creates."""
         workspace = self.kcp.cluster(provider.cluster)
         await workspace.wait_for("catalogentries", provider.name, is_ready, timeout)
-        record = self.registry.get(provider.name)
-        assert record is not None, "the hub has marked the entry, so it knows the provider"
+        async with asyncio.timeout(timeout):
+            # An earlier hub may have marked the entry, which this one has yet to read.
+            while (record := self.registry.get(provider.name)) is None:
+                await asyncio.sleep(ENTRY_INTERVAL)
         return record
 
     # Tenants
