@@ -1,4 +1,4 @@
-"""The Dockerfiles, docker-compose.yaml and the workflows agree with the repository. `make test-container` builds and runs them."""
+"""Dockerfiles, docker-compose.yaml and workflows agree with the repository. `make test-container` builds and runs them."""
 
 from __future__ import annotations
 
