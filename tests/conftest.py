@@ -69,6 +69,7 @@ def services_environment(
         github_sim.authority,
         paced_authority,
         github_paced_authority,
+        github_sim.downloads_url.removeprefix("http://"),
         *(sim.authority for sim in failing_sims),
         hostile_server.url.removeprefix("http://"),
     ]

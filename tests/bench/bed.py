@@ -36,7 +36,7 @@ class Bed:
     @asynccontextmanager
     async def serving(self, more: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
         """``code-provider serve``; ``more``: environment besides the addresses."""
-        addresses = {"NATS_URL": self.nats.url, "CODE_ALLOWED_GIT_HOSTS": self.simulator.url}
+        addresses = {"NATS_URL": self.nats.url, "CODE_ALLOWED_GIT_HOSTS": self.simulator.allowed}
         environment = {**addresses, **(more or {})}
         async with self.provider.command("serve", environment) as process:
             await wait_serving(process, self.provider.url, self.kcp.session)

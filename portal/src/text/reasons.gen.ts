@@ -112,6 +112,21 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host refused a write because the repository is archived.",
     "actor": "hostAccount"
   },
+  "BranchProtected": {
+    "means": "The host takes no commit on this branch from this credential: it is protected, or a rule of the repository or the organisation forbids it."
+  },
+  "RefNotFound": {
+    "means": "The repository has no such branch, tag or commit."
+  },
+  "BuildsUnsupported": {
+    "means": "The host runs no builds for this repository, or does not offer them to this credential."
+  },
+  "WorkflowNotFound": {
+    "means": "The repository has no such workflow file, or not on its default branch."
+  },
+  "WorkflowNotDispatchable": {
+    "means": "The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or is disabled."
+  },
   "NotFoundOrNoAccess": {
     "means": "404 on a write.",
     "actor": "hostAccount"

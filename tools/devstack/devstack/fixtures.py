@@ -165,7 +165,7 @@ async def services(
     services_environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
     """``code-provider serve`` with all six services, until the end of the run."""
-    allowed = f"{github_sim.url},{enterprise_sim.host}"
+    allowed = f"{github_sim.allowed},{enterprise_sim.host}"
     environment = {
         "NATS_URL": services_nats.url,
         "CODE_ALLOWED_GIT_HOSTS": allowed,

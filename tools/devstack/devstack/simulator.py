@@ -17,10 +17,14 @@ START_TIMEOUT = 20.0
 
 
 class SimulatorProcess:
-    """An async context manager; `url` is the host's base URL, `control` seeds it and looks inside."""
+    """An async context manager; `url` is the host's base URL, `control` seeds it and looks inside.
+
+    `downloads_url` is the other host, from which it serves archives and logs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.url = ""
+        self.downloads_url = ""
         self.process = Process(
             "githubsim",
             [sys.executable, "-m", "devstack.githubsim", "--port", "0"],
@@ -48,6 +52,11 @@ class SimulatorProcess:
         return self._control
 
     @property
+    def allowed(self) -> str:
+        """Both of its hosts, as in ``CODE_ALLOWED_GIT_HOSTS``."""
+        return f"{self.url},{self.downloads_url}"
+
+    @property
     def authority(self) -> str:
         """``host:port``, as in ``CODE_GIT_HOST_LIMITS`` and in status."""
         return urlsplit(self.url).netloc
@@ -56,6 +65,7 @@ class SimulatorProcess:
         """Whether it serves: it then writes its address to the log, in one line of JSON."""
         for line in self.process.tail().splitlines():
             if line.startswith('{"url"'):
-                self.url = json.loads(line)["url"]
+                announced = json.loads(line)
+                self.url, self.downloads_url = announced["url"], announced["downloads"]
                 return True
         return False

@@ -77,7 +77,7 @@ async def running_stack(
         await hub.wait_for_catalogue(provisioned)
         oauth = await connect_with_github.environment(settings.oauth, hub.url, simulator)
         environment = {"NATS_URL": nats.url, **oauth, **(services_environment or {})}
-        hosts = [*([simulator.url] if simulator else []), *connect_with_github.git_hosts(settings.oauth)]
+        hosts = [*([simulator.allowed] if simulator else []), *connect_with_github.git_hosts(settings.oauth)]
         if hosts:
             environment["CODE_ALLOWED_GIT_HOSTS"] = ",".join(hosts)
         services = await exits.enter_async_context(provider.command("serve", environment))

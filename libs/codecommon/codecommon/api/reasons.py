@@ -145,6 +145,18 @@ class Reason(StrEnum):
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The host refused a write because the repository is archived."""
+    BRANCH_PROTECTED = "BranchProtected"
+    """stalled: The host takes no commit on this branch from this credential: it is protected, or a rule of the repository
+    or the organisation forbids it.
+    """
+    REF_NOT_FOUND = "RefNotFound"
+    """stalled: The repository has no such branch, tag or commit."""
+    BUILDS_UNSUPPORTED = "BuildsUnsupported"
+    """stalled: The host runs no builds for this repository, or does not offer them to this credential."""
+    WORKFLOW_NOT_FOUND = "WorkflowNotFound"
+    """stalled: The repository has no such workflow file, or not on its default branch."""
+    WORKFLOW_NOT_DISPATCHABLE = "WorkflowNotDispatchable"
+    """stalled: The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or is disabled."""
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
     """stalled: 404 on a write."""
     VALIDATION_FAILED = "ValidationFailed"

@@ -20,6 +20,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Visibility
 from codecommon.api.results import Retryable, Terminal
+from codecommon.githost.builds import BuildsHost
+from codecommon.githost.contents import ContentsHost
 
 OwnerKind = Literal["User", "Organization"]
 """``User``: one person's account. ``Organization``: an account that several people share (on other hosts a group or a
@@ -445,6 +447,16 @@ class GitBackend(ConnectionHost, RepositoryHost, AccessHost, PackagesHost, Proto
     @property
     def host(self) -> str:
         """The host's name as pinned in status, with the port if it is not the scheme's own."""
+        ...
+
+    @property
+    def contents(self) -> ContentsHost:
+        """What is in the repositories."""
+        ...
+
+    @property
+    def builds(self) -> BuildsHost:
+        """What the host builds for them."""
         ...
 
     async def await_turn(self) -> None:

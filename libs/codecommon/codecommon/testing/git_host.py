@@ -42,6 +42,7 @@ from codecommon.githost.protocol import (
     RepositoryRequest,
 )
 from codecommon.githost.registry import providers
+from codecommon.testing.git_contents import StubBuilds, StubContents, StubTree
 
 _DEFAULT_BRANCH: Final = "main"
 _ROLES: Final = ("pull", "triage", "push", "maintain", "admin")
@@ -56,7 +57,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class StubRepository:
-    """One repository and what belongs to it. ``keys`` by id; ``granted`` and ``invited`` by login in lower case."""
+    """One repository and what belongs to it. ``keys`` by id; ``granted`` and ``invited`` by login in lower case.
+
+    ``tree``: commits and builds.
+    """
 
     seen: HostRepository
     branches: set[str] = field(default_factory=set[str])
@@ -64,6 +68,7 @@ class StubRepository:
     keys_disabled: bool = False
     granted: dict[str, str] = field(default_factory=dict[str, str])
     invited: dict[str, Invitation] = field(default_factory=dict[str, Invitation])
+    tree: StubTree = field(default_factory=StubTree)
 
 
 @dataclass(slots=True)
@@ -150,6 +155,8 @@ class StubBackend:
         self._errors: defaultdict[str, deque[Exception | None]] = defaultdict(deque)
         self._last_id = 1000
         self._publications = 0
+        self.contents = StubContents(self._existing)
+        self.builds = StubBuilds(self._existing)
 
     @property
     def name(self) -> str:

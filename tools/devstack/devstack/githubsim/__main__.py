@@ -34,7 +34,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     async with GithubSim.serve(host=arguments.host, port=arguments.port, world=world) as sim:
-        print(json.dumps({"url": sim.url}), flush=True)
+        print(json.dumps({"url": sim.url, "downloads": sim.downloads_url}), flush=True)
         await stop.wait()
     if path:
         state_file.save(path, sim.simulation.world)

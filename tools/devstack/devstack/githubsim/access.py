@@ -199,6 +199,37 @@ def require_contents(call: Call, repository: Repository) -> None:
         raise out_of_reach(token)
 
 
+def require_contents_write(call: Call, repository: Repository, *, permission: str = "contents") -> None:
+    """Let only who may push pass, with a token that may write what `permission` names. Raises ApiError 403 or 404."""
+    token = call.caller.token
+    if token is not None and token.by_permissions:
+        if token.permissions.get(permission) != "write":
+            raise out_of_reach(token)
+    else:
+        _require_write_scope(token, repository)
+    role = role_of(call.world, call.caller.user, repository)
+    if role is None or RANK[role] < RANK["write"]:
+        # Who may only read is told no more than who may not see it.
+        raise not_found() if role is None else ApiError(403, "Must have push access to Repository.")
+
+
+def require_workflows(call: Call) -> None:
+    """Let only tokens pass that may change workflow files. A classic or OAuth one is told 404. Raises ApiError."""
+    token = call.caller.token
+    assert token is not None
+    if token.by_permissions:
+        if token.permissions.get("workflows") != "write":
+            raise out_of_reach(token)
+    elif "workflow" not in token.scopes:
+        raise not_found()
+
+
+def require_unprotected(repository: Repository, branch: str) -> None:
+    """Raises ApiError 422 for a branch that a rule protects."""
+    if branch in repository.protected:
+        raise ApiError(422, "Repository rule violations found\n\nChanges must be made through a pull request.\n\n")
+
+
 def require_writable(repository: Repository) -> None:
     """Raises ApiError 403 for an archived repository."""
     if repository.archived:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from devstack.githubsim.downloads import Downloads
 from devstack.githubsim.limits import RateFigures
 from devstack.githubsim.records import App, Token, User
 from devstack.githubsim.switches import Switches
@@ -27,11 +28,12 @@ MOVED_DOCS = "https://docs.github.com/rest/guides/best-practices-for-using-the-r
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response before it is encoded. `body` is anything JSON can hold; None sends no body."""
+    """A response before it is encoded. `body` is anything JSON can hold; None sends no body. `raw` is sent as it is."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
 
 
 class ApiError(Exception):
@@ -72,6 +74,11 @@ class Moved(Exception):
     def answer(self, method: str) -> Answer:
         body = {"message": "Moved Permanently", "url": self.url, "documentation_url": MOVED_DOCS}
         return Answer(301 if method == "GET" else 307, body, {"Location": self.url})
+
+
+def found(url: str) -> Answer:
+    """A redirect to another host; GitHub calls its empty body HTML."""
+    return Answer(302, headers={"Location": url, "Content-Type": "text/html;charset=utf-8"})
 
 
 def not_found() -> ApiError:
@@ -121,6 +128,8 @@ class Call:
     params: Mapping[str, str]
     query: Mapping[str, str]
     raw_body: bytes
+    accept: str
+    """The Accept header; empty without one."""
     caller: Caller
     urls: Urls
     version: str
@@ -128,6 +137,13 @@ class Call:
     world: World
     switches: Switches
     rate: RateFigures | None
+    downloads: Downloads
+
+    @property
+    def person(self) -> tuple[str, str, int]:
+        """Name, email and moment of a commit that the caller makes."""
+        user = self.user
+        return user.name or user.login, f"{user.id}+{user.login}@users.noreply.github.com", int(self.now)
 
     @property
     def user(self) -> User:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Self, cast
 from urllib.parse import quote
@@ -18,11 +19,13 @@ from devstack.githubsim.control_answers import (
     IssuedOAuthApp,
     IssuedToken,
     JournalReport,
+    SimCommit,
     SimImage,
     SimInvitation,
     SimKey,
     SimPackage,
     SimRepository,
+    SimRun,
     SimVersion,
 )
 from devstack.githubsim.faults import FaultAction
@@ -189,8 +192,8 @@ class SimControl:
     ) -> SimRepository:
         """A repository made by somebody else, visible at once.
 
-        Settings: `description`, `homepage`, `branches` (names), `default_branch`, `archived`, `grants` (login
-        to role), `created_at` (epoch seconds) and GitHub's boolean settings.
+        Settings: `description`, `homepage`, `branches` (names), `protected` (branches), `default_branch`, `archived`,
+        `grants` (login to role), `created_at` (epoch seconds) and GitHub's boolean settings.
         """
         body = {"owner": owner, "name": name, "visibility": visibility, **settings}
         return SimRepository(**await self._send("POST", "/repos", body))
@@ -207,6 +210,61 @@ class SimControl:
 
     async def delete_repository(self, owner: str, name: str) -> None:
         await self._send("DELETE", f"/repos/{owner}/{name}")
+
+    async def push(
+        self,
+        owner: str,
+        name: str,
+        files: Mapping[str, bytes | None],
+        *,
+        branch: str = "main",
+        message: str = "A change",
+        modes: Mapping[str, str] | None = None,
+    ) -> str:
+        """One commit of a person with these files on top of the branch; None deletes one. Returns its SHA.
+
+        `modes` by path, `100644` where there is none. The content of a submodule (`160000`) is the SHA that it is at.
+        """
+        entries = [
+            ((modes or {}).get(path, "100644"), path, None if content is None else base64.b64encode(content).decode())
+            for path, content in files.items()
+        ]
+        body = {"branch": branch, "message": message, "files": entries}
+        return (await self._send("POST", f"/repos/{owner}/{name}/commits", body))["sha"]
+
+    async def files(self, owner: str, name: str, branch: str = "main") -> dict[str, bytes]:
+        """Path and content of everything at the branch's head; of a submodule the content is empty."""
+        listed = await self._send("GET", f"/repos/{owner}/{name}/files?branch={quote(branch, safe='')}")
+        return {path: base64.b64decode(encoded) for path, (_, encoded) in listed.items()}
+
+    async def modes(self, owner: str, name: str, branch: str = "main") -> dict[str, str]:
+        """Path and mode of everything at the branch's head."""
+        listed = await self._send("GET", f"/repos/{owner}/{name}/files?branch={quote(branch, safe='')}")
+        return {path: mode for path, (mode, _) in listed.items()}
+
+    async def commits(self, owner: str, name: str, branch: str = "main") -> list[SimCommit]:
+        """The branch's commits, the newest first."""
+        listed = await self._send("GET", f"/repos/{owner}/{name}/commits?branch={quote(branch, safe='')}")
+        return [SimCommit(**fields | {"parents": tuple(fields["parents"])}) for fields in listed]
+
+    async def create_run(self, owner: str, name: str, workflow: str, **fields: Any) -> SimRun:
+        """A run of the workflow file, at the head of `branch` (default: the default branch) or at `head_sha`.
+
+        `status` (default `queued`), `conclusion`, and `jobs`, each with `name`, `status`, `conclusion` and `log`.
+        """
+        return SimRun(**await self._send("POST", f"/repos/{owner}/{name}/runs", {"workflow": workflow, **fields}))
+
+    async def edit_run(self, run_id: int, **changes: Any) -> SimRun:
+        """Change `status`, `conclusion` or `jobs`."""
+        return SimRun(**await self._send("PATCH", f"/runs/{run_id}", changes))
+
+    async def runs(self, owner: str, name: str) -> list[SimRun]:
+        """The oldest first."""
+        return [SimRun(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/runs")]
+
+    async def downloads(self) -> dict[str, int]:
+        """Requests to the host of archives and logs: `served`, and `refused` because they brought a credential."""
+        return await self._send("GET", "/downloads")
 
     async def keys(self, owner: str, name: str) -> list[SimKey]:
         return [SimKey(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/keys")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from devstack.githubsim.journal import Entry
 from devstack.githubsim.records import PackageType, Visibility
@@ -46,6 +47,31 @@ class SimRepository:
     branches: list[str]
     created_at: float
     toggles: dict[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class SimCommit:
+    sha: str
+    message: str
+    parents: tuple[str, ...]
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimRun:
+    """A run of a workflow. `jobs`: each with `id`, `name`, `status`, `conclusion` and `log`."""
+
+    id: int
+    repository_id: int
+    workflow: str
+    branch: str
+    head_sha: str
+    number: int
+    created_at: float
+    event: str
+    status: str
+    conclusion: str | None
+    jobs: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

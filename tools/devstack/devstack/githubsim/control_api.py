@@ -15,6 +15,7 @@ from devstack.githubsim import (
     control_access,
     control_accounts,
     control_apps,
+    control_git,
     control_packages,
     control_repositories,
     control_run,
@@ -27,7 +28,15 @@ from devstack.githubsim.world import KeyTaken, NameTaken
 
 PREFIX = "/_sim"
 
-_AREAS = (control_accounts, control_apps, control_repositories, control_access, control_packages, control_run)
+_AREAS = (
+    control_accounts,
+    control_apps,
+    control_repositories,
+    control_access,
+    control_packages,
+    control_git,
+    control_run,
+)
 
 
 def add_routes(app: web.Application, simulation: Simulation) -> None:

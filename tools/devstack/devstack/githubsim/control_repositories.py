@@ -29,6 +29,7 @@ _REPOSITORY: Kinds = {
     "default_branch": str,
     "archived": bool,
     "branches": list,
+    "protected": list,
     "grants": dict,
     "created_at": NUMBER,
     **dict.fromkeys(TOGGLES, bool),

@@ -14,6 +14,7 @@ from aiohttp import web
 from devstack.githubsim.calls import Answer
 
 JSON = "application/json; charset=utf-8"
+RAW = "application/vnd.github.raw+json; charset=utf-8"
 
 _HANG_POLL = 0.02
 # l_onoff=1, l_linger=0: closing sends a reset and discards what was not yet sent.
@@ -45,6 +46,8 @@ def encode(answer: Answer, request: web.Request) -> Encoded:
     does not tell.
     """
     headers = dict(answer.headers)
+    if answer.raw is not None:
+        return Encoded(answer.status, headers | {"Content-Type": RAW}, answer.raw)
     if answer.body is None:
         return Encoded(answer.status, headers)
     body = orjson.dumps(answer.body)

@@ -1,10 +1,9 @@
-"""Identifiers in the shapes that GitHub gives them: node ids, tokens, commit hashes, request ids."""
+"""Identifiers in the shapes that GitHub gives them: node ids, tokens, request ids."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 import secrets
 import string
@@ -31,11 +30,6 @@ def new_token(kind: TokenKind) -> str:
         return f"github_pat_{_random(22)}_{_random(59)}"
     body = _random(30)
     return f"{_PREFIXES[kind]}_{body}{_checksum(body)}"
-
-
-def commit_sha(*parts: object) -> str:
-    """A stable 40-digit hash for made-up git objects."""
-    return hashlib.sha1("/".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
 def request_id(sequence: int, now: float) -> str:

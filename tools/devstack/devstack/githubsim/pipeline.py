@@ -207,6 +207,7 @@ class _Exchange:
             params=request.match_info,
             query=request.query,
             raw_body=body,
+            accept=request.headers.get("Accept", ""),
             caller=self._identity.caller,
             urls=self._urls(),
             version=self._version,
@@ -214,6 +215,7 @@ class _Exchange:
             world=self._simulation.world,
             switches=self._switches,
             rate=rate,
+            downloads=self._simulation.downloads,
         )
 
     def _urls(self) -> Urls:

@@ -138,6 +138,7 @@ Account = User | Organization
 @dataclass(slots=True, kw_only=True)
 class Repository:
     """A repository. `branches` maps a branch to its head commit; without branches the repository is empty.
+    `protected` branches take commits from nobody.
     Before `visible_from` GETs do not find it (eventual consistency after a create)."""
 
     id: int
@@ -153,6 +154,7 @@ class Repository:
     default_branch: str = DEFAULT_BRANCH
     archived: bool = False
     branches: dict[str, str] = field(default_factory=dict)
+    protected: list[str] = field(default_factory=list)
     toggles: dict[str, bool] = field(default_factory=TOGGLES.copy)
     grants: dict[int, str] = field(default_factory=dict)
     """User to role; an organisation's may be a custom one."""
@@ -203,6 +205,34 @@ class Package:
     def granular(self) -> bool:
         """Whether it belongs to the account, and is at most linked to a repository."""
         return self.package_type in GRANULAR_TYPES
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowJob:
+    """A job of a run. `log` None: there is none yet, or none any more."""
+
+    id: int
+    name: str
+    status: str = "completed"
+    conclusion: str | None = "success"
+    log: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowRun:
+    """A run of the workflow file `workflow`."""
+
+    id: int
+    repository_id: int
+    workflow: str
+    branch: str
+    head_sha: str
+    number: int
+    created_at: float
+    event: str = "push"
+    status: str = "queued"
+    conclusion: str | None = None
+    jobs: list[WorkflowJob] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from functools import partial
 
 from aiohttp import web
 
-from devstack.githubsim import control_api, oauth_pages
+from devstack.githubsim import control_api, git_http, oauth_pages
 from devstack.githubsim.areas import OPERATIONS
 from devstack.githubsim.calls import Operation
 from devstack.githubsim.pipeline import ENTERPRISE_PREFIX, UNSERVED, serve
@@ -20,14 +20,20 @@ from devstack.githubsim.world import Clock, World
 _BY_NAME, _BY_ID = "/repos/{owner}/{repo}", r"/repositories/{repository_id:\d+}"
 # Requests that a fault keeps waiting are cut when the server stops; nothing is worth waiting for.
 _SHUTDOWN_TIMEOUT = 0.1
+# A tree or a push of many files comes in one request.
+_LONGEST_REQUEST = 128 * 1024 * 1024
 
 
 class GithubSim:
-    """A running simulator. `url` is its base; the API is there and below `/api/v3`."""
+    """A running simulator. `url` is its base; the API is there and below `/api/v3`.
+
+    `downloads_url` is the other host, which serves archives and logs.
+    """
 
     def __init__(self, simulation: Simulation, url: str) -> None:
         self.simulation = simulation
         self.url = url
+        self.downloads_url = simulation.downloads.base
 
     @classmethod
     @asynccontextmanager
@@ -43,20 +49,27 @@ class GithubSim:
         """Serve until the block is left. Port 0 takes a free one. Raises OSError if the port is taken."""
         simulation = Simulation(clock, world)
         runner = web.AppRunner(application(simulation), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
-        await runner.setup()
+        other = web.AppRunner(simulation.downloads.application(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        scheme = "https" if tls else "http"
         try:
+            await runner.setup()
+            await other.setup()
             await web.TCPSite(runner, host, port, ssl_context=tls).start()
-            bound_port = runner.addresses[0][1]
-            yield cls(simulation, f"{'https' if tls else 'http'}://{host}:{bound_port}")
+            await web.TCPSite(other, host, 0, ssl_context=tls).start()
+            simulation.downloads.base = f"{scheme}://{host}:{other.addresses[0][1]}"
+            yield cls(simulation, f"{scheme}://{host}:{runner.addresses[0][1]}")
         finally:
             await runner.cleanup()
+            await other.cleanup()
+            simulation.world.git.close()
 
 
 def application(simulation: Simulation) -> web.Application:
     """The API at both of its bases, and beside it the web flow of OAuth and the control API."""
-    app = web.Application()
+    app = web.Application(client_max_size=_LONGEST_REQUEST)
     control_api.add_routes(app, simulation)
     oauth_pages.add_routes(app, simulation)
+    git_http.add_routes(app, simulation)
     for operation in OPERATIONS:
         _add(app, simulation, operation)
     unserved = partial(serve, simulation, UNSERVED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from devstack.githubsim.downloads import Downloads
 from devstack.githubsim.faults import FaultRules
 from devstack.githubsim.journal import Journal
 from devstack.githubsim.limits import PrimaryQuota, SecondaryLimits
@@ -19,4 +20,5 @@ class Simulation:
         self.switches = SwitchBoard()
         self.faults = FaultRules()
         self.quota = PrimaryQuota()
+        self.downloads = Downloads()
         self.secondary = SecondaryLimits()

@@ -1,7 +1,8 @@
 """Keeping a World in a JSON file between two runs of the simulator.
 
 The file holds the simulator's own made-up tokens and the OAuth apps' secrets, so that a restarted demonstration
-keeps working; it is readable by its owner only. An OAuth code does not outlive the process.
+keeps working; it is readable by its owner only. An OAuth code does not outlive the process. The git repositories are in a
+folder beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from devstack.githubsim.gitstore import GitStore
 from devstack.githubsim.records import (
     App,
     DeployKey,
@@ -26,6 +28,8 @@ from devstack.githubsim.records import (
     Team,
     Token,
     User,
+    WorkflowJob,
+    WorkflowRun,
 )
 from devstack.githubsim.world import Clock, World
 
@@ -33,6 +37,7 @@ from devstack.githubsim.world import Clock, World
 def load(path: Path, clock: Clock) -> World:
     """The World in the file, or an empty one if there is no file."""
     world = World(clock)
+    world.git = GitStore(path.with_name(f"{path.name}.git"))
     try:
         document = orjson.loads(path.read_bytes())
     except FileNotFoundError:
@@ -55,7 +60,14 @@ def load(path: Path, clock: Clock) -> World:
     world.moved = {(owner, name): target for owner, name, target in document["moved"]}
     for fields in document.get("packages", ()):
         world.packages.add(Package(**fields | {name: _versions(fields[name]) for name in ("versions", "deleted")}))
+    for fields in document.get("runs", ()):
+        world.runs[fields["id"]] = WorkflowRun(**fields | {"jobs": [WorkflowJob(**job) for job in fields["jobs"]]})
     world.next_id |= document["next_id"]
+    for repository in world.repositories.values():
+        # The file of an earlier version names commits that are nowhere.
+        for branch, sha in repository.branches.items():
+            if world.git.commit(repository.id, sha) is None:
+                world.push(repository, branch)
     return world
 
 
@@ -72,6 +84,7 @@ def save(path: Path, world: World) -> None:
         "keys": [asdict(key) for key in world.keys.values()],
         "invitations": [asdict(invitation) for invitation in world.invitations.values()],
         "packages": list(world.packages),
+        "runs": [asdict(run) for run in world.runs.values()],
         "moved": [[owner, name, target] for (owner, name), target in world.moved.items()],
         "next_id": world.next_id,
     }

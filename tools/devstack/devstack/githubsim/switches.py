@@ -21,6 +21,8 @@ class Switches:
 
     Without `package_links` no list of packages or versions has a `Link` header. `container_version_count` is what the row of
     every container package says, whatever the number of its versions; None: that number.
+
+    Without `actions` the host has none. A recursive tree is truncated after `tree_entries`.
     """
 
     latency: float = 0.0
@@ -40,6 +42,8 @@ class Switches:
     invitation_day: float = 86400.0
     package_links: bool = True
     container_version_count: int | None = None
+    actions: bool = True
+    tree_entries: int = 100_000
 
 
 SWITCH_NAMES = frozenset(f.name for f in fields(Switches))

@@ -6,9 +6,9 @@ from typing import Any
 
 from devstack.githubsim.access import RANK, role_of
 from devstack.githubsim.calls import Call
-from devstack.githubsim.identifiers import commit_sha, node_id
 from devstack.githubsim.records import Organization, Repository
 from devstack.githubsim.views_account import account_stub, timestamp
+from devstack.githubsim.views_git import api_url, commit_item
 
 _REPOSITORY_URLS = (
     ("url", ""),
@@ -153,9 +153,11 @@ def branch(call: Call, repository: Repository, name: str) -> dict[str, Any]:
     """A branch on its own, with its head commit."""
     url = api_url(call, repository)
     html_url = f"{call.urls.web}/{call.world.owner(repository).login}/{repository.name}"
+    head = call.world.git.commit(repository.id, repository.branches[name])
+    assert head is not None
     return {
         "name": name,
-        "commit": _commit(url, html_url, repository, repository.branches[name]),
+        "commit": commit_item(call, repository, head),
         "_links": {"self": f"{url}/branches/{name}", "html": f"{html_url}/tree/{name}"},
         "protected": False,
         "protection": {
@@ -164,40 +166,6 @@ def branch(call: Call, repository: Repository, name: str) -> dict[str, Any]:
         },
         "protection_url": f"{url}/branches/{name}/protection",
     }
-
-
-def _commit(url: str, html_url: str, repository: Repository, sha: str) -> dict[str, Any]:
-    tree = commit_sha(sha, "tree")
-    person = {"name": "GitHub", "email": "noreply@github.com", "date": timestamp(repository.pushed_at)}
-    return {
-        "sha": sha,
-        "node_id": f"{node_id('C', repository.id)}{sha[:12]}",
-        "commit": {
-            "author": person,
-            "committer": person,
-            "message": "Initial commit",
-            "tree": {"sha": tree, "url": f"{url}/git/trees/{tree}"},
-            "url": f"{url}/git/commits/{sha}",
-            "comment_count": 0,
-            "verification": {
-                "verified": False,
-                "reason": "unsigned",
-                "signature": None,
-                "payload": None,
-                "verified_at": None,
-            },
-        },
-        "url": f"{url}/commits/{sha}",
-        "html_url": f"{html_url}/commit/{sha}",
-        "comments_url": f"{url}/commits/{sha}/comments",
-        "author": None,
-        "committer": None,
-        "parents": [],
-    }
-
-
-def api_url(call: Call, repository: Repository) -> str:
-    return f"{call.urls.api}/repos/{call.world.owner(repository).login}/{repository.name}"
 
 
 def _permissions(call: Call, repository: Repository) -> dict[str, bool]:

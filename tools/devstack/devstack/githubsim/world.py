@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from devstack.githubsim.identifiers import TokenKind, commit_sha, new_token
+from devstack.githubsim.gitstore import GitStore
+from devstack.githubsim.identifiers import TokenKind, new_token
 from devstack.githubsim.names import NameTaken
 from devstack.githubsim.packages import PackageStore
 from devstack.githubsim.records import (
@@ -25,6 +26,7 @@ from devstack.githubsim.records import (
     Token,
     User,
     Visibility,
+    WorkflowRun,
 )
 
 Clock = Callable[[], float]
@@ -49,6 +51,8 @@ class World:
         self.installations: dict[int, Installation] = {}
         self.oauth_apps: dict[str, OAuthApp] = {}
         self.oauth_codes: dict[str, OAuthCode] = {}
+        self.runs: dict[int, WorkflowRun] = {}
+        self.git = GitStore()
         self.moved: dict[tuple[int, str], int] = {}
         self.next_id: dict[str, int] = {
             "account": 90_000_001,
@@ -60,6 +64,8 @@ class World:
             "installation": 60_000_001,
             "package": 5_000_001,
             "package-version": 400_000_001,
+            "run": 12_000_000_001,
+            "job": 34_000_000_001,
         }
         self.packages = PackageStore(clock, self.allocate)
         self._logins: dict[str, int] = {}
@@ -241,11 +247,70 @@ class World:
 
     def push(self, repository: Repository, branch: str) -> None:
         """A new head commit on a branch. The first branch of a repository becomes its default branch."""
-        now = self.clock()
+        git, head = self.git, repository.branches.get(branch)
+        parent = git.commit(repository.id, head) if head is not None else None
+        if parent is None:
+            blob = git.write(repository.id, "blob", f"# {repository.name}\n".encode())
+            tree = git.write(repository.id, "tree", b"100644 README.md\x00" + bytes.fromhex(blob))
+            message = "Initial commit"
+        else:
+            tree, message = parent.tree, "Another commit"
+        parents = [head] if head is not None and parent is not None else []
+        person = ("GitHub", "noreply@github.com", int(self.clock()))
+        self.set_head(repository, branch, git.write_commit(repository.id, tree, parents, message, person))
+
+    def set_head(self, repository: Repository, branch: str, sha: str) -> None:
+        """The branch is at this commit now. The first branch becomes the default branch. Raises GitRefused."""
+        self.git.set_head(repository.id, branch, sha)
         if not repository.branches:
-            repository.default_branch = branch
-        repository.branches[branch] = commit_sha(repository.id, branch, now)
-        repository.pushed_at = now
+            self._begin(repository, branch)
+        repository.branches[branch] = sha
+        repository.pushed_at = self.clock()
+
+    def pushed(self, repository: Repository) -> None:
+        """Take note of the branches after a push by git itself."""
+        heads = self.git.heads(repository.id)
+        if heads and not repository.branches:
+            default = repository.default_branch
+            self._begin(repository, default if default in heads else min(heads))
+        repository.branches = heads
+        repository.pushed_at = self.clock()
+
+    def _begin(self, repository: Repository, branch: str) -> None:
+        repository.default_branch = branch
+        self.git.set_default(repository.id, branch)
+
+    def workflows(self, repository: Repository) -> set[str]:
+        """The names of the workflow files on the default branch."""
+        folder = ".github/workflows/"
+        head = repository.branches.get(repository.default_branch)
+        commit = self.git.commit(repository.id, head) if head is not None else None
+        entries = self.git.tree(repository.id, commit.tree, recursive=True) or [] if commit is not None else []
+        return {entry.path.removeprefix(folder) for entry in entries if entry.path.startswith(folder)}
+
+    def file_at(self, repository: Repository, branch: str, path: str) -> bytes | None:
+        """A file at the branch's head."""
+        commit = self.git.commit(repository.id, repository.branches[branch])
+        entries = self.git.tree(repository.id, commit.tree, recursive=True) or [] if commit is not None else []
+        sha = next((entry.sha for entry in entries if entry.path == path), None)
+        return None if sha is None else self.git.read(repository.id, sha, "blob")
+
+    def new_run(
+        self, repository: Repository, workflow: str, branch: str, *, head_sha: str | None = None, event: str = "push"
+    ) -> WorkflowRun:
+        """A run that is queued."""
+        run = WorkflowRun(
+            id=self.allocate("run"),
+            repository_id=repository.id,
+            workflow=workflow,
+            branch=branch,
+            head_sha=head_sha or repository.branches[branch],
+            number=1 + sum(other.repository_id == repository.id for other in self.runs.values()),
+            created_at=self.clock(),
+            event=event,
+        )
+        self.runs[run.id] = run
+        return run
 
     def move(self, repository: Repository, *, owner: Account | None = None, name: str | None = None) -> None:
         """Rename or transfer; the old name leads to the repository until it is reused. Raises NameTaken."""
@@ -272,6 +337,8 @@ class World:
         del self._names[repository.owner_id, repository.name.lower()]
         self.moved = {key: target for key, target in self.moved.items() if target != repository.id}
         self.packages.repository_deleted(repository)
+        self.git.remove(repository.id)
+        self.runs = {number: run for number, run in self.runs.items() if run.repository_id != repository.id}
         for kept in (self.keys, self.invitations):
             for number in [number for number, item in kept.items() if item.repository_id == repository.id]:
                 del kept[number]

@@ -31,6 +31,7 @@ from codecommon.githost.github.answer import (
     VersionAnswer,
     invitation_permission,
 )
+from codecommon.githost.github.builds import GithubBuilds
 from codecommon.githost.github.classify import (
     OF_INVITATIONS,
     OF_KEYS,
@@ -42,6 +43,7 @@ from codecommon.githost.github.classify import (
     withheld,
 )
 from codecommon.githost.github.client import HEADERS, Client
+from codecommon.githost.github.contents import GithubContents
 from codecommon.githost.github.holder import Holder
 from codecommon.githost.github.names import check_owner, check_repository_name, is_login
 from codecommon.githost.http.transport import Borrowed
@@ -98,6 +100,8 @@ class GithubBackend:
         self._holder = holder
         self._client = Client(address, holder.token_source, transport)
         self._rest = self._client.rest
+        self.contents: Final = GithubContents(self._client)
+        self.builds: Final = GithubBuilds(self._client)
         self._login: str | None = None
         self._owner_kinds: dict[str, OwnerKind] = {}
         # An Enterprise Server has a container registry with subdomain isolation only, so that is its name there, too.

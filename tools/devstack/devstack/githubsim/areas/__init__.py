@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from devstack.githubsim.areas import (
     accounts,
+    actions,
     apps,
     branches,
     collaborators,
+    contents,
+    git_data,
     invitations,
     keys,
     meta,
@@ -23,6 +26,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *repository_lists.OPERATIONS,
     *repositories.OPERATIONS,
     *branches.OPERATIONS,
+    *git_data.OPERATIONS,
+    *contents.OPERATIONS,
+    *actions.OPERATIONS,
     *keys.OPERATIONS,
     *collaborators.OPERATIONS,
     *invitations.OPERATIONS,
