@@ -192,6 +192,10 @@ class ServiceSettings(_Settings):
         default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
     """How often each object is compared with the host."""
+    commit_bundle_dir: Path | None = Field(
+        default=None, validation_alias="CODE_COMMIT_BUNDLE_DIR", description="a directory that all processes share"
+    )
+    """Where the files of commits and checkouts are kept. Unset: in NATS."""
     health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
     """Unset: all interfaces if ``CODE_HEALTH_PORT`` is fixed, loopback if it is 0."""
     health_port: Port = Field(
