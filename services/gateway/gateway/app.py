@@ -44,10 +44,9 @@ async def main(service: Service[GatewaySettings]) -> None:
     settings = service.settings
     callers = CallerLimits(settings.caller_rate)
     store = StoreConnection(settings.nats, service.name, settings.commit_bundle_dir)
-    service.spawn(store.run(), "bundle store")
     async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider, callers, store) as mcp:
         oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
-        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth)
+        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth, store)
 
 
 def open_mcp(
@@ -76,7 +75,9 @@ def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Seque
         raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
-async def _serve(service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub) -> None:
+async def _serve(
+    service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub, store: StoreConnection
+) -> None:
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
@@ -93,6 +94,7 @@ async def _serve(service: Service[GatewaySettings], app: FastAPI, oauth: Connect
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
+    service.spawn(store.run(), "bundle store")
     if oauth.enabled:
         service.spawn(oauth.run(), "Connect with GitHub")
     # Before the first heartbeat, which tells the hub whether we are ready.
