@@ -88,12 +88,12 @@ class Bundle:
         ordered = tuple(by_path[path] for path in sorted(by_path))
         return cls(ordered, *_measured(ordered))
 
-    def encode(self, scope: str) -> Iterator[bytes]:
-        """The bundle as JSON, in parts. ``scope``: as of ``scope_of``.
+    def encode(self, scope: str, name: str) -> Iterator[bytes]:
+        """The bundle as JSON, in parts. ``scope``: as of ``scope_of``; ``name``: under which it is stored.
 
         Each part holds one file at most. So a thread that encodes gives way to others between two files.
         """
-        head = {"name": self.name, "digest": self.digest, "scope": scope, "size": self.size}
+        head = {"name": name, "digest": self.digest, "scope": scope, "size": self.size}
         yield orjson.dumps(head)[:-1] + b',"files":['
         for number, (file, size) in enumerate(zip(self.files, self.sizes, strict=True)):
             entry: dict[str, Any] = {"path": file.path, "content": file.content.decode(), "size": size}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from codecommon.api.meta import BaseStatus, Wire
 
@@ -11,6 +12,14 @@ PENDING: Final = "Pending"
 RUNNING: Final = "Running"
 SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
+
+
+_OVER: Final = frozenset({SUCCEEDED, FAILED})
+
+
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Whether a request with that status, as kcp has it, has been answered. Such a request is never run again."""
+    return bool(status.get("completedAt")) and status.get("phase") in _OVER
 
 
 class RequestSpec(Wire):
@@ -27,8 +36,8 @@ class RequestStatus(BaseStatus):
 
     @property
     def finished(self) -> bool:
-        """Whether the request has been answered. Such a request is never run again."""
-        return self.completed_at is not None and self.phase in (SUCCEEDED, FAILED)
+        """As of ``is_finished``."""
+        return self.completed_at is not None and self.phase in _OVER
 
 
 class BundleRef(Wire):

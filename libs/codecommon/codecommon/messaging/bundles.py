@@ -1,7 +1,7 @@
 """Where bundles are kept until they are read: in NATS (a JetStream object store), or in a directory that all processes share.
 
 A bundle is stored under the scope of its workspace, so nobody reads that of another one. Its name is that of its contents, so
-to store it again changes nothing but its age. What is not removed goes after an hour.
+to store it again changes nothing but its age. What is not removed goes after some hours.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class FoundBundle:
 class BundleStore(Protocol):
     """``cluster`` is the ID of the workspace's logical cluster, as kcp has answered it. All raise ``BusUnavailable``."""
 
-    async def put(self, cluster: str, bundle: Bundle) -> None:
-        """Store it. Raises ``BundlesFull``."""
+    async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
+        """Store it under ``name``; None: its own, by its digest. Raises ``BundlesFull``."""
         ...
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
@@ -104,13 +104,13 @@ class NatsBundles:
         self._store = store
         self._stream = f"OBJ_{BUNDLES}"
 
-    async def put(self, cluster: str, bundle: Bundle) -> None:
+    async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
         scope = scope_of(cluster)
-        body = await asyncio.to_thread(_encoded, bundle, scope)
-        name = f"{scope}/{bundle.name}"
+        body = await asyncio.to_thread(_encoded, bundle, scope, name or bundle.name)
+        key = f"{scope}/{name or bundle.name}"
         with _answered():
-            await self._require_room(scope, name, len(body))
-            await self._store.put(name, body)
+            await self._require_room(scope, key, len(body))
+            await self._store.put(key, body)
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
         if not is_bundle_name(name):
@@ -198,8 +198,8 @@ class DirectoryBundles:
         self._root = root
         self._now = now
 
-    async def put(self, cluster: str, bundle: Bundle) -> None:
-        await asyncio.to_thread(self._put, scope_of(cluster), bundle)
+    async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
+        await asyncio.to_thread(self._put, scope_of(cluster), bundle, name or bundle.name)
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
         return await asyncio.to_thread(self._find, scope_of(cluster), name)
@@ -216,9 +216,9 @@ class DirectoryBundles:
     async def sweep(self) -> None:
         await asyncio.to_thread(self._sweep)
 
-    def _put(self, scope: str, bundle: Bundle) -> None:
-        body = _encoded(bundle, scope)
-        path = self._path(scope, bundle.name)
+    def _put(self, scope: str, bundle: Bundle, name: str) -> None:
+        body = _encoded(bundle, scope, name)
+        path = self._path(scope, name)
         with _on_disk(), self._locked(scope):
             others = [entry for entry in os.scandir(path.parent) if entry.name != path.name]
             live = [size for entry in others if (size := self._live_size(entry)) is not None]
@@ -303,8 +303,8 @@ class DirectoryBundles:
                 os.close(descriptor)
 
 
-def _encoded(bundle: Bundle, scope: str) -> bytes:
-    return b"".join(bundle.encode(scope))
+def _encoded(bundle: Bundle, scope: str, name: str) -> bytes:
+    return b"".join(bundle.encode(scope, name))
 
 
 def _require_room(others: int, their_bytes: int, size: int) -> None:

@@ -76,8 +76,8 @@ _BUCKET_TTL_SECONDS: Final = {
     CRAWL_STATES: 7 * 24 * 3600.0,
 }
 
-BUNDLE_TTL_SECONDS: Final = 3600.0
-"""A bundle is read within seconds. One that nobody has read by then was forgotten."""
+BUNDLE_TTL_SECONDS: Final = 6 * 3600.0
+"""A commit is made within seconds, but it waits out the host's limits and outages. What is left by then was forgotten."""
 
 _MOST_BUNDLE_BYTES: Final = 8 * 1024**3
 """Of all workspaces, on disk. Each has a bound of its own besides."""

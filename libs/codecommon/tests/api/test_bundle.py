@@ -80,7 +80,7 @@ def test_a_bundle_is_read_back_as_it_was_written() -> None:
     made = build(
         BundleFile.of_text("a/é.txt", '"\\\n\x00\u2028 €𝄞'), BundleFile("gone", delete=True), BundleFile("empty")
     )
-    body = b"".join(made.encode(scope_of("c1")))
+    body = b"".join(made.encode(scope_of("c1"), made.name))
     fields = json.loads(body)
     assert (fields["name"], fields["digest"], fields["size"]) == (made.name, made.digest, made.size)
     assert fields["scope"] == "scope-" + hashlib.sha256(b"c1").hexdigest()[:32]
