@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from git_trees import HostTree, simulated_tree, stub_tree
 
 from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.github.provider import GithubProvider
@@ -55,6 +56,7 @@ class Host:
     rename_user: Callable[[str, str], Awaitable[None]] | None = None
     register: Callable[[str], Awaitable[None]] | None = None
     publish: Publish | None = None
+    tree: HostTree | None = None
     made: list[HostRepository] = field(default_factory=list)
 
     async def request(self, **fields: object) -> RepositoryRequest:
@@ -129,6 +131,7 @@ async def stub_host() -> AsyncIterator[Host]:
         rename_user,
         register,
         publish,
+        stub_tree(stub),
     )
 
 
@@ -139,9 +142,10 @@ class Simulator:
     control: SimControl
     url: str
     transport: HostTransport
+    downloads_url: str
 
     def open(self, token: str) -> GitBackend:
-        github = GithubProvider([self.url])
+        github = GithubProvider([self.url, self.downloads_url])
         target = HostTarget(self.url, TokenSecret(SecretValue(token)), None, PRINCIPAL)
         return github.open(target, self.transport)
 
@@ -158,7 +162,7 @@ async def running_simulator() -> AsyncIterator[Simulator]:
         await control.create_org(ORG, members={ME: "admin", MEMBER: "member"}, enterprise=True)
         transport = HostTransport(proxies=ProxyRules())
         try:
-            yield Simulator(control, sim.url, transport)
+            yield Simulator(control, sim.url, transport, sim.downloads_url)
         finally:
             await transport.aclose()
 
@@ -202,7 +206,7 @@ async def simulated_host() -> AsyncIterator[Host]:
             for tags in versions:
                 await control.publish_version(ME, package_type, name, tags=tags)
 
-        session = await simulator.session(scopes=["repo", "delete_repo", "user", "read:packages"])
+        session = await simulator.session(scopes=["repo", "delete_repo", "user", "read:packages", "workflow"])
         yield Host(
             session,
             ME,
@@ -219,6 +223,7 @@ async def simulated_host() -> AsyncIterator[Host]:
             control.rename_user,
             register,
             publish,
+            simulated_tree(control),
         )
 
 

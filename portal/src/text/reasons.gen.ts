@@ -46,7 +46,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "`spec.provider` is not known here."
   },
   "HostNotAllowed": {
-    "means": "`spec.baseURL` is not one of GitHub's hosts and the operator has not named it.",
+    "means": "`spec.baseURL` is not one of GitHub's hosts and the operator has not named it. Or the host sends us for an archive or a log to one that is neither public nor named by the operator.",
     "actor": "operator"
   },
   "CABundleInvalid": {

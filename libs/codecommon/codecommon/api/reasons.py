@@ -86,7 +86,9 @@ class Reason(StrEnum):
     PROVIDER_NOT_FOUND = "ProviderNotFound"
     """stalled: `spec.provider` is not known here."""
     HOST_NOT_ALLOWED = "HostNotAllowed"
-    """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it."""
+    """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it. Or the host sends us for an
+    archive or a log to one that is neither public nor named by the operator.
+    """
     CA_BUNDLE_INVALID = "CABundleInvalid"
     """stalled: `spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 64 KiB."""
     OWNER_NOT_FOUND = "OwnerNotFound"

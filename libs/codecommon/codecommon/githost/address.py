@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -37,7 +37,8 @@ class HostAddress:
     ``api_base``: URL of the API's root, without trailing slash. ``host``: the name that status pins, with the port if it is not
     the scheme's own (``github.com``, ``ghe.example``, ``127.0.0.1:8080``). ``label``: the host in metrics; hosts whose names
     tenants can invent share one. ``limits``: those that the host is known to enforce, None where they are not known.
-    ``operator_named``: allowed by the operator; False for a host of the provider's own.
+    ``operator_named``: allowed by the operator; False for a host of the provider's own. ``entries``: of all that the operator
+    allowed, as of ``allowed_entry``.
     """
 
     api: HostApi
@@ -46,6 +47,7 @@ class HostAddress:
     label: str
     limits: Limits | None
     operator_named: bool
+    entries: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -56,6 +58,14 @@ class HostAddress:
     def path_of(self, url: httpx.URL) -> str:
         """The path of ``url`` below the API's root."""
         return url.path.removeprefix(urlsplit(self.api_base).path)
+
+    def is_named(self, address: Address) -> bool:
+        """Whether the operator named the host of ``address``: itself, or this host, of which it is a subdomain."""
+        if address.is_among(self.entries):
+            return True
+        own = urlsplit(self.api_base).hostname or ""
+        is_below = address.host.endswith(f".{own}") and address.has_usual_port and address.scheme == "https"
+        return self.operator_named and is_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,12 @@ class Address:
     def entry_scheme(self) -> str:
         return "" if self.scheme == "https" else f"{self.scheme}://"
 
+    def is_among(self, entries: Collection[str]) -> bool:
+        """Whether ``entries``, as of ``allowed_entry``, admit it. Without a port an entry is for the scheme's own."""
+        return f"{self.entry_scheme}{self.host}:{self.port}" in entries or (
+            self.has_usual_port and self.entry in entries
+        )
+
     @property
     def has_usual_port(self) -> bool:
         return self.port == DEFAULT_PORTS[self.scheme]
@@ -102,7 +118,7 @@ class AllowedHosts:
         brand: str,
         own: Callable[[Address], HostAddress | None],
     ) -> None:
-        self._entries = tuple(sorted({allowed_entry(entry) for entry in entries}))
+        self._entries = frozenset(allowed_entry(entry) for entry in entries)
         self._api = api
         self._api_path = api_path
         self._brand = brand
@@ -117,10 +133,11 @@ class AllowedHosts:
         address = self._parse(base_url)
         if (own := self._own(address)) is not None:
             return own
-        exact = f"{address.entry_scheme}{address.host}:{address.port}"
-        if exact in self._entries or (address.has_usual_port and address.entry in self._entries):
+        if address.is_among(self._entries):
             root = f"{address.scheme}://{address.name}{self._api_path}"
-            return HostAddress(self._api, root, address.name, address.name, limits=None, operator_named=True)
+            return HostAddress(
+                self._api, root, address.name, address.name, limits=None, operator_named=True, entries=self._entries
+            )
         self._log_refusal(address.entry)
         raise _not_allowed(
             f"baseURL names the host {address.name}, which is neither one of {self._brand}'s own nor allowed here; "
@@ -145,7 +162,7 @@ class AllowedHosts:
         if host in self._logged or len(self._logged) >= _MOST_HOSTS_LOGGED:
             return
         self._logged.add(host)
-        value = ",".join((*self._entries, host))
+        value = ",".join((*sorted(self._entries), host))
         _log.warning("a Connection names a git host that is not allowed; to allow it: CODE_ALLOWED_GIT_HOSTS=%s", value)
 
 

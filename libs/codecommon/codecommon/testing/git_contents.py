@@ -115,7 +115,11 @@ class StubContents(_Raising):
         if (found := self._made_before(tree, base, request.uid)) is not None:
             return self._committed(repository, branch, found, made=False)
         files = _changed(dict(tree.commits[base].files) if base else {}, request)
-        if base and branch in tree.heads and files == tree.commits[base].files:
+        if not base and not files:
+            return Committed(branch, "", "", made=False)
+        if base and files == tree.commits[base].files:
+            tree.heads[branch] = base
+            repository.branches.add(branch)
             return self._committed(repository, branch, base, made=False)
         self._require_allowed(repository, branch, request)
         sha = self.add_commit(repo_id, branch, with_trailer(request.message, request.uid), files, parent=base)

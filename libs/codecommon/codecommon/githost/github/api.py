@@ -25,11 +25,21 @@ _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "collaborators": ("{username}",),
     "invitations": ("{invitation_id}",),
     "installations": ("{installation_id}",),
+    "ref": ("{ref}",),
+    "refs": ("{ref}",),
+    "trees": ("{tree_sha}",),
+    "blobs": ("{file_sha}",),
+    "contents": ("{path}",),
+    "tarball": ("{ref}",),
+    "workflows": ("{workflow_id}",),
+    "runs": ("{run_id}",),
+    "jobs": ("{job_id}",),
     "packages": ("{package_type}", "{package_name}"),
     "versions": ("{package_version_id}",),
 }
 _WORDS: Final = frozenset(
     {*_PARAMETERS, "user", "app", "installation", "access_tokens", "api", "v3", "permission", "rate_limit", "meta"}
+    | {"git", "commits", "actions", "dispatches", "logs"}
 )
 _MOMENTARY: Final = frozenset({"x-github-request-id", "x-github-sso"})
 _LIMITED: Final = frozenset({403, 429})
@@ -63,7 +73,9 @@ class GithubApi:
         return "/" + "/".join(parts)
 
     def is_answer(self, response: httpx.Response) -> bool:
-        return response.status_code < 500 and not response.headers.get("content-type", "").startswith("text/html")
+        # A redirect to an archive says that its empty body is HTML.
+        is_page = response.headers.get("content-type", "").startswith("text/html")
+        return response.status_code < 500 and (not is_page or response.headers.get("content-length") == "0")
 
     def is_momentary(self, header: str) -> bool:
         return header in _MOMENTARY or header.startswith("x-ratelimit-")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import httpx
 import jwt
 from cryptography.exceptions import InternalError
 from githubkit import Response
@@ -30,6 +29,7 @@ from codecommon.githost.github.credential import AppSecret
 from codecommon.githost.github.names import check_owner
 from codecommon.githost.github.rsa_key import load_rsa_key
 from codecommon.githost.http.metrics import HOST_BUSY
+from codecommon.githost.http.transport import Borrowed
 from codecommon.githost.protocol import CredentialRejected, HostBusy, OwnerKind
 from codecommon.process.secrets import SecretValue
 
@@ -194,7 +194,7 @@ class InstallationTokens:
         self,
         address: HostAddress,
         secret: AppSecret,
-        transport: httpx.AsyncBaseTransport,
+        transport: Borrowed,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = Client(address, AppKey(secret), transport)

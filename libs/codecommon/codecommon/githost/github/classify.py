@@ -136,6 +136,42 @@ OF_PACKAGES: Final = (
 )
 
 
+OF_CONTENTS: Final = (
+    # Of a workflow file a refusal names the path, so it comes before the words that may be part of one.
+    Refusal(
+        re.compile(r"without [`'\"]?workflows?[`'\"]? (?:scope|permission)", re.I),
+        Reason.MISSING_PERMISSION,
+        "Files below .github/workflows need a token with the scope workflow (an App or a fine-grained token: the permission "
+        "workflows)",
+        statuses=frozenset({403, 404, 409, 422}),
+    ),
+    Refusal(
+        re.compile(
+            r"protected (?:branch|ref)|rule violations?|pull request|status check|approving review|"
+            r"not authorized to push|verified signatures?|reference update failed",
+            re.I,
+        ),
+        Reason.BRANCH_PROTECTED,
+        "Commit to another branch, or let this credential past the rule",
+        statuses=frozenset({403, 409, 422}),
+    ),
+)
+OF_DISPATCHES: Final = (
+    Refusal(
+        re.compile(r"no ref found", re.I),
+        Reason.REF_NOT_FOUND,
+        "Name a branch that the repository has",
+        statuses=frozenset({404, 422}),
+    ),
+    Refusal(
+        re.compile(r"workflow_dispatch|disabled workflow", re.I),
+        Reason.WORKFLOW_NOT_DISPATCHABLE,
+        "Put workflow_dispatch below on: in the workflow file, and enable the workflow if it is disabled",
+        statuses=frozenset({403, 422}),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A limit of the host for which a request was refused.

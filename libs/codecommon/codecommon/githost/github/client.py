@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 import httpx
+import orjson
 from githubkit import GitHub, Response, UnauthAuthStrategy
 from githubkit.exception import RequestError
 
@@ -15,12 +17,17 @@ from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.address import HostAddress
 from codecommon.githost.github.answer import Answer, date_in
 from codecommon.githost.github.classify import Attempt, classify, unreachable
+from codecommon.githost.http.network import ANSWER_LIMIT, CUT, LONGEST_ANSWER
+from codecommon.githost.http.transport import Borrowed
 from codecommon.process.redact import Redactor
 from codecommon.process.secrets import SecretValue
 
 # Every Enterprise Server in support knows this version. githubkit's own default is newer than some of them.
 HEADERS: Final = {"X-GitHub-Api-Version": "2022-11-28"}
+JSON: Final = "application/vnd.github+json"
 _NO_EXTRA: Final[frozenset[int]] = frozenset()
+_FOUND: Final = 302
+_USER_AGENT: Final = "code-provider"
 
 
 class TokenSource(Protocol):
@@ -96,6 +103,13 @@ class Authorized(httpx.AsyncBaseTransport):
         return response
 
 
+class AnswerCut(Retryable):
+    """The answer is longer than what is read of it. It is what a tenant made, so it says nothing about the host."""
+
+    def __init__(self, host: str, doing: str) -> None:
+        super().__init__(Reason.UNEXPECTED_ANSWER, f"{host} answers with more than is read when asked to {doing}")
+
+
 class Client:
     """githubkit over the process's transport. Every error answer becomes the exception that it means.
 
@@ -103,17 +117,19 @@ class Client:
     that were sent from a text. A client is cheap to make and has nothing to close, because connections belong to ``transport``.
     """
 
-    def __init__(self, address: HostAddress, token_source: TokenSource, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, address: HostAddress, token_source: TokenSource, transport: Borrowed) -> None:
         self.host = address.host
         self._api_base = address.api_base
         self.scrub = Redactor()
+        self._borrowed = transport
+        self._authorized = Authorized(transport, token_source, self.scrub)
         self._github = GitHub(
             # The transport puts the credential in; githubkit's own strategy shows the token in its repr.
             UnauthAuthStrategy(),
             base_url=address.api_base,
-            async_transport=Authorized(transport, token_source, self.scrub),
+            async_transport=self._authorized,
             async_event_hooks={"response": [_refuse_what_is_no_success]},
-            user_agent="code-provider",
+            user_agent=_USER_AGENT,
             follow_redirects=False,
             trust_env=False,
             # Its cache grows without bound, and its retries repeat POST and sleep for up to an hour.
@@ -137,8 +153,7 @@ class Client:
 
         GitHub's own redirects lead to it. Its documentation does not name it.
         """
-        if not (repo_id.isascii() and repo_id.isdecimal()):
-            raise Terminal(Reason.VALIDATION_FAILED, "status.repoID is not the number of a repository")
+        self._require_number(repo_id)
         return self._github.arequest(
             method, f"/repositories/{repo_id}{tail}", json=body, params=params, headers=HEADERS
         )
@@ -146,6 +161,48 @@ class Client:
     def get(self, path: str, params: dict[str, Any] | None = None) -> Awaitable[Response[Any]]:
         """A call to ``path``, whose parts are quoted."""
         return self._github.arequest("GET", path, params=params, headers=HEADERS)
+
+    async def exchange(
+        self,
+        attempt: Attempt,
+        method: str,
+        repo_id: str,
+        tail: str,
+        *,
+        params: dict[str, str | int] | None = None,
+        body: object = None,
+        accept: str = JSON,
+        most: int = LONGEST_ANSWER,
+        also: frozenset[int] = _NO_EXTRA,
+    ) -> Answer:
+        """The answer of ``/repositories/{id}{tail}``, as of ``send``, of what tenants make as long as they like.
+
+        Raises ``AnswerCut`` too, for an answer of more than ``most`` bytes. A redirect to another host counts as among ``also``
+        if it is a 302. ``tail``: a path whose parts are quoted.
+        """
+        self._require_number(repo_id)
+        headers = {**HEADERS, "Accept": accept, "User-Agent": _USER_AGENT}
+        content = b""
+        if body is not None:
+            content, headers["Content-Type"] = orjson.dumps(body), "application/json"
+        url = httpx.URL(f"{self._api_base}/repositories/{repo_id}{tail}", params=params or {})
+        request = httpx.Request(method, url, headers=headers, content=content, extensions={ANSWER_LIMIT: most})
+        try:
+            response = await self._authorized.handle_async_request(request)
+            if CUT in response.extensions:
+                raise AnswerCut(self.host, attempt.doing)
+            await response.aread()
+        except httpx.HTTPError as error:
+            raise unreachable(self.host, error) from error
+        answer = self._answer(response)
+        leads_away = answer.status == _FOUND and answer.status in also
+        if response.is_success or leads_away or (answer.status in also and _is_the_apis(answer)):
+            return answer
+        raise classify(answer, attempt, self.scrub)
+
+    def download(self, answer: Answer) -> AbstractAsyncContextManager[AsyncIterator[bytes] | None]:
+        """What a redirect leads to; as of ``Elsewhere.open``."""
+        return self._borrowed.download(answer.location)
 
     async def send(
         self, attempt: Attempt, call: Awaitable[Response[Any]], *, also: frozenset[int] = _NO_EXTRA
@@ -167,6 +224,10 @@ class Client:
             raise unreachable(self.host, cause) from cause
         # A layer of the transport decided it, or it is a bug. Neither is an answer of the host.
         raise cause
+
+    def _require_number(self, repo_id: str) -> None:
+        if not (repo_id.isascii() and repo_id.isdecimal()):
+            raise Terminal(Reason.VALIDATION_FAILED, "status.repoID is not the number of a repository")
 
     def _answer(self, response: httpx.Response) -> Answer:
         return Answer(self.host, response.status_code, response.headers, response.content, self._api_base)

@@ -20,6 +20,7 @@ import orjson
 
 from codecommon.githost.host_api import HostApi
 from codecommon.githost.http.metrics import CONDITIONAL_REQUESTS
+from codecommon.githost.http.network import CUT
 from codecommon.githost.http.sender import REVALIDATED, sender_of
 from codecommon.process.shared_cache import SharedCache
 
@@ -120,7 +121,8 @@ class ETagLayer(httpx.AsyncBaseTransport):
     async def _remember(self, key: _Key, api: HostApi, response: httpx.Response) -> httpx.Response:
         """Keep the response if it may be kept. Otherwise drop what was kept before, unless an error leaves it possibly valid."""
         etag = response.headers.get("etag")
-        if response.status_code != 200 or not etag or "json" not in response.headers.get("content-type", ""):
+        is_json = "json" in response.headers.get("content-type", "")
+        if response.status_code != 200 or not etag or not is_json or CUT in response.extensions:
             if response.status_code in (200, 404, 410):
                 self._memory.drop(key)
             return response

@@ -8,6 +8,7 @@ aiohttp then sends the request once more on another connection if HTTP calls its
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import zlib
 from collections.abc import AsyncIterator
@@ -40,6 +41,15 @@ _STEP: Final = 64 * 1024
 
 LONGEST_ANSWER: Final = 2 * 1024 * 1024
 """Bytes of an answer, unpacked. A page of a hundred repositories is below 1 MiB."""
+
+ANSWER_LIMIT: Final = "codecommon.answer_limit"
+"""Extension of a request: its own number instead of ``LONGEST_ANSWER``. A longer answer is then cut and no failure of the host.
+
+It is for what tenants make as long as they like: files, trees, messages of commits.
+"""
+
+CUT: Final = "codecommon.cut"
+"""Extension of a response that was cut. Its body is not to be read."""
 
 
 class AnswerTooLong(httpx.TransportError):
@@ -89,14 +99,16 @@ class Network(httpx.AsyncBaseTransport):
                 request.method,
                 URL(str(request.url), encoded=True),
                 headers=_asking_for(request.headers),
-                data=request.content or None,
+                data=_in_pieces(request.content),
                 allow_redirects=False,
                 proxy=self._proxies.proxy_for(request.url),
             ) as response:
+                body, is_cut = await _whole(response, request.extensions.get(ANSWER_LIMIT))
                 return httpx.Response(
                     response.status,
                     headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers],
-                    stream=httpx.ByteStream(await _whole(response)),
+                    stream=httpx.ByteStream(body),
+                    extensions={CUT: True} if is_cut else {},
                 )
         except aiohttp.ClientError as error:
             raise _as_httpx(error) from _cause(error)
@@ -126,17 +138,35 @@ def _asking_for(headers: httpx.Headers) -> list[tuple[str, str]]:
     return wanted.multi_items()
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body, still encoded as the host sent it. Whoever decodes it gets ``LONGEST_ANSWER`` bytes at most."""
-    decoded = _Decoded(response.headers.get("content-encoding", ""))
+def _in_pieces(content: bytes) -> bytes | io.BytesIO | None:
+    """The body of a request. A long one is not written at once, which would hold up the event loop."""
+    return io.BytesIO(content) if len(content) > _STEP else content or None
+
+
+async def _whole(response: aiohttp.ClientResponse, limit: int | None) -> tuple[bytes, bool]:
+    """The body, still encoded as the host sent it, and whether it was cut, which it is with a ``limit`` only.
+
+    Whoever decodes it gets ``limit`` bytes at most, or ``LONGEST_ANSWER``.
+    """
+    most = LONGEST_ANSWER if limit is None else limit
+    decoded = _Decoded(response.headers.get("content-encoding", ""), most)
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        decoded.count(chunk)
-        body += chunk
-        if len(body) > LONGEST_ANSWER:
-            # Packed data can also be longer than what it stands for.
-            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
-    return bytes(body)
+    try:
+        async for chunk in response.content.iter_any():
+            decoded.count(chunk)
+            body += chunk
+            if len(body) > most:
+                # Packed data can also be longer than what it stands for.
+                raise _too_long(most)
+    except AnswerTooLong:
+        if limit is None:
+            raise
+        return b"", True
+    return bytes(body), False
+
+
+def _too_long(most: int) -> AnswerTooLong:
+    return AnswerTooLong(f"the answer is longer than {most} bytes")
 
 
 class _Decoded:
@@ -145,10 +175,11 @@ class _Decoded:
     Codings can be nested, each a thousandfold, so none is accepted but the one that was asked for.
     """
 
-    def __init__(self, coding: str) -> None:
+    def __init__(self, coding: str, most: int) -> None:
         if coding.strip().lower() not in ("", "identity", _CODING):
             raise httpx.RemoteProtocolError("the answer has a coding that was not asked for")
         self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding.strip().lower() == _CODING else None
+        self._most = most
         self._length = 0
 
     def count(self, chunk: bytes) -> None:
@@ -166,8 +197,8 @@ class _Decoded:
 
     def _add(self, length: int) -> None:
         self._length += length
-        if self._length > LONGEST_ANSWER:
-            raise AnswerTooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
+        if self._length > self._most:
+            raise _too_long(self._most)
 
 
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:

@@ -6,12 +6,14 @@ cache), then observation, then the network. A backend borrows the stack. Its ``S
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import httpx
 
 from codecommon.githost.address import HostAddress
+from codecommon.githost.http.elsewhere import Elsewhere
 from codecommon.githost.http.network import Network
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender, attach
@@ -45,6 +47,7 @@ class HostTransport:
     ) -> None:
         self._turns = turns
         network = Network(proxies or ProxyRules(), deadline, shares)
+        self._elsewhere = Elsewhere(proxies or ProxyRules())
         stack: httpx.AsyncBaseTransport = Traced(network)
         for layer in reversed(layers):
             stack = layer(stack)
@@ -62,19 +65,28 @@ class HostTransport:
 
         Raises ``Terminal`` (``CABundleInvalid``).
         """
-        return Borrowed(self._stack, Sender(address, credential_key, authorities_in(ca_bundle), issuer), self._turns)
+        sender = Sender(address, credential_key, authorities_in(ca_bundle), issuer)
+        return Borrowed(self._stack, sender, self._turns, self._elsewhere)
 
     async def aclose(self) -> None:
         await self._stack.aclose()
+        await self._elsewhere.aclose()
 
 
 class Borrowed(httpx.AsyncBaseTransport):
     """The shared stack, lent to one backend. An HTTP client that closes its transport does not close the stack."""
 
-    def __init__(self, stack: httpx.AsyncBaseTransport, sender: Sender, turns: Turns | None) -> None:
+    def __init__(
+        self, stack: httpx.AsyncBaseTransport, sender: Sender, turns: Turns | None, elsewhere: Elsewhere
+    ) -> None:
         self._stack = stack
         self._sender = sender
         self._turns = turns
+        self._elsewhere = elsewhere
+
+    def download(self, location: httpx.URL | None) -> AbstractAsyncContextManager[AsyncIterator[bytes] | None]:
+        """What a redirect of this backend's host leads to; as of ``Elsewhere.open``."""
+        return self._elsewhere.open(self._sender, location)
 
     async def await_turn(self) -> None:
         """``GitBackend.await_turn``, for this backend."""
