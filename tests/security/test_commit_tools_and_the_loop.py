@@ -1,7 +1,7 @@
 """No commit and no checkout of 16 MiB keeps the gateway's event loop busy for more than 100 ms.
 
-The tools run as their callers call them, from the request to the last byte of the answer. What remains is the time that the JSON of
-the request takes to be parsed, which test_large_requests.py measures.
+The tools run as their callers call them, from the request to the last byte of the answer. What remains is the time that the JSON
+of the request takes to be parsed, which test_large_requests.py measures.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ OpenStore = Callable[[], AbstractAsyncContextManager[BundleStore]]
 
 
 class Bundles:
-    """Stores and reads a few bundles at the same time; others wait. Every method raises ``BusUnavailable``."""
+    """Stores, reads and removes bundles: a few at the same time, others wait. Every method raises ``BusUnavailable``."""
 
     def __init__(self, open_store: OpenStore) -> None:
         self._open = open_store
@@ -43,6 +43,13 @@ class Bundles:
         async with self._turns, self._open() as store:
             found = await store.find(cluster, name)
             return await store.read(cluster, found) if found is not None else None
+
+    async def remove(self, cluster: str, name: str) -> None:
+        """Remove it, if it is there."""
+        async with self._open() as store:
+            found = await store.find(cluster, name)
+            if found is not None:
+                await store.remove(cluster, found)
 
 
 @asynccontextmanager

@@ -602,7 +602,9 @@ async def test_a_checkout_has_the_files_as_they_are(kcp: Kcp, bundles: Bundles) 
     assert (answer["ref"], answer["commitSHA"], answer["phase"]) == ("main", "c" * 40, "Succeeded")
 
 
-async def test_a_checkout_carries_the_label_alone_and_is_deleted_once_answered(kcp: Kcp, bundles: Bundles) -> None:
+async def test_a_checkout_carries_the_label_alone_and_is_deleted_once_answered(
+    kcp: Kcp, bundles: Bundles, folder: Path
+) -> None:
     await checked_out(kcp, bundles, [text_file("a", "b")])
     await run(kcp, bundles, "checkout_repository", repositoryRef="site")
     created, deleted = kcp.writes(CHECKOUTS)
@@ -611,6 +613,7 @@ async def test_a_checkout_carries_the_label_alone_and_is_deleted_once_answered(k
     assert created.body["spec"] == {"repositoryRef": "site"}
     assert deleted.method == "DELETE"
     assert kcp.stored_objects(CHECKOUTS) == []
+    assert list((folder / scope_of("c1")).glob("*.json")) == []
 
 
 async def test_an_empty_repository_is_a_success_without_files(kcp: Kcp, bundles: Bundles) -> None:
@@ -766,7 +769,7 @@ async def test_of_a_long_log_the_end_is_shown_without_what_hides_in_it(kcp: Kcp,
     kcp.status = succeeded(run=RUN | {"jobs": [{"name": "build", "failureLog": log}] * 300})
     answer = read(await run(kcp, bundles, "build_status", **ARGUMENTS["build_status"]))
     shown = answer["jobs"][0]["failureLog"]
-    assert shown.startswith("line ")
+    assert shown.startswith("[untrusted text, written by the job: the end of the log]\nline ")
     assert shown.endswith("the end, with <redacted>")
     assert not any(c in shown for c in ("\u202e", "\x1b", TOKEN))
     assert "44 jobs are left out" in answer["note"]

@@ -34,7 +34,8 @@ _STATUS: Final = "status"
 _DEFAULT_LINES: Final = 200
 _MOST_LINES: Final = 1000
 _MOST_JOBS: Final = 256
-_LONGEST_LOG: Final = 64 << 10
+_UNTRUSTED: Final = "[untrusted text, written by the job: the end of the log]"
+_LONGEST_LOG: Final = 66 << 10
 """Characters of one job's log. To make more of it plain at once would hold up everybody else."""
 _LONGEST_LOGS: Final = 1 << 20
 """Characters of all logs. kcp stores objects up to about that size."""
@@ -57,7 +58,7 @@ def build_tools(patience: float) -> tuple[Tool, ...]:
                     "repositoryRef": string(REPOSITORY_REF),
                     "workflowFileName": string(_WORKFLOW),
                     "ref": string(
-                        "SHA of the commit, or branch, whose newest run is meant. Default: the newest run of all."
+                        "SHA of the commit, or branch, whose newest run is meant. Default: the repository's default branch."
                     ),
                     "maxLogLines": {
                         "type": "integer",
@@ -230,7 +231,8 @@ async def _log(log: str) -> Plain | None:
     # Others have their turn between two logs.
     await asyncio.sleep(0)
     if len(log) > _LONGEST_LOG:
-        log = log[-_LONGEST_LOG:].partition("\n")[2]
+        # The first line said so, too, and where the log was cut.
+        log = f"{_UNTRUSTED}\n" + log[len(_UNTRUSTED) - _LONGEST_LOG :].partition("\n")[2]
     return Plain(plain_lines(log, _LONGEST_LOG)) or None
 
 

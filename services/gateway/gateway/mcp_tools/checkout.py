@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from codecommon.kcp.client import JsonObject
 from codecommon.messaging.bus import BusUnavailable
 from gateway.bundles import Bundles
 from gateway.mcp_tools.requests import (
+    DELETION_SECONDS,
     NAME,
     REPOSITORY_REF,
     Room,
@@ -38,6 +40,10 @@ _MOST_SKIPPED_BYTES: Final = 224 << 10
 """Of the answer: the rest of what every caller reads."""
 _MOST_PATHS: Final = 500
 _ROOT: Final = ("", ".")
+
+
+class _GoneError(ToolError):
+    """The files of a checkout are not stored any more."""
 
 
 def checkout_tool(bundles: Bundles, patience: float) -> Tool:
@@ -107,7 +113,14 @@ async def _checkout(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObject:
     if arguments.get("plan"):
         return await _plan(call, wanted, repository, pace)
     done = await result_of(call, wanted, pace)
-    bundle = await _bundle(bundles, done, pace)
+    try:
+        bundle = await _bundle(bundles, done, pace)
+    except _GoneError:
+        if arguments.get("name"):
+            raise
+        # Another call had joined it, and removed it once answered.
+        done = await result_of(call, wanted, pace)
+        bundle = await _bundle(bundles, done, pace)
     paths: Sequence[str] = arguments.get("paths") or ()
     status, is_whole = done["status"], False
     files, skipped, note = list[JsonObject](), list[Verbatim](), ""
@@ -122,7 +135,7 @@ async def _checkout(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObject:
     else:
         is_whole = True
     if is_whole:
-        await delete_answered(call, REPOSITORY_CHECKOUTS, done)
+        await _remove_answered(call, bundles, done)
     return present(
         repositoryRef=done["spec"]["repositoryRef"],
         name=done["metadata"]["name"],
@@ -147,11 +160,10 @@ async def _bundle(bundles: Bundles, done: JsonObject, pace: Pace) -> Bundle | No
     ref = done["status"].get("bundleRef")
     if ref is None:
         return None
-    cluster = (done["metadata"].get("annotations") or {}).get(CLUSTER_ANNOTATION, "")
     name = done["metadata"]["name"]
     try:
         async with asyncio.timeout_at(pace.wait_until + 1):
-            bundle = await bundles.get(cluster, ref["name"])
+            bundle = await bundles.get(_cluster(done), ref["name"])
     except (BusUnavailable, TimeoutError):
         raise ToolError(
             f"RepositoryCheckout {name} is finished, but the provider's store of its files does not answer. Call {TOOL} again in "
@@ -160,11 +172,26 @@ async def _bundle(bundles: Bundles, done: JsonObject, pace: Pace) -> Bundle | No
     except InvalidBundle:
         bundle = None
     if bundle is None or bundle.digest != ref.get("digest", bundle.digest):
-        raise ToolError(
+        raise _GoneError(
             f"The files of RepositoryCheckout {name} are not stored any more. Call {TOOL} without name; with ref: "
             f"{text(done['status'].get('commitSHA')) or 'as before'} it reads the same commit again."
         )
     return bundle
+
+
+async def _remove_answered(call: Call, bundles: Bundles, done: JsonObject) -> None:
+    """Remove a checkout that nobody will ask for again. Otherwise it and its files would go after a while."""
+    await delete_answered(call, REPOSITORY_CHECKOUTS, done)
+    ref = done["status"].get("bundleRef")
+    if ref is not None:
+        with suppress(BusUnavailable, TimeoutError):
+            async with asyncio.timeout(DELETION_SECONDS):
+                await bundles.remove(_cluster(done), ref["name"])
+
+
+def _cluster(done: JsonObject) -> str:
+    """Where kcp says that the checkout lives."""
+    return (done["metadata"].get("annotations") or {}).get(CLUSTER_ANNOTATION, "")
 
 
 def _fitting(

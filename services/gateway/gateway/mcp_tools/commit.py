@@ -13,6 +13,7 @@ from codecommon.api.bundle import MOST_BYTES, MOST_FILE_BYTES, MOST_FILES, Bundl
 from codecommon.api.group import API_VERSION
 from codecommon.api.kinds import REPOSITORIES, REPOSITORY_COMMITS
 from codecommon.api.package import repository_label
+from codecommon.api.request import is_finished
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.bundles import BundlesFull
 from codecommon.messaging.bus import BusUnavailable
@@ -24,7 +25,6 @@ from gateway.mcp_tools.requests import (
     Wanted,
     by_name,
     finished,
-    is_finished,
     repository_of,
     store,
 )
@@ -118,7 +118,7 @@ async def _commit_files(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObje
     has_files = arguments.get("files") or arguments.get("deletePaths")
     if arguments.get("name"):
         asked = await by_name(call, REPOSITORY_COMMITS, TOOL)
-        if not has_files or is_finished(asked):
+        if not has_files or is_finished(asked.get("status") or {}):
             return await _result(call, asked, pace)
         bundle = await _bundle(arguments)
         if asked["spec"]["source"]["bundleRef"]["name"] != bundle.name:

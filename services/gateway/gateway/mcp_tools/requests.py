@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import orjson
 
 from codecommon.api.kinds import REPOSITORIES, KindSpec
 from codecommon.api.reasons import ConditionType
-from codecommon.api.request import FAILED, SUCCEEDED
+from codecommon.api.request import SUCCEEDED, is_finished
 from codecommon.kcp.client import Conflict, JsonObject, KcpError, NotFound
 from gateway.mcp_tools.shared import Missing, named, quoted, text
 from gateway.mcp_tools.tool import Call, ToolError
@@ -37,7 +38,7 @@ _LONGEST_NAME: Final = 253
 # The newest 20 commits of a Repository are kept, and checkouts and build statuses go. So few names are taken.
 _MOST_TURNS: Final = 32
 _MOST_ATTEMPTS: Final = 3
-_DELETION_SECONDS: Final = 1.0
+DELETION_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def store(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
 def _is_joined(found: JsonObject, wanted: Wanted) -> bool:
     spec = found["spec"]
     return (
-        not is_finished(found)
+        not is_finished(found.get("status") or {})
         and not found["metadata"].get("deletionTimestamp")
         and all(spec.get(field) == value for field, value in wanted.spec.items())
     )
@@ -148,18 +149,20 @@ async def finished(call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, 
         return found if found is not None and found["metadata"]["uid"] == uid else None
 
     found, told = raw, ""
-    if not is_finished(raw):
+    if not is_finished(raw.get("status") or {}):
         try:
             left = pace.wait_until - asyncio.get_running_loop().time()
             # A first look that hangs is given up, too.
             async with asyncio.timeout_at(pace.wait_until + 1):
-                seen = await until(look, lambda seen: seen is None or is_finished(seen), max(left, 0.0))
+                seen = await until(
+                    look, lambda seen: seen is None or is_finished(seen.get("status") or {}), max(left, 0.0)
+                )
             if seen is None:
                 return None
             found = seen
         except (KcpError, aiohttp.ClientError, TimeoutError):
             told = " kcp did not say how far it is."
-    if is_finished(found):
+    if is_finished(found.get("status") or {}):
         if found["status"]["phase"] == SUCCEEDED:
             return found
         raise ToolError(f"{kind.kind} {name} failed.{said(found)} Nothing more is done for it.")
@@ -167,11 +170,6 @@ async def finished(call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, 
         f"{kind.kind} {name} has not finished.{told or said(found)} It is not known yet what comes of it, and the provider goes "
         f"on. Call {tool} again with the same repositoryRef and name: {name}. That call waits for it and answers with its result."
     )
-
-
-def is_finished(raw: JsonObject) -> bool:
-    status = raw.get("status") or {}
-    return status.get("phase") in (SUCCEEDED, FAILED) and bool(status.get("completedAt"))
 
 
 def said(raw: JsonObject) -> str:
@@ -202,11 +200,9 @@ async def result_of(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
 async def delete_answered(call: Call, kind: KindSpec[Any], raw: JsonObject) -> None:
     """Delete a request whose answer nobody will ask for again. The provider deletes it later where this fails."""
     metadata = raw["metadata"]
-    try:
-        async with asyncio.timeout(_DELETION_SECONDS):
+    with suppress(KcpError, aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(DELETION_SECONDS):
             await call.objects.delete(kind.resource, metadata["name"], uid=metadata["uid"])
-    except (KcpError, aiohttp.ClientError, TimeoutError):
-        pass
 
 
 # --- answers
