@@ -104,5 +104,36 @@ export const TOOLS = {
   "remove_collaborator": [
     "name",
     "plan"
+  ],
+  "commit_files": [
+    "repositoryRef",
+    "message",
+    "branch",
+    "files",
+    "deletePaths",
+    "name",
+    "plan"
+  ],
+  "checkout_repository": [
+    "repositoryRef",
+    "ref",
+    "paths",
+    "name",
+    "plan"
+  ],
+  "build_status": [
+    "repositoryRef",
+    "workflowFileName",
+    "ref",
+    "maxLogLines",
+    "name",
+    "plan"
+  ],
+  "rebuild": [
+    "repositoryRef",
+    "workflowFileName",
+    "ref",
+    "name",
+    "plan"
   ]
 } as const;

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.service import CannotRun, Service, cannot_listen
+from gateway.bundles import Bundles, StoreConnection
 from gateway.caller_limits import CallerLimits
 from gateway.heartbeat import HubHeartbeat
 from gateway.http_protocol import bounded_http
@@ -42,19 +43,24 @@ async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
     callers = CallerLimits(settings.caller_rate)
-    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider, callers) as mcp:
+    store = StoreConnection(settings.nats, service.name, settings.commit_bundle_dir)
+    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider, callers, store) as mcp:
         oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
-        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth)
+        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth, store)
 
 
-def open_mcp(settings: GatewaySettings, provider: ProviderIdentity, callers: CallerLimits) -> McpEndpoint:
+def open_mcp(
+    settings: GatewaySettings, provider: ProviderIdentity, callers: CallerLimits, store: StoreConnection
+) -> McpEndpoint:
     """MCP over all tools. Of the provider it is given the address of kcp alone. Raises ``CannotRun``."""
     if settings.dev_allow_tenant_query:
         _log.warning(
             "KEDGE_DEV_ALLOW_TENANT_QUERY is true: THE QUERY OF A URL MAY NAME TENANT AND TOKEN, and URLs end up in logs. "
             "Never set it outside of development"
         )
-    table = tools(settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes)
+    table = tools(
+        settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes, bundles=Bundles(store.open)
+    )
     return McpEndpoint(ToolServer(table, settings, provider.server, callers), settings.most_mcp_body_bytes)
 
 
@@ -69,7 +75,9 @@ def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Seque
         raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
-async def _serve(service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub) -> None:
+async def _serve(
+    service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub, store: StoreConnection
+) -> None:
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
@@ -86,6 +94,7 @@ async def _serve(service: Service[GatewaySettings], app: FastAPI, oauth: Connect
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
+    service.spawn(store.run(), "bundle store")
     if oauth.enabled:
         service.spawn(oauth.run(), "Connect with GitHub")
     # Before the first heartbeat, which tells the hub whether we are ready.

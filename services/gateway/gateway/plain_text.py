@@ -35,6 +35,12 @@ class Plain(str):
     __slots__ = ()
 
 
+class Verbatim(Plain):
+    """The content or the path of a file. Who asks for it needs it as it is: it is not made plain."""
+
+    __slots__ = ()
+
+
 class TooLong(Exception):
     """The texts of a value are longer than they may be together."""
 

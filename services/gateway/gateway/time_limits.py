@@ -12,7 +12,7 @@ CALL: Final = 13.0
 LAST_WRITE: Final = 10.0
 """Until then a call begins another write. What kcp did is told after it."""
 WAIT: Final = 10
-"""The longest that ``wait_for`` takes."""
+"""The longest that ``wait_for`` takes, and how long after its begin a call waits for a commit, a checkout or a build status."""
 VALIDATION: Final = 8
 """How long ``validate_connection`` waits for its result."""
 RESULT: Final = 5.0

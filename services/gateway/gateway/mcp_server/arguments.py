@@ -38,22 +38,23 @@ class Arguments:
 
     def require_valid(self, arguments: Mapping[str, Any]) -> None:
         """Raises ``ToolError`` for a credential among the arguments, for too much text to look for one without delay, and for
-        arguments that the schema does not admit or does not name.
+        arguments that the schema does not admit or does not name. Into ``Tool.bulk`` it does not look.
         """
+        small = {name: value for name, value in arguments.items() if name not in self._tool.bulk}
         try:
             # The newest protocol's parser lets halves of characters through, which no later step can send on.
-            length = len(orjson.dumps(arguments))
+            length = len(orjson.dumps(small))
             if length > _MOST_BYTES:
                 raise ToolError(
                     f"{self._tool.name} was not called: its arguments have {length} bytes together, and at most {_MOST_BYTES} "
                     "are taken. Shorten them; content of files does not belong in this tool."
                 )
             # Before the names: the likeliest mistake is an argument "token", which no tool has.
-            _require_no_credential(arguments)
+            _require_no_credential(small)
             for name in arguments:
                 if name not in self._known:
                     raise ToolError(self._unknown(name, self._known, ""))
-            errors = list(islice(self._validator.iter_errors(dict(arguments)), _MOST_PROBLEMS))
+            errors = list(islice(self._validator.iter_errors(small), _MOST_PROBLEMS))
         except (TypeError, ValueError):
             raise ToolError(
                 f"{self._tool.name} was not called: its arguments hold a text that is not valid Unicode, a number that is "

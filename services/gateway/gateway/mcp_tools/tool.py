@@ -39,7 +39,10 @@ Handler = Callable[[Call], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One entry of the table. Schemas are JSON Schema 2020-12 of type ``object``; ``annotations`` as MCP names the hints."""
+    """One entry of the table. Schemas are JSON Schema 2020-12 of type ``object``; ``annotations`` as MCP names the hints.
+
+    ``bulk``: arguments with the content of files, which is long and may hold anything. Nothing but the handler looks into them.
+    """
 
     name: str
     title: str
@@ -48,6 +51,7 @@ class Tool:
     output_schema: Mapping[str, Any]
     handler: Handler
     annotations: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    bulk: frozenset[str] = frozenset()
 
     @property
     def is_read_only(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,6 +108,7 @@ async def create(
     *,
     dry_run: bool,
     labels: Mapping[str, str] | None = None,
+    owners: Sequence[JsonObject] = (),
 ) -> JsonObject:
     """Create the object on behalf of the caller, and return it as stored. Raises what ``Objects.create`` raises."""
     user = plain(call.user, 200) or "service account through the aggregate"
@@ -118,6 +119,8 @@ async def create(
     }
     if labels:
         metadata["labels"] = dict(labels)
+    if owners:
+        metadata["ownerReferences"] = list(owners)
     body = {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": metadata, "spec": spec}
     return await call.objects.create(kind.resource, body, dry_run=dry_run)
 
