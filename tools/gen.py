@@ -30,10 +30,10 @@ from code_provider.serve_settings import ServeSettings
 from codecommon.api.kinds import KINDS
 from codecommon.api.reasons import ConditionType, Reason, documented
 from codecommon.controller.settings import ReconcilerSettings
+from codecommon.githost.host_names import SignInHost
 from codecommon.process.settings import ServiceSettings
 from gateway.mcp_tools.explain import ACTORS
 from gateway.mcp_tools.table import tools
-from gateway.oauth.host import OAuthHost
 from gateway.settings import GatewaySettings
 from package_crawler.settings import CrawlerSettings
 
@@ -374,7 +374,7 @@ def _default(value: object) -> str:
             text = _go_duration(value)
         case RateLimitItem():
             text = f"{value.amount}/{value.GRANULARITY.name}"
-        case OAuthHost():
+        case SignInHost():
             text = value.web
         case bool():
             text = str(value).lower()

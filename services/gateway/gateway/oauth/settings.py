@@ -9,10 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from codecommon.githost.host_names import SignInHost
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.registry import sign_in_host
 from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import Exactly, Secret, ServiceSettings, is_url
-from gateway.oauth.host import GITHUB_COM, OAuthHost
 
 _CALLBACK: Final = "/callback"
 _BEHIND_THE_HUB: Final = "/services/providers/"
@@ -39,7 +40,7 @@ def _origin(value: object) -> object:
 
 
 def _host(value: object) -> object:
-    return OAuthHost.of(value) if isinstance(value, str) else value
+    return sign_in_host(value) if isinstance(value, str) else value
 
 
 def _items(value: object) -> object:
@@ -91,8 +92,8 @@ class OAuthSettings(BaseModel):
         description="scopes of GitHub, separated by commas",
     )
     """Scopes to ask for."""
-    host: Annotated[OAuthHost, BeforeValidator(_host)] = Field(
-        default=GITHUB_COM,
+    host: Annotated[SignInHost, BeforeValidator(_host)] = Field(
+        default=sign_in_host("https://github.com"),
         validation_alias="GITHUB_OAUTH_BASE_URL",
         description="the server's address such as https://ghe.example or https://octo.ghe.com",
     )
