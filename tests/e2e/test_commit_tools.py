@@ -250,7 +250,7 @@ async def test_what_cannot_be_read_is_an_error_and_no_empty_repository(
     studio: Caller, scenario: Scenario, tenant: Tenant
 ) -> None:
     account = await site(scenario, tenant)
-    for name in (await scenario.control.files(account.login, "site")).keys():
+    for name in (await scenario.control.files(account.login, "site")):
         await scenario.control.push(account.login, "site", {name: None, "logo.png": b"\x89PNG\x00"})
 
     with pytest.raises(Failed, match=r"logo\.png: binary"):
