@@ -119,18 +119,29 @@ class _MadeCommit(BaseModel):
     tree: _Target
 
 
+class _MadeObject(BaseModel):
+    """A blob, a tree or a commit; only the last one has a page."""
+
+    sha: str
+    html_url: str = ""
+
+
 class _FileAnswer(BaseModel):
     commit: _MadeCommit
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a commit is put on top of. ``sha`` empty: nothing. ``is_new``: the branch itself is not there yet."""
+    """What a commit is put on top of. ``sha`` empty: nothing. ``is_new``: the branch itself is not there yet.
+
+    ``history``: the commit itself and those before it, the newest first.
+    """
 
     sha: str
     tree: str
     url: str
     is_new: bool
+    history: Sequence[_CommitAnswer] = ()
 
 
 class _Empty:
@@ -369,10 +380,10 @@ class _Writer:
 
     async def on(self, head: _Head) -> Committed | None:
         """The commit on top of ``head``, unless it is there already; None: the branch has moved."""
-        if head.sha:
-            for commit in await self._history(head.sha):
-                if has_trailer(commit.commit.message, self._request.uid) and not head.is_new:
-                    return Committed(self._branch, commit.sha, commit.html_url, made=False)
+        # What another branch has is not on this one.
+        for commit in () if head.is_new else head.history:
+            if has_trailer(commit.commit.message, self._request.uid):
+                return Committed(self._branch, commit.sha, commit.html_url, made=False)
         return await self._put(head)
 
     async def _put(self, head: _Head) -> Committed | None:
@@ -382,11 +393,10 @@ class _Writer:
             there = not head.is_new or not head.sha or await self._move(head, head.sha)
             return Committed(self._branch, head.sha, head.url, made=False) if there else None
         body = {"message": self._message, "tree": tree, "parents": [head.sha] if head.sha else []}
-        answer = await self._client.exchange(self._attempt, "POST", self._repo_id, "/git/commits", body=body)
-        commit = answer.parse(_MadeCommit)
-        if not await self._move(head, commit.sha):
+        sha = await self._once("/git/commits", body)
+        if not await self._move(head, sha):
             return None
-        return Committed(self._branch, commit.sha, commit.html_url, made=True)
+        return Committed(self._branch, sha, self._made.get(_url_key(sha), ""), made=True)
 
     async def _move(self, head: _Head, sha: str) -> bool:
         """Let the branch be at ``sha``. False: it is no longer where it was."""
@@ -415,8 +425,11 @@ class _Writer:
         return answer.parse(_RefAnswer).object.sha
 
     async def _head_at(self, sha: str, *, is_new: bool) -> _Head:
-        commit = (await self._history(sha))[0]
-        return _Head(commit.sha, commit.commit.tree.sha, commit.html_url, is_new=is_new)
+        history = await self._history(sha)
+        commit = history[0]
+        if commit.sha != sha:
+            raise HostUnavailable(f"{self._client.host} shows another commit than was asked for")
+        return _Head(commit.sha, commit.commit.tree.sha, commit.html_url, is_new=is_new, history=history)
 
     async def _history(self, sha: str) -> list[_CommitAnswer]:
         """The commit and those before it, the newest first."""
@@ -483,18 +496,22 @@ class _Writer:
         key = hashlib.sha256(f"{self._repo_id}{tail}".encode() + orjson.dumps(body)).hexdigest()
         if (known := self._made.get(key)) is not None:
             return known
-        answer = await self._client.exchange(
+        try:
             # The answer about a tree lists its whole root.
-            self._attempt,
-            "POST",
-            self._repo_id,
-            tail,
-            body=body,
-            most=_LONGEST_FOLDER,
-        )
-        sha = (await _parsed(answer, lambda read: read.parse(_Target))).sha
-        self._made[key] = sha
-        return sha
+            answer = await self._client.exchange(
+                self._attempt, "POST", self._repo_id, tail, body=body, most=_LONGEST_FOLDER
+            )
+        except Terminal as refused:
+            if not self._made or refused.reason != Reason.VALIDATION_FAILED:
+                raise
+            # What an earlier try uploaded may be gone: no branch had it.
+            self._made.clear()
+            raise Retryable(Reason.HOST_CONFLICT, refused.message) from None
+        made = await _parsed(answer, lambda read: read.parse(_MadeObject))
+        self._made[key] = made.sha
+        if made.html_url:
+            self._made[_url_key(made.sha)] = made.html_url
+        return made.sha
 
 
 class _Skips:
@@ -675,6 +692,10 @@ async def _few_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T])
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
     first = failures.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _url_key(sha: str) -> str:
+    return f"url of {sha}"
 
 
 def _says_empty(answer: Answer) -> bool:
