@@ -55,6 +55,7 @@ async def bus(nats_settings: NatsSettings) -> AsyncIterator[Bus]:
             await connected.js.delete_stream(stream)
         for bucket in BUCKETS:
             await connected.js.delete_key_value(bucket)
+        await connected.js.delete_object_store(bus_module.BUNDLES)
 
 
 async def _declared(bus: Bus) -> bool:

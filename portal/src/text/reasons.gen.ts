@@ -115,6 +115,15 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
   "BranchProtected": {
     "means": "The host takes no commit on this branch from this credential: it is protected, or a rule of the repository or the organisation forbids it."
   },
+  "BundleNotFound": {
+    "means": "The files of the commit are not in the bundle store or not any more after six hours (retried: they are stored a moment after the object, which is given up after 30 s; or the store does not answer)."
+  },
+  "BundleInvalid": {
+    "means": "What is stored under the name is not the bundle of that digest."
+  },
+  "BundlesFull": {
+    "means": "The workspace has as many unread bundles as it may, or the store is full."
+  },
   "RefNotFound": {
     "means": "The repository has no such branch, tag or commit."
   },

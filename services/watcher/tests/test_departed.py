@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
+from codecommon.api.bundle import Bundle, BundleFile
+from codecommon.messaging.bundles import DirectoryBundles
 from codecommon.messaging.bus import EVENTS_STREAM, Bus, BusUnavailable
 from codecommon.messaging.events import EventReason, ObjectEvent
 from codecommon.process.settings import NatsSettings
@@ -51,8 +54,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def departed(bus: Bus, bound: set[str], clock: Clock) -> DepartedClusters:
-    return DepartedClusters(ENDPOINT, bus, bound.__contains__, clock)
+def departed(bus: Bus, bound: set[str], clock: Clock, tmp_path: Path) -> DepartedClusters:
+    return DepartedClusters(ENDPOINT, bus, DirectoryBundles(tmp_path), bound.__contains__, clock)
 
 
 async def subjects(bus: Bus) -> set[str]:
@@ -94,7 +97,7 @@ async def test_a_cluster_that_has_bound_again_loses_nothing(
 
 
 async def test_what_is_published_for_a_new_binding_while_the_purge_is_on_its_way_is_kept(
-    bus: Bus, bound: set[str], clock: Clock
+    bus: Bus, bound: set[str], clock: Clock, tmp_path: Path
 ) -> None:
     class BindsAgain:
         """The workspace binds again between the check and the purge."""
@@ -108,12 +111,27 @@ async def test_what_is_published_for_a_new_binding_while_the_purge_is_on_its_way
             await bus.publish(event(cluster, "of-the-new-binding"))
             await bus.purge(cluster, until)
 
-    departed = DepartedClusters(ENDPOINT, BindsAgain(), bound.__contains__, clock)
+    departed = DepartedClusters(ENDPOINT, BindsAgain(), DirectoryBundles(tmp_path), bound.__contains__, clock)
     await bus.publish(event("c1", "of-the-old-binding"))
     departed.add("c1")
     clock.advance(GRACE_SECONDS)
     await departed.purge_due()
     assert await subjects(bus) == {event("c1", "of-the-new-binding").subject}
+
+
+async def test_the_bundles_of_a_departed_cluster_go_and_those_of_others_stay(
+    bus: Bus, departed: DepartedClusters, clock: Clock, bound: set[str], tmp_path: Path
+) -> None:
+    bound.add("c2")
+    bundles, bundle = DirectoryBundles(tmp_path), Bundle.build([BundleFile("a")])
+    for cluster in ("c1", "c2"):
+        await bundles.put(cluster, bundle)
+    departed.add("c1")
+    departed.add("c2")
+    clock.advance(GRACE_SECONDS)
+    await departed.purge_due()
+    assert await bundles.find("c1", bundle.name) is None
+    assert await bundles.find("c2", bundle.name) is not None
 
 
 async def test_a_start_purges_clusters_that_departed_unseen_unless_another_endpoint_serves_them(
@@ -153,7 +171,7 @@ async def test_after_an_interruption_nothing_is_swept_before_the_streams_have_re
     assert len(await subjects(bus)) == 1
 
 
-async def test_a_server_that_is_away_is_asked_again(bus: Bus, clock: Clock, bound: set[str]) -> None:
+async def test_a_server_that_is_away_is_asked_again(bus: Bus, clock: Clock, bound: set[str], tmp_path: Path) -> None:
     class Failing:
         clusters_with_messages = bus.clusters_with_messages
         endpoint_of = bus.endpoint_of
@@ -166,7 +184,7 @@ async def test_a_server_that_is_away_is_asked_again(bus: Bus, clock: Clock, boun
                 raise BusUnavailable("TimeoutError")
             await bus.purge(cluster, until)
 
-    departed = DepartedClusters(ENDPOINT, Failing(), bound.__contains__, clock)
+    departed = DepartedClusters(ENDPOINT, Failing(), DirectoryBundles(tmp_path), bound.__contains__, clock)
     await bus.publish(event("c1"))
     departed.add("c1")
     clock.advance(GRACE_SECONDS)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from nats.js.kv import KeyValue
 
 from codecommon.api.kinds import CONNECTIONS, KINDS, REPOSITORIES
 from codecommon.kcp.client import Kcp
+from codecommon.messaging.bundles import DirectoryBundles
 from codecommon.messaging.bus import LEASES, Bus
 from codecommon.messaging.events import ObjectEvent
 from codecommon.messaging.lease import Lease, LeaseTiming
@@ -138,7 +140,12 @@ class Watcher:
             return await bus.bucket(LEASES)
 
         deps = Dependencies(
-            kcp, bus, lambda name: Lease(leases, name, holder, QUICK), timedelta(seconds=3600), "default"
+            kcp,
+            bus,
+            DirectoryBundles(Path("/nowhere")),
+            lambda name: Lease(leases, name, holder, QUICK),
+            timedelta(seconds=3600),
+            "default",
         )
         self.task = asyncio.create_task(watch_endpoint(url, deps))
 

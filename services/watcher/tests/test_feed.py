@@ -36,6 +36,7 @@ def entry(resource: str, name: str, version: str = "10", **fields: Any) -> Entry
         "metadata_hash": 0,
         "identity_hash": 0,
         "reconcile_requested": False,
+        "finished": False,
         "left_by_go_provider": False,
         "duplicate_hash": None,
         "rival_hash": None,

@@ -32,6 +32,7 @@ SETTLED: dict[str, Any] = {
     "metadata_hash": 0,
     "identity_hash": 0,
     "reconcile_requested": False,
+    "finished": False,
     "left_by_go_provider": False,
     "duplicate_hash": None,
     "rival_hash": None,

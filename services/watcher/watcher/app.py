@@ -6,11 +6,13 @@ import asyncio
 import os
 import platform
 import uuid
+from contextlib import AsyncExitStack
 
 from nats.js.kv import KeyValue
 
 from codecommon.kcp.client import ProviderKcp
 from codecommon.kcp.identity import ProviderIdentity
+from codecommon.messaging.bundles import open_bundle_store
 from codecommon.messaging.bus import LEASES, Bus
 from codecommon.messaging.lease import Lease
 from codecommon.process.service import Service
@@ -22,7 +24,11 @@ from watcher.endpoints import Endpoints
 async def main(service: Service[ServiceSettings]) -> None:
     """Connect to NATS and kcp, wait for both to be available, and watch until the service is stopped."""
     settings = service.settings
-    async with ProviderIdentity(settings.kubeconfig) as provider, Bus.connect(settings.nats, service.name) as bus:
+    async with (
+        ProviderIdentity(settings.kubeconfig) as provider,
+        Bus.connect(settings.nats, service.name) as bus,
+        AsyncExitStack() as exits,
+    ):
         service.ping("nats", bus.ping)
         service.spawn(bus.keep_open(), "nats")
         service.ping("kcp", provider.ping)
@@ -39,6 +45,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         deps = endpoint_watch.Dependencies(
             kcp=kcp,
             bus=bus,
+            bundles=await exits.enter_async_context(open_bundle_store(bus, settings.commit_bundle_dir)),
             lease=lambda url: Lease(open_leases, url, holder),
             resync_interval=settings.resync_interval,
             credentials_namespace=settings.credentials_namespace,

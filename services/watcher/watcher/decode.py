@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from codecommon.api.annotations import ACTED_ON_ANNOTATIONS, CLUSTER_ANNOTATION, requested_at
 from codecommon.api.go_provider import left_by_go_provider
 from codecommon.api.kinds import KindSpec
+from codecommon.api.request import is_finished
 from codecommon.kcp.client import JsonObject
 from watcher.index import Binding, Entry, ObjectKey, SecretEntry, SecretKey, SeenObject
 
@@ -45,6 +46,7 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
     """The decoder for one kind. A reference to a Secret without a namespace points to ``credentials_namespace``."""
     resource, finalizer, reference = intern(kind.resource), kind.finalizer, kind.reference
     secret_reference, identity, duplicates = kind.secret_reference, kind.identity, kind.duplicates
+    request = kind.request
 
     def decode(raw: JsonObject) -> Entry:
         metadata: JsonObject = raw["metadata"]
@@ -77,6 +79,7 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
             rival_hash=_hash(*rival_key) if rival_key is not None else None,
             created=str(metadata.get("creationTimestamp", "")),
             reconcile_requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
+            finished=request and is_finished(status),
             left_by_go_provider=left_by_go_provider(status),
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,

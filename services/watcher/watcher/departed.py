@@ -1,4 +1,4 @@
-"""Purges what NATS still holds of clusters that have departed: their last binding of our export is gone.
+"""Purges what we still hold of clusters that have departed: their last binding of our export is gone.
 
 kcp refuses every request for such a cluster, and says the same of a cluster that it forbids us to read. So no service can tell
 that the messages have no object any more, and would put them back for ever.
@@ -37,6 +37,12 @@ class Bus(Protocol):
     async def purge(self, cluster: str, until: int) -> None: ...
 
 
+class Bundles(Protocol):
+    """See ``codecommon.messaging.bundles.BundleStore``. It raises ``BusUnavailable``."""
+
+    async def remove_all(self, cluster: str) -> None: ...
+
+
 class DepartedClusters:
     """The clusters of one endpoint that have departed, until their messages are purged.
 
@@ -47,11 +53,13 @@ class DepartedClusters:
         self,
         endpoint: str,
         bus: Bus,
+        bundles: Bundles,
         is_bound: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._endpoint = endpoint
         self._bus = bus
+        self._bundles = bundles
         self._is_bound = is_bound
         self._clock = clock
         self._due: dict[str, float] = {}
@@ -83,6 +91,7 @@ class DepartedClusters:
         for cluster, at in due:
             if not self._is_bound(cluster):
                 await self._bus.purge(cluster, until)
+                await self._bundles.remove_all(cluster)
                 _log.info("purged the messages of %s, which has no APIBinding of this API any more", cluster)
             if self._due[cluster] == at:
                 del self._due[cluster]

@@ -37,6 +37,7 @@ class Dependencies:
 
     kcp: Kcp
     bus: Bus
+    bundles: departed.Bundles
     lease: Callable[[str], Lease]
     resync_interval: timedelta
     credentials_namespace: str
@@ -54,7 +55,7 @@ class EndpointWatch:
         self._publishers = {lane: Publisher(deps.bus, limit) for lane, limit in _CONCURRENCY.items()}
         self._schedule = resync.ResyncSchedule(deps.resync_interval)
         self.feed = Feed(url, self._publish, self._schedule, self._depart)
-        self._departed = departed.DepartedClusters(url, deps.bus, self.feed.index.is_bound)
+        self._departed = departed.DepartedClusters(url, deps.bus, deps.bundles, self.feed.index.is_bound)
 
     async def run(self) -> NoReturn:
         """Watch and publish until cancelled. A second call continues with the index of the first."""

@@ -329,5 +329,7 @@ def _has_service(entry: Entry) -> bool:
 
 
 def _may_act(entry: Entry, *, leaving: bool) -> bool:
-    """Whether a service has anything to do. In a cluster that gives up the API (``leaving``), objects are only released."""
-    return entry.deleting or not leaving
+    """Whether a service has anything to do. In a cluster that gives up the API (``leaving``), objects are only released, and so
+    is a request that has been answered.
+    """
+    return entry.deleting or not (leaving or entry.finished)

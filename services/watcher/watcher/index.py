@@ -47,6 +47,7 @@ class Entry:
         rival_hash: Of what the object competes for besides (``DuplicateRule.rivals``).
         created: The creationTimestamp. The older of two rivals has what both stand for.
         reconcile_requested: An annotation requests a reconcile that status does not report as handled.
+        finished: It was a request (``KindSpec.request``), and has been answered.
         left_by_go_provider: The Go provider bound the object to something on the host. No service of ours has recorded more.
         parent: The name of the object that ``KindSpec.reference`` points to.
         secret: The Secret that ``KindSpec.secret_reference`` points to.
@@ -68,6 +69,7 @@ class Entry:
     rival_hash: int | None
     created: str
     reconcile_requested: bool
+    finished: bool
     left_by_go_provider: bool
     parent: str | None
     secret: SecretKey | None

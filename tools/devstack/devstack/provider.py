@@ -82,7 +82,6 @@ def install_provider(
         "PORT": str(port),
         "CODE_GATEWAY_HOST": LOOPBACK,
         "CODE_DATA_DIR": str(folder / "data"),
-        "CODE_COMMIT_BUNDLE_DIR": str(folder / "bundles"),
         "CODE_LOG_FORMAT": "text",
     }
     return ProviderInstallation(provisioned, folder, url, environment)

@@ -15,7 +15,9 @@ from codecommon.api.group import GROUP
 from codecommon.api.meta import Resource
 from codecommon.api.package import Package
 from codecommon.api.repository import Repository
-from codecommon.api.unreconciled import RepositoryBuildStatus, RepositoryCheckout, RepositoryCommit
+from codecommon.api.repository_build_status import RepositoryBuildStatus
+from codecommon.api.repository_checkout import RepositoryCheckout
+from codecommon.api.repository_commit import RepositoryCommit
 
 T = TypeVar("T", bound=Resource[Any, Any])
 
@@ -52,6 +54,7 @@ class KindSpec(Generic[T]):
         identity: The fields of status that say who the object is on the host. Dependants are reconciled when one changes.
         further_selectable: Fields of spec, besides the references, that lists can be narrowed by.
         duplicates: None: objects of this kind never compete for the same thing on the host.
+        request: An object asks for something once. Nothing wakes it any more once ``status.completedAt`` is set.
     """
 
     model: type[T]
@@ -64,6 +67,7 @@ class KindSpec(Generic[T]):
     identity: tuple[str, ...] = ()
     further_selectable: tuple[str, ...] = ()
     duplicates: DuplicateRule | None = None
+    request: bool = False
 
     @property
     def finalizer(self) -> str:
@@ -151,22 +155,30 @@ REPOSITORY_COMMITS: Final = KindSpec(
     RepositoryCommit,
     kind="RepositoryCommit",
     resource="repositorycommits",
+    service="repository-svc",
     parent="repositories",
     reference="repositoryRef",
+    # Two commits of a workspace may have the same files.
+    further_selectable=("source.bundleRef.name",),
+    request=True,
 )
 REPOSITORY_CHECKOUTS: Final = KindSpec(
     RepositoryCheckout,
     kind="RepositoryCheckout",
     resource="repositorycheckouts",
+    service="repository-svc",
     parent="repositories",
     reference="repositoryRef",
+    request=True,
 )
 REPOSITORY_BUILD_STATUSES: Final = KindSpec(
     RepositoryBuildStatus,
     kind="RepositoryBuildStatus",
     resource="repositorybuildstatuses",
+    service="repository-svc",
     parent="repositories",
     reference="repositoryRef",
+    request=True,
 )
 
 _SPECS: Final[tuple[KindSpec[Any], ...]] = (

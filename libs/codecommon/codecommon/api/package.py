@@ -7,8 +7,7 @@ import re
 from typing import Final
 
 from codecommon.api.group import GROUP
-from codecommon.api.meta import BaseStatus, Resource
-from codecommon.api.unreconciled import RepositoryScopedSpec
+from codecommon.api.meta import BaseStatus, Resource, Wire
 
 REPOSITORY_LABEL: Final = f"{GROUP}/repository"
 """On every child of a Repository: which one, for readers that select by label."""
@@ -24,7 +23,13 @@ _DIGEST_PREFIXES: Final = ("sha256-", "sha512-")
 _REFERRERS_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]+(?:[._-].*)?", re.S)
 
 
-class Package(Resource[RepositoryScopedSpec, BaseStatus]):
+class PackageSpec(Wire):
+    """``repository_ref`` names the Repository object."""
+
+    repository_ref: str
+
+
+class Package(Resource[PackageSpec, BaseStatus]):
     """The model holds the conditions alone: versions are many, and are read where they are needed."""
 
 

@@ -151,6 +151,14 @@ class Reason(StrEnum):
     """stalled: The host takes no commit on this branch from this credential: it is protected, or a rule of the repository
     or the organisation forbids it.
     """
+    BUNDLE_NOT_FOUND = "BundleNotFound"
+    """stalled, retried: The files of the commit are not in the bundle store or not any more after six hours
+    (retried: they are stored a moment after the object, which is given up after 30 s; or the store does not answer).
+    """
+    BUNDLE_INVALID = "BundleInvalid"
+    """stalled: What is stored under the name is not the bundle of that digest."""
+    BUNDLES_FULL = "BundlesFull"
+    """retried: The workspace has as many unread bundles as it may, or the store is full."""
     REF_NOT_FOUND = "RefNotFound"
     """stalled: The repository has no such branch, tag or commit."""
     BUILDS_UNSUPPORTED = "BuildsUnsupported"

@@ -39,7 +39,14 @@ class Released:
     """Nothing of ours is left to clean up: the finalizer may leave."""
 
 
-Outcome = Ready | Released
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Status says already what is true, and nothing is written. ``requeue_after``: as of ``Ready``."""
+
+    requeue_after: timedelta | None = None
+
+
+Outcome = Ready | Released | Unchanged
 
 
 class Interruption(Exception):

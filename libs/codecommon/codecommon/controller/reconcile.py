@@ -15,7 +15,7 @@ from typing import Any, Final
 import aiohttp
 
 from codecommon.api.reasons import Reason
-from codecommon.api.results import Interruption, NotReady, Outcome, Released, Retryable, Terminal
+from codecommon.api.results import Interruption, NotReady, Outcome, Released, Retryable, Terminal, Unchanged
 from codecommon.controller.context import Gone, ReconcileContext, Superseded
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.protocol import HostBusy
@@ -97,6 +97,8 @@ async def _reconcile_once(
     result = await _decide_and_act(controller, ctx, None if is_drift else announce_after)
     if isinstance(result, Released):
         await ctx.remove_finalizer()
+    elif isinstance(result, Unchanged):
+        pass
     elif isinstance(result, Retryable if is_drift else HostBusy) and not ctx.learns_from(result):
         return Reconciled(result, put_off=True)
     else:

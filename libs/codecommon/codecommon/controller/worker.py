@@ -23,7 +23,7 @@ from nats.js.kv import KeyValue
 
 from codecommon.api.meta import Condition, Workspace
 from codecommon.api.reasons import Reason
-from codecommon.api.results import NotReady, Ready, Retryable, Terminal
+from codecommon.api.results import NotReady, Ready, Retryable, Terminal, Unchanged
 from codecommon.controller.bindings import BoundWorkspaces, is_leaving
 from codecommon.controller.context import Gone, Hints, ReconcileContext, Superseded
 from codecommon.controller.delivery import Ack, Delivery, PutBack, Settlement
@@ -374,7 +374,7 @@ class Worker:
             case _:
                 _log.debug("reconciled")
         self._backoff.succeeded(uid)
-        requeue_after = done.result.requeue_after if isinstance(done.result, Ready | NotReady) else None
+        requeue_after = done.result.requeue_after if isinstance(done.result, Ready | NotReady | Unchanged) else None
         if requeue_after is None or requeue_after > self._longest_requeue:
             return Ack()
         return PutBack(max(requeue_after.total_seconds(), _SHORTEST_REQUEUE_SECONDS), keep=True)

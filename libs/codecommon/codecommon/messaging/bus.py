@@ -20,6 +20,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError
 from nats.js.errors import NotFoundError as JetStreamNotFoundError
 from nats.js.kv import KeyValue
+from nats.js.object_store import ObjectStore
 
 from codecommon.api.kinds import KINDS
 from codecommon.messaging.events import CONTENT_TYPE, CRAWLS, Lane, ObjectEvent, UndecodableEvent
@@ -40,6 +41,8 @@ OWNERS: Final = "CODE_OWNERS"
 CREATE_CLAIMS: Final = "CODE_CREATE_CLAIMS"
 OAUTH_FLOWS: Final = "CODE_OAUTH_FLOWS"
 CRAWL_STATES: Final = "CODE_CRAWL_STATES"
+BUNDLES: Final = "CODE_BUNDLES"
+"""The object store of the bundles; see ``codecommon.messaging.bundles``."""
 
 CRAWLER: Final = "package-crawler"
 """The service that takes the crawls, which are no kind."""
@@ -72,6 +75,12 @@ _BUCKET_TTL_SECONDS: Final = {
     # Stored anew with every look at an owner.
     CRAWL_STATES: 7 * 24 * 3600.0,
 }
+
+BUNDLE_TTL_SECONDS: Final = 6 * 3600.0
+"""A commit is made within seconds, but it waits out the host's limits and outages. What is left by then was forgotten."""
+
+_MOST_BUNDLE_BYTES: Final = 8 * 1024**3
+"""Of all workspaces, on disk. Each has a bound of its own besides."""
 
 
 class BusUnavailable(Exception):
@@ -213,9 +222,13 @@ class Bus:
             )
         for name, ttl in _BUCKET_TTL_SECONDS.items():
             await self._bucket(name, ttl)
+        await self._object_store(BUNDLES, BUNDLE_TTL_SECONDS, _MOST_BUNDLE_BYTES)
 
     async def bucket(self, name: str) -> KeyValue:
         return await self.js.key_value(name)
+
+    async def object_store(self, name: str) -> ObjectStore:
+        return await self.js.object_store(name)
 
     async def publish(self, event: ObjectEvent) -> None:
         """Store one event; returns after the server's acknowledgement. Raises ``BusUnavailable``."""
@@ -324,6 +337,19 @@ class Bus:
             # There with other settings: nats-py has no update of a bucket, but its stream has one.
             stored = (await self.js.stream_info(f"KV_{name}")).config
             stored.num_replicas, stored.max_age = self._replicas, ttl
+            await self.js.update_stream(stored)
+
+    async def _object_store(self, name: str, ttl: float, most_bytes: int) -> None:
+        config = api.ObjectStoreConfig(
+            ttl=ttl, max_bytes=most_bytes, storage=api.StorageType.FILE, replicas=self._replicas
+        )
+        try:
+            await self.js.create_object_store(name, config)
+        except BadRequestError as error:
+            if error.err_code != _STREAM_NAME_IN_USE:
+                raise
+            stored = (await self.js.stream_info(f"OBJ_{name}")).config
+            stored.num_replicas, stored.max_age, stored.max_bytes = self._replicas, ttl, most_bytes
             await self.js.update_stream(stored)
 
     async def _stream(self, config: api.StreamConfig) -> None:

@@ -181,6 +181,10 @@ class ServiceSettings(_Settings):
     resync_interval: Interval = Field(
         default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
+    commit_bundle_dir: Path | None = Field(
+        default=None, validation_alias="CODE_COMMIT_BUNDLE_DIR", description="a directory that all processes share"
+    )
+    """Where bundles are. None: in NATS."""
     health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
     """Empty: all interfaces if ``health_port`` is fixed, loopback if it is 0."""
     health_port: Port = Field(

@@ -1,0 +1,142 @@
+"""The bundle stores: the same cases in NATS and in a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from codecommon.api.bundle import Bundle, BundleFile, InvalidBundle, scope_of
+from codecommon.messaging import bundles as module
+from codecommon.messaging.bundles import BundlesFull, BundleStore, DirectoryBundles, open_bundle_store
+from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus
+
+SMALL = Bundle.build([BundleFile("a", b"1"), BundleFile("b", delete=True)])
+
+
+@pytest_asyncio.fixture(params=["nats", "directory"])
+async def store(request: pytest.FixtureRequest, bus: Bus, tmp_path: Path) -> AsyncIterator[BundleStore]:
+    directory = tmp_path / "bundles" if request.param == "directory" else None
+    async with open_bundle_store(bus, directory) as opened:
+        yield opened
+
+
+async def read(store: BundleStore, cluster: str, name: str) -> Bundle | None:
+    found = await store.find(cluster, name)
+    return None if found is None else await store.read(cluster, found)
+
+
+async def test_a_bundle_is_read_as_it_was_put(store: BundleStore) -> None:
+    await store.put("c1", SMALL)
+    assert await read(store, "c1", SMALL.name) == SMALL
+
+
+async def test_a_bundle_of_the_greatest_size_is_read_whole(store: BundleStore) -> None:
+    large = Bundle.build(BundleFile(f"f{n}", bytes([97 + n]) * (2 * 1024 * 1024)) for n in range(8))
+    await store.put("c1", large)
+    found = await store.find("c1", large.name)
+    assert found is not None
+    assert found.stored_bytes > large.size
+    assert await store.read("c1", found) == large
+
+
+async def test_no_workspace_finds_the_bundle_of_another(store: BundleStore) -> None:
+    await store.put("c1", SMALL)
+    assert await store.find("c2", SMALL.name) is None
+    for name in (f"../{scope_of('c1')}/{SMALL.name}", f"{scope_of('c1')}/{SMALL.name}", "", "."):
+        assert await store.find("c2", name) is None
+
+
+async def test_a_bundle_that_was_removed_is_gone_and_leaves_nothing(store: BundleStore, bus: Bus) -> None:
+    await store.put("c1", SMALL)
+    found = await store.find("c1", SMALL.name)
+    assert found is not None
+    await store.remove("c1", found)
+    assert await store.find("c1", SMALL.name) is None
+    assert await store.read("c1", found) is None
+    await store.remove("c1", found)
+    assert (await bus.js.stream_info(f"OBJ_{BUNDLES}")).state.messages == 0
+
+
+async def test_a_bundle_that_was_put_again_survives_the_removal_of_the_first(store: BundleStore) -> None:
+    await store.put("c1", SMALL)
+    first = await store.find("c1", SMALL.name)
+    assert first is not None
+    await store.put("c1", SMALL)
+    await store.remove("c1", first)
+    assert await store.read("c1", first) == SMALL
+
+
+async def test_a_workspace_that_is_gone_leaves_no_bundle(store: BundleStore, bus: Bus) -> None:
+    other = Bundle.build([BundleFile("x")])
+    await asyncio.gather(store.put("c1", SMALL), store.put("c1", other), store.put("c2", SMALL))
+    await store.remove_all("c1")
+    await store.remove_all("c3")
+    assert await store.find("c1", SMALL.name) is None
+    assert await store.find("c1", other.name) is None
+    assert await read(store, "c2", SMALL.name) == SMALL
+
+
+async def test_a_workspace_that_has_its_share_is_refused_and_no_other_one(
+    store: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OF_A_WORKSPACE", 17)
+    made = [Bundle.build([BundleFile("a", b"%d" % n)]) for n in range(18)]
+    for bundle in made[:17]:
+        await store.put("c1", bundle)
+    with pytest.raises(BundlesFull):
+        await store.put("c1", made[17])
+    await store.put("c1", made[3])
+    await store.put("c2", made[17])
+    monkeypatch.setattr(module, "MOST_OF_A_WORKSPACE", 100)
+    monkeypatch.setattr(module, "MOST_BYTES_OF_A_WORKSPACE", 2000)
+    with pytest.raises(BundlesFull):
+        await store.put("c1", made[17])
+
+
+async def test_a_bundle_that_is_put_again_while_it_is_read_is_read_whole(store: BundleStore) -> None:
+    large = Bundle.build(BundleFile(f"f{n}", bytes([97 + n]) * 1_000_000) for n in range(8))
+    await store.put("c1", large)
+    found = await store.find("c1", large.name)
+    assert found is not None
+    _, first = await asyncio.gather(store.put("c1", large), store.read("c1", found))
+    assert first == large
+
+
+async def test_a_store_that_is_full_says_so(bus: Bus) -> None:
+    async with open_bundle_store(bus, None) as store:
+        config = (await bus.js.stream_info(f"OBJ_{BUNDLES}")).config
+        config.max_bytes = 100
+        await bus.js.update_stream(config)
+        with pytest.raises(BundlesFull, match="as many bundles as it can"):
+            await store.put("c1", SMALL)
+
+
+# ---- the directory alone
+
+
+async def test_an_old_file_is_not_found_and_is_swept_away(tmp_path: Path) -> None:
+    now = 1_000_000_000.0
+    store = DirectoryBundles(tmp_path, lambda: now)
+    await store.put("c1", SMALL)
+    path = tmp_path / scope_of("c1") / f"{SMALL.name}.json"
+    os.utime(path, (now, now))
+    assert await store.find("c1", SMALL.name) is not None
+    await store.sweep()
+    assert path.exists()
+    now += BUNDLE_TTL_SECONDS + 1
+    assert await store.find("c1", SMALL.name) is None
+    await store.sweep()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    store = DirectoryBundles(tmp_path)
+    await store.put("c1", SMALL)
+    (tmp_path / scope_of("c1") / f"{SMALL.name}.json").write_text("{}")
+    with pytest.raises(InvalidBundle):
+        await read(store, "c1", SMALL.name)
