@@ -14,7 +14,7 @@ from git_hosts import ME, ORG, Simulator
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.contents import CommitRequest, Committed, FileChange, SnapshotCaps
-from codecommon.githost.protocol import GitBackend, HostRepository
+from codecommon.githost.protocol import GitBackend, HostBusy, HostRepository
 
 CAPS = SnapshotCaps(files=500, file_bytes=256 * 1024, total_bytes=16 * 1024 * 1024)
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
@@ -292,3 +292,25 @@ async def test_an_organisations_repository_takes_commits_of_its_members(simulato
     found = await backend.find_repository(ORG, "shared")
     assert isinstance(found, HostRepository)
     assert (await commit(backend, found, {"a": b"1", "b": b"2"})).made is True
+
+
+async def test_who_waits_for_others_on_the_branch_is_told_when_to_come_back_and_has_asked_nothing(
+    simulator: Simulator, backend: GitBackend, repo: HostRepository
+) -> None:
+    await simulator.control.add_fault("hang", path=".*/git/ref/heads/main")
+    first = asyncio.create_task(commit(backend, repo, {"a": b"1"}))
+    while not await operations(simulator):
+        await asyncio.sleep(0.01)
+    await simulator.control.clear_journal()
+    waits: list[float] = []
+    for number in range(2):
+        with pytest.raises(HostBusy) as busy:
+            await commit(backend, repo, {"b": b"2"}, uid=f"uid-{number}")
+        assert busy.value.after is not None
+        waits.append(busy.value.after.total_seconds())
+    assert not await operations(simulator)
+    # The second one stands behind the first one.
+    assert waits[1] > 0.5
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await commit(backend, repo, {"b": b"2"})).made is True

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -56,6 +56,7 @@ from codecommon.githost.github.classify import OF_CONTENTS, Attempt, classify
 from codecommon.githost.github.client import AnswerCut, Client
 from codecommon.githost.protocol import HostBusy, HostUnavailable
 from codecommon.githost.refs import is_branch_name
+from codecommon.process.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,8 +67,8 @@ _DEFAULT_BRANCH: Final = "main"
 _RAW: Final = "application/vnd.github.raw+json"
 # Others may move the branch meanwhile. Each try is half a dozen requests, and the object comes back.
 _MOST_TRIES: Final = 5
-_LONGEST_TURN_SECONDS: Final = 1.0
-_NEXT_TURN_SECONDS: Final = 2.0
+# Who waits holds a slot of the process.
+_LONGEST_WAIT_SECONDS: Final = 1.0
 # Some 30,000 entries. Parsing more would hold up the event loop; such a tree is read folder by folder.
 _LONGEST_TREE: Final = 8 * 1024 * 1024
 # One folder of 60,000 files.
@@ -144,6 +145,14 @@ class _Head:
     history: Sequence[_CommitAnswer] = ()
 
 
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class _Turn:
+    """Whose turn it is to commit to a branch. ``line``: of those that come back."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    line: Line = field(default_factory=Line)
+
+
 class _Empty:
     """The repository has no commit."""
 
@@ -154,18 +163,18 @@ class GithubContents:
     def __init__(self, client: Client) -> None:
         self._client = client
         # A branch's entry lives as long as somebody holds it.
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[tuple[str, str], _Turn] = WeakValueDictionary()
 
     # ---- commits
 
     async def commit(self, repo_id: str, request: CommitRequest, made: MutableMapping[str, str]) -> Committed:
         check_paths(request.changes)
-        branch = request.branch or await self._default_branch(repo_id)
-        if not is_branch_name(branch):
-            raise Terminal(Reason.VALIDATION_FAILED, f"{branch} is not the name of a branch")
-        writer = _Writer(self._client, repo_id, branch, request, made)
         # Of those that commit to one branch all but one would do their work in vain.
-        async with self._turn(repo_id, branch):
+        async with self._turn(repo_id, request.branch):
+            branch = request.branch or await self._default_branch(repo_id)
+            if not is_branch_name(branch):
+                raise Terminal(Reason.VALIDATION_FAILED, f"{branch} is not the name of a branch")
+            writer = _Writer(self._client, repo_id, branch, request, made)
             for _ in range(_MOST_TRIES):
                 head = await writer.head()
                 done = await (writer.begin() if isinstance(head, _Empty) else writer.on(head))
@@ -179,16 +188,19 @@ class GithubContents:
     @asynccontextmanager
     async def _turn(self, repo_id: str, branch: str) -> AsyncIterator[None]:
         """Raises ``HostBusy`` while others commit to the branch."""
-        lock = self._turns.setdefault((repo_id, branch), asyncio.Lock())
+        turn, clock = self._turns.setdefault((repo_id, branch), _Turn()), asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(_LONGEST_TURN_SECONDS):
-                await lock.acquire()
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                await turn.lock.acquire()
         except TimeoutError:
-            raise HostBusy(self._client.host, _NEXT_TURN_SECONDS) from None
+            after = turn.line.wait(clock(), 1, at_least=_LONGEST_WAIT_SECONDS)
+            raise HostBusy(self._client.host, after) from None
+        began = clock()
         try:
             yield
         finally:
-            lock.release()
+            turn.line.took(clock() - began)
+            turn.lock.release()
 
     async def _default_branch(self, repo_id: str) -> str:
         repository = await _repository(self._client, repo_id)
