@@ -131,12 +131,16 @@ def decide_changes(
 
 
 def chunks(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """The changes in their order, each part small enough for one request. What is to be gone is in parts of its own."""
+    """The changes in their order, each part small enough for one request.
+
+    What makes room for a file below or above it is in a part of its own, before that file.
+    """
     part: list[Change] = []
     length = 0
+    makes_room = _makes_room(changes)
     for change in changes:
         inline = len(change.content) if change.content is not None and change.is_inline else 0
-        turns = bool(part) and (part[-1].content is None) != (change.content is None)
+        turns = makes_room and bool(part) and (part[-1].content is None) != (change.content is None)
         if part and (turns or len(part) >= _MOST_ENTRIES or length + inline > _MOST_INLINE_BYTES):
             yield part
             part, length = [], 0
@@ -144,6 +148,14 @@ def chunks(changes: Sequence[Change]) -> Iterator[list[Change]]:
         length += inline
     if part:
         yield part
+
+
+def _makes_room(changes: Sequence[Change]) -> bool:
+    gone = {change.path for change in changes if change.content is None}
+    written = {change.path for change in changes if change.content is not None}
+    return any(folder in gone for path in written for folder in folders_of(path)) or any(
+        folder in written for path in gone for folder in folders_of(path)
+    )
 
 
 def tree_entry(change: Change) -> dict[str, Any]:
