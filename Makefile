@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-fast pytest portal portal-test portal-browser screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-k8s test-helm3 test-fast pytest portal portal-test portal-browser screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security images sbom test-container demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,19 @@ test: lint fresh tools portal-test ## check as `verify` does and run all tests; 
 pytest: tools
 	@$(PYTHON) -m devstack.githubsim.openapi_fetch >/dev/null
 	@$(PYTHON) -m devstack.tools browser
+	@$(PYTHON) -m devstack.tools chart
 	@$(PYTEST) $(WORKERS) $(ARGS)
+
+test-k8s: setup ## have a real kube-apiserver take what the Helm chart renders, and upgrade a release of the Go provider
+	@$(PYTHON) -m devstack.tools chart
+	@$(PYTHON) -m devstack.tools chart-helm3
+	@$(PYTHON) -m devstack.tools chart-k8s
+	@CODE_CHART_TESTS=kubernetes $(PYTEST) --numprocesses 0 tests/chart/test_kubernetes.py $(ARGS)
+
+test-helm3: setup ## compare what helm 3 renders of the Helm chart with what helm 4 does
+	@$(PYTHON) -m devstack.tools chart
+	@$(PYTHON) -m devstack.tools chart-helm3
+	@CODE_CHART_TESTS=helm3 $(PYTEST) --numprocesses 0 tests/chart/test_helm3.py $(ARGS)
 
 portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 or later
 	@tools/portal.sh build
@@ -87,6 +99,15 @@ bench-crawl: setup ## host requests, replicas and memory of looks at packages; A
 
 security: tools ## the attacks of tests/security in full size, with their figures; about 20 minutes
 	@CODE_SECURITY_TESTS=full $(PYTEST) --numprocesses 0 tests/security $(ARGS)
+
+images: ## build the provider's images with Docker; BUILD_OPTIONS for `docker build`
+	@BUILD_OPTIONS="$(BUILD_OPTIONS)" tools/images.sh
+
+sbom: setup ## write what the images contain as CycloneDX, and check its licences; needs npm
+	@tools/sbom.sh
+
+test-container: tools ## build and run the images and docker-compose.yaml; root on Debian with docker.io, docker-compose, debootstrap
+	@$(PYTEST) --numprocesses 0 --timeout 3600 tests/container $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub
 	@$(PYTHON) -m devstack.demo demo

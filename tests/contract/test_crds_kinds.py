@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from code_provider.serve import SERVICES
+from code_provider.services import SERVICES
 from codecommon.api.kinds import KINDS, KindSpec
 from codecommon.messaging.events import Versions
 

@@ -232,6 +232,37 @@ async def test_the_headers_of_one_tenant_with_the_token_of_another_give_nothing_
         assert not [c for c in await tenant.list("connections") if c["metadata"]["name"].startswith("c-")]
 
 
+@pytest.mark.timeout(240)
+async def test_a_model_learns_which_image_to_deploy_and_never_gets_a_signature(
+    clients: Clients, scenario: Scenario, tenant: Tenant
+) -> None:
+    login, commit = unique("publisher"), "4f2a" * 10
+    await scenario.control.create_user(login)
+    token = await scenario.control.create_token(login, scopes=["repo", "user", "read:packages"])
+    await scenario.connect(tenant, Account(login, token))
+    await tenant.apply(repository("site", "acme"))
+    await tenant.wait_for("repositories", "site", is_ready)
+    image = await scenario.control.publish_image(login, "site", tags=["v1", f"sha-{commit[:7]}"], repository="site")
+
+    async with clients.assistant(tenant) as client:
+
+        async def listed() -> list[str]:
+            found = await client.call("list_packages", {"repositoryRef": "site"})
+            return [package.get("packageName", "") for package in found["packages"]]
+
+        await scenario.wait_until(listed, ["site"], timeout=60, what="the Package in the answer of list_packages")
+        by_tag = await client.call("resolve_image", {"repository": "site", "tag": "v1"})
+        by_commit = await client.call("resolve_image", {"repository": "site", "commit": commit})
+        assert by_tag == by_commit
+        assert by_tag["digest"] == image.index.name
+        assert by_tag["image"] == f"containers.{scenario.authority}/{login}/site@{image.index.name}".lower()
+        signature = await refusal(client, "resolve_image", repository="site", tag=image.signature.tags[0])
+        referrers = await refusal(client, "resolve_image", repository="site", tag=image.referrers.tags[0])
+
+    assert "No image of this Repository" in signature
+    assert "No image of this Repository" in referrers
+
+
 async def test_nobody_gets_anything_without_a_token(clients: Clients, shared_tenant: Tenant) -> None:
     async with clients.beside_the_hub({"X-Kedge-Cluster": shared_tenant.cluster}, None) as client:
         assert "list_repositories" in await client.tools()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
-USAGE = """\
-usage: code-provider [serve|init]
+from code_provider.services import SERVICES, main_of
 
-  serve  run the provider's services (the default)
-  init   install the provider's API in its workspace, then exit
+USAGE: Final = f"""\
+usage: code-provider [serve|init|rollback|SERVICE]
+
+  serve    run all of the provider's services (the default)
+  init     install the provider's API in its workspace, then exit
+  rollback take off tenants' objects what would hold them under the Go provider; scale this provider to 0 first
+  SERVICE  run one service: {", ".join(SERVICES)}
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand. Returns the exit code: its own, or 2 for arguments that are not known."""
+    """Run a subcommand. Returns the exit code: its own, or 2 for arguments that are not known. A service exits by itself."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # Imported late, because init needs neither the services nor their memory.
     match arguments or ["serve"]:
@@ -27,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from code_provider.serve import serve
 
             return serve(os.environ)
+        case ["rollback"]:
+            from code_provider.rollback import rollback
+
+            return rollback(os.environ)
+        case [service] if service in SERVICES:
+            return main_of(service)()
         case ["-h" | "--help" | "help"]:
             print(USAGE, end="")
             return 0

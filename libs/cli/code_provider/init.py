@@ -1,4 +1,4 @@
-"""``code-provider init``: installs the provider's API in its workspace. It runs before ``serve``.
+"""``code-provider init``: installs the provider's API in its workspace. It runs before ``serve``, or beside the services in it.
 
 Each step needs the one before: the schemas, the APIExport that refers to them, the endpoint slice that refers to the export, the
 grant to bind the export, and last the CatalogEntry, which offers the provider to tenants. A second run writes only what changed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from code_provider.apiexport import ensure_bind_grant, ensure_endpoint_slice, ensure_export
 from code_provider.apiresourceschemas import ensure_schemas, read_schemas
@@ -52,3 +53,14 @@ def init(environ: Mapping[str, str]) -> int:
     for write in writes or ["nothing to do"]:
         print(f"init: {write}", file=sys.stderr)
     return 0
+
+
+def init_once_possible(environ: Mapping[str, str]) -> int:
+    """Wait for the kubeconfig, then ``init``. Returns its exit code."""
+    asyncio.run(_wait_for_kubeconfig(InitSettings.from_environ(environ).kubeconfig))
+    return init(environ)
+
+
+async def _wait_for_kubeconfig(path: Path | None) -> None:
+    async with ProviderIdentity(path) as provider:
+        await provider.wait()

@@ -1,9 +1,11 @@
-"""``code-provider serve``: runs the six services under one supervisor, and a nats-server unless ``NATS_URL`` names one."""
+"""``code-provider serve``: runs the six services under one supervisor, and a nats-server unless ``NATS_URL`` names one.
+
+With ``CODE_SERVE_INIT`` it runs ``init`` beside them, so that an installation of one process needs nothing else.
+"""
 
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import os
 import select
@@ -15,7 +17,9 @@ from typing import Final
 from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
+from code_provider.init import init_once_possible
 from code_provider.serve_settings import ServeSettings
+from code_provider.services import SERVICES, main_of
 from code_provider.supervisor import Supervisor
 from codecommon.process import logs
 from codecommon.process.redact import redact
@@ -24,8 +28,6 @@ from codecommon.process.settings import LogFormat, SettingsError
 
 _output = logging.getLogger("output")
 
-# Names of distributions; a package has an underscore for the hyphen.
-SERVICES: Final = ("watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway")
 _FOR_ONE_SERVICE: Final[Mapping[str, str]] = {
     "KEDGE_HUB_TOKEN": "gateway",
     "GITHUB_OAUTH_CLIENT_SECRET": "gateway",
@@ -49,25 +51,27 @@ def serve(environ: Mapping[str, str]) -> int:
             nats = None
             if settings.external_nats is None:
                 nats = EmbeddedNats(folder.private("nats"), environ, folder.lock_fd)
-            return supervisor.run(_stages(environ, log_format, nats))
+            return supervisor.run(_stages(environ, settings, log_format, nats))
     except DataFolderUnusable as error:
         return _refuse(error, EXIT_SETTINGS)
     except (DataFolderInUse, NoNatsServer) as error:
         return _refuse(error, EXIT_FAILED)
 
 
-def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNats | None) -> list[list[Program]]:
+def _stages(
+    environ: Mapping[str, str], settings: ServeSettings, log_format: LogFormat, nats: EmbeddedNats | None
+) -> list[list[Program]]:
     # The children share the memory of everything imported before the first fork. The garbage collector writes to the objects that
     # it looks at, which would copy them; frozen objects it leaves alone.
     gc.disable()
-    mains = {name: _main_of(name) for name in SERVICES}
+    mains = {name: main_of(name) for name in SERVICES}
     gc.collect()
     gc.freeze()
 
     def service_environ(name: str) -> dict[str, str]:
         bus = nats.client_environ() if nats is not None else {}
-        # Six services cannot have the same port. Probes of this pod ask the gateway.
-        return {**own_environ(name, environ), **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
+        port = str(health_port(name, settings.first_health_port))
+        return {**own_environ(name, environ), **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": port}
 
     services = [
         Program(
@@ -79,7 +83,23 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
         )
         for name, main in mains.items()
     ]
+    if settings.run_init:
+        # Beside the services: they wait by themselves for what init makes, and the gateway answers without.
+        services.append(
+            Program(
+                "init",
+                run=lambda: init_once_possible(os.environ),
+                environ=partial(service_environ, "init"),
+                log=service_log("init", log_format, logging.INFO),
+                once=True,
+            )
+        )
     return [[nats.program()], services] if nats is not None else [services]
+
+
+def health_port(service: str, first: int) -> int:
+    """The port of a service's ``/livez``, ``/readyz`` and ``/metrics``: six in a row from ``first``. 0: any free one."""
+    return first + SERVICES.index(service) if first and service in SERVICES else 0
 
 
 def own_environ(service: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -87,26 +107,17 @@ def own_environ(service: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if _FOR_ONE_SERVICE.get(key, service) == service}
 
 
-def _main_of(service: str) -> Callable[[], int]:
-    main: Callable[[], None] = importlib.import_module(f"{service.replace('-', '_')}.__main__").main
-
-    def run() -> int:
-        main()
-        return 0
-
-    return run
-
-
-def service_log(service: str, log_format: LogFormat) -> Callable[[bytes], None]:
+def service_log(service: str, log_format: LogFormat, level: int = logging.WARNING) -> Callable[[bytes], None]:
     """Passes on the lines of a service.
 
-    They are log records in ``log_format`` already, except for what an interpreter writes itself. In JSON that becomes a record.
+    They are log records in ``log_format`` already, except for what an interpreter writes itself. In JSON that becomes a record
+    of ``level``.
     """
 
     def pass_on(line: bytes) -> None:
         text = line.decode(errors="replace")
         if log_format == "json" and not text.startswith("{"):
-            _output.warning("%s", text, extra={"service": service})
+            _output.log(level, "%s", text, extra={"service": service})
         else:
             _write(logs.printable(redact(text)))
 

@@ -8,14 +8,24 @@ from pathlib import Path
 from pydantic import Field
 
 from codecommon.controller.settings import ReconcilerSettings
+from codecommon.process.settings import Exactly, Port
 
 
 class ServeSettings(ReconcilerSettings):
     """All settings of reconcilers, so that a wrong value ends serve before it starts anything, and those of serve."""
 
     data_dir: Path | None = Field(default=None, validation_alias="CODE_DATA_DIR")
+    """Where the nats-server of `serve` keeps its data. Unset: the platform's folder for a user's application data."""
     external_nats: str | None = Field(default=None, validation_alias="NATS_URL", repr=False)
     """None: serve runs a nats-server of its own."""
+    run_init: Exactly = Field(default=False, validation_alias="CODE_SERVE_INIT")
+    """Whether serve runs init, once the kubeconfig is there."""
+    first_health_port: Port = Field(
+        default=0,
+        validation_alias="CODE_SERVE_HEALTH_PORT",
+        description="the first of six ports in a row, or 0 for any free ones",
+    )
+    """Of ``/livez``, ``/readyz`` and ``/metrics``. Not ``CODE_HEALTH_PORT``, which images set for a service that runs alone."""
     xdg_data_home: Path | None = Field(default=None, validation_alias="XDG_DATA_HOME")
     home: Path = Field(default=Path("/"), validation_alias="HOME")
 

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from code_provider.data_folder import DataFolder, DataFolderUnusable
-from code_provider.serve import own_environ
+from code_provider.serve import health_port, own_environ
+from devstack.kubeconfig import kubeconfig, write_private
 from devstack.processes import Process, wait_gone
 
 SERVICES = {"watcher", "connection-svc", "repository-svc", "access-svc", "package-crawler", "gateway"}
@@ -106,6 +107,28 @@ def test_the_secrets_of_the_gateway_are_given_to_the_gateway_alone(secret: str) 
 
     assert {service for service, own in given.items() if secret in own} == {"gateway"}
     assert all("CODE_WORKSPACE_PATH" in own for own in given.values())
+
+
+def test_each_service_has_a_port_of_its_own_for_its_metrics_and_none_is_fixed_by_default() -> None:
+    fixed = [health_port(service, 9090) for service in ("watcher", "connection-svc", "repository-svc")]
+    assert fixed == [9090, 9091, 9092]
+    assert health_port("gateway", 9090) == 9095
+    assert {health_port(service, 0) for service in SERVICES} == {0}
+
+
+async def test_init_waits_for_the_kubeconfig_beside_the_services_and_is_tried_until_it_succeeds(
+    serve: Serve, children: Any, environ: dict[str, str]
+) -> None:
+    process = await serve(CODE_SERVE_INIT="true")
+    await gateway_address(process)
+    assert set(children(process.pid)) == {*SERVICES, "nats-server", "init"}
+
+    nobody_listens = "https://127.0.0.1:1"
+    write_private(Path(environ["KUBECONFIG"]), kubeconfig(nobody_listens, "token"))
+
+    said = await process.line(r'.*"init: cannot .*', timeout=30)
+    assert json.loads(said[0])["service"] == "init"
+    await process.line("init exited with code 1; starting it again in 1 s")
 
 
 @pytest.mark.parametrize("broken", ["open", "link"])

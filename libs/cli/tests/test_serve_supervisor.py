@@ -140,3 +140,19 @@ async def test_a_program_has_its_own_session_and_environment_and_nothing_of_its_
 
     assert (await process.line("surroundings: session (.*)"))[1] == "True stdin b'' environ ['ONLY']"
     assert (await process.line(r"descriptors (\d+)"))[1] == "3"
+
+
+async def test_a_task_is_tried_until_it_succeeds_and_then_never_again(
+    supervise: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = await supervise("task,crashing", first_delay=0.05)
+    await process.line("task exited with code 1; starting it again in 0.05 s")
+    await process.line("task: done")
+
+    # The delays of the other one double, so by its fourth end the task would have run again.
+    await process.line("crashing exited with code 1; starting it again in 0.4 s")
+    os.kill(process.pid, signal.SIGTERM)
+
+    assert await process.wait(10) == 0
+    assert [line for line in process.lines if line.startswith("task: ")] == ["task: failed", "task: done"]

@@ -36,23 +36,23 @@ class HttpSettings(ServiceSettings):
     portal_folder: Annotated[Path, BeforeValidator(_folder)] | None = Field(
         default=None, validation_alias="CODE_PORTAL_DIR", description="the folder with the portal's main.js"
     )
-    """None: the folder ``portal`` of the package, if there is one."""
+    """The portal's bundle, read at the start. Unset: the folder ``portal`` of the package, if there is one."""
     most_head_bytes: int = Field(
         default=64 << 10, ge=4096, validation_alias="CODE_HTTP_MAX_HEADER_BYTES", description=f"{_BYTES}, 4096 or more"
     )
-    """Of the request line and the headers. Other servers take between 8 and 64 KiB."""
+    """The longest request line and headers."""
     most_body_bytes: int = Field(
         default=64 << 10, ge=1024, validation_alias="CODE_HTTP_MAX_BODY_BYTES", description=f"{_BYTES}, 1024 or more"
     )
-    """Of one request to anything but ``/mcp``."""
+    """The longest body of a request to anything but ``/mcp``."""
     most_mcp_body_bytes: int = Field(
         default=48 << 20, ge=1024, validation_alias="CODE_MCP_MAX_BODY_BYTES", description=f"{_BYTES}, 1024 or more"
     )
-    """Room for 16 MiB of text as JSON, which may escape each character."""
+    """The longest body of a request to ``/mcp``. 16 MiB of text may take three times as much as JSON."""
     most_bytes_in_flight: int = Field(
         default=128 << 20, ge=4096, validation_alias="CODE_HTTP_MAX_BYTES_IN_FLIGHT", description=_BYTES
     )
-    """Of the bodies of all requests that are not answered yet. A quarter is kept for small bodies. Large answers of ``/mcp`` that
+    """The bodies of all requests that are not answered yet. A quarter is kept for small ones. Large answers of ``/mcp`` that
     their clients have not taken yet may have as much again.
     """
     request_timeout: Interval = Field(
@@ -66,7 +66,7 @@ class HttpSettings(ServiceSettings):
     caller_rate: Annotated[limits.RateLimitItem, BeforeValidator(_rate)] = Field(
         default=limits.RateLimitItemPerMinute(600), validation_alias="CODE_CALLER_LIMIT", description=_RATE
     )
-    """Requests of one caller; of MCP, calls of tools."""
+    """Requests of one caller to one replica; of MCP, calls of tools."""
 
     @property
     def most_large_bytes(self) -> int:

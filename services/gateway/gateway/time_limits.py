@@ -9,8 +9,6 @@ from typing import Final
 
 CALL: Final = 13.0
 """Any call, also one whose caller has gone. Then its work is ended, and the caller is told what is not known."""
-WRITE: Final = 12.0
-"""A call that writes."""
 LAST_WRITE: Final = 10.0
 """Until then a call begins another write. What kcp did is told after it."""
 WAIT: Final = 10

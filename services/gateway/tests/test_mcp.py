@@ -147,6 +147,7 @@ def tool(name: str, handler: Callable[[Call], Awaitable[dict[str, Any]]], *, rea
                     },
                 },
                 "count": {"type": "integer", "default": 1},
+                "plan": {"type": "boolean"},
             },
             "additionalProperties": False,
         },
@@ -974,13 +975,17 @@ async def test_a_stop_waits_for_a_write_until_the_process_gives_it_up(
 async def test_a_call_that_takes_too_long_ends_and_is_answered_in_words(
     port: int, writes: Writes, kcp: Kcp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert time_limits.CALL < 15, "the hub's patience"
     monkeypatch.setattr(time_limits, "CALL", 0.05)
 
     assert "not known whether the change was stored" in error_text(await call(port, "write"))
+    assert "Nothing was changed" in error_text(await call(port, "write", {"plan": True}))
 
     kcp.gate = asyncio.Event()
     assert "Ask for less" in error_text(await call(port, "read"))
     assert not writes.done.is_set()
+    # Who serves waits for what it has begun.
+    kcp.gate.set()
 
 
 async def test_one_caller_does_not_take_the_calls_of_all(

@@ -89,7 +89,6 @@ def test_only_the_exact_word_turns_off_verification(value: str) -> None:
         ("KEDGE_HUB_URL", "hub.example:9443"),
         ("KEDGE_HUB_URL", "ftp://hub.example"),
         ("KEDGE_PROVIDER_NAME", "a/b"),
-        ("KEDGE_HUB_TOKEN_FILE", "/nowhere/token"),
         ("CODE_PORTAL_DIR", "/nowhere"),
         ("CODE_HTTP_MAX_HEADER_BYTES", "0"),
         ("CODE_HTTP_MAX_BODY_BYTES", "0"),

@@ -8,7 +8,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS_BIN = REPOSITORY / ".tools" / "bin"
 TOOLS_OPENSSH = REPOSITORY / ".tools" / "openssh"
+TOOLS_SCHEMAS = REPOSITORY / ".tools" / "schemas"
 CONTROLPLANE_MODULE = REPOSITORY / "tools" / "controlplane"
+CHART_MODULES = REPOSITORY / "tools" / "chart"
+"""The Go modules of the tools with which the Helm chart is tested, one folder for each."""
 RUNS = REPOSITORY / ".dev"
 """Data and logs of everything that devstack starts, one folder per run; ignored by git."""
 

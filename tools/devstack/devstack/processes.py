@@ -193,6 +193,10 @@ class Process:
         await self._process.wait()
         self._process = None
 
+    def terminate(self) -> None:
+        """Tells the process to stop, and returns at once; `wait` says how it ended."""
+        self._signal(signal.SIGTERM)
+
     async def kill(self) -> None:
         """Ends the whole group with SIGKILL, as a crash would: nothing gets a chance to clean up."""
         self._signal(signal.SIGKILL)

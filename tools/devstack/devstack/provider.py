@@ -95,9 +95,9 @@ async def provision_own(kcp: Kcp, folder: Path, inherited: Mapping[str, str]) ->
     return installation
 
 
-async def run_init(installation: ProviderInstallation) -> None:
+async def run_init(installation: ProviderInstallation, extra: Mapping[str, str] | None = None) -> None:
     """Runs ``code-provider init`` to its end. Raises `ProcessDied` with its last lines if it fails."""
-    async with installation.command("init") as process:
+    async with installation.command("init", extra) as process:
         try:
             code = await process.wait(INIT_TIMEOUT)
         except TimeoutError:

@@ -1,10 +1,13 @@
 """``make tools``: builds the real control plane (kcp and the GraphQL gateway) once into ``.tools/bin``.
 
+``python -m devstack.tools chart`` builds what the tests of the Helm chart use, in the same way: helm, kubeconform, helm-unittest
+and promtool, and the schemas of Kubernetes' objects. ``chart-k8s`` and ``chart-helm3`` build what those targets of make need.
+
 It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`. ``make test`` installs the browser
 that the tests of tests/browser use, see `devstack.chromium`: ``python -m devstack.tools browser``.
 
-What is built is fixed by ``tools/controlplane/go.mod`` and ``go.sum``; a second run finds the key of the first and does
-nothing. Without Go, or with an older one than ``go.mod`` asks for, Go itself comes from the package index.
+What is built is fixed by the ``go.mod`` and ``go.sum`` of a module in ``tools``; a second run finds the key of the first and
+does nothing. Without Go, or with an older one than ``go.mod`` asks for, Go itself comes from the package index.
 """
 
 from __future__ import annotations
@@ -21,19 +24,70 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.chromium import WHAT_TO_INSTALL, can_install_chromium, find_chromium, install_chromium
 from devstack.errors import BinaryMissing, DiskFull, StackError
+from devstack.kubernetes_schemas import write_schemas
 from devstack.openssh import fetch_openssh
-from devstack.paths import CONTROLPLANE_MODULE, REPOSITORY, TOOLS_BIN
+from devstack.paths import CHART_MODULES, CONTROLPLANE_MODULE, REPOSITORY, TOOLS_BIN, TOOLS_SCHEMAS
 
-PACKAGES = {
-    "kcp": "github.com/kcp-dev/kcp/cmd/kcp",
-    "kubernetes-graphql-gateway": "github.com/platform-mesh/kubernetes-graphql-gateway",
+
+@dataclass(frozen=True)
+class Toolset:
+    """The tools of one Go module, which are built together.
+
+    ``packages``: name of the binary → Go package. ``stamp``: the file beside the binaries that says what they were built from.
+    ``minutes``: of a first build on two cores.
+    """
+
+    packages: Mapping[str, str]
+    stamp: str = ".key"
+    linker_flags: str = "-s -w"
+    minutes: str = "five minutes"
+
+    @property
+    def build_flags(self) -> tuple[str, ...]:
+        return ("-trimpath", "-ldflags", self.linker_flags)
+
+
+CONTROL_PLANE = Toolset(
+    {
+        "kcp": "github.com/kcp-dev/kcp/cmd/kcp",
+        "kubernetes-graphql-gateway": "github.com/platform-mesh/kubernetes-graphql-gateway",
+    }
+)
+_VERSION = "k8s.io/component-base/version"
+# By module. Each has a module graph of its own, because what they require does not fit together.
+CHART = {
+    "helm": Toolset(
+        {"helm": "helm.sh/helm/v4/cmd/helm", "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+        stamp=".key-helm",
+        minutes="four minutes",
+    ),
+    "helm-unittest": Toolset(
+        {"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"},
+        stamp=".key-helm-unittest",
+        minutes="one minute",
+    ),
+    "promtool": Toolset(
+        {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+        stamp=".key-promtool",
+        minutes="four minutes",
+    ),
 }
-BUILD_FLAGS = ("-trimpath", "-ldflags", "-s -w")
+CHART_HELM3 = {"helm3": Toolset({"helm3": "helm.sh/helm/v3/cmd/helm"}, stamp=".key-helm3", minutes="one minute")}
+CHART_K8S = {
+    "kubernetes": Toolset(
+        {"etcd": "go.etcd.io/etcd/server/v3", "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"},
+        stamp=".key-kubernetes",
+        # Without it the server says that its version is v0.0.0, which helm takes at its word.
+        linker_flags=f"-s -w -X {_VERSION}.gitVersion=v1.36.0 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
+    )
+}
 PROGRESS_INTERVAL = 5.0
+SCHEMAS_SOURCE = Path(__file__).with_name("kubernetes_schemas.py")
 NO_BROWSER = TOOLS_BIN.parent / "no-browser"
 """Why the browser could not be installed."""
 
@@ -46,17 +100,32 @@ def require_tool(name: str) -> Path:
     return path
 
 
-def source_key(module: Path) -> str:
+def require_chart_tool(name: str) -> Path:
+    """As `require_tool`, for a tool of the chart's tests."""
+    path = TOOLS_BIN / name
+    if not path.is_file():
+        target = {"helm3": "chart-helm3", "kube-apiserver": "chart-k8s", "etcd": "chart-k8s"}.get(name, "chart")
+        raise BinaryMissing(f"{name} is not built: run `python -m devstack.tools {target}`")
+    return path
+
+
+def source_key(module: Path, toolset: Toolset = CONTROL_PLANE) -> str:
     """Hash of everything that decides what the binaries are, apart from the version of Go."""
-    digest = hashlib.sha256(" ".join(BUILD_FLAGS).encode())
+    digest = hashlib.sha256(" ".join(toolset.build_flags).encode())
     for name in ("go.mod", "go.sum"):
         digest.update((module / name).read_bytes())
     return digest.hexdigest()
 
 
-def is_built(key: str, bin_dir: Path) -> bool:
-    stamp = bin_dir / ".key"
-    return stamp.is_file() and stamp.read_text() == key and all((bin_dir / name).is_file() for name in PACKAGES)
+def is_built(key: str, bin_dir: Path, toolset: Toolset = CONTROL_PLANE) -> bool:
+    stamp = bin_dir / toolset.stamp
+    return stamp.is_file() and stamp.read_text() == key and all((bin_dir / name).is_file() for name in toolset.packages)
+
+
+def go_name(package: str) -> str:
+    """What ``go build`` calls the binary of a package: its last part that is not the version of a module."""
+    *_, before, last = ("", *package.split("/"))
+    return before if re.fullmatch(r"v\d+", last) else last
 
 
 def parse_go_version(text: str) -> tuple[int, ...]:
@@ -165,26 +234,30 @@ class Progress:
             say(f"{elapsed // 60}:{elapsed % 60:02d}  {counts}, now {self._last}")
 
 
-def build(module: Path, bin_dir: Path, env: Mapping[str, str]) -> None:
-    """Builds every package of `PACKAGES`; all appear in `bin_dir` together or none does."""
-    key = source_key(module)
-    if is_built(key, bin_dir):
+def build(module: Path, bin_dir: Path, env: Mapping[str, str], toolset: Toolset = CONTROL_PLANE) -> None:
+    """Builds every package of the toolset; all appear in `bin_dir` together or none does."""
+    key = source_key(module, toolset)
+    if is_built(key, bin_dir, toolset):
         return
     bin_dir.mkdir(parents=True, exist_ok=True)
     with exclusive(bin_dir / ".lock"):
-        if is_built(key, bin_dir):
+        if is_built(key, bin_dir, toolset):
             return
         go = find_go(wanted_go_version(module), env)
-        say(f"building {' and '.join(PACKAGES)} with {go}; the first time this takes about five minutes")
+        names = " and ".join(toolset.packages)
+        say(f"building {names} with {go}; the first time this takes about {toolset.minutes}")
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=".new-", dir=bin_dir) as fresh:
             # The trailing slash makes go treat the target as a folder.
             compile_packages(
-                [go, "build", "-v", *BUILD_FLAGS, "-o", f"{fresh}/", *PACKAGES.values()], module, env, started
+                [go, "build", "-v", *toolset.build_flags, "-o", f"{fresh}/", *toolset.packages.values()],
+                module,
+                env,
+                started,
             )
-            for name in PACKAGES:
-                (Path(fresh) / name).replace(bin_dir / name)
-        (bin_dir / ".key").write_text(key)
+            for name, package in toolset.packages.items():
+                (Path(fresh) / go_name(package)).replace(bin_dir / name)
+        (bin_dir / toolset.stamp).write_text(key)
         say(f"built in {time.monotonic() - started:.0f} s")
 
 
@@ -207,6 +280,32 @@ def compile_packages(command: list[str], module: Path, env: Mapping[str, str], s
         if "no space left on device" in text:
             raise DiskFull("the disk is full: a first build needs about 5 GB for Go's caches and 200 MB for the result")
         raise StackError(f"go build failed:\n{text}")
+
+
+def build_all(toolsets: Mapping[str, Toolset], env: Mapping[str, str]) -> None:
+    for name, toolset in toolsets.items():
+        build(CHART_MODULES / name, TOOLS_BIN, env, toolset)
+
+
+def provide_schemas(env: Mapping[str, str]) -> None:
+    """The JSON schemas of Kubernetes' objects in ``.tools/schemas``, made of the OpenAPI documents in its Go module."""
+    module = CHART_MODULES / "kubernetes"
+    stamp = TOOLS_SCHEMAS / ".key"
+    key = hashlib.sha256((module / "go.mod").read_bytes() + SCHEMAS_SOURCE.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == key:
+        return
+    TOOLS_SCHEMAS.mkdir(parents=True, exist_ok=True)
+    with exclusive(TOOLS_BIN / ".lock"):
+        go = find_go(wanted_go_version(module), env)
+        for command in (
+            ["mod", "download", "k8s.io/kubernetes"],
+            ["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"],
+        ):
+            done = subprocess.run([go, *command], cwd=module, env=env, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise StackError(f"go {command[0]} failed:\n{done.stderr}")
+        write_schemas(Path(done.stdout.strip()) / "api/openapi-spec/v3", TOOLS_SCHEMAS)
+        stamp.write_text(key)
 
 
 def provide_chromium() -> None:
@@ -235,10 +334,22 @@ def say(message: str) -> None:
 
 def main() -> int:
     try:
-        if sys.argv[1:] == ["browser"]:
-            provide_chromium()
-            return 0
-        build(CONTROLPLANE_MODULE, TOOLS_BIN, build_environment(os.environ))
+        env = build_environment(os.environ)
+        match sys.argv[1:]:
+            case ["browser"]:
+                provide_chromium()
+                return 0
+            case ["chart"]:
+                build_all(CHART, env)
+                provide_schemas(env)
+                return 0
+            case ["chart-helm3"]:
+                build_all(CHART_HELM3, env)
+                return 0
+            case ["chart-k8s"]:
+                build_all(CHART_K8S, env)
+                return 0
+        build(CONTROLPLANE_MODULE, TOOLS_BIN, env)
         if not fetch_openssh():
             say("no OpenSSH server, and none could be downloaded with apt-get: the tests over SSH will be skipped")
     except StackError as problem:

@@ -12,6 +12,7 @@ import pytest
 
 from devstack import tools
 from devstack.errors import BinaryMissing, DiskFull, StackError
+from devstack.paths import CHART_MODULES
 
 FAKE_GO = """#!/bin/sh
 if [ "$1" = env ]; then echo "${FAKE_GO_VERSION:-go1.26.8}"; exit; fi
@@ -68,6 +69,46 @@ def test_a_binary_that_is_gone_is_built_again(module: Path, tmp_path: Path, envi
     (tmp_path / "bin" / "kcp").unlink()
     tools.build(module, tmp_path / "bin", environment)
     assert builds(environment) == 2
+
+
+def test_toolsets_share_a_folder_and_each_is_built_for_itself(
+    module: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    other = tools.Toolset({"kcp-2": "example.test/cmd/kcp/v2"}, stamp=".key-other", linker_flags="-X a.b=c")
+    for _ in range(2):
+        tools.build(module, tmp_path / "bin", environment)
+        tools.build(module, tmp_path / "bin", environment, other)
+    assert builds(environment) == 2
+    assert (tmp_path / "bin" / "kcp-2").read_text() == "built\n"
+    assert tools.is_built(tools.source_key(module), tmp_path / "bin")
+    assert tools.source_key(module, other) != tools.source_key(module)
+
+
+def test_every_tool_of_the_chart_has_a_module_and_no_two_toolsets_write_the_same_file() -> None:
+    toolsets = tools.CHART | tools.CHART_HELM3 | tools.CHART_K8S
+    for name in toolsets:
+        assert {"go.mod", "go.sum"} <= {path.name for path in (CHART_MODULES / name).iterdir()}
+    every = [*toolsets.values(), tools.CONTROL_PLANE]
+    assert len({toolset.stamp for toolset in every}) == len(every)
+    names = [name for toolset in every for name in toolset.packages]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("example.test/cmd/helm", "helm"), ("example.test/server/v3", "server"), ("example.test/v3/tool", "tool")],
+)
+def test_a_binary_has_the_name_that_go_gives_it(package: str, name: str) -> None:
+    assert tools.go_name(package) == name
+
+
+def test_a_tool_of_the_chart_that_is_not_built_says_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tools, "TOOLS_BIN", tmp_path)
+    for name, target in (("helm", "chart"), ("helm3", "chart-helm3"), ("etcd", "chart-k8s")):
+        with pytest.raises(BinaryMissing, match=f"devstack.tools {target}`"):
+            tools.require_chart_tool(name)
 
 
 def test_concurrent_runs_build_once(module: Path, tmp_path: Path, environment: dict[str, str]) -> None:

@@ -63,8 +63,8 @@ class ReconcileContext(Generic[T]):
     """One object while it is reconciled. ``object`` is its newest state that we know.
 
     ``kind``, ``owned``: as of ``Controller``. ``raw``: the object as kcp sent it. ``is_copy``: ``raw`` came with the
-    event, so the object may have changed since. ``bound``: what the process knows of workspaces. ``ownership``: who made
-    what.
+    event, so the object may have changed since. ``parsed``: what the model makes of ``raw``, where that is known already.
+    ``bound``: what the process knows of workspaces. ``ownership``: who made what.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class ReconcileContext(Generic[T]):
         clock: Callable[[], datetime] = utc_now,
         *,
         is_copy: bool = False,
+        parsed: T | None = None,
         ownership: Ownership | None = None,
     ) -> None:
         self.kind = kind
@@ -91,7 +92,7 @@ class ReconcileContext(Generic[T]):
         self._is_copy = is_copy
         """Until kcp has answered for the first time, which shows the object as it is."""
         self._writing = asyncio.Lock()
-        self.object: T = kind.model.parse(raw, objects.workspace)
+        self.object: T = parsed if parsed is not None else kind.model.parse(raw, objects.workspace)
 
     @property
     def versions(self) -> Versions:

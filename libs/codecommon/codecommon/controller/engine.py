@@ -13,9 +13,10 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from codecommon.controller.delivery import Delivery
+from codecommon.controller.message_worker import WorkerTiming
 from codecommon.controller.ownership import Ownership
 from codecommon.controller.reconciler import Controller
-from codecommon.controller.worker import Worker, WorkerTiming
+from codecommon.controller.worker import Worker
 from codecommon.kcp.client import ProviderKcp
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus, raise_if_cancelled

@@ -36,12 +36,14 @@ class ReconcilerSettings(ServiceSettings):
         validation_alias="CODE_ALLOWED_GIT_HOSTS",
         description="host or host:port, or http://host:port for plain HTTP, without path, separated by commas",
     )
+    """What `baseURL` of a Connection may name besides GitHub's own hosts."""
     git_host_limits: Annotated[Mapping[str, Limits], BeforeValidator(_host_limits)] = Field(
         default_factory=dict[str, Limits],
         validation_alias="CODE_GIT_HOST_LIMITS",
         description="host=github, or host=creates:80/1m,creates:500/1h,points:900/1m,interval:1s,concurrent:100; "
         "several hosts separated by ;",
     )
+    """Requests that a host allows one account. GitHub's own hosts have those that GitHub publishes; others have none."""
     proxies: Annotated[ProxyRules, BeforeValidator(_proxies)] = ProxyRules()
     """HTTP_PROXY, HTTPS_PROXY and NO_PROXY, for requests to git hosts."""
     max_in_flight: int = Field(
@@ -50,9 +52,11 @@ class ReconcilerSettings(ServiceSettings):
         validation_alias="CODE_MAX_IN_FLIGHT",
         description="how many objects to work on at once, from 1",
     )
+    """Objects that one replica works on at once."""
     max_in_flight_per_workspace: int = Field(
         default=16,
         ge=1,
         validation_alias="CODE_MAX_IN_FLIGHT_PER_WORKSPACE",
         description="how many objects of one workspace to work on at once, from 1",
     )
+    """The same, of one workspace."""

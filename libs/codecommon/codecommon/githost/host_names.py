@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +13,18 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a
 _LONGEST_NAME: Final = 254
 _PLAIN: Final = "http://"
 _NEVER_IN_AN_ENTRY: Final = re.compile(r"[\s\x00-\x1f\x7f\\@/?#]")
+
+
+@dataclass(frozen=True, slots=True)
+class SignInHost:
+    """Where people sign in to a host. ``web``: URL of the pages. ``api``: URL of the API's root. Both without trailing slash.
+
+    ``connection_base_url``: the ``baseURL`` of a Connection to it; empty for the provider's public host, which needs none.
+    """
+
+    web: str
+    api: str
+    connection_base_url: str
 
 
 def host_name(host: str) -> str:

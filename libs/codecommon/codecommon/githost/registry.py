@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from codecommon.githost.budget.gate import Budgets
+from codecommon.githost.github import places
 from codecommon.githost.github.provider import GithubProvider
+from codecommon.githost.host_names import SignInHost
 from codecommon.githost.http.conditional import MOST_KEPT_BYTES, ETagLayer
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
@@ -30,6 +32,14 @@ def providers(allowed_hosts: Collection[str] = ()) -> tuple[Provider, ...]:
 def published_limits() -> Mapping[str, Limits]:
     """The limits that each provider publishes, by its name."""
     return {provider.name: provider.limits for provider in providers()}
+
+
+def sign_in_host(base_url: str) -> SignInHost:
+    """Where people sign in to the host that a Connection's ``baseURL`` names. GitHub alone has a sign-in so far.
+
+    Raises ValueError for what is no such URL.
+    """
+    return places.sign_in_host(base_url)
 
 
 @asynccontextmanager

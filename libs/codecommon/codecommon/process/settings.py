@@ -124,14 +124,19 @@ class NatsSettings(_Settings):
         validation_alias="NATS_URL",
         description="servers such as nats://nats.example:4222, separated by commas",
     )
+    """The NATS servers. `code-provider serve` runs a nats-server of its own while it is unset."""
     creds: ExistingFile | None = Field(
         default=None, validation_alias="NATS_CREDS", description="the path of a .creds file"
     )
+    """The process's NATS user, as `nsc` writes it."""
     user: str | None = Field(default=None, validation_alias="NATS_USER")
+    """The process's NATS user, by name."""
     password: Secret | None = Field(default=None, validation_alias="NATS_PASSWORD")
+    """Goes with `NATS_USER`."""
     ca: ExistingFile | None = Field(
         default=None, validation_alias="NATS_CA", description="the path of a PEM file with the authorities to trust"
     )
+    """The authorities that may have signed the certificate of the NATS servers. Unset: the well-known ones."""
     replicas: int = Field(
         default=1,
         ge=1,
@@ -139,6 +144,7 @@ class NatsSettings(_Settings):
         validation_alias="CODE_NATS_REPLICAS",
         description="how many servers keep a message, 1 to 5",
     )
+    """Replicas of streams and buckets."""
 
     @model_validator(mode="after")
     def _user_and_password(self) -> Self:
@@ -175,28 +181,37 @@ class ServiceSettings(_Settings):
         validation_alias="CODE_WORKSPACE_PATH",
         description="a workspace path such as root:kedge:providers:code",
     )
+    """The provider's workspace. The APIExportEndpointSlice refers to the export by it."""
     credentials_namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = Field(
         default="default", validation_alias="KEDGE_TENANT_CREDENTIALS_NAMESPACE", description="the name of a namespace"
     )
+    """Where Secrets are when `secretRef` names no namespace, and where generated key pairs are put. It must exist in the
+    workspace.
+    """
     resync_interval: Interval = Field(
         default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
+    """How often each object is compared with the host."""
     commit_bundle_dir: Path | None = Field(
         default=None, validation_alias="CODE_COMMIT_BUNDLE_DIR", description="a directory that all processes share"
     )
-    """Where bundles are. None: in NATS."""
+    """Where the files of commits and checkouts are kept. Unset: in NATS."""
     health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")
-    """Empty: all interfaces if ``health_port`` is fixed, loopback if it is 0."""
+    """Unset: all interfaces if ``CODE_HEALTH_PORT`` is fixed, loopback if it is 0."""
     health_port: Port = Field(
         default=0, validation_alias="CODE_HEALTH_PORT", description="a port, 1 to 65535, or 0 for any free one"
     )
+    """Where `/livez`, `/readyz` and `/metrics` are. 0: any free port, which is logged. Under `serve` each service has a free
+    one.
+    """
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", validation_alias="CODE_LOG_LEVEL", description="debug, info, warning or error"
     )
+    """What is logged."""
     log_format: Annotated[LogFormat, BeforeValidator(_lower)] | None = Field(
         default=None, validation_alias="CODE_LOG_FORMAT", description="json or text"
     )
-    """None: text on a terminal, JSON elsewhere."""
+    """Unset: text on a terminal, JSON elsewhere."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:

@@ -18,7 +18,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
-from codecommon.controller.worker import WorkerTiming
+from codecommon.controller.message_worker import WorkerTiming
 from codecommon.githost.job import Job, current_job
 from codecommon.githost.protocol import HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from codecommon.api.meta import Workspace
 from codecommon.api.repository import Repository
 from codecommon.api.results import Outcome, Ready, Retryable
 from codecommon.controller.context import ReconcileContext
@@ -54,6 +55,23 @@ async def test_a_first_delivery_is_decided_on_the_copy_and_reads_nothing(bus: Bu
     await worked_on(bus, kcp, Calls(makes), event)
     assert [r.subresource for r in kcp.writes("repositories")] == ["", "status"]
     assert reads(kcp) == []
+    assert stored(kcp)["status"]["repoID"] == "7"
+
+
+async def test_a_copy_is_parsed_once(bus: Bus, kcp: InMemoryKcp, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, parsed = Repository.parse, list[str]()
+
+    def counted(raw: JsonObject, of: Workspace) -> Repository:
+        parsed.append(raw["metadata"]["name"])
+        return parse(raw, of)
+
+    async def counts(ctx: ReconcileContext[Repository]) -> Outcome:
+        assert parsed == ["site"]
+        return await is_fine(ctx)
+
+    event = event_with_copy(put(kcp))
+    monkeypatch.setattr(Repository, "parse", counted)
+    await worked_on(bus, kcp, Calls(counts), event)
     assert stored(kcp)["status"]["repoID"] == "7"
 
 

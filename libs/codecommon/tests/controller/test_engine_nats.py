@@ -16,7 +16,7 @@ from codecommon.api.repository import Repository
 from codecommon.api.results import Outcome, Retryable
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
-from codecommon.controller.worker import WorkerTiming
+from codecommon.controller.message_worker import WorkerTiming
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
 from codecommon.testing.builders import event_for

@@ -13,7 +13,7 @@ from codecommon.api.results import NotReady, Outcome, Retryable
 from codecommon.controller.conditions import condition
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
-from codecommon.controller.worker import WorkerTiming
+from codecommon.controller.message_worker import WorkerTiming
 from codecommon.githost.protocol import HostBusy
 from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus

@@ -227,6 +227,8 @@ class ToolServer:
                 raise
         if tool.is_read_only:
             raise ToolError("kcp takes too long to answer. Ask for less, or call again in some seconds.")
+        if arguments.get("plan"):
+            raise ToolError("kcp takes too long to answer. Nothing was changed. Call again in some seconds.")
         raise ToolError(
             "kcp did not answer in time, so it is not known whether the change was stored. "
             "Read the object in some seconds before you call this tool again."

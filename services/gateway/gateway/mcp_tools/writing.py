@@ -18,11 +18,10 @@ from codecommon.api.reasons import ConditionType, Reason
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
 from gateway.mcp_tools.tool import Call, Handler
 from gateway.plain_text import one_line
-from gateway.time_limits import LAST_WRITE, RESULT, WRITE
+from gateway.time_limits import LAST_WRITE, RESULT
 
 PATIENCE_SECONDS: Final = RESULT
 _WRITES_END: Final = LAST_WRITE
-_CALL_ENDS: Final = WRITE
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 1.0
@@ -43,12 +42,11 @@ Write = Callable[[Call, Pace], Awaitable[dict[str, Any]]]
 
 
 def handler(write: Write, patience: float) -> Handler:
-    """The handler of a write tool. Nothing lasts longer than the hub waits: it raises ``TimeoutError`` before."""
+    """The handler of a write tool. Its caller bounds the whole call, as of any tool (``time_limits.CALL``)."""
 
     async def handle(call: Call) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
-        async with asyncio.timeout_at(now + _CALL_ENDS):
-            return await write(call, Pace(now + patience, now + _WRITES_END))
+        return await write(call, Pace(now + patience, now + _WRITES_END))
 
     return handle
 

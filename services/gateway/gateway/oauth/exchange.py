@@ -14,10 +14,10 @@ from typing import Any, Final, cast
 import aiohttp
 import httpx
 
+from codecommon.githost.host_names import SignInHost
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.trust import WELL_KNOWN, tls_context
 from codecommon.process.secrets import SecretValue
-from gateway.oauth.host import OAuthHost
 from gateway.oauth.settings import OAuthSettings
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Grant:
 class GitHubClient:
     """Sends the client secret and the code to the host of the settings, and nowhere else: no redirect is followed."""
 
-    def __init__(self, session: aiohttp.ClientSession, host: OAuthHost, proxies: ProxyRules) -> None:
+    def __init__(self, session: aiohttp.ClientSession, host: SignInHost, proxies: ProxyRules) -> None:
         self._session = session
         self._host = host
         self._proxies = proxies

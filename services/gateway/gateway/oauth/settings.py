@@ -9,10 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from codecommon.githost.host_names import SignInHost
 from codecommon.githost.http.proxy import ProxyRules
+from codecommon.githost.registry import sign_in_host
 from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import Exactly, Secret, ServiceSettings, is_url
-from gateway.oauth.host import GITHUB_COM, OAuthHost
 
 _CALLBACK: Final = "/callback"
 _BEHIND_THE_HUB: Final = "/services/providers/"
@@ -39,7 +40,7 @@ def _origin(value: object) -> object:
 
 
 def _host(value: object) -> object:
-    return OAuthHost.of(value) if isinstance(value, str) else value
+    return sign_in_host(value) if isinstance(value, str) else value
 
 
 def _items(value: object) -> object:
@@ -69,34 +70,40 @@ class OAuthSettings(BaseModel):
     model_config = ServiceSettings.model_config
 
     client_id: str | None = Field(default=None, validation_alias="GITHUB_OAUTH_CLIENT_ID")
+    """Of the OAuth app. Connect with GitHub needs client ID, client secret and redirect URL."""
     client_secret: Secret | None = Field(default=None, validation_alias="GITHUB_OAUTH_CLIENT_SECRET")
+    """Of the OAuth app."""
     redirect_url: Annotated[str, BeforeValidator(_redirect_url)] | None = Field(
         default=None,
         validation_alias="GITHUB_OAUTH_REDIRECT_URL",
         description="the callback as browsers reach it, such as "
         "https://hub.example/services/providers/code/oauth/github/callback",
     )
+    """The callback as browsers reach it. Its path ends with `/callback`."""
     portal_origin: Annotated[str, BeforeValidator(_origin)] | None = Field(
         default=None,
         validation_alias="GITHUB_OAUTH_PORTAL_ORIGIN",
         description="the origin of the portal's page, such as https://hub.example",
     )
+    """The origin whose page is given the token. Unset: that of the redirect URL, if its path is under `/services/providers/`."""
     scopes: Annotated[tuple[str, ...], BeforeValidator(_items)] = Field(
         default=("repo", "workflow", "delete_repo", "read:org", "admin:public_key", "read:packages"),
         validation_alias="GITHUB_OAUTH_SCOPES",
         description="scopes of GitHub, separated by commas",
     )
-    host: Annotated[OAuthHost, BeforeValidator(_host)] = Field(
-        default=GITHUB_COM,
+    """Scopes to ask for."""
+    host: Annotated[SignInHost, BeforeValidator(_host)] = Field(
+        default=sign_in_host("https://github.com"),
         validation_alias="GITHUB_OAUTH_BASE_URL",
         description="the server's address such as https://ghe.example or https://octo.ghe.com",
     )
+    """An Enterprise Server, or a host on `ghe.com`, to sign in to."""
     cookie_keys: Annotated[tuple[SecretValue, ...], BeforeValidator(_keys)] = Field(
         default=(),
         validation_alias="GITHUB_OAUTH_COOKIE_KEYS",
         description="keys of Fernet, the newest first, separated by commas",
     )
-    """The first one encrypts, all decrypt. Empty: a key that follows from the client secret, which all replicas have."""
+    """Keys of the cookie. The first one encrypts, all decrypt. Unset: a key that follows from the client secret."""
     development: Exactly = Field(default=False, validation_alias="KEDGE_DEV_ALLOW_TENANT_QUERY")
     """Development mode, in which the portal may be a page of any origin."""
     proxies: Annotated[ProxyRules, BeforeValidator(_proxies)] = ProxyRules()

@@ -15,6 +15,7 @@ from typing import Any
 
 from devstack.demo.screen import Screen
 from devstack.demo.workload import Team, github_team, simulated_teams
+from devstack.devhub import DevHub
 from devstack.errors import StackError
 from devstack.paths import RUNS
 from devstack.settings import Settings
@@ -67,15 +68,20 @@ async def open_session(
         else:
             assert stack.simulator is not None
             teams = await simulated_teams(stack.simulator.control, stack.simulator.url)
-        tenants = await asyncio.gather(*(_enabled_tenant(stack, team) for team in teams))
-        for team, tenant in zip(teams, tenants, strict=True):
-            screen.say(f"workspace {team.workspace} ({tenant.cluster}) has the provider enabled")
-        yield Session(stack, dict(zip(teams, tenants, strict=True)))
+        yield Session(stack, await enabled_tenants(stack.hub, teams, screen))
 
 
-async def _enabled_tenant(stack: Stack, team: Team) -> Tenant:
-    tenant = await stack.hub.create_tenant(organization="demo", workspace=team.workspace)
-    await stack.hub.enable(tenant)
+async def enabled_tenants(hub: DevHub, teams: list[Team], screen: Screen) -> dict[Team, Tenant]:
+    """A workspace for each team, with the provider enabled."""
+    tenants = await asyncio.gather(*(_enabled_tenant(hub, team) for team in teams))
+    for team, tenant in zip(teams, tenants, strict=True):
+        screen.say(f"workspace {team.workspace} ({tenant.cluster}) has the provider enabled")
+    return dict(zip(teams, tenants, strict=True))
+
+
+async def _enabled_tenant(hub: DevHub, team: Team) -> Tenant:
+    tenant = await hub.create_tenant(organization="demo", workspace=team.workspace)
+    await hub.enable(tenant)
     return tenant
 
 

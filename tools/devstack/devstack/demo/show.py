@@ -27,26 +27,31 @@ DELETE_TIMEOUT = 60.0
 async def show(settings: Settings, screen: Screen) -> None:
     with own_folder("demo") as folder:
         async with open_session(folder, settings, screen) as session:
-            host = GitHost(session.stack.kcp.session, _api(session))
             try:
-                await _declare(session, screen)
-                await _look_at_host(session, host, screen)
-                await _share(session, screen)
-                await _repair(session, host, screen)
-                await _delete(session, host, screen)
-                await _converse(session, screen)
+                await steps(session, screen)
             except StackError:
                 screen.say(f"the services' log ends with:\n{session.stack.services.tail(25)}")
                 raise
             finally:
                 if session.stack.simulator is None:
-                    await _leave_nothing(session, host, screen)
+                    await _leave_nothing(session, _host(session), screen)
         screen.say(f"everything is stopped; logs and data are in {folder}")
 
 
-def _api(session: Session) -> str:
+async def steps(session: Session, screen: Screen) -> None:
+    """All that is shown. Raises `StackError` if something does not go as it should."""
+    host = _host(session)
+    await _declare(session, screen)
+    await _look_at_host(session, host, screen)
+    await _share(session, screen)
+    await _repair(session, host, screen)
+    await _delete(session, host, screen)
+    await _converse(session, screen)
+
+
+def _host(session: Session) -> GitHost:
     simulator = session.stack.simulator
-    return GITHUB_API if simulator is None else f"{simulator.url}/api/v3"
+    return GitHost(session.stack.kcp.session, GITHUB_API if simulator is None else f"{simulator.url}/api/v3")
 
 
 async def _declare(session: Session, screen: Screen) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from devstack.githubsim import SimControl
+from devstack.githubsim.control import ControlRefused
 from devstack.resources import CODE_API, Manifest
 
 CONNECTION = "main"
@@ -100,13 +102,15 @@ def _access(kind: str, name: str, **spec: Any) -> Manifest:
 async def simulated_teams(control: SimControl, url: str) -> list[Team]:
     """Two teams, each with an organization of its own on the simulator and a token that sees only that.
 
-    The first one has a guest from outside its organization.
+    The first one has a guest from outside its organization. A simulator that was stopped and started again has them already.
     """
-    await control.create_user(GUEST)
+    with suppress(ControlRefused):
+        await control.create_user(GUEST)
     teams = []
     for workspace, (organization, login) in TEAMS.items():
-        await control.create_user(login)
-        await control.create_org(organization, members={login: "admin"})
+        with suppress(ControlRefused):
+            await control.create_user(login)
+            await control.create_org(organization, members={login: "admin"})
         token = await control.create_token(login)
         guest = None if teams else GUEST
         teams.append(Team(workspace, Account(organization, token.value, url), dict(REPOSITORIES), guest))

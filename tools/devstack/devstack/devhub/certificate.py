@@ -20,6 +20,15 @@ LIFETIME = timedelta(days=30)
 
 def server_context(folder: Path) -> ssl.SSLContext:
     """A TLS context with a new key and certificate for the loopback address, both kept in `folder`."""
+    key, certificate = key_and_certificate()
+    path = write_private(folder / "devhub.pem", key + certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def key_and_certificate(*names: str) -> tuple[str, str]:
+    """A new key and its certificate for the loopback address and `names`, both in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "devhub")])
     now = datetime.now(UTC)
@@ -32,18 +41,17 @@ def server_context(folder: Path) -> ssl.SSLContext:
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + LIFETIME)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]),
+            x509.SubjectAlternativeName(
+                [*map(x509.DNSName, ("localhost", *names)), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
+            ),
             critical=False,
         )
         .sign(key, hashes.SHA256())
     )
-    pem = key.private_bytes(
+    private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + certificate.public_bytes(serialization.Encoding.PEM)
-    path = write_private(folder / "devhub.pem", pem.decode())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
+    )
+    return private.decode(), certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def trusting_context() -> ssl.SSLContext:

@@ -31,6 +31,7 @@ from devstack.static_users import StaticUser, static_users
 from devstack.tenant import Tenant
 
 SHUTDOWN_TIMEOUT = 1.0
+ENTRY_INTERVAL = 0.05
 MCP_SERVER = "default"
 """The MCPServer that the hub makes in every workspace."""
 
@@ -49,6 +50,9 @@ class DevHub:
 
     `path` is the workspace below which it makes all others. Hubs with different paths can share a kcp. `graphql_url` is the
     address of a `devstack.graphql.GraphqlGateway`, for who wants ``/graphql/<cluster ID>``.
+
+    In a container, `listen` is the address to listen on in place of loopback, and `internal_url` is `url` as the provider's
+    container reaches it.
     """
 
     def __init__(
@@ -57,13 +61,19 @@ class DevHub:
         folder: Path,
         *,
         port: int | None = None,
+        plain_port: int | None = None,
+        listen: str = LOOPBACK,
+        internal_url: str | None = None,
         registry: ProviderRegistry | None = None,
         path: str = HUB_PATH,
     ) -> None:
-        free, self._plain_port = free_ports(2)
+        free, free_plain = free_ports(2)
         self.port = port or free
+        self._plain_port = plain_port or free_plain
+        self._listen = listen
         self.url = f"https://{LOOPBACK}:{self.port}"
         self.plain_url = f"http://{LOOPBACK}:{self._plain_port}"
+        self._internal_url = internal_url or self.url
         self.path = path
         self.registry = registry or ProviderRegistry(providers_path=f"{path}:providers")
         self.tenancy = Tenancy(path)
@@ -89,8 +99,8 @@ class DevHub:
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, LOOPBACK, self.port, ssl_context=server_context(self._folder)).start()
-            await web.TCPSite(runner, LOOPBACK, self._plain_port).start()
+            await web.TCPSite(runner, self._listen, self.port, ssl_context=server_context(self._folder)).start()
+            await web.TCPSite(runner, self._listen, self._plain_port).start()
             stack.push_async_callback(self._cancel_tasks)
             self._spawn(self._sweep())
             self._stack = stack.pop_all()
@@ -105,7 +115,7 @@ class DevHub:
 
     async def provision_provider(self, name: str = "code") -> ProvisionedProvider:
         """Makes workspace and kubeconfig of a provider and follows its CatalogEntry from now on."""
-        provisioned = await provision_provider(self.kcp, name, self.url, hub_path=self.path)
+        provisioned = await provision_provider(self.kcp, name, self._internal_url, hub_path=self.path)
         self._spawn(follow_entry(self.kcp.cluster(provisioned.cluster), name, self.registry))
         return provisioned
 
@@ -113,8 +123,10 @@ class DevHub:
         """The provider's record, once the hub has accepted the CatalogEntry that its ``init`` creates."""
         workspace = self.kcp.cluster(provider.cluster)
         await workspace.wait_for("catalogentries", provider.name, is_ready, timeout)
-        record = self.registry.get(provider.name)
-        assert record is not None, "the hub has marked the entry, so it knows the provider"
+        async with asyncio.timeout(timeout):
+            # An earlier hub may have marked the entry, which this one has yet to read.
+            while (record := self.registry.get(provider.name)) is None:
+                await asyncio.sleep(ENTRY_INTERVAL)
         return record
 
     # Tenants

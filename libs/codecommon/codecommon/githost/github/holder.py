@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import httpx
-
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
 from codecommon.githost.address import HostAddress
@@ -17,6 +15,7 @@ from codecommon.githost.github.classify import Attempt
 from codecommon.githost.github.client import HEADERS, Client, FixedToken, TokenSource
 from codecommon.githost.github.credential import AppSecret, Token, TokenKind
 from codecommon.githost.github.rights import granted_scopes
+from codecommon.githost.http.transport import Borrowed
 from codecommon.githost.protocol import Account, HostTarget, OwnerKind
 from codecommon.process.shared_cache import SharedCache
 
@@ -112,9 +111,7 @@ class AppHolders:
             _MOST_APPS, _MOST_OF_A_WORKSPACE, lambda key: key[1][0]
         )
 
-    def holder(
-        self, address: HostAddress, target: HostTarget, secret: AppSecret, transport: httpx.AsyncBaseTransport
-    ) -> AppHolder:
+    def holder(self, address: HostAddress, target: HostTarget, secret: AppSecret, transport: Borrowed) -> AppHolder:
         key = (address.api_base, target.credential_key)
         known = self._known.get(key)
         if known is None or known[:2] != (secret, target.ca_bundle):

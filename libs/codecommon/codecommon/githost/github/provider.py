@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -17,6 +16,7 @@ from codecommon.githost.github.api import GITHUB_API
 from codecommon.githost.github.backend import GithubBackend
 from codecommon.githost.github.credential import AppSecret, TokenSecret
 from codecommon.githost.github.holder import AppHolders, TokenHolder
+from codecommon.githost.github.places import SERVER_API, api_of, own_host
 from codecommon.githost.host_names import host_name
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.limits import Limits, Window
@@ -27,10 +27,8 @@ from codecommon.githost.protocol import Credential, GitBackend, HostTarget
 LIMITS: Final = Limits((Window(80, 60.0), Window(500, 3600.0)), (Window(900, 60.0),), 1.0, 100)
 
 _GITHUB_COM: Final = HostAddress(
-    GITHUB_API, "https://api.github.com", "github.com", "github.com", limits=LIMITS, operator_named=False
+    GITHUB_API, api_of("github.com"), "github.com", "github.com", limits=LIMITS, operator_named=False
 )
-_ENTERPRISE_SERVER_PATH: Final = "/api/v3"
-_DATA_RESIDENCY: Final = re.compile(r"(?:api\.)?(?!api\.)([a-z0-9-]+\.ghe\.com)")
 # Tenants can name any subdomain, so all of them are one host in metrics.
 _DATA_RESIDENCY_LABEL: Final = "*.ghe.com"
 
@@ -44,7 +42,7 @@ class GithubProvider:
 
     def __init__(self, allowed_hosts: Iterable[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._hosts = AllowedHosts(
-            allowed_hosts, api=GITHUB_API, api_path=_ENTERPRISE_SERVER_PATH, brand="GitHub", own=_own_endpoint
+            allowed_hosts, api=GITHUB_API, api_path=SERVER_API, brand="GitHub", own=_own_endpoint
         )
         self._apps = AppHolders(clock)
 
@@ -115,15 +113,7 @@ def _host_of(url: str) -> str | None:
 def _own_endpoint(address: Address) -> HostAddress | None:
     if address.scheme != "https" or not address.has_usual_port:
         return None
-    if address.host in ("github.com", "api.github.com"):
-        return _GITHUB_COM
-    if match := _DATA_RESIDENCY.fullmatch(address.host):
-        return HostAddress(
-            GITHUB_API,
-            f"https://api.{match[1]}",
-            match[1],
-            _DATA_RESIDENCY_LABEL,
-            limits=LIMITS,
-            operator_named=False,
-        )
-    return None
+    own = own_host(address.host)
+    if own is None or own == _GITHUB_COM.host:
+        return _GITHUB_COM if own else None
+    return HostAddress(GITHUB_API, api_of(own), own, _DATA_RESIDENCY_LABEL, limits=LIMITS, operator_named=False)

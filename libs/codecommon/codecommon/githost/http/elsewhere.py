@@ -174,13 +174,11 @@ def _checked(sender: Sender, location: httpx.URL | None) -> tuple[Address, URL]:
 
 
 def _is_literal_inside(host: str) -> bool:
-    """Whether the host is an address itself, which no resolver sees, and not a public one."""
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        # Other spellings of addresses (0x7f.1, 2130706433) are names to us, and so is what the resolver makes of them.
-        return False
-    return not is_public(host)
+    """Whether the host is an address itself and not a public one. No resolver sees it: aiohttp takes all that looks like one.
+
+    Of other spellings, 2130706433 and 127.1 look like one; 0x7f.1 is a name, of which the resolver learns the address.
+    """
+    return (":" in host or host.replace(".", "").isdigit()) and not is_public(host)
 
 
 def _is_inside(error: BaseException) -> bool:
