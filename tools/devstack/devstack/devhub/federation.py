@@ -6,6 +6,7 @@ The request is that of Go's HTTP client: header names, their order, and no port 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,8 @@ class ProviderMcp:
         try:
             async with self._session.post(
                 self.provider.backend_url.rstrip("/") + "/mcp",
-                data=body,
+                # In pieces: of a large body in one piece aiohttp warns.
+                data=io.BytesIO(body),
                 headers=request_headers(self._token, self._cluster, len(body)),
                 timeout=aiohttp.ClientTimeout(total=self._limits.request),
             ) as response:
