@@ -35,14 +35,15 @@ from devstack.static_users import StaticUser
 from devstack.tenant import Tenant
 from gateway.assets import BUNDLED
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 PORTAL = REPOSITORY / "portal"
 SPECS = os.environ.get("CODE_PORTAL_SPECS", "").split()
 """The names of some of Playwright's files, while one works on them. Empty: all."""
 
 CHROMIUM = os.environ.get("CODE_CHROMIUM") or str(find_chromium() or "")
-TIMEOUT = 840.0
+TIMEOUT = 1740.0
+"""Seconds for all of them: about two minutes on two idle processors, ten times as long on busy ones."""
 WORKSPACES = ("journey", "views", "trouble", "many")
 SCOPES = ["repo", "delete_repo", "user", "read:packages"]
 # What a member of a workspace may do who is to look after its connections and see nothing else.
