@@ -10,6 +10,7 @@ import asyncio
 import base64
 import errno
 import fcntl
+import io
 import os
 import shutil
 import tempfile
@@ -170,15 +171,17 @@ class NatsBundles:
         """The content. None: a part of it is gone. The library's own ``get`` would wait for that for ever."""
         if (info.size or 0) > _MOST_STORED_BYTES:
             raise InvalidBundle(f"{info.size} bytes are stored, which is no bundle")
+        buffer = io.BytesIO()
         subscription = await self._js.subscribe(f"$O.{BUNDLES}.C.{info.nuid}", ordered_consumer=True)
         try:
-            parts = [(await subscription.next_msg(_CHUNK_SECONDS)).data for _ in range(info.chunks or 0)]
+            for _ in range(info.chunks or 0):
+                buffer.write((await subscription.next_msg(_CHUNK_SECONDS)).data)
         except TimeoutError:
             return None
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
-        return b"".join(parts)
+        return buffer.getvalue()
 
     async def _remove(self, name: str, version: str) -> None:
         # The library's own ``delete`` leaves a marker, which would count as a bundle.
@@ -304,7 +307,10 @@ class DirectoryBundles:
 
 
 def _encoded(bundle: Bundle, scope: str, name: str) -> bytes:
-    return b"".join(bundle.encode(scope, name))
+    # A join would copy it all at once.
+    buffer = io.BytesIO()
+    buffer.writelines(bundle.encode(scope, name))
+    return buffer.getvalue()
 
 
 def _require_room(others: int, their_bytes: int, size: int) -> None:
