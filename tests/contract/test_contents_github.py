@@ -15,6 +15,7 @@ from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.contents import CommitRequest, Committed, FileChange, SnapshotCaps
 from codecommon.githost.protocol import GitBackend, HostBusy, HostRepository
+from codecommon.testing.engine import until
 
 CAPS = SnapshotCaps(files=500, file_bytes=256 * 1024, total_bytes=16 * 1024 * 1024)
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
@@ -51,6 +52,15 @@ async def operations(simulator: Simulator) -> list[str]:
     """What was asked since the journal was cleared, without the repository's part."""
     entries = (await simulator.control.journal()).entries
     return [(entry.operation or "").replace("/repos/{owner}/{repo}", "") for entry in entries]
+
+
+async def asked(simulator: Simulator, operation: str) -> None:
+    """Return once the host was asked for it."""
+
+    async def was() -> bool:
+        return operation in await operations(simulator)
+
+    await until(was)
 
 
 async def test_a_commit_of_texts_is_six_requests(
@@ -108,8 +118,7 @@ async def test_who_loses_a_race_decides_again_on_the_new_head(
     await simulator.control.add_fault("slow", method="PATCH", path=".*/git/refs/heads/main", seconds=0.3)
     await simulator.control.clear_journal()
     ours = asyncio.create_task(commit(backend, repo, {"ours": b"1"}))
-    while "POST /git/commits" not in await operations(simulator):
-        await asyncio.sleep(0.01)
+    await asked(simulator, "POST /git/commits")
     await simulator.control.push(ME, "demo", {"theirs": b"2"})
     assert (await ours).made is True
     files = await simulator.control.files(ME, "demo")
@@ -211,6 +220,26 @@ async def test_who_may_only_read_is_told_so(simulator: Simulator, repo: HostRepo
     assert refused.value.reason == Reason.MISSING_PERMISSION
 
 
+async def test_a_snapshot_of_a_tag_is_of_its_commit(
+    simulator: Simulator, backend: GitBackend, repo: HostRepository, tmp_path: Path
+) -> None:
+    token = (await simulator.control.create_token(ME)).value
+    url = f"{simulator.url.replace('://', f'://x:{token}@')}/{ME}/demo.git"
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": "t", f"GIT_{role}_EMAIL": "t@example.com"}
+    copy = tmp_path / "copy"
+    for command in (
+        ("clone", "-q", url, str(copy)),
+        ("-C", str(copy), "tag", "-a", "v1", "-m", "first"),
+        ("-C", str(copy), "push", "-q", "origin", "v1"),
+    ):
+        await asyncio.to_thread(subprocess.run, ["git", *command], env=environment, check=True, timeout=60)
+    await simulator.control.push(ME, "demo", {"later": b"x"})
+    snapshot = await backend.contents.read_snapshot(repo.id, "v1", CAPS)
+    assert (snapshot.ref, [file.path for file in snapshot.files]) == ("v1", ["README.md"])
+
+
 async def test_a_tree_that_is_too_long_is_read_folder_by_folder(
     simulator: Simulator, backend: GitBackend, repo: HostRepository
 ) -> None:
@@ -299,8 +328,7 @@ async def test_who_waits_for_others_on_the_branch_is_told_when_to_come_back_and_
 ) -> None:
     await simulator.control.add_fault("hang", path=".*/git/ref/heads/main")
     first = asyncio.create_task(commit(backend, repo, {"a": b"1"}))
-    while not await operations(simulator):
-        await asyncio.sleep(0.01)
+    await asked(simulator, "GET /git/ref/{ref}")
     await simulator.control.clear_journal()
     waits: list[float] = []
     for number in range(2):
