@@ -99,9 +99,12 @@ class Caller:
                     return await self.call(tool, **arguments)
                 except Failed as failed:
                     named = re.search(r" has not finished\..* name: (\S+)\. ", str(failed))
-                    if named is None:
+                    if named is not None:
+                        arguments = {"repositoryRef": arguments["repositoryRef"], "name": named[1]} | {
+                            key: value for key, value in arguments.items() if key in ("workflowFileName", "paths")
+                        }
+                    elif "no answer within" not in str(failed):
                         raise
-                    arguments["name"] = named[1]
 
     async def _post(self, method: str, params: dict[str, Any]) -> bytes:
         # In pieces: of a large body in one piece aiohttp warns.

@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.http_settings import HttpSettings
 from gateway.metrics import BYTES_IN_FLIGHT, REFUSED
 
+ARRIVED: Final = "code.arrived"
+"""In the scope of a request: when its head had arrived, by the loop's clock. Its client waits from then on."""
+
 _PIECE: Final = 64 << 10
 """Bytes. uvicorn takes an answer in whatever size it is given, and waits for the client only before the next piece."""
 
@@ -36,6 +39,7 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[ARRIVED] = asyncio.get_running_loop().time()
         body = _Body()
         try:
             refusal = await self._read(scope, receive, body)

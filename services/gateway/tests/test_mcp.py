@@ -1007,6 +1007,34 @@ async def test_one_caller_does_not_take_the_calls_of_all(
     assert (await call(port, "echo"))["isError"] is False
 
 
+async def test_a_tool_knows_when_its_request_began_to_arrive(serve: Serve, table: list[Tool]) -> None:
+    arrived: list[float | None] = []
+
+    async def look(call: Call) -> dict[str, Any]:
+        arrived.append(call.arrived)
+        return {}
+
+    table.append(tool("look", look))
+    params = {"name": "look", "arguments": {}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+
+    async with serve() as port, asyncio.timeout(BOUND_SECONDS):
+        reading, writing = await asyncio.open_connection("127.0.0.1", port)
+        fields = {**IDENTITY, **ACCEPT, "Content-Type": "application/json", "Content-Length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writing.write(f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n{head}\r\n".encode())
+        # The gateway asks for the body once it has the head.
+        await reading.readuntil(b"100 Continue\r\n\r\n")
+        asked = asyncio.get_running_loop().time()
+        writing.write(body)
+        await reading.readuntil(b"\r\n\r\n")
+        writing.close()
+        await writing.wait_closed()
+
+    assert arrived[0] is not None
+    assert arrived[0] <= asked
+
+
 async def test_large_answers_that_nobody_reads_share_a_bound_and_small_ones_pass(
     serve: Serve, table: list[Tool]
 ) -> None:

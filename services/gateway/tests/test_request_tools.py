@@ -131,12 +131,19 @@ def tool_of(name: str, bundles: Bundles, patience: float = LONGEST) -> Tool:
 
 
 async def run(
-    kcp: Kcp, bundles: Bundles, name: str, /, *, patience: float = LONGEST, cluster: str = "c1", **arguments: Any
+    kcp: Kcp,
+    bundles: Bundles,
+    name: str,
+    /,
+    *,
+    patience: float = LONGEST,
+    arrived: float | None = None,
+    **arguments: Any,
 ) -> types.CallToolResult:
     """Call a tool as the endpoint does. Raises ``ToolError``, which the endpoint answers with ``isError``."""
     tool = tool_of(name, bundles, patience)
     Arguments(tool).require_valid(arguments)
-    call = Call(Objects(kcp, f"{ENDPOINT}/clusters/{cluster}"), arguments, "alice", "an agent")
+    call = Call(Objects(kcp, f"{ENDPOINT}/clusters/c1"), arguments, "alice", "an agent", arrived)
     output = await asyncio.wait_for(tool.handler(call), LONGEST)
     result = await _result(output)
     Draft202012Validator(tool.output_schema).validate(result.structured_content)
@@ -386,6 +393,18 @@ async def test_a_name_is_one_that_kcp_takes_however_long_that_of_the_repository(
     assert len(name) <= 253
     # The client refuses to ask for a name that no object can have.
     assert await Objects(kcp, f"{ENDPOINT}/clusters/c1").get(RESOURCES[tool], name)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_a_request_that_was_long_on_its_way_is_stored_and_not_waited_for(
+    kcp: Kcp, bundles: Bundles, tool: str
+) -> None:
+    arrived = asyncio.get_running_loop().time() - 60
+    sentence = await refused(kcp, bundles, tool, arrived=arrived, **ARGUMENTS[tool])
+    raw = only(kcp, RESOURCES[tool])
+    assert f"{raw['metadata']['name']} has not finished" in sentence
+    if tool == "commit_files":
+        assert await bundles.get("c1", raw["spec"]["source"]["bundleRef"]["name"]) is not None
 
 
 async def test_a_request_by_name_is_of_the_form_that_is_documented(kcp: Kcp, bundles: Bundles) -> None:

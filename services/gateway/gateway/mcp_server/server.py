@@ -25,6 +25,7 @@ from codecommon.kcp.identity import CallerConnections
 from codecommon.kcp.kubeconfig import ApiServer
 from codecommon.kcp.lists import Turns
 from gateway import time_limits
+from gateway.bounded import ARRIVED
 from gateway.caller_limits import CallerLimits, caller_key
 from gateway.identity import Caller, NoIdentity, require_caller
 from gateway.mcp_server.arguments import Arguments
@@ -162,7 +163,8 @@ class ToolServer:
             caller = require_caller(request, allow_query=self._allow_query)
             arguments: dict[str, Any] = params.arguments or {}
             self._arguments[tool.name].require_valid(arguments)
-            call = partial(self._work, tool, caller, arguments, _client_name(ctx, request))
+            arrived: float | None = request.scope.get(ARRIVED)
+            call = partial(self._work, tool, caller, arguments, _client_name(ctx, request), arrived)
             result = await _result(await self._call(tool, key, call))
         except (ToolError, NoIdentity) as error:
             outcome, result = "refused", _failure(str(error))
@@ -213,7 +215,9 @@ class ToolServer:
             raise
         return task.result()
 
-    async def _work(self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str) -> dict[str, Any]:
+    async def _work(
+        self, tool: Tool, caller: Caller, arguments: Mapping[str, Any], client: str, arrived: float | None
+    ) -> dict[str, Any]:
         limit = asyncio.timeout(time_limits.CALL)
         try:
             async with limit:
@@ -221,7 +225,7 @@ class ToolServer:
                 # The credential is in a session for this call alone: no cache in which another caller's could be found.
                 async with self._connections.identity(api_server, caller.token) as identity:
                     objects = CallerKcp(identity, self._turns).objects(caller.cluster)
-                    return await tool.handler(Call(objects, arguments, caller.user, client))
+                    return await tool.handler(Call(objects, arguments, caller.user, client, arrived))
         except TimeoutError:
             if not limit.expired():
                 raise

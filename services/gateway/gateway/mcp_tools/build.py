@@ -18,13 +18,14 @@ from gateway.mcp_tools.requests import (
     Wanted,
     delete_answered,
     repository_of,
+    request_handler,
     result_of,
     store,
 )
 from gateway.mcp_tools.shared import LONG, boolean, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
-from gateway.mcp_tools.writing import Pace, full_name, handler
+from gateway.mcp_tools.writing import Pace, full_name
 from gateway.plain_text import Plain
 from gateway.plain_text import plain as plain_lines
 
@@ -103,7 +104,7 @@ def build_tools(patience: float) -> tuple[Tool, ...]:
                 "repositoryRef",
                 "found",
             ),
-            handler=handler(_build_status, patience),
+            handler=request_handler(_build_status, patience),
             annotations={"idempotentHint": True, "openWorldHint": True},
         ),
         Tool(
@@ -134,7 +135,7 @@ def build_tools(patience: float) -> tuple[Tool, ...]:
                 "repositoryRef",
                 "dispatched",
             ),
-            handler=handler(_rebuild, patience),
+            handler=request_handler(_rebuild, patience),
             annotations={"openWorldHint": True},
         ),
     )

@@ -24,13 +24,14 @@ from gateway.mcp_tools.requests import (
     Wanted,
     delete_answered,
     repository_of,
+    request_handler,
     result_of,
     store,
 )
 from gateway.mcp_tools.shared import LONG, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
-from gateway.mcp_tools.writing import Pace, full_name, handler
+from gateway.mcp_tools.writing import Pace, full_name
 from gateway.plain_text import Verbatim
 
 TOOL: Final = "checkout_repository"
@@ -101,7 +102,7 @@ def checkout_tool(bundles: Bundles, patience: float) -> Tool:
             },
             "repositoryRef",
         ),
-        handler=handler(partial(_checkout, bundles=bundles), patience),
+        handler=request_handler(partial(_checkout, bundles=bundles), patience),
         annotations={"idempotentHint": True, "openWorldHint": True},
     )
 
@@ -162,7 +163,7 @@ async def _bundle(bundles: Bundles, done: JsonObject, pace: Pace) -> Bundle | No
         return None
     name = done["metadata"]["name"]
     try:
-        async with asyncio.timeout_at(pace.wait_until + 1):
+        async with asyncio.timeout_at(pace.write_until + 1):
             bundle = await bundles.get(_cluster(done), ref["name"])
     except (BusUnavailable, TimeoutError):
         raise ToolError(

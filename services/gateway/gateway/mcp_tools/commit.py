@@ -26,12 +26,13 @@ from gateway.mcp_tools.requests import (
     by_name,
     finished,
     repository_of,
+    request_handler,
     store,
 )
 from gateway.mcp_tools.shared import LONG, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
-from gateway.mcp_tools.writing import Pace, full_name, handler, plain
+from gateway.mcp_tools.writing import Pace, full_name, plain
 from gateway.plain_text import Verbatim
 
 TOOL: Final = "commit_files"
@@ -107,7 +108,7 @@ def commit_tool(bundles: Bundles, patience: float) -> Tool:
             },
             "repositoryRef",
         ),
-        handler=handler(partial(_commit_files, bundles=bundles), patience),
+        handler=request_handler(partial(_commit_files, bundles=bundles), patience),
         annotations={"destructiveHint": True, "openWorldHint": True},
         bulk=frozenset({"files", "deletePaths"}),
     )

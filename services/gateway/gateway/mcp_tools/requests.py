@@ -22,9 +22,10 @@ from codecommon.api.reasons import ConditionType
 from codecommon.api.request import SUCCEEDED, is_finished
 from codecommon.kcp.client import Conflict, JsonObject, KcpError, NotFound
 from gateway.mcp_tools.shared import Missing, named, quoted, text
-from gateway.mcp_tools.tool import Call, ToolError
+from gateway.mcp_tools.tool import Call, Handler, ToolError
 from gateway.mcp_tools.wait import until
-from gateway.mcp_tools.writing import Pace, create, find
+from gateway.mcp_tools.writing import Pace, Write, create, find
+from gateway.time_limits import LAST_WRITE
 
 REPOSITORY_REF: Final = (
     "Name of the Repository object in the workspace (see list_repositories), not of the one on the host."
@@ -39,6 +40,8 @@ _LONGEST_NAME: Final = 253
 _MOST_TURNS: Final = 32
 _MOST_ATTEMPTS: Final = 3
 DELETION_SECONDS: Final = 1.0
+_LEAST_SECONDS: Final = 3.0
+"""For which a call writes, however long its request took to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,19 @@ class Wanted:
         told = orjson.dumps([self.repository, self.spec, turn], option=orjson.OPT_SORT_KEYS)
         suffix = f"-{self.word}-{self.content[:12]}-{hashlib.sha256(told).hexdigest()[:8]}"
         return self.repository[: _LONGEST_NAME - len(suffix)].rstrip("-.") + suffix
+
+
+def request_handler(write: Write, patience: float) -> Handler:
+    """As ``writing.handler``, but the call begins when its request begins to arrive: with 16 MiB that is a while before."""
+
+    async def handle(call: Call) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time()
+        began = now if call.arrived is None else call.arrived
+        # Where the caller has lost its patience, the same call again finds what this one has stored.
+        write_until = max(began + LAST_WRITE, now + _LEAST_SECONDS)
+        return await write(call, Pace(began + patience, write_until))
+
+    return handle
 
 
 async def repository_of(call: Call) -> JsonObject:
@@ -153,7 +169,7 @@ async def finished(call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, 
         try:
             left = pace.wait_until - asyncio.get_running_loop().time()
             # A first look that hangs is given up, too.
-            async with asyncio.timeout_at(pace.wait_until + 1):
+            async with asyncio.timeout(max(left, 0.0) + 1):
                 seen = await until(
                     look, lambda seen: seen is None or is_finished(seen.get("status") or {}), max(left, 0.0)
                 )

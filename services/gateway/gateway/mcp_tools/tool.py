@@ -25,12 +25,14 @@ class Call:
         user: The caller's name for annotations. Empty: the hub did not say who it is.
         client: The MCP client's name for itself, or ``User-Agent`` and that header. Nobody has verified it. Empty: it said
             neither.
+        arrived: When the request began to arrive, by the loop's clock. None: it was not measured.
     """
 
     objects: Objects
     arguments: Mapping[str, Any]
     user: str = ""
     client: str = ""
+    arrived: float | None = None
 
 
 Handler = Callable[[Call], Awaitable[dict[str, Any]]]
