@@ -12,7 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 import nkeys
 from nats.aio.client import Client
@@ -95,7 +95,7 @@ class Bus:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Bus]:
+    async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Self]:
         """Connect as the user ``name`` of the table, waiting for the server for as long as it takes; says once what for.
 
         Raises ``CannotRun`` where the server refuses the credentials, and where they cannot be read.
@@ -103,8 +103,11 @@ class Bus:
         nc = Client()
 
         async def failed(error: Exception) -> None:
-            if isinstance(error, AuthorizationError) and not nc.is_connected:
+            if not nc.is_connected and (
+                isinstance(error, AuthorizationError) or "authorization violation" in str(error).lower()
+            ):
                 unauthorised.set()
+                return
             if (refusal := _REFUSAL.search(str(error))) is not None:
                 if refusal["subject"] not in refused and len(refused) < _MOST_REFUSALS:
                     refused.add(refusal["subject"])
@@ -171,7 +174,17 @@ class Bus:
         raise CannotRun("NATS has closed the connection for good; the line before says why")
 
     async def declare(self) -> None:
-        """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once."""
+        """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once.
+
+        Raises NATS's errors, and ``CannotRun`` if the server does not let this user do it.
+        """
+        try:
+            await self._declare()
+        except TimeoutError:
+            self._raise_if_refused()
+            raise
+
+    async def _declare(self) -> None:
         for config in STREAMS.values():
             await self._stream(config.evolve(num_replicas=self._replicas))
         for durable in DURABLES.values():

@@ -74,7 +74,8 @@ def _uses_object_store(name: str) -> Iterator[str]:
     stream = f"OBJ_{name}"
     yield f"$O.{name}.>"
     yield from (f"{_API}.STREAM.{verb}.{stream}" for verb in ("INFO", "MSG.GET", "PURGE"))
-    # An object is read through a consumer that lasts for as long as the reading.
+    # An object is read through a consumer that lasts for as long as the reading. The client asks first which stream it is in.
+    yield f"{_API}.STREAM.NAMES"
     yield f"{_API}.CONSUMER.CREATE.{stream}"
     yield from (f"{_API}.CONSUMER.{verb}.{stream}.>" for verb in ("CREATE", "DELETE", "INFO"))
     yield f"$JS.FC.{stream}.>"
