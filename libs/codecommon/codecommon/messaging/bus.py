@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, Self
 
@@ -75,6 +76,14 @@ class NotDeclared(NatsError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"NATS has no {what}; run code-provider init")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """``pending``: messages that nobody has been given yet. ``has_idle_reader``: a request for a message is open."""
+
+    pending: int
+    has_idle_reader: bool
 
 
 def _durable_filters() -> list[str]:
@@ -346,6 +355,14 @@ class Bus:
     async def subscribe(self, service: str, lane: Lane) -> JetStreamContext.PullSubscription:
         """The pull subscription of a service's durable; ``declare`` has made it."""
         return await self.js.pull_subscribe_bind(durable_name(service, lane), EVENTS_STREAM)
+
+    async def consumer_state(self, service: str, lane: Lane) -> ConsumerState | None:
+        """What NATS says of a service's durable. None: it does not answer."""
+        try:
+            info = await self.js.consumer_info(EVENTS_STREAM, durable_name(service, lane))
+        except (NatsError, TimeoutError):
+            return None
+        return ConsumerState(info.num_pending or 0, bool(info.num_waiting))
 
     async def has_waiting_events(self, service: str) -> bool:
         """Whether there are events of a service that nobody has fetched; also when the server cannot be asked now."""
