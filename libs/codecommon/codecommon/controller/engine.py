@@ -36,9 +36,9 @@ class Timing:
     """
 
     fetch: float = 2.0
-    report: float = 5.0
     renew: float = RENEW_SECONDS
     worker: WorkerTiming = field(default_factory=WorkerTiming)
+    report: float = 5.0
 
 
 class Works(Protocol):
