@@ -53,6 +53,7 @@ _log = logging.getLogger(__name__)
 _CREDENTIALS: Final = "NATS_NKEY, NATS_CREDS, or NATS_USER and NATS_PASSWORD"
 _MEND_RIGHTS: Final = "write its users with code-provider nats-auth, and reload the nats-server"
 _MEND_STORE: Final = "run code-provider init"
+_PARTS_OF_CREDS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
 _REFUSAL: Final = re.compile(
     r'permissions violation for (?:publish|subscription) to "(?P<subject>[^"]*)"', re.IGNORECASE
 )
@@ -457,7 +458,11 @@ async def _connect(nc: Client, options: dict[str, Any], unauthorised: asyncio.Ev
     try:
         await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
-            await connecting
+            try:
+                await connecting
+            except Exception as error:  # noqa: BLE001 - it tries for ever, so this is a file that it cannot use, whose text it may quote
+                why = type(error).__name__
+                raise CannotRun(f"the credentials for NATS cannot be used ({_CREDENTIALS}): {why}") from None
         else:
             raise CannotRun(f"NATS refuses the credentials ({_CREDENTIALS}); {_MEND_RIGHTS}")
     finally:
@@ -479,6 +484,12 @@ def _credentials(settings: NatsSettings, name: str) -> dict[str, Any]:
             raise CannotRun(f"NATS_NKEY: {seed} holds no seed of an nkey; code-provider nats-auth makes one") from None
         options["nkeys_seed"] = str(seed)
     if settings.creds is not None:
+        try:
+            content = settings.creds.read_bytes()
+        except OSError as error:
+            raise CannotRun(f"NATS_CREDS: cannot read {settings.creds}: {error.strerror}") from None
+        if not all(part in content for part in _PARTS_OF_CREDS):
+            raise CannotRun(f"NATS_CREDS: {settings.creds} holds no user's JWT and seed")
         options["user_credentials"] = str(settings.creds)
     if settings.user is not None and settings.password is not None:
         options |= {"user": settings.user, "password": settings.password.reveal()}

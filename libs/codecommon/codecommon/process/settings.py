@@ -80,13 +80,14 @@ def _lower(value: object) -> object:
 
 
 def _existing_file(value: object) -> object:
-    if isinstance(value, str) and not Path(value).is_file():
+    # Unlike pathlib it takes a text that can be no path for a file that is not there.
+    if isinstance(value, str) and not os.path.isfile(value):
         raise ValueError(f"there is no file {value}")
     return value
 
 
 def _existing_path(value: object) -> object:
-    if isinstance(value, str) and not Path(value).exists():
+    if isinstance(value, str) and not os.path.exists(value):
         raise ValueError(f"there is nothing at {value}")
     return value
 
