@@ -124,7 +124,7 @@ class MessageWorker(ABC, Generic[P]):
             event, kind = decoded
             over_share = self._shares.delay(event.cluster)
             if over_share is not None:
-                await delivery.settle(self._put_back(over_share))
+                await delivery.settle(self._put_back(over_share, helps=True))
                 return
             with (
                 self._shares.running(event.cluster),
@@ -231,8 +231,8 @@ class MessageWorker(ABC, Generic[P]):
             pass
         return True
 
-    def _put_back(self, after: float) -> PutBack:
-        return PutBack(after, keep=self._keep)
+    def _put_back(self, after: float, *, helps: bool = False) -> PutBack:
+        return PutBack(after, keep=self._keep, helps=helps)
 
 
 def _forbidden(identity: str) -> str:
