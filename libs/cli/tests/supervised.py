@@ -77,6 +77,7 @@ def surroundings() -> int:
     return 0
 
 
+<<<<<<< ours
 def task() -> int:
     """Fails, and succeeds the second time."""
     again = TRIED.exists()
@@ -88,6 +89,16 @@ def task() -> int:
 RUNS = (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, task)
 PROGRAMS = {run.__name__: run for run in RUNS}
 TRIED = Path("tried")
+=======
+def done() -> int:
+    say("did it")
+    return 0
+
+
+PROGRAMS = {
+    run.__name__: run for run in (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, done)
+}
+>>>>>>> theirs
 
 
 def log(name: str, line: bytes) -> None:
@@ -101,7 +112,11 @@ def program(name: str) -> Program:
         environ=lambda: {"ONLY": "this"},
         log=functools.partial(log, name),
         fatal=frozenset({2}),
+<<<<<<< ours
         once=name == "task",
+=======
+        once=name in ("done", "crashing2"),
+>>>>>>> theirs
     )
 
 
