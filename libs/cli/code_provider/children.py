@@ -29,7 +29,8 @@ class Program:
 
     ``run`` is called in the child. What it returns, or exits with, is the exit code. ``environ`` is evaluated in the child and
     becomes its environment. ``log`` gets each line that the child writes. ``ready`` is asked in the parent, with the child's pid,
-    until it returns True once. An exit code in ``fatal`` stops all programs.
+    until it returns True once. An exit code in ``fatal`` stops all programs. A program that runs ``once`` is ready when it has
+    exited with 0; until then it is started again like any other.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Program:
     log: Callable[[bytes], None]
     ready: Callable[[int], bool] = lambda pid: True
     fatal: frozenset[int] = frozenset()
+    once: bool = False
 
 
 class Output:

@@ -14,9 +14,11 @@ from typing import Final
 from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
+from code_provider.init import declare_streams
 from code_provider.serve_settings import ServeSettings
 from code_provider.services import SERVICES, main_of
 from code_provider.supervisor import Supervisor
+from codecommon.messaging.topology import INIT
 from codecommon.process import logs
 from codecommon.process.redact import redact
 from codecommon.process.service import EXIT_FAILED, EXIT_SETTINGS
@@ -63,9 +65,12 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
     gc.freeze()
 
     def service_environ(name: str) -> dict[str, str]:
-        bus = nats.client_environ() if nats is not None else {}
+        own = own_environ(name, environ)
+        if nats is not None:
+            # What was meant for another server does not fit ours.
+            own = {key: value for key, value in own.items() if not key.startswith("NATS_")} | nats.client_environ()
         # Six services cannot have the same port. Probes of this pod ask the gateway.
-        return {**own_environ(name, environ), **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
+        return {**own, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": "0"}
 
     services = [
         Program(
@@ -77,7 +82,17 @@ def _stages(environ: Mapping[str, str], log_format: LogFormat, nats: EmbeddedNat
         )
         for name, main in mains.items()
     ]
-    return [[nats.program()], services] if nats is not None else [services]
+    if nats is None:
+        return [services]
+    streams = Program(
+        INIT,
+        run=declare_streams,
+        environ=partial(service_environ, INIT),
+        log=service_log(INIT, log_format),
+        fatal=frozenset({EXIT_SETTINGS}),
+        once=True,
+    )
+    return [[nats.program()], [streams], services]
 
 
 def own_environ(service: str, environ: Mapping[str, str]) -> dict[str, str]:

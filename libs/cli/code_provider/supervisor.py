@@ -51,13 +51,22 @@ class _Child:
 
 @dataclass(slots=True)
 class _Slot:
-    """One program, and its child while it runs. ``due`` is when to start it, ``ends`` how often it ended in a row."""
+    """One program, and its child while it runs. ``due`` is when to start it, ``ends`` how often it ended in a row.
+
+    ``done``: it runs once, and has.
+    """
 
     program: Program
     stage: int
     child: _Child | None = None
     due: float = 0.0
     ends: int = 0
+    done: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be started, now or later."""
+        return self.child is None and not self.done
 
 
 @dataclass(slots=True)
@@ -123,7 +132,7 @@ class Supervisor:
         """Seconds until there is something to do even if nothing happens; None: there is nothing."""
         if self._stop is not None:
             return None if self._stop.killed else max(0.0, self._stop.kill_at - now)
-        moments = [slot.due for slot in self._slots if slot.child is None and slot.stage <= self._open_stage]
+        moments = [slot.due for slot in self._slots if slot.waits and slot.stage <= self._open_stage]
         if any(not child.ready for _, child in self._running()):
             moments.append(now + _READY_POLL_SECONDS)
         return max(0.0, min(moments) - now) if moments else None
@@ -147,17 +156,17 @@ class Supervisor:
 
     def _start_what_is_due(self, now: float) -> None:
         for slot, child in self._running():
-            child.ready = child.ready or slot.program.ready(child.pid)
+            child.ready = child.ready or (not slot.program.once and slot.program.ready(child.pid))
         while self._open_stage < self._slots[-1].stage and self._all_ready():
             self._open_stage += 1
         for slot in self._slots:
-            if slot.child is None and slot.stage <= self._open_stage and slot.due <= now:
+            if slot.waits and slot.stage <= self._open_stage and slot.due <= now:
                 self._start(slot, now)
 
     def _all_ready(self) -> bool:
         """Whether every program of the stages that are open runs and is ready."""
-        opened = [slot.child for slot in self._slots if slot.stage <= self._open_stage]
-        return all(child is not None and child.ready for child in opened)
+        opened = [slot for slot in self._slots if slot.stage <= self._open_stage]
+        return all(slot.done or (slot.child is not None and slot.child.ready) for slot in opened)
 
     def _start(self, slot: _Slot, now: float) -> None:
         pid, output = fork(slot.program, self._release)
@@ -190,6 +199,9 @@ class Supervisor:
         child.output.finish()
         slot.child = None
         if self._stop is not None:
+            return
+        if slot.program.once and code == 0:
+            slot.done = True
             return
         name = slot.program.name
         if code in slot.program.fatal:

@@ -76,8 +76,13 @@ def surroundings() -> int:
     return 0
 
 
+def done() -> int:
+    say("did it")
+    return 0
+
+
 PROGRAMS = {
-    run.__name__: run for run in (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings)
+    run.__name__: run for run in (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, done)
 }
 
 
@@ -92,6 +97,7 @@ def program(name: str) -> Program:
         environ=lambda: {"ONLY": "this"},
         log=functools.partial(log, name),
         fatal=frozenset({2}),
+        once=name in ("done", "crashing2"),
     )
 
 
