@@ -77,7 +77,6 @@ def surroundings() -> int:
     return 0
 
 
-<<<<<<< ours
 def task() -> int:
     """Fails, and succeeds the second time."""
     again = TRIED.exists()
@@ -86,19 +85,14 @@ def task() -> int:
     return 0 if again else 1
 
 
-RUNS = (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, task)
-PROGRAMS = {run.__name__: run for run in RUNS}
-TRIED = Path("tried")
-=======
 def done() -> int:
     say("did it")
     return 0
 
 
-PROGRAMS = {
-    run.__name__: run for run in (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, done)
-}
->>>>>>> theirs
+RUNS = (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, task, done)
+PROGRAMS = {run.__name__: run for run in RUNS}
+TRIED = Path("tried")
 
 
 def log(name: str, line: bytes) -> None:
@@ -112,11 +106,7 @@ def program(name: str) -> Program:
         environ=lambda: {"ONLY": "this"},
         log=functools.partial(log, name),
         fatal=frozenset({2}),
-<<<<<<< ours
-        once=name == "task",
-=======
-        once=name in ("done", "crashing2"),
->>>>>>> theirs
+        once=name in ("task", "done", "crashing2"),
     )
 
 

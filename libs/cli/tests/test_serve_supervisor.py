@@ -142,7 +142,6 @@ async def test_a_program_has_its_own_session_and_environment_and_nothing_of_its_
     assert (await process.line(r"descriptors (\d+)"))[1] == "3"
 
 
-<<<<<<< ours
 async def test_a_task_is_tried_until_it_succeeds_and_then_never_again(
     supervise: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +156,8 @@ async def test_a_task_is_tried_until_it_succeeds_and_then_never_again(
 
     assert await process.wait(10) == 0
     assert [line for line in process.lines if line.startswith("task: ")] == ["task: failed", "task: done"]
-=======
+
+
 async def test_a_program_that_runs_once_is_done_with_exit_code_0_and_then_the_next_stage_starts(
     supervise: Start,
 ) -> None:
@@ -181,4 +181,3 @@ async def test_until_it_has_ended_well_a_program_that_runs_once_is_started_again
         await process.line("crashing2 exited with code 1; starting it again")
 
     assert not [line for line in process.lines if line.startswith("steady")]
->>>>>>> theirs
