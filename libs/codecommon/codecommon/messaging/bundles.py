@@ -32,10 +32,10 @@ from codecommon.api.bundle import Bundle, InvalidBundle, is_bundle_name, scope_o
 from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus, BusUnavailable
 
 MOST_OF_A_WORKSPACE: Final = 256
-MOST_BYTES_OF_A_WORKSPACE: Final = 512 * 1024 * 1024
+MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
 """As they are stored. Both bounds may be passed by what is stored at the same moment."""
 
-_FEW: Final = 16
+_FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
 
 _MOST_STORED_BYTES: Final = 128 * 1024 * 1024
