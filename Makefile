@@ -12,7 +12,7 @@ WORKERS := --numprocesses 4
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lock gen lint type fresh verify test test-k8s test-helm3 test-fast pytest portal portal-test portal-browser screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp security images sbom test-container demo up down clean
+.PHONY: help setup tools lock gen lint type fresh verify test test-k8s test-helm3 test-fast pytest portal portal-test portal-browser screenshots e2e bench bench-drift bench-limits bench-crawl bench-mcp bench-commits security images sbom test-container demo up down clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench-limits: tools ## 500 repositories with keys and collaborators under GitHub
 
 bench-mcp: setup ## tools/list and tools/call of the gateway beside the bare MCP SDK; prints figures
 	@$(PYTHON) tests/bench/mcp_rates.py $(ARGS)
+
+bench-commits: tools ## commits a minute beside git push of the same trees; ARGS="--one 20 --many 50 --latency 0.1"
+	@$(PYTHON) tests/bench/commits.py $(ARGS)
 
 bench-crawl: setup ## host requests, replicas and memory of looks at packages; ARGS="--repositories 1 100 --packages 500"
 	@$(PYTHON) tests/bench/crawl.py $(ARGS)

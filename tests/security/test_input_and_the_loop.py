@@ -28,22 +28,35 @@ from access_svc.deploykey.pair import NEXT, PRIVATE, PUBLIC, Pairs
 from access_svc.deploykey.reconciler import DeployKeyReconciler
 from access_svc.deploykey.rotation import step_due
 from codecommon.api import annotations
-from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, KINDS, REPOSITORIES
+from codecommon.api.bundle import Bundle, BundleFile, is_bundle_name
+from codecommon.api.kinds import (
+    COLLABORATORS,
+    CONNECTIONS,
+    DEPLOY_KEYS,
+    KINDS,
+    REPOSITORIES,
+    REPOSITORY_BUILD_STATUSES,
+    REPOSITORY_CHECKOUTS,
+    REPOSITORY_COMMITS,
+)
 from codecommon.controller.connections import Connections
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.provider import Registry
+from codecommon.messaging.bundles import FoundBundle
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.events import ObjectEvent, UndecodableEvent
 from codecommon.process.logs import JsonFormatter, TextFormatter
 from codecommon.testing.builders import (
+    RESOURCES,
     api_binding,
     collaborator_object,
     connection_object,
     deploy_key_object,
     event_for,
+    manifest,
     repository_object,
     secret_object,
 )
@@ -54,6 +67,10 @@ from connection_svc.reconciler import ConnectionReconciler
 from devstack.githubsim import SimControl
 from devstack.scenario import Scenario
 from devstack.simulator import SimulatorProcess
+from repository_svc.build.reconciler import BuildReconciler
+from repository_svc.bundle_memory import BundleMemory
+from repository_svc.checkout.reconciler import CheckoutReconciler
+from repository_svc.commit.reconciler import CommitReconciler
 from repository_svc.decide import CONDITIONS, look_due
 from repository_svc.reconciler import RepositoryReconciler
 from watcher.decode import UndecodableObject, object_decoder
@@ -61,7 +78,15 @@ from watcher.decode import UndecodableObject, object_decoder
 pytestmark = pytest.mark.slow
 
 ALLOWED_SECONDS = 0.1
-NAMES = {"connections": "main", "repositories": "site", "deploykeys": "key", "collaborators": "alice"}
+NAMES = {
+    "connections": "main",
+    "repositories": "site",
+    "deploykeys": "key",
+    "collaborators": "alice",
+    "repositorycommits": "commit",
+    "repositorycheckouts": "checkout",
+    "repositorybuildstatuses": "build",
+}
 """The object of each kind."""
 OURS = sorted(value for name, value in vars(annotations).items() if name.isupper() and isinstance(value, str))
 
@@ -74,6 +99,31 @@ SECRETS = {
     **{prefix + half: ("deploykeys", "deploykey-key", "") for prefix in ("", NEXT) for half in (PRIVATE, PUBLIC)},
 }
 """Each entry that we read of a Secret: the kind that reads it, the Secret's name and the Connection's type."""
+
+
+BUNDLE = Bundle.build([BundleFile("README.md", b"Hello")])
+
+
+class OneBundle:
+    """A bundle store that has one bundle, in every workspace and under every name."""
+
+    async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
+        return
+
+    async def find(self, cluster: str, name: str) -> FoundBundle | None:
+        return FoundBundle(BUNDLE.name, 100, "1") if is_bundle_name(name) else None
+
+    async def read(self, cluster: str, found: FoundBundle) -> Bundle | None:
+        return BUNDLE
+
+    async def remove(self, cluster: str, found: FoundBundle) -> None:
+        return
+
+    async def remove_all(self, cluster: str) -> None:
+        return
+
+    async def sweep(self) -> None:
+        return
 
 
 class Provider:
@@ -99,6 +149,16 @@ class Provider:
             "collaborators": Controller(
                 COLLABORATORS, CollaboratorReconciler(self.connections), collaborator.CONDITIONS, collaborator.due
             ),
+        }
+        bus, bundles, memory = cast(Bus, self.world.bus), OneBundle(), BundleMemory()
+        self.controllers |= {
+            "repositorycommits": Controller(
+                REPOSITORY_COMMITS, CommitReconciler(self.connections, bundles, memory, bus)
+            ),
+            "repositorycheckouts": Controller(
+                REPOSITORY_CHECKOUTS, CheckoutReconciler(self.connections, bundles, memory)
+            ),
+            "repositorybuildstatuses": Controller(REPOSITORY_BUILD_STATUSES, BuildReconciler(self.connections, bus)),
         }
         self.world.add(*stored)
 
@@ -146,16 +206,29 @@ async def _reconciled(url: str, owner: str, token: str, friend: str) -> list[dic
             repository_object(),
             deploy_key_object(),
             collaborator_object(username=friend),
+            *_requests(),
         ],
     )
     kcp = provider.world.kcp
-    for resource in reconciled():
+    for resource in (resource for resource in reconciled() if not KINDS[resource].request):
         await provider.reconcile(resource)
         assert kcp.stored(resource, NAMES[resource])["status"]["conditions"], resource
     await provider.transport.aclose()
     objects = [kcp.stored(resource, NAMES[resource]) for resource in reconciled()]
     secrets = [kcp.stored("secrets", name, namespace=NAMESPACE) for name in ("credential", "deploykey-key")]
     return [api_binding(), *(raw for raw in (*secrets, *objects) if raw is not None)]
+
+
+def _requests() -> list[dict[str, Any]]:
+    """Requests that nobody has answered, because nothing is read of others. With the finalizer of the Go provider."""
+    made = [
+        manifest(REPOSITORY_COMMITS, "commit", repositoryRef="site", source={"bundleRef": {"name": BUNDLE.name}}),
+        manifest(REPOSITORY_CHECKOUTS, "checkout", repositoryRef="site"),
+        manifest(REPOSITORY_BUILD_STATUSES, "build", repositoryRef="site", workflowFileName="ci.yaml"),
+    ]
+    for raw in made:
+        raw["metadata"]["finalizers"] = [KINDS[RESOURCES[raw["kind"]]].finalizer]
+    return made
 
 
 @pytest.fixture(autouse=True)

@@ -320,6 +320,21 @@ def test_what_only_a_broken_off_list_named_is_gone() -> None:
     assert list(harness.feed.index.cluster("c1").objects) == [connection().key]
 
 
+def test_an_answered_request_is_told_of_only_when_it_is_deleted() -> None:
+    def request(name: str, version: str = "10", **fields: Any) -> Entry:
+        return entry("repositorycommits", name, version, **{"parent": "repo", "ready_condition": False, **fields})
+
+    over = request("over", finished=True)
+    harness = Harness().start(connection(), repository(), over, request("open"))
+    assert harness.published == [("open", "unsettled")]
+    harness.put(repository(version="11", identity_hash=1))
+    harness.put(request("over", version="12", finished=True, metadata_hash=1))
+    harness.feed.resync("c1", over.key)
+    assert harness.published == [("open", "dependency")]
+    harness.put(request("over", version="13", finished=True, deleting=True))
+    assert harness.published == [("over", "changed")]
+
+
 def test_the_resync_of_an_engaged_cluster_is_published_on_its_own_lane() -> None:
     harness = Harness().start(connection())
     harness.feed.resync("c1", connection().key)

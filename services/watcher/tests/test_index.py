@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from codecommon.api.annotations import PAUSED, RECONCILE_REQUESTED_AT
-from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, KINDS, REPOSITORIES
+from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, KINDS, REPOSITORIES, REPOSITORY_COMMITS
 from codecommon.messaging.events import Versions
 from watcher import decode
 from watcher.decode import UndecodableObject, object_decoder
@@ -100,6 +100,21 @@ def test_objects_that_the_go_provider_bound_are_recognised_by_their_missing_orig
     assert entry(**{bound: "1"}).left_by_go_provider
     assert not entry(**{bound: "1", "origin": "Adopted"}).left_by_go_provider
     assert not entry().left_by_go_provider
+
+
+@pytest.mark.parametrize(
+    ("status", "finished"),
+    [
+        ({"phase": "Succeeded"}, True),
+        ({"phase": "Failed"}, True),
+        ({"phase": "Running"}, False),
+        ({}, False),
+    ],
+)
+def test_a_request_is_finished_once_status_has_its_answer(status: dict[str, str], finished: bool) -> None:
+    commit = object_decoder(REPOSITORY_COMMITS, "default")
+    assert commit(raw("c", spec={"repositoryRef": "repo"}, status=status)).finished is finished
+    assert not DEPLOY_KEY(raw("key", spec={"repositoryRef": "repo"}, status=status)).finished
 
 
 def test_versions_name_repository_connection_and_secret() -> None:

@@ -6,7 +6,6 @@ Digest, name and encoding are those of the Go provider.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +25,9 @@ LONGEST_PATH: Final = 1024
 _NAME: Final = re.compile(r"bundle-[0-9a-f]{24}")
 _DIGEST_PREFIX: Final = "sha256:"
 _WRITTEN, _DELETED = b"\x01", b"\x00"
+_FILES_FOLLOW: Final = b',"files":['
+_MOST_AT_ONCE: Final = 32 * 1024 * 1024
+"""Of a bundle of the Go provider, which is one line. Only one full of control characters is longer."""
 
 
 class InvalidBundle(ValueError):
@@ -91,17 +93,18 @@ class Bundle:
     def encode(self, scope: str, name: str) -> Iterator[bytes]:
         """The bundle as JSON, in parts. ``scope``: as of ``scope_of``; ``name``: under which it is stored.
 
-        Each part holds one file at most. So a thread that encodes gives way to others between two files.
+        Each part holds one file at most, and each file is a line. A parser that is written in C keeps all threads waiting until
+        it returns, so none is given the whole.
         """
         head = {"name": name, "digest": self.digest, "scope": scope, "size": self.size}
-        yield orjson.dumps(head)[:-1] + b',"files":['
+        yield orjson.dumps(head)[:-1] + _FILES_FOLLOW
         for number, (file, size) in enumerate(zip(self.files, self.sizes, strict=True)):
             entry: dict[str, Any] = {"path": file.path, "content": file.content.decode(), "size": size}
             entry["digest"] = file_digest(file)
             if file.delete:
                 entry["delete"] = True
-            yield (b"," if number else b"") + orjson.dumps(entry)
-        yield b"]}"
+            yield (b",\n" if number else b"\n") + orjson.dumps(entry)
+        yield b"\n]}"
 
     @classmethod
     def decode(cls, body: bytes) -> Bundle:
@@ -110,16 +113,14 @@ class Bundle:
         Raises ``InvalidBundle`` for anything else.
         """
         try:
-            fields = _parse(body.decode())
+            digest, entries = _parsed(body)
             files = [
-                BundleFile(str(f["path"]), str(f.get("content") or "").encode(), bool(f.get("delete")))
-                for f in fields["files"]
+                BundleFile(str(e["path"]), (e.get("content") or "").encode(), bool(e.get("delete"))) for e in entries
             ]
-            claimed = str(fields["digest"])
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidBundle(f"not a bundle ({type(error).__name__}, {len(body)} bytes)") from None
         bundle = cls.build(files)
-        if bundle.digest != claimed:
+        if bundle.digest != digest:
             raise InvalidBundle("its digest is not that of its files")
         return bundle
 
@@ -207,46 +208,20 @@ def _measured(files: tuple[BundleFile, ...]) -> tuple[tuple[int, ...], str]:
     return tuple(sizes), _DIGEST_PREFIX + whole.hexdigest()
 
 
-_decode_value: Final = json.JSONDecoder().raw_decode
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """A JSON object whose ``files`` is a list, parsed value by value.
-
-    A parser that is written in C keeps all threads waiting until it returns. So none is given the whole.
-    """
-
-    def skip(at: int) -> int:
-        found = _SPACE.match(text, at)
-        assert found is not None
-        return found.end()
-
-    def expect(at: int, characters: str) -> tuple[str, int]:
-        at = skip(at)
-        if at >= len(text) or text[at] not in characters:
-            raise ValueError(f"no {characters!r} at {at}")
-        return text[at], skip(at + 1)
-
-    fields: dict[str, Any] = {}
-    _, at = expect(0, "{")
+def _parsed(body: bytes) -> tuple[str, list[dict[str, Any]]]:
+    """The digest that the bundle claims, and its files as they are written down. Raises as indexing and parsing do."""
+    end = body.find(b"\n")
+    if not body[:end].endswith(_FILES_FOLLOW):
+        if len(body) > _MOST_AT_ONCE:
+            raise ValueError("too long")
+        whole: dict[str, Any] = orjson.loads(body)
+        return str(whole["digest"]), whole["files"]
+    digest = str(orjson.loads(body[:end] + b"]}")["digest"])
+    entries: list[dict[str, Any]] = []
     while True:
-        key, at = _decode_value(text, at)
-        _, at = expect(at, ":")
-        if key == "files":
-            files: list[Any] = []
-            _, at = expect(at, "[")
-            while True:
-                file, at = _decode_value(text, at)
-                files.append(file)
-                if len(files) > MOST_FILES:
-                    raise ValueError("too many files")
-                mark, at = expect(at, ",]")
-                if mark == "]":
-                    break
-            fields[key] = files
-        else:
-            fields[key], at = _decode_value(text, at)
-        mark, at = expect(at, ",}")
-        if mark == "}":
-            return fields
+        start, end = end + 1, body.find(b"\n", end + 1)
+        if end < 0:
+            return digest, entries
+        entries.append(orjson.loads(body[start:end].removesuffix(b",")))
+        if len(entries) > MOST_FILES:
+            raise ValueError("too many files")

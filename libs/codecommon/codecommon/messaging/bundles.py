@@ -10,6 +10,7 @@ import asyncio
 import base64
 import errno
 import fcntl
+import io
 import os
 import shutil
 import tempfile
@@ -31,10 +32,10 @@ from codecommon.api.bundle import Bundle, InvalidBundle, is_bundle_name, scope_o
 from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus, BusUnavailable
 
 MOST_OF_A_WORKSPACE: Final = 256
-MOST_BYTES_OF_A_WORKSPACE: Final = 512 * 1024 * 1024
+MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
 """As they are stored. Both bounds may be passed by what is stored at the same moment."""
 
-_FEW: Final = 16
+_FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
 
 _MOST_STORED_BYTES: Final = 128 * 1024 * 1024
@@ -170,15 +171,17 @@ class NatsBundles:
         """The content. None: a part of it is gone. The library's own ``get`` would wait for that for ever."""
         if (info.size or 0) > _MOST_STORED_BYTES:
             raise InvalidBundle(f"{info.size} bytes are stored, which is no bundle")
+        buffer = io.BytesIO()
         subscription = await self._js.subscribe(f"$O.{BUNDLES}.C.{info.nuid}", ordered_consumer=True)
         try:
-            parts = [(await subscription.next_msg(_CHUNK_SECONDS)).data for _ in range(info.chunks or 0)]
+            for _ in range(info.chunks or 0):
+                buffer.write((await subscription.next_msg(_CHUNK_SECONDS)).data)
         except TimeoutError:
             return None
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
-        return b"".join(parts)
+        return buffer.getvalue()
 
     async def _remove(self, name: str, version: str) -> None:
         # The library's own ``delete`` leaves a marker, which would count as a bundle.
@@ -304,7 +307,10 @@ class DirectoryBundles:
 
 
 def _encoded(bundle: Bundle, scope: str, name: str) -> bytes:
-    return b"".join(bundle.encode(scope, name))
+    # A join would copy it all at once.
+    buffer = io.BytesIO()
+    buffer.writelines(bundle.encode(scope, name))
+    return buffer.getvalue()
 
 
 def _require_room(others: int, their_bytes: int, size: int) -> None:

@@ -79,8 +79,8 @@ _BUCKET_TTL_SECONDS: Final = {
 BUNDLE_TTL_SECONDS: Final = 6 * 3600.0
 """A commit is made within seconds, but it waits out the host's limits and outages. What is left by then was forgotten."""
 
-_MOST_BUNDLE_BYTES: Final = 8 * 1024**3
-"""Of all workspaces, on disk. Each has a bound of its own besides."""
+_MOST_BUNDLE_BYTES: Final = 2 * 1024**3
+"""Of all workspaces, on disk, where the server sets so much aside. Each workspace has a bound of its own besides."""
 
 
 class BusUnavailable(Exception):

@@ -15,7 +15,7 @@ from codecommon.api.annotations import PAUSED
 from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Condition
 from codecommon.api.repository import Repository
-from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal
+from codecommon.api.results import NotReady, Outcome, Released, Retryable, Terminal, Unchanged
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
 from codecommon.controller.message_worker import WorkerTiming
@@ -176,6 +176,20 @@ async def test_who_waits_for_somebody_has_an_appointment_too(bus: Bus, kcp: InMe
     async with working(bus, kcp, calls):
         await until(lambda: acked(bus))
     assert len(calls.names) == 2
+
+
+async def test_what_has_nothing_to_write_has_an_appointment_too_and_leaves_status_alone(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    async def unchanged(ctx: ReconcileContext[Any]) -> Outcome:
+        return Unchanged(requeue_after=timedelta(seconds=1)) if len(calls.names) == 1 else Unchanged()
+
+    calls = Calls(unchanged)
+    await bus.publish(event_for(put(kcp)))
+    async with working(bus, kcp, calls):
+        await until(lambda: acked(bus))
+    assert len(calls.names) == 2
+    assert kcp.writes("repositories") == []
 
 
 @pytest.mark.parametrize(("resync", "kept"), [(timedelta(minutes=10), False), (timedelta(hours=6), True)])

@@ -131,6 +131,19 @@ async def test_what_is_gone_is_none_and_what_fails_can_be_tried_again(elsewhere:
         assert "secret" not in failed.value.message
 
 
+async def test_a_proxy_is_used_and_looks_up_the_address_itself(scripted: Any) -> None:
+    way = Elsewhere(ProxyRules(http=scripted.url))
+    scripted.answer(200, "an archive")
+    try:
+        asked_by = sender("http://files.ghe.example", "ghe.example", base_url="https://ghe.example")
+        assert await read(way, asked_by, "http://files.ghe.example/a") == b'"an archive"'
+    finally:
+        await way.aclose()
+    (seen,) = scripted.seen
+    assert seen.target == "http://files.ghe.example/a"
+    assert "authorization" not in seen.headers
+
+
 @pytest.mark.parametrize(
     ("address", "public"),
     [

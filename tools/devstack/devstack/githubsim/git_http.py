@@ -67,6 +67,7 @@ def _admitted(simulation: Simulation, request: web.Request, service: str) -> Rep
 async def _run(
     simulation: Simulation, repository: Repository, service: str, mode: str, request: web.Request, stdin: bytes
 ) -> bytes:
+    await asyncio.sleep(simulation.switches.everybody.latency)
     path = simulation.world.git.path(repository.id)
     process = await asyncio.create_subprocess_exec(
         "git",

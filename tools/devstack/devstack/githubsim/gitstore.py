@@ -179,6 +179,13 @@ class GitStore:
         pairs = (line.split(" ", 1) for line in listed.splitlines())
         return {name.removeprefix("refs/heads/"): sha for sha, name in pairs}
 
+    def tag(self, repository_id: int, name: str) -> str | None:
+        """The commit that a tag leads to."""
+        try:
+            return self._git(repository_id, "rev-parse", "--verify", f"refs/tags/{name}^{{commit}}").decode().strip()
+        except GitRefused:
+            return None
+
     def set_head(self, repository_id: int, branch: str, sha: str) -> None:
         """Raises GitRefused for a name that cannot be a branch's."""
         self._git(repository_id, "update-ref", f"refs/heads/{branch}", sha)

@@ -34,17 +34,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One path of the new tree. ``content`` None: the path is to be gone. ``sha``: of the content."""
+    """One path of the new tree. ``content`` None: the path is to be gone. ``sha``: of the content.
+
+    ``is_inline``: it travels as text within the tree. What is longer, empty, or no text is uploaded on its own.
+    """
 
     path: str
     mode: str
     content: bytes | None
     sha: str | None
-
-    @property
-    def is_inline(self) -> bool:
-        """Whether it travels as text within the tree. What is longer, or no text, is uploaded on its own."""
-        return self.content is not None and len(self.content) <= _MOST_INLINE_BYTES and is_text(self.content)
+    is_inline: bool
 
 
 def parse_tree(body: bytes, below: str = "") -> tuple[list[Entry], bool]:
@@ -112,7 +111,7 @@ def decide_changes(
         entry = there.get(change.path)
         if change.content is None:
             if entry is not None and entry.kind != "tree":
-                decided.append(Change(change.path, entry.mode, None, None))
+                decided.append(Change(change.path, entry.mode, None, None, is_inline=False))
             continue
         for folder in folders_of(change.path):
             above = there.get(folder)
@@ -126,17 +125,24 @@ def decide_changes(
         is_file = entry is not None and entry.mode in (_FILE, _EXECUTABLE)
         if entry is not None and is_file and entry.sha == sha:
             continue
-        decided.append(Change(change.path, entry.mode if entry is not None and is_file else _FILE, change.content, sha))
+        mode = entry.mode if entry is not None and is_file else _FILE
+        # The API may take an empty text for a missing one.
+        is_inline = 0 < len(change.content) <= _MOST_INLINE_BYTES and is_text(change.content)
+        decided.append(Change(change.path, mode, change.content, sha, is_inline))
     return sorted(decided, key=lambda change: (change.content is not None, change.path))
 
 
 def chunks(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """The changes in their order, each part small enough for one request. What is to be gone is in parts of its own."""
+    """The changes in their order, each part small enough for one request.
+
+    What makes room for a file below or above it is in a part of its own, before that file.
+    """
     part: list[Change] = []
     length = 0
+    makes_room = _makes_room(changes)
     for change in changes:
         inline = len(change.content) if change.content is not None and change.is_inline else 0
-        turns = bool(part) and (part[-1].content is None) != (change.content is None)
+        turns = makes_room and bool(part) and (part[-1].content is None) != (change.content is None)
         if part and (turns or len(part) >= _MOST_ENTRIES or length + inline > _MOST_INLINE_BYTES):
             yield part
             part, length = [], 0
@@ -144,6 +150,14 @@ def chunks(changes: Sequence[Change]) -> Iterator[list[Change]]:
         length += inline
     if part:
         yield part
+
+
+def _makes_room(changes: Sequence[Change]) -> bool:
+    gone = {change.path for change in changes if change.content is None}
+    written = {change.path for change in changes if change.content is not None}
+    return any(folder in gone for path in written for folder in folders_of(path)) or any(
+        folder in written for path in gone for folder in folders_of(path)
+    )
 
 
 def tree_entry(change: Change) -> dict[str, Any]:

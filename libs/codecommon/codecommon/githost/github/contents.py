@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -56,6 +56,7 @@ from codecommon.githost.github.classify import OF_CONTENTS, Attempt, classify
 from codecommon.githost.github.client import AnswerCut, Client
 from codecommon.githost.protocol import HostBusy, HostUnavailable
 from codecommon.githost.refs import is_branch_name
+from codecommon.process.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,8 +67,8 @@ _DEFAULT_BRANCH: Final = "main"
 _RAW: Final = "application/vnd.github.raw+json"
 # Others may move the branch meanwhile. Each try is half a dozen requests, and the object comes back.
 _MOST_TRIES: Final = 5
-_LONGEST_TURN_SECONDS: Final = 1.0
-_NEXT_TURN_SECONDS: Final = 2.0
+# Who waits holds a slot of the process.
+_LONGEST_WAIT_SECONDS: Final = 1.0
 # Some 30,000 entries. Parsing more would hold up the event loop; such a tree is read folder by folder.
 _LONGEST_TREE: Final = 8 * 1024 * 1024
 # One folder of 60,000 files.
@@ -119,18 +120,37 @@ class _MadeCommit(BaseModel):
     tree: _Target
 
 
+class _MadeObject(BaseModel):
+    """A blob, a tree or a commit; only the last one has a page."""
+
+    sha: str
+    html_url: str = ""
+
+
 class _FileAnswer(BaseModel):
     commit: _MadeCommit
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a commit is put on top of. ``sha`` empty: nothing. ``is_new``: the branch itself is not there yet."""
+    """What a commit is put on top of. ``sha`` empty: nothing. ``is_new``: the branch itself is not there yet.
+
+    ``history``: the commit itself and those before it, the newest first.
+    """
 
     sha: str
     tree: str
     url: str
     is_new: bool
+    history: Sequence[_CommitAnswer] = ()
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class _Turn:
+    """Whose turn it is to commit to a branch. ``line``: of those that come back."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    line: Line = field(default_factory=Line)
 
 
 class _Empty:
@@ -143,18 +163,18 @@ class GithubContents:
     def __init__(self, client: Client) -> None:
         self._client = client
         # A branch's entry lives as long as somebody holds it.
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[tuple[str, str], _Turn] = WeakValueDictionary()
 
     # ---- commits
 
     async def commit(self, repo_id: str, request: CommitRequest, made: MutableMapping[str, str]) -> Committed:
         check_paths(request.changes)
-        branch = request.branch or await self._default_branch(repo_id)
-        if not is_branch_name(branch):
-            raise Terminal(Reason.VALIDATION_FAILED, f"{branch} is not the name of a branch")
-        writer = _Writer(self._client, repo_id, branch, request, made)
         # Of those that commit to one branch all but one would do their work in vain.
-        async with self._turn(repo_id, branch):
+        async with self._turn(repo_id, request.branch):
+            branch = request.branch or await self._default_branch(repo_id)
+            if not is_branch_name(branch):
+                raise Terminal(Reason.VALIDATION_FAILED, f"{branch} is not the name of a branch")
+            writer = _Writer(self._client, repo_id, branch, request, made)
             for _ in range(_MOST_TRIES):
                 head = await writer.head()
                 done = await (writer.begin() if isinstance(head, _Empty) else writer.on(head))
@@ -168,16 +188,19 @@ class GithubContents:
     @asynccontextmanager
     async def _turn(self, repo_id: str, branch: str) -> AsyncIterator[None]:
         """Raises ``HostBusy`` while others commit to the branch."""
-        lock = self._turns.setdefault((repo_id, branch), asyncio.Lock())
+        turn, clock = self._turns.setdefault((repo_id, branch), _Turn()), asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(_LONGEST_TURN_SECONDS):
-                await lock.acquire()
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                await turn.lock.acquire()
         except TimeoutError:
-            raise HostBusy(self._client.host, _NEXT_TURN_SECONDS) from None
+            after = turn.line.wait(clock(), 1, at_least=_LONGEST_WAIT_SECONDS)
+            raise HostBusy(self._client.host, after) from None
+        began = clock()
         try:
             yield
         finally:
-            lock.release()
+            turn.line.took(clock() - began)
+            turn.lock.release()
 
     async def _default_branch(self, repo_id: str) -> str:
         repository = await _repository(self._client, repo_id)
@@ -341,9 +364,7 @@ class _Writer:
         files = [change for change in self._request.changes if change.content is not None]
         if not files:
             return Committed(self._branch, "", "", made=False)
-        first = min(
-            files, key=lambda change: (change.path.startswith(WORKFLOWS), len(change.content or b""), change.path)
-        )
+        first = min(files, key=_suits_as_first)
         is_all = len(files) == 1
         answer = await self._client.exchange(
             self._attempt,
@@ -369,10 +390,10 @@ class _Writer:
 
     async def on(self, head: _Head) -> Committed | None:
         """The commit on top of ``head``, unless it is there already; None: the branch has moved."""
-        if head.sha:
-            for commit in await self._history(head.sha):
-                if has_trailer(commit.commit.message, self._request.uid) and not head.is_new:
-                    return Committed(self._branch, commit.sha, commit.html_url, made=False)
+        # What another branch has is not on this one.
+        for commit in () if head.is_new else head.history:
+            if has_trailer(commit.commit.message, self._request.uid):
+                return Committed(self._branch, commit.sha, commit.html_url, made=False)
         return await self._put(head)
 
     async def _put(self, head: _Head) -> Committed | None:
@@ -382,11 +403,10 @@ class _Writer:
             there = not head.is_new or not head.sha or await self._move(head, head.sha)
             return Committed(self._branch, head.sha, head.url, made=False) if there else None
         body = {"message": self._message, "tree": tree, "parents": [head.sha] if head.sha else []}
-        answer = await self._client.exchange(self._attempt, "POST", self._repo_id, "/git/commits", body=body)
-        commit = answer.parse(_MadeCommit)
-        if not await self._move(head, commit.sha):
+        sha = await self._once("/git/commits", body)
+        if not await self._move(head, sha):
             return None
-        return Committed(self._branch, commit.sha, commit.html_url, made=True)
+        return Committed(self._branch, sha, self._made.get(_url_key(sha), ""), made=True)
 
     async def _move(self, head: _Head, sha: str) -> bool:
         """Let the branch be at ``sha``. False: it is no longer where it was."""
@@ -415,8 +435,11 @@ class _Writer:
         return answer.parse(_RefAnswer).object.sha
 
     async def _head_at(self, sha: str, *, is_new: bool) -> _Head:
-        commit = (await self._history(sha))[0]
-        return _Head(commit.sha, commit.commit.tree.sha, commit.html_url, is_new=is_new)
+        history = await self._history(sha)
+        commit = history[0]
+        if commit.sha != sha:
+            raise HostUnavailable(f"{self._client.host} shows another commit than was asked for")
+        return _Head(commit.sha, commit.commit.tree.sha, commit.html_url, is_new=is_new, history=history)
 
     async def _history(self, sha: str) -> list[_CommitAnswer]:
         """The commit and those before it, the newest first."""
@@ -483,18 +506,22 @@ class _Writer:
         key = hashlib.sha256(f"{self._repo_id}{tail}".encode() + orjson.dumps(body)).hexdigest()
         if (known := self._made.get(key)) is not None:
             return known
-        answer = await self._client.exchange(
+        try:
             # The answer about a tree lists its whole root.
-            self._attempt,
-            "POST",
-            self._repo_id,
-            tail,
-            body=body,
-            most=_LONGEST_FOLDER,
-        )
-        sha = (await _parsed(answer, lambda read: read.parse(_Target))).sha
-        self._made[key] = sha
-        return sha
+            answer = await self._client.exchange(
+                self._attempt, "POST", self._repo_id, tail, body=body, most=_LONGEST_FOLDER
+            )
+        except Terminal as refused:
+            if not self._made or refused.reason != Reason.VALIDATION_FAILED:
+                raise
+            # What an earlier try uploaded may be gone: no branch had it.
+            self._made.clear()
+            raise Retryable(Reason.HOST_CONFLICT, refused.message) from None
+        made = await _parsed(answer, lambda read: read.parse(_MadeObject))
+        self._made[key] = made.sha
+        if made.html_url:
+            self._made[_url_key(made.sha)] = made.html_url
+        return made.sha
 
 
 class _Skips:
@@ -675,6 +702,16 @@ async def _few_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T])
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
     first = failures.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _suits_as_first(change: FileChange) -> tuple[bool, bool, int, str]:
+    """The order in which files come into question: what needs no right of its own, is not empty, and is short."""
+    length = len(change.content or b"")
+    return change.path.startswith(WORKFLOWS), length == 0, length, change.path
+
+
+def _url_key(sha: str) -> str:
+    return f"url of {sha}"
 
 
 def _says_empty(answer: Answer) -> bool:

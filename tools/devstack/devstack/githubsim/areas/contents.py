@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
+import re
 
 from devstack.githubsim import views_git
 from devstack.githubsim.access import (
@@ -21,6 +21,7 @@ from devstack.githubsim.paging import page
 from devstack.githubsim.records import Repository
 
 _MOST_LISTED = 1000
+_SHA = re.compile(r"[0-9a-f]{40}")
 
 
 def list_commits(call: Call) -> Answer:
@@ -104,14 +105,13 @@ def download_tarball(call: Call) -> Answer:
 
 
 def _resolved(call: Call, repository: Repository, name: str) -> str:
-    """The commit of a branch, or the commit itself. Raises ApiError 404."""
+    """The commit of a branch, the commit itself, or that of a tag. Raises ApiError 404."""
     sha = repository.branches.get(name.removeprefix("refs/").removeprefix("heads/"), name)
-    if (
-        len(sha) != hashlib.sha1(usedforsecurity=False).digest_size * 2
-        or call.world.git.commit(repository.id, sha) is None
-    ):
+    if _SHA.fullmatch(sha) and call.world.git.commit(repository.id, sha) is not None:
+        return sha
+    if (tagged := call.world.git.tag(repository.id, name)) is None:
         raise not_found()
-    return sha
+    return tagged
 
 
 OPERATIONS = (
