@@ -69,12 +69,12 @@ portal: ## build the portal's bundle into the gateway; needs npm of Node.js 20 o
 portal-test: # what `make test` does with the portal; without npm it says what is left out
 	@tools/portal.sh test
 
-portal-browser: tools portal ## all of the portal's tests in a browser; `make test` leaves out the two longest
-	@CODE_PORTAL_TESTS=full $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py $(ARGS)
+portal-browser: tools portal ## the portal's tests in a browser alone; CODE_PORTAL_SPECS="journey" for some
+	@$(PYTEST) --numprocesses 0 tests/e2e/test_portal.py $(ARGS)
 
 screenshots: tools portal ## write pictures of the portal's views to docs/images; needs Chromium
 	@mkdir -p docs/images
-	@CODE_SCREENSHOTS=$(CURDIR)/docs/images $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py -k views
+	@CODE_SCREENSHOTS=$(CURDIR)/docs/images CODE_PORTAL_SPECS=views $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py -k browser
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
 	@$(PYTEST) $(WORKERS) -m "not e2e and not slow" $(ARGS)

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import vue from "@vitejs/plugin-vue";
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
 /** What tells one build from another: a hash of what it is made from. */
@@ -19,16 +20,28 @@ function sources(folder: string): string[] {
     .map((entry) => relative(root, join(entry.parentPath, entry.name)));
 }
 
+const version = bundleVersion();
+
+/** Writes the version beside the script, so that a tab which was left open can ask for it. */
+function versionFile(): Plugin {
+  return {
+    name: "version-file",
+    generateBundle() {
+      this.emitFile({ type: "asset", fileName: "version.txt", source: version });
+    },
+  };
+}
+
 export default defineConfig({
   base: "/ui/providers/code/",
-  plugins: [vue()],
+  plugins: [vue(), versionFile()],
   define: {
     // A library build leaves this to whoever bundles it, and the hub's page bundles nothing.
     "process.env.NODE_ENV": JSON.stringify(process.env.VITEST ? "test" : "production"),
     __VUE_OPTIONS_API__: "false",
     __VUE_PROD_DEVTOOLS__: "false",
     __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false",
-    __BUNDLE_VERSION__: JSON.stringify(bundleVersion()),
+    __BUNDLE_VERSION__: JSON.stringify(version),
   },
   build: {
     // The gateway serves this folder, see gateway/assets.py.

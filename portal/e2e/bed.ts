@@ -6,26 +6,66 @@ export interface Workspace {
   /** As the hub's page lists it. */
   readonly label: string;
   readonly cluster: string;
+  readonly organization: string;
+  readonly uuid: string;
 }
+
+/** A user of the hub, with what the hub's page keeps of one who has logged in. */
+export interface User {
+  readonly token: string;
+  readonly email: string;
+  readonly userId: string;
+}
+
+/** An account on the simulated host, and a token of it that may do everything. */
+export interface Account {
+  readonly login: string;
+  readonly token: string;
+}
+
+type Names = "journey" | "views" | "trouble" | "many";
 
 /** What the stack is, as tests/e2e/test_portal.py writes it. */
 export interface Bed {
   readonly hub: string;
   readonly simulator: string;
-  /** The hub's static token of a user who is in all workspaces. */
-  readonly token: string;
-  readonly workspaces: readonly [Workspace, Workspace];
-  /** An account on the simulated host, and a token of it that may do everything. */
-  readonly account: { readonly login: string; readonly token: string };
+  /** May do everything in all workspaces. */
+  readonly member: User;
+  /** May look at the connections of the workspace `trouble`, and do nothing else. */
+  readonly reader: User;
+  /** They begin empty. Each file has its own, because files are run at the same time. */
+  readonly workspaces: Readonly<Record<Names, Workspace>>;
+  readonly accounts: Readonly<Record<Names, Account>>;
   readonly guests: readonly [string, string];
   /** Client id of the simulated host's OAuth app. */
   readonly oauthApp: string;
+  /** POST to `/kill` and `/start`: the process that answers at `/graphql`. */
+  readonly graphqlSwitch: string;
 }
 
 export const bed = JSON.parse(readFileSync(process.env.CODE_PORTAL_BED ?? "", "utf8")) as Bed;
 
+interface Options {
+  /** Who is logged in. */
+  readonly user: User;
+  /** Which workspace is chosen. */
+  readonly workspace: Workspace;
+}
+
 /** A page of the hub whose violations of the content security policy, errors and uncaught exceptions fail the test. */
-export const test = base.extend<{ hub: Page }>({
+export const test = base.extend<Options & { hub: Page }>({
+  user: [bed.member, { option: true }],
+  workspace: [bed.workspaces.journey, { option: true }],
+  // As the hub's page has left it: logging in each time would take a third of the time of all tests.
+  storageState: async ({ user, workspace }, use) => {
+    const { token, email, userId } = user;
+    const kept = {
+      "kedge-auth": JSON.stringify({ token, user: { email, userId } }),
+      "kedge:portal:tenant": JSON.stringify({ orgUUID: workspace.organization, workspaceUUID: workspace.uuid }),
+      "kedge-theme": "dark",
+    };
+    await use({ cookies: [], origins: [{ origin: bed.hub, localStorage: Object.entries(kept).map(([name, value]) => ({ name, value })) }] });
+  },
   hub: async ({ page }, use) => {
     const problems: string[] = [];
     page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
@@ -39,7 +79,6 @@ export const test = base.extend<{ hub: Page }>({
     // While working on the portal: the gateway reads its bundle once, at start.
     const bundle = process.env.CODE_PORTAL_BUNDLE;
     if (bundle) await page.route("**/ui/providers/code/main.js*", (route) => route.fulfill({ path: bundle, contentType: "text/javascript" }));
-    await logIn(page);
     await use(page);
     expect(problems).toEqual([]);
   },
@@ -47,29 +86,27 @@ export const test = base.extend<{ hub: Page }>({
 
 export { expect };
 
-async function logIn(page: Page): Promise<void> {
-  await page.goto(`${bed.hub}/ui/`);
-  await page.evaluate(() => localStorage.setItem("kedge-theme", "dark"));
-  await page.reload();
-  await page.getByLabel("Static token").fill(bed.token);
-  await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByRole("link", { name: "Dashboard" }).waitFor();
-}
-
 /** Goes to a sub-path of the portal by its address, as a reload does. */
-export async function open(page: Page, subPath: string, workspace: Workspace = bed.workspaces[0]): Promise<void> {
+export async function open(page: Page, subPath: string): Promise<void> {
   await page.goto(`${bed.hub}/ui/providers/code/${subPath}`);
-  await chooseWorkspace(page, workspace);
 }
 
 export async function chooseWorkspace(page: Page, { label }: Workspace): Promise<void> {
-  const select = page.locator("#workspace");
-  await expect(select.locator("option", { hasText: label })).toHaveCount(1);
-  if ((await select.locator("option:checked").textContent()) !== label) await select.selectOption({ label });
+  await page.locator("#workspace").selectOption({ label });
+}
+
+export type Theme = "dark" | "light";
+
+/** Chooses a theme in the hub's page, also behind a dialog. */
+export async function chooseTheme(page: Page, theme: Theme): Promise<void> {
+  await page.locator("#theme").evaluate((select, value) => {
+    (select as HTMLSelectElement).value = value;
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+  }, theme);
 }
 
 /** No violation of WCAG A and AA in what the portal draws. */
-export async function expectAccessible(page: Page): Promise<void> {
+export async function expectAccessible(page: Page, what = ""): Promise<void> {
   const dialog = await page.locator("dialog.pc-dialog[open]").count();
   const found = await new AxeBuilder({ page })
     .include(dialog ? "dialog.pc-dialog" : ".pc")
@@ -78,12 +115,12 @@ export async function expectAccessible(page: Page): Promise<void> {
     .disableRules(["region"])
     .analyze();
   const told = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join(" | ")}`);
-  expect(told).toEqual([]);
+  expect(told, what).toEqual([]);
 }
 
 /** Asks the GraphQL gateway, as another user of the workspace would. */
-export async function graphql(query: string, variables: object, workspace: Workspace = bed.workspaces[0]): Promise<Record<string, unknown>> {
-  const answer = await request("POST", `${bed.hub}/graphql/${workspace.cluster}`, { query, variables }, { Authorization: `Bearer ${bed.token}` });
+export async function graphql(query: string, variables: object, workspace: Workspace): Promise<Record<string, unknown>> {
+  const answer = await request("POST", `${bed.hub}/graphql/${workspace.cluster}`, { query, variables }, { Authorization: `Bearer ${bed.member.token}` });
   const { data, errors } = answer as { data: Record<string, unknown>; errors?: readonly { message: string }[] };
   if (errors) throw new Error(errors.map(({ message }) => message).join("; "));
   return data;
@@ -92,6 +129,39 @@ export async function graphql(query: string, variables: object, workspace: Works
 /** What a person does on the simulated host. */
 export function onHost(method: string, path: string, body?: object): Promise<unknown> {
   return request(method, `${bed.simulator}/_sim${path}`, body);
+}
+
+interface Published {
+  /** Of a container, the digest. */
+  readonly name: string;
+}
+
+/** Publishes a version on the host, and the package if it is not there. */
+export async function publish(owner: string, type: string, name: string, version: { version?: string; tags?: readonly string[] }, repository: string): Promise<string> {
+  await onHost("POST", "/packages", { owner, package_type: type, name, repository }).catch((error: unknown) => {
+    if (!/already|is taken|exists/.test(String(error))) throw error;
+  });
+  const { name: published } = (await onHost("POST", `/packages/${owner}/${type}/${encodeURIComponent(name)}/versions`, version)) as Published;
+  return published;
+}
+
+/** Publishes an image, and cosign's signature after it, which is a version, too. Returns the digest. */
+export async function publishImage(owner: string, name: string, tags: readonly string[], repository: string): Promise<string> {
+  const digest = await publish(owner, "container", name, { tags }, repository);
+  await publish(owner, "container", name, { tags: [`${digest.replace(":", "-")}.sig`] }, repository);
+  return digest;
+}
+
+/** For what a test makes before it begins: one that failed is followed by another process, which finds it. */
+export function made(work: Promise<unknown>): Promise<unknown> {
+  return work.catch((error: unknown) => {
+    if (!/already exists|is taken/.test(String(error))) throw error;
+  });
+}
+
+/** Ends the GraphQL gateway's process, or starts it again. */
+export async function switchGraphql(to: "kill" | "start"): Promise<void> {
+  await request("POST", `${bed.graphqlSwitch}/${to}`);
 }
 
 async function request(method: string, url: string, body?: object, headers: Record<string, string> = {}): Promise<unknown> {
@@ -103,16 +173,17 @@ async function request(method: string, url: string, body?: object, headers: Reco
 
 const API = "code_kedge_faros_sh { v1alpha1 {";
 
-export function createObject(kind: string, name: string, spec: object, workspace?: Workspace): Promise<unknown> {
+export function createObject(kind: string, name: string, spec: object, workspace: Workspace): Promise<unknown> {
   const query = `mutation($o: CodeKedgeFarosShV1alpha1${kind}_Input!) { ${API} create${kind}(object: $o) { metadata { name } } } } }`;
   return graphql(query, { o: { metadata: { name }, spec } }, workspace);
 }
 
-/** Many at once: a mutation may hold 50 of them. */
-export async function createRepositories(names: readonly string[], connectionRef: string, workspace: Workspace): Promise<void> {
+/** Many at once: a mutation may hold 50 of them. They are paused, so that the services leave them alone. */
+export async function createPausedRepositories(names: readonly string[], connectionRef: string, workspace: Workspace): Promise<void> {
+  const annotations = { "code.kedge.faros.sh/paused": "true" };
   for (let start = 0; start < names.length; start += 50) {
     const some = names.slice(start, start + 50);
-    const variables = Object.fromEntries(some.map((name, index) => [`o${index}`, { metadata: { name }, spec: { connectionRef, name } }]));
+    const variables = Object.fromEntries(some.map((name, index) => [`o${index}`, { metadata: { name, annotations }, spec: { connectionRef, name } }]));
     const declared = some.map((_, index) => `$o${index}: CodeKedgeFarosShV1alpha1Repository_Input!`).join(" ");
     const fields = some.map((_, index) => `a${index}: createRepository(object: $o${index}) { metadata { name } }`).join(" ");
     await graphql(`mutation(${declared}) { ${API} ${fields} } } }`, variables, workspace);
@@ -120,10 +191,10 @@ export async function createRepositories(names: readonly string[], connectionRef
 }
 
 /** Connects the account by hand, so that a test can begin with repositories. */
-export async function connect(name: string, workspace: Workspace = bed.workspaces[0]): Promise<void> {
+export async function connect(name: string, { login, token }: Account, workspace: Workspace): Promise<void> {
   const secret = "mutation($o: V1Secret_Input!) { v1 { createSecret(namespace: \"default\", object: $o) { metadata { name } } } }";
-  await graphql(secret, { o: { metadata: { name: `${name}-token` }, stringData: { token: bed.account.token } } }, workspace);
-  const spec = { provider: "github", type: "pat", owner: bed.account.login, baseURL: bed.simulator, secretRef: { name: `${name}-token` } };
+  await graphql(secret, { o: { metadata: { name: `${name}-token` }, stringData: { token } } }, workspace);
+  const spec = { provider: "github", type: "pat", owner: login, baseURL: bed.simulator, secretRef: { name: `${name}-token` } };
   await createObject("Connection", name, spec, workspace);
 }
 

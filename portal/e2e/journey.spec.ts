@@ -1,10 +1,11 @@
 import { parse } from "yaml";
-import { badge, bed, clipboard, expect, expectAccessible, graphql, onHost, open, test } from "./bed";
+import { badge, bed, clipboard, expect, expectAccessible, graphql, onHost, open, publish, publishImage, test } from "./bed";
 
 // A person's way through all views and writes. Each test goes on where the one before it has stopped.
 test.describe.configure({ mode: "serial" });
 
-const { login, token } = bed.account;
+const { login, token } = bed.accounts.journey;
+const workspace = bed.workspaces.journey;
 const [rita, ben] = bed.guests;
 const connection = `github-${login}`;
 
@@ -66,11 +67,52 @@ test("creates a repository with a key and a collaborator, and watches them becom
   await expectAccessible(hub);
 });
 
+test("sees what the repository publishes, with versions, digests and the command that pulls them", async ({ hub }) => {
+  await open(hub, "packages");
+  await expect(hub.getByText("No package was found")).toBeVisible();
+  await expectAccessible(hub);
+  const first = await publishImage(login, "web", ["v1.0.0"], "My.Website");
+  // The page follows by itself.
+  const pull = (digest: string) => `docker pull containers.${new URL(bed.simulator).host}/${login}/web@${digest}`;
+  await expect(hub.getByText(pull(first)).first()).toBeVisible();
+  const second = await publishImage(login, "web", ["v1.1.0", "latest"], "My.Website");
+  await publish(login, "npm", "ui", { version: "2.1.0" }, "My.Website");
+  await expect(hub.getByText("npm install ui@2.1.0").first()).toBeVisible();
+  const web = hub.getByRole("listitem").filter({ hasText: "Versions of web" });
+  // The newest version is a signature, which nobody wants to pull.
+  await expect(web.locator("> .pc-line")).toHaveText(pull(second));
+  await web.getByText("Versions of web").click();
+  const rows = web.locator("tbody tr");
+  await expect(rows.filter({ hasText: "v1.1.0" })).toContainText("latest");
+  await expect(rows.filter({ hasText: "v1.1.0" })).toContainText(second);
+  await expect(rows.filter({ hasText: "v1.0.0" })).toContainText(first);
+  await web.getByRole("button", { name: "Copy the pull command", exact: true }).click();
+  expect(await clipboard(hub)).toBe(pull(second));
+  await expectAccessible(hub);
+  await hub.getByLabel("Type", { exact: true }).selectOption("npm");
+  await expect(hub.getByText("1 in all")).toBeVisible();
+  await web.getByRole("link", { name: "my-website" }).waitFor({ state: "detached" });
+
+  // The same on the page of the repository, by its label.
+  await hub.getByRole("link", { name: "my-website" }).click();
+  const section = hub.getByRole("region", { name: "Packages" });
+  await expect(section.getByText(pull(second)).first()).toBeVisible();
+  await expect(section.getByText("npm install ui@2.1.0").first()).toBeVisible();
+
+  await onHost("DELETE", `/packages/${login}/npm/ui`);
+  await open(hub, "packages");
+  await expect(hub.getByText("Versions of web")).toBeVisible();
+  await expect(hub.getByText("npm install ui@2.1.0")).toHaveCount(0);
+});
+
 test("edits the settings in place", async ({ hub }) => {
   await open(hub, "repositories/my-website/overview");
   await hub.getByRole("button", { name: "Edit", exact: true }).click();
   await hub.getByLabel("Description").fill("Another description");
   await hub.getByLabel("When this object is deleted").selectOption("Delete");
+  await hub.getByRole("button", { name: "Copy as YAML" }).first().click();
+  expect(parse(await clipboard(hub))).toMatchObject({ kind: "Repository", spec: { description: "Another description", deletionPolicy: "Delete" } });
+  await expect(hub.getByText("No MCP tool changes an existing object").first()).toBeVisible();
   await hub.getByRole("button", { name: "Save" }).click();
   await expect(hub.getByText("Delete it on the host", { exact: true })).toBeVisible();
   await expect.poll(() => onHost("GET", `/repos/${login}/My.Website`)).toMatchObject({ description: "Another description" });
@@ -83,6 +125,7 @@ test("is told of a conflict, and saves on top of what another has written", asyn
   await graphql(
     'mutation { code_kedge_faros_sh { v1alpha1 { updateRepository(name: "my-website", object: { spec: { missingPolicy: "Report" } }) { metadata { name } } } } }',
     {},
+    workspace,
   );
   await hub.getByRole("button", { name: "Save" }).click();
   await expect(hub.getByRole("alert")).toContainText("Somebody else, or the provider, changed this object");

@@ -2,7 +2,8 @@ import { badge, bed, expect, expectAccessible, onHost, open, test } from "./bed"
 import type { Page } from "@playwright/test";
 
 // Connect with GitHub, through the hub's proxy and the simulated host.
-const { login } = bed.account;
+const { login } = bed.accounts.many;
+test.use({ workspace: bed.workspaces.many });
 
 async function begin(page: Page): Promise<void> {
   await open(page, "connections");

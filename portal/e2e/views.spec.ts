@@ -1,14 +1,15 @@
-import { bed, chooseWorkspace, connect, createObject, expect, expectAccessible, onHost, open, test } from "./bed";
+import { badge, bed, chooseTheme, connect, createObject, expect, expectAccessible, made, onHost, open, publish, publishImage, test } from "./bed";
 import type { Page } from "@playwright/test";
 
-// Every view in both themes, wide and narrow: without violations, and as pictures where CODE_SCREENSHOTS names a folder.
+// Every view and every dialog in both themes, wide and narrow. CODE_SCREENSHOTS names a folder for pictures of them.
 const folder = process.env.CODE_SCREENSHOTS;
-const [workspace] = bed.workspaces;
-const { login } = bed.account;
+const { views: workspace } = bed.workspaces;
+const { login } = bed.accounts.views;
+test.use({ workspace });
 
 test.beforeAll(async () => {
-  // A test that failed is followed by another process, which finds all of this.
-  await made(connect("acme", workspace));
+  test.setTimeout(300_000);
+  await made(connect("acme", bed.accounts.views, workspace));
   await made(createObject("Repository", "website", { connectionRef: "acme", name: "website", visibility: "private", description: "The public website" }, workspace));
   await made(createObject("DeployKey", "website-ci", { repositoryRef: "website", title: "ci", readOnly: true, rotateEvery: "2160h" }, workspace));
   await made(createObject("Collaborator", "website-rita", { repositoryRef: "website", username: bed.guests[0], permission: "push" }, workspace));
@@ -16,118 +17,186 @@ test.beforeAll(async () => {
   await made(onHost("POST", "/repos", { owner: login, name: "legacy" }));
   await made(createObject("Repository", "legacy", { connectionRef: "acme", name: "legacy", adoptionPolicy: "CreateOnly" }, workspace));
   await made(createObject("Connection", "old", { provider: "github", type: "pat", owner: login, baseURL: bed.simulator, secretRef: { name: "missing" } }, workspace));
+  await expect.poll(() => onHost("GET", `/repos/${login}/website`).then(Boolean, () => false), { timeout: 60_000 }).toBe(true);
+  await publishImage(login, "web", ["v1.3.2"], "website");
+  await publishImage(login, "web", ["v1.4.0", "latest"], "website");
+  await publish(login, "npm", "@acme/ui", { version: "2.1.0" }, "website");
 });
 
-function made(work: Promise<unknown>): Promise<unknown> {
-  return work.catch((error: unknown) => {
-    if (!/already exists|is taken/.test(String(error))) throw error;
-  });
+async function repository(page: Page): Promise<void> {
+  await open(page, "repositories/website/overview");
+  await page.getByText("Invited", { exact: true }).waitFor();
+  await page.getByText("In Secret default/deploykey-website-ci").waitFor();
 }
 
-const image = (digit: string, tags: string[]) => ({ digest: `sha256:${digit.repeat(64)}`, tags, createdAt: "2026-11-20T10:00:00Z" });
-const packaged = (name: string, type: string, versions: object[]) => ({
-  metadata: { name: `website-${type}-${name.replace(/\W/g, "")}`, uid: name, resourceVersion: "1", generation: 1, creationTimestamp: "2026-11-20T10:00:00Z", deletionTimestamp: null, annotations: null },
-  spec: { repositoryRef: "website" },
-  status: {
-    observedGeneration: 1,
-    packageName: name,
-    type,
-    visibility: "private",
-    htmlURL: `https://github.com/orgs/acme/packages/${type}/package/${encodeURIComponent(name)}`,
-    imageRepository: type === "container" ? `ghcr.io/acme/${name}` : null,
-    versionCount: versions.length,
-    updatedAt: "2026-11-20T10:00:00Z",
-    lastSyncTime: "2026-11-30T10:00:00Z",
-    versions,
-    conditions: [{ type: "Ready", status: "True", reason: "Reconciled", message: "", lastTransitionTime: "2026-11-20T10:00:00Z", observedGeneration: 1 }],
-  },
-});
-const packages = {
-  resourceVersion: "1",
-  continue: null,
-  remainingItemCount: null,
-  items: [
-    packaged("web", "container", [image("a", [`sha256-${"b".repeat(64)}.sig`]), image("b", ["v1.4.0", "latest"]), image("c", ["v1.3.2"])]),
-    packaged("@acme/ui", "npm", [{ digest: "2.1.0", tags: [], createdAt: "2026-11-20T10:00:00Z" }]),
-  ],
-};
+async function connection(page: Page): Promise<void> {
+  await open(page, "connections/acme/overview");
+  await page.getByText("Create repositories").waitFor();
+}
 
-const views: Readonly<Record<string, (page: Page) => Promise<void>>> = {
+type Show = (page: Page) => Promise<void>;
+
+/** A dialog, which a button opens. */
+function dialog(show: Show, button: string, fill?: Show): Show {
+  return async (page) => {
+    await show(page);
+    await page.getByRole("button", { name: button, exact: true }).first().click();
+    await page.getByRole("dialog").waitFor();
+    await fill?.(page);
+  };
+}
+
+const views: Readonly<Record<string, Show>> = {
   connections: async (page) => {
-    await open(page, "connections", workspace);
+    await open(page, "connections");
     await page.getByText("Connected").waitFor();
     await page.getByText("Needs action").waitFor();
   },
-  connection: async (page) => {
-    await open(page, "connections/acme/overview", workspace);
-    await page.getByText("Create repositories").waitFor();
-  },
-  connect: async (page) => {
-    await open(page, "connections", workspace);
-    await page.getByRole("button", { name: "Connect an account" }).click();
-    await page.getByLabel("Account", { exact: true }).fill("acme");
-  },
+  connection,
+  connect: dialog((page) => open(page, "connections"), "Connect an account", (page) => page.getByLabel("Account", { exact: true }).fill("acme")),
+  "replace-token": dialog(connection, "Replace the token"),
+  "delete-connection": dialog(connection, "Delete"),
   repositories: async (page) => {
-    await open(page, "repositories", workspace);
+    await open(page, "repositories");
     await page.getByText("NameTaken").waitFor();
   },
-  "create-repository": async (page) => {
-    await open(page, "repositories", workspace);
-    await page.getByRole("button", { name: "Create a repository" }).click();
+  "create-repository": dialog((page) => open(page, "repositories"), "Create a repository", async (page) => {
     await page.getByLabel("Name on the host").fill("shop");
+    await page.getByLabel("Generate a deploy key, too").check();
+    await page.getByRole("button", { name: "Add a collaborator" }).click();
     await page.getByText("More settings").click();
-  },
-  repository: async (page) => {
-    await open(page, "repositories/website/overview", workspace);
-    await page.getByText("Invited", { exact: true }).waitFor();
-    await page.getByText("In Secret default/deploykey-website-ci").waitFor();
-  },
+  }),
+  repository,
   "repository-explained": async (page) => {
-    await open(page, "repositories/legacy/overview", workspace);
-    await page.getByText("Needs action").waitFor();
+    await open(page, "repositories/legacy/overview");
+    await badge(page, "Needs action").waitFor();
   },
   "repository-settings": async (page) => {
-    await open(page, "repositories/website/overview", workspace);
+    await repository(page);
     await page.getByRole("button", { name: "Edit", exact: true }).click();
   },
-  "delete-repository": async (page) => {
-    await open(page, "repositories/website/overview", workspace);
-    await page.getByText("Invited", { exact: true }).waitFor();
-    await page.getByRole("button", { name: "Delete", exact: true }).click();
-  },
+  "delete-repository": dialog(repository, "Delete"),
+  "add-deploy-key": dialog(repository, "Add a deploy key", (page) => page.getByLabel("Paste a public key").check()),
+  "edit-deploy-key": dialog(repository, "Edit deploy key ci"),
+  "delete-deploy-key": dialog(repository, "Delete deploy key ci?"),
+  "add-collaborator": dialog(repository, "Add a collaborator"),
+  "edit-collaborator": dialog(repository, `Edit the access of ${bed.guests[0]}`),
+  "remove-collaborator": dialog(repository, `Take the access of ${bed.guests[0]} away?`),
   packages: async (page) => {
-    // The crawler makes these objects from what a host has, and deletes others: here they are what the page is told.
-    await page.route("**/graphql/**", (route) =>
-      route.request().postData()?.includes("query ListPackages") ? route.fulfill({ json: { data: { code_kedge_faros_sh: { v1alpha1: { Packages: packages } } } } }) : route.fallback(),
-    );
-    await open(page, "packages", workspace);
-    await page.getByText("@acme/ui").first().waitFor();
+    await open(page, "packages");
+    await page.getByText("npm install @acme/ui@2.1.0").first().waitFor();
     await page.getByText("Versions of web").click();
     await page.getByText("v1.4.0").waitFor();
-    await page.unrouteAll({ behavior: "wait" });
   },
   tile: async (page) => {
     await page.goto(`${bed.hub}/ui/`);
-    await chooseWorkspace(page, workspace);
     await page.getByText(/needs? action/).waitFor();
   },
 };
 
-for (const [theme, size, width] of [["dark", "wide", 1280], ["dark", "narrow", 390], ["light", "wide", 1280], ["light", "narrow", 390]] as const) {
-  test(`every view, ${theme}, ${size}`, async ({ hub }) => {
-    test.setTimeout(300_000);
-    await hub.setViewportSize({ width, height: 900 });
-    await hub.evaluate((value) => localStorage.setItem("kedge-theme", value), theme);
-    for (const [name, show] of Object.entries(views)) {
-      await test.step(name, async () => {
-        await show(hub);
-        await expectAccessible(hub);
-        // Nothing is wider than the page.
-        const overflow = await hub.evaluate(() => Math.max(...[...document.querySelectorAll(".pc, .pc-dialog")].map((root) => root.scrollWidth - root.clientWidth)));
-        expect(overflow, `${name} is wider than the page`).toBeLessThanOrEqual(1);
-        const isPictured = (theme === "dark") === (size === "wide");
-        if (folder && isPictured) await hub.screenshot({ path: `${folder}/portal-${name}-${theme}-${size}.png`, fullPage: !(await hub.locator("dialog[open]").count()), animations: "disabled" });
-      });
+/** What stands in the place of content. What leads to it really is tested elsewhere. */
+const states: Readonly<Record<string, Show>> = {
+  "no-connections": (page) => told(page, "connections", "Connections", "Connect your first account"),
+  "no-repositories": (page) => told(page, "repositories", "Repositories", "Create your first repository"),
+  "no-packages": (page) => told(page, "packages", "Packages", "No package was found"),
+  "no-match": async (page) => {
+    await open(page, "repositories");
+    await page.getByLabel("Search").fill("nothing of that name");
+    await page.getByText("No repository matches the search.").waitFor();
+  },
+  "not-there": async (page) => {
+    await open(page, "repositories/gone/overview");
+    await page.getByText("It does not exist").waitFor();
+  },
+  "session-over": (page) => answered(page, 401, "Your session has ended"),
+  forbidden: (page) => answered(page, 403, "You may not see this"),
+  preparing: (page) => answered(page, 404, "This workspace is being prepared"),
+  unreachable: (page) => answered(page, 502, "The server does not answer"),
+};
+
+async function told(page: Page, subPath: string, list: string, words: string): Promise<void> {
+  const empty = { items: [], resourceVersion: "1", continue: null, remainingItemCount: null };
+  await page.route("**/graphql/**", (route) =>
+    route.request().postData()?.includes(`query List${list}`) ? route.fulfill({ json: { data: { code_kedge_faros_sh: { v1alpha1: { [list]: empty } } } } }) : route.fallback(),
+  );
+  await open(page, subPath);
+  await page.getByText(words).waitFor();
+}
+
+async function answered(page: Page, status: number, words: string): Promise<void> {
+  await page.route("**/graphql/**", (route) => route.fulfill({ status, body: "" }));
+  await open(page, "repositories");
+  await page.getByText(words).waitFor();
+}
+
+const SIZES = { wide: 1280, narrow: 390 } as const;
+// All violations are looked for in each theme and in each width; that a width breaks the colours of one theme alone cannot be.
+const LOOKS = [["dark", "wide", true], ["light", "wide", false], ["light", "narrow", true], ["dark", "narrow", false]] as const;
+
+for (const [name, show] of [...Object.entries(views), ...Object.entries(states)]) {
+  test(`${name}, in both themes, wide and narrow`, async ({ hub }) => {
+    await hub.setViewportSize({ width: SIZES.wide, height: 900 });
+    await show(hub);
+    for (const [theme, size, isExamined] of LOOKS) {
+      await hub.setViewportSize({ width: SIZES[size], height: 900 });
+      await chooseTheme(hub, theme);
+      // Nothing is wider than the page.
+      const overflow = await hub.evaluate(() => Math.max(...[...document.querySelectorAll(".pc, .pc-dialog")].map((root) => root.scrollWidth - root.clientWidth)));
+      expect(overflow, `${theme}, ${size}: it is wider than the page`).toBeLessThanOrEqual(1);
+      if (!isExamined) continue;
+      await expectAccessible(hub, `${theme}, ${size}`);
+      if (folder && name in views) await hub.screenshot({ path: `${folder}/portal-${name}-${theme}-${size}.png`, fullPage: !(await hub.locator("dialog[open]").count()), animations: "disabled" });
     }
   });
 }
+
+test("everything is reached and done with the keyboard alone", async ({ hub }) => {
+  const focused = () => hub.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent?.trim() ?? "");
+  async function tabTo(words: string): Promise<void> {
+    const passed: string[] = [];
+    for (let presses = 0; presses < 60; presses += 1) {
+      await hub.keyboard.press("Tab");
+      passed.push(await focused());
+      if (passed.at(-1) === words) return;
+    }
+    throw new Error(`no ${words} among ${passed.join(" | ")}`);
+  }
+  const heading = hub.locator(".pc h1");
+
+  await open(hub, "connections");
+  await hub.getByRole("link", { name: "acme", exact: true }).waitFor();
+  await tabTo("Connect an account");
+  await hub.keyboard.press("Enter");
+  await expect(hub.getByRole("dialog").locator(":focus")).toHaveCount(1);
+  // The focus stays in the dialog, and comes back with Escape.
+  for (let presses = 0; presses < 15; presses += 1) await hub.keyboard.press("Tab");
+  expect(await hub.evaluate(() => document.activeElement === document.body || document.activeElement?.closest("dialog") !== null)).toBe(true);
+  await hub.keyboard.press("Escape");
+  await expect(hub.getByRole("button", { name: "Connect an account" })).toBeFocused();
+
+  await tabTo("acme");
+  await hub.keyboard.press("Enter");
+  await expect(hub).toHaveURL(/connections\/acme\/overview$/);
+  await expect(heading).toBeFocused();
+  await tabTo("Check now");
+  await hub.keyboard.press("Enter");
+  await expect(hub.getByRole("status").filter({ hasText: "The provider was asked to check" })).toBeVisible();
+  await tabTo("website");
+  await hub.keyboard.press("Enter");
+  await expect(heading).toBeFocused();
+  await hub.getByText("Invited", { exact: true }).waitFor();
+
+  await tabTo("Edit");
+  await hub.keyboard.press("Enter");
+  await expect(hub.getByLabel("Description")).toBeFocused();
+  await hub.keyboard.press("End");
+  await hub.keyboard.type(", by keyboard");
+  await hub.keyboard.press("Enter");
+  await expect(hub.getByText("The public website, by keyboard")).toBeVisible();
+  await expect(hub.getByRole("button", { name: "Edit", exact: true })).toBeFocused();
+  await tabTo("Delete deploy key ci?");
+  await hub.keyboard.press("Enter");
+  await hub.getByRole("dialog").waitFor();
+  await hub.keyboard.press("Escape");
+  await expect(hub.getByRole("button", { name: "Delete deploy key ci?" })).toBeFocused();
+});

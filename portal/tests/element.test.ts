@@ -4,7 +4,7 @@ import type { KedgeContext } from "../src/context";
 import { ELEMENT, TILE } from "../src/names";
 import { register } from "../src/register";
 import { connection, repository, stalled } from "./objects";
-import { api, list, serve, stream, until, type Answer, type Asked } from "./server";
+import { api, failed, list, serve, stream, until, type Answer, type Asked } from "./server";
 
 type Element = HTMLElement & { kedgeContext?: KedgeContext };
 
@@ -221,6 +221,54 @@ describe("a page", () => {
   });
 });
 
+describe("whose caller may see a part", () => {
+  const forbidden = (resource: string) => failed(`${resource}.code.kedge.faros.sh is forbidden: User "x" cannot list resource "${resource}"`);
+
+  test("a repository is shown, and its keys, collaborators and packages say whom to ask", async () => {
+    workspaces({
+      one: ({ query }) =>
+        query.includes("query GetRepository") ? api({ Repository: repository("website") }) : query.includes("query GetConnection") ? forbidden("connections") : forbidden("others"),
+    });
+    const element = mount({ ...CONTEXT, subPath: "repositories/website/overview" });
+    await shows(element, "git clone https://github.com/acme/website.git");
+    expect(element.textContent?.match(/Your account has no permission to read this here/g)).toHaveLength(3);
+    expect(element.textContent).not.toContain("does not exist");
+  });
+
+  test("repositories are listed without the connections", async () => {
+    workspaces({ one: ({ query }) => (query.includes("ListRepositories") ? api({ Repositories: list([repository("website")]) }) : forbidden("connections")) });
+    await shows(mount({ ...CONTEXT, subPath: "repositories" }), "website");
+  });
+
+  test("an empty workspace says that a repository needs a connection, and that none can be seen", async () => {
+    workspaces({ one: ({ query }) => (query.includes("ListRepositories") ? api({ Repositories: list([]) }) : forbidden("connections")) });
+    await shows(mount({ ...CONTEXT, subPath: "repositories" }), "your account may not see those of this workspace");
+  });
+
+  test("the tile tells of what may be seen", async () => {
+    workspaces({ one: ({ query }) => (query.includes("ListConnections") ? api({ Connections: list([connection("acme")]) }) : forbidden("repositories")) });
+    await shows(mount({ ...CONTEXT, subPath: undefined }, TILE), "1 connection, nothing needs action");
+  });
+
+  test("the tile says so where nothing may be seen", async () => {
+    workspaces({ one: () => forbidden("anything") });
+    await shows(mount({ ...CONTEXT, subPath: undefined }, TILE), "You may not see this");
+  });
+});
+
+test("an edit offers its YAML, and says that no MCP tool makes it", async () => {
+  workspaces({
+    one: ({ query }) => (query.includes("query GetRepository") ? api({ Repository: repository("website") }) : api({ Connections: list([connection("acme")]), DeployKeys: list([]), Collaborators: list([]), Packages: list([]) })),
+  });
+  const element = mount({ ...CONTEXT, subPath: "repositories/website/overview" });
+  const edit = await until(() => [...element.querySelectorAll("button")].find(({ textContent }) => textContent?.trim() === "Edit"));
+  edit.click();
+  const form = await until(() => element.querySelector("form"));
+  expect(form.textContent).toContain("Copy as YAML");
+  expect(form.textContent).not.toContain("Copy as MCP call");
+  expect(form.textContent).toContain("No MCP tool changes an existing object");
+});
+
 test("the tile leads with what is broken", async () => {
   workspaces({
     one: ({ query }) =>
@@ -232,6 +280,23 @@ test("the tile leads with what is broken", async () => {
   await shows(tile, "1 thing needs action");
   expect(tile.textContent).toContain("NameTaken");
   expect(tile.textContent).not.toContain("fine");
+});
+
+test("a tab that comes back asks which version is served, and takes a page in its place for none", async () => {
+  let served = "<!doctype html>";
+  const asked = workspaces({ one: holding("acme"), "version.txt": () => new Response(served) });
+  const element = mount();
+  await shows(element, "acme");
+  for (const [version, note] of [["<!doctype html>", false], ["0123456789abcdef", true]] as const) {
+    served = version;
+    const before = asked.filter(({ url }) => url === "/ui/providers/code/version.txt").length;
+    document.dispatchEvent(new Event("visibilitychange"));
+    await until(() => asked.filter(({ url }) => url === "/ui/providers/code/version.txt").length > before);
+    if (note) await shows(element, "Reload to update");
+    else expect(element.textContent).not.toContain("Reload to update");
+  }
+  // Nobody knows the token of another workspace by that.
+  expect(asked.filter(({ url }) => url.endsWith("version.txt")).every(({ headers }) => !headers.Authorization)).toBe(true);
 });
 
 // Last: a tab stays outdated.

@@ -194,3 +194,73 @@ test("a later request aborts the earlier one, whose answer is not shown", async 
   expect(live.data.value).toBe("new");
   end();
 });
+
+test("a subscription that breaks makes the page look at once, so that it soon says that the server is gone", async () => {
+  let breaks: (() => void) | undefined;
+  const load = vi.fn<() => Promise<number>>().mockResolvedValueOnce(1).mockRejectedValue(new Problem("unreachable"));
+  const { live, end } = run({
+    load,
+    watches: () => [
+      ({ opened }) => {
+        opened();
+        return new Promise((_, reject) => (breaks = () => reject(new TypeError("network error"))));
+      },
+    ],
+  });
+  await later(0);
+  breaks?.();
+  await later(250);
+  expect(live.problem.value?.kind).toBe("unreachable");
+  expect(live.data.value).toBe(1);
+  end();
+});
+
+test("events that come faster than the server answers neither stop a look nor are lost", async () => {
+  const answers: (() => void)[] = [];
+  const signals: AbortSignal[] = [];
+  let changed: (() => void) | undefined;
+  const { live, end } = run({
+    load: (signal) => {
+      signals.push(signal);
+      return new Promise<number>((resolve) => answers.push(() => resolve(answers.length)));
+    },
+    watches: () => [
+      (handlers) => {
+        handlers.opened();
+        changed = handlers.changed;
+        return new Promise(() => undefined);
+      },
+    ],
+  });
+  answers[0]?.();
+  await later(0);
+  changed?.();
+  await later(250);
+  for (let event = 0; event < 10; event += 1) {
+    await later(100);
+    changed?.();
+  }
+  expect([signals.length, signals[1]?.aborted]).toEqual([2, false]);
+  answers[1]?.();
+  await later(0);
+  expect(live.data.value).toBe(2);
+  // The look took a second, so the page rests for three before it looks for what it has missed.
+  await later(2_900);
+  expect(signals).toHaveLength(2);
+  await later(200);
+  expect(signals).toHaveLength(3);
+  end();
+});
+
+test("a gateway that has no schema for a moment after a long outage is waited for", async () => {
+  const load = vi.fn<() => Promise<number>>().mockResolvedValueOnce(1).mockRejectedValue(new Problem("unreachable"));
+  const { live, end } = run({ load, watches: () => [] });
+  await later(600_000);
+  expect(live.problem.value?.kind).toBe("unreachable");
+  load.mockReset().mockRejectedValueOnce(new Problem("preparing")).mockResolvedValue(2);
+  await later(5_000);
+  expect([live.problem.value?.kind, live.preparing.value]).toEqual(["preparing", true]);
+  await later(2_000);
+  expect([live.problem.value, live.data.value]).toEqual([undefined, 2]);
+  end();
+});

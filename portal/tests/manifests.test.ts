@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { labelOf, objectName, safeUrl } from "../src/api/objects";
-import { deleteCallOf, manifestOf, manifestOfObject, toolCallOf, toolCallText } from "../src/export/manifests";
+import { deleteCallOf, manifestOf, manifestOfObject, tokenManifestOf, toolCallOf, toolCallText } from "../src/export/manifests";
 import { TOOLS } from "../src/export/tools.gen";
 import { toYaml } from "../src/export/yaml";
 import { collaborator, connection, deployKey, packageOf, repository } from "./objects";
@@ -52,6 +52,41 @@ test.each([
 ])("deleting a %s as an MCP call", (kind, call) => {
   expect(deleteCallOf(kind, "x", "acme/x")).toMatchObject(call);
   expect(deleteCallOf("Connection", "x")).toBeUndefined();
+});
+
+test("a Repository with a key and collaborators is one MCP call, too", () => {
+  const call = toolCallOf(
+    manifestOf("Repository", "shop", { connectionRef: "acme", name: "shop", autoInit: true }),
+    manifestOf("DeployKey", "shop-key", { repositoryRef: "shop", readOnly: true, rotateEvery: "720h" }, "shop"),
+    manifestOf("Collaborator", "shop-rita", { repositoryRef: "shop", username: "rita", permission: "push" }, "shop"),
+    manifestOf("Collaborator", "shop-ben", { repositoryRef: "shop", username: "ben", permission: "pull" }, "shop"),
+  );
+  expect(JSON.parse(toolCallText(call))).toEqual({
+    name: "create_repository",
+    arguments: {
+      name: "shop",
+      connectionRef: "acme",
+      repo: "shop",
+      autoInit: true,
+      deployKeys: [{ name: "shop-key", readOnly: true }],
+      collaborators: [
+        { name: "shop-rita", username: "rita", permission: "push" },
+        { name: "shop-ben", username: "ben", permission: "pull" },
+      ],
+    },
+  });
+  expect(call.leftOut).toEqual(["rotateEvery"]);
+});
+
+test("what the API means by an absent field is said to a tool that would take it otherwise", () => {
+  expect(toolCallOf(manifestOf("Collaborator", "x", { username: "rita" })).arguments).toMatchObject({ permission: "push" });
+  expect(toolCallOf(manifestOf("Repository", "x", { name: "x" })).arguments).toMatchObject({ autoInit: false });
+});
+
+test("the Secret of a Connection as YAML has a place for the token, and no token", () => {
+  expect(toYaml(tokenManifestOf({ name: "acme-token", namespace: "default", key: "token" }))).toBe(
+    ["apiVersion: v1", "kind: Secret", "metadata:", "  name: acme-token", "  namespace: default", "type: Opaque", "stringData:", '  token: "…"', ""].join("\n"),
+  );
 });
 
 test("a Connection of another type has no tool for the type", () => {

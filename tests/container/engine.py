@@ -122,6 +122,9 @@ def running_engine() -> Iterator[Engine]:
         finally:
             process.terminate()
             process.wait(STOP_TIMEOUT)
+            # What it leaves mounted would keep `make clean` from removing the folder.
+            for leftover in (FOLDER / "exec" / "netns").glob("*"):
+                engine.run("umount", str(leftover), check=False)
 
 
 def provide_base_images(engine: Engine) -> None:

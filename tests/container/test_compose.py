@@ -38,7 +38,7 @@ class Stack:
         """What the hub has said, once `wanted` is in it."""
         deadline = time.monotonic() + timeout
         while True:
-            said = self.compose("logs", "--no-color", "hub")
+            said = self._engine.docker("logs", self._container("hub")).stdout
             if re.search(wanted, said):
                 return said
             assert time.monotonic() < deadline, (
@@ -47,8 +47,10 @@ class Stack:
             time.sleep(1)
 
     def exit_code_of(self, service: str, timeout: float) -> int:
-        identifier = self.compose("ps", "-q", service).strip()
-        return int(self._engine.docker("wait", identifier, timeout=timeout).stdout)
+        return int(self._engine.docker("wait", self._container(service), timeout=timeout).stdout)
+
+    def _container(self, service: str) -> str:
+        return self.compose("ps", "-q", service).strip()
 
 
 @pytest.fixture

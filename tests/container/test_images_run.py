@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from engine import Engine
 
-from code_provider.serve import SERVICES
+from code_provider.services import SERVICES
 
 IMAGE = "kedge-code-provider:dev"
 IMAGES = (IMAGE, *(f"kedge-code-provider-{service}:dev" for service in SERVICES))

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from pydantic import AliasChoices, BaseModel
 
-from code_provider.serve import SERVICES
 from code_provider.serve_settings import ServeSettings
+from code_provider.services import SERVICES
 from codecommon.process.settings import KUBECONFIG_VARIABLES
 from gateway.settings import GatewaySettings
 from package_crawler.app import CrawlerSettings

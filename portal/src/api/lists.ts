@@ -101,12 +101,21 @@ export async function getRepository(client: Client, name: string, signal?: Abort
   return api(await client.request(GetRepository, { name }, signal)).Repository;
 }
 
-/** null: it does not exist. undefined: it is not shown to the caller. */
-export async function findConnection(client: Client, name: string, signal?: AbortSignal): Promise<Connection | null | undefined> {
+/** null: it does not exist. */
+export async function findConnection(client: Client, name: string, signal?: AbortSignal): Promise<Connection | null> {
   try {
     return await getConnection(client, name, signal);
   } catch (error) {
     if (error instanceof Problem && error.kind === "missing") return null;
+    throw error;
+  }
+}
+
+/** What was read; undefined: the caller may not see it. A page goes on with what the caller may see. */
+export async function ifAllowed<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
     if (error instanceof Problem && error.kind === "forbidden") return undefined;
     throw error;
   }

@@ -14,19 +14,19 @@ export interface Edit<Form> {
 }
 
 /**
- * A form over fields of an object's spec. `read` gives the fields as the form shows them, `written` turns the form's value of a field
- * into the one of spec.
+ * A form over fields of an object's spec. `object` gives undefined for one that is being made, which is not saved here. `read` gives
+ * the fields as the form shows them, `written` turns the form's value of a field into the one of spec.
  */
-export function useEdit<Form extends Record<string, string | boolean>>(
+export function useEdit<Made extends AnyObject | undefined, Form extends Record<string, string | boolean>>(
   kind: Exclude<WritableKind, "Connection">,
-  object: () => AnyObject,
-  read: (object: AnyObject) => Form,
+  object: () => Made,
+  read: (object: Made) => Form,
   written: (field: keyof Form & string, value: string | boolean) => string | boolean | null,
   reload: () => Promise<void>,
 ): Edit<Form> {
   const { client } = useSession();
   const base = ref(read(object())) as { value: Form };
-  const generation = ref(object().metadata?.generation);
+  const generation = ref(object()?.metadata?.generation);
   const form = reactive({ ...base.value }) as Form;
   const changes = computed(() =>
     Object.fromEntries(
@@ -38,22 +38,22 @@ export function useEdit<Form extends Record<string, string | boolean>>(
 
   async function save(): Promise<void> {
     try {
-      await write(object().metadata);
+      await write(object()?.metadata);
     } catch (error) {
       if (!(error instanceof Problem) || error.kind !== "conflict") throw error;
       await reload();
       // The object comes as a property, which changes with the next rendering.
       await nextTick();
-      if (object().metadata?.generation !== generation.value) {
+      if (object()?.metadata?.generation !== generation.value) {
         rebase();
         throw error;
       }
       // Only the status was written meanwhile, which is the provider's.
-      await write(object().metadata);
+      await write(object()?.metadata);
     }
   }
 
-  async function write(metadata: AnyObject["metadata"]): Promise<void> {
+  async function write(metadata: AnyObject["metadata"] | undefined): Promise<void> {
     if (metadata?.generation !== generation.value) throw new Problem("conflict");
     await update(client, kind, metadata?.name ?? "", changes.value, { version: metadata?.resourceVersion, generation: metadata?.generation });
   }
@@ -62,7 +62,7 @@ export function useEdit<Form extends Record<string, string | boolean>>(
     const mine = { ...form };
     const before = base.value;
     base.value = read(object());
-    generation.value = object().metadata?.generation;
+    generation.value = object()?.metadata?.generation;
     // What was not touched here is shown as it is now.
     for (const field of Object.keys(form)) {
       Reflect.set(form, field, mine[field] === before[field] ? base.value[field] : mine[field]);

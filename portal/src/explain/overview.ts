@@ -20,8 +20,10 @@ export function overviewOf(connections: readonly Connection[], repositories: rea
     ...repositories.map((object) => ({ kind: "Repository" as const, object, route: { page: "repository", name: nameOf(object) } as const })),
   ].map((row) => ({ ...row, state: stateOf(row.kind, row.object) }));
   return {
-    // What waits for a person: a repository that waits for a broken connection is not broken itself.
+    // What waits for a person: a repository that waits for a broken connection is not broken itself. Of those that the Go provider
+    // left, the reason alone says so.
     broken: rows
+      .filter(({ state }) => state.reason !== "ConnectionNotReady")
       .filter(({ state }) => state.tone === "bad" || state.tone === "paused" || (state.actor !== undefined && state.actor !== "nobody"))
       .map(({ route, object, state }) => ({ route, name: nameOf(object), why: state.reason || state.badge })),
     working: rows.filter(({ state }) => state.tone === "busy" && state.actor === "nobody").length,

@@ -8,8 +8,9 @@ export interface Manifest {
   readonly [key: string]: Json | undefined;
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly labels?: { readonly [key: string]: string } };
-  readonly spec: Fields;
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: { readonly [key: string]: string } };
+  /** Absent in a Secret. */
+  readonly spec?: Fields;
 }
 
 /** What a tenant would keep in Git of the object. `label`: see `labelOf`. */
@@ -34,6 +35,11 @@ function isRecord(value: Json | undefined): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** The Secret of a Connection, with a place for the token: it never leaves its form as text. */
+export function tokenManifestOf({ name, namespace, key }: { readonly name: string; readonly namespace: string; readonly key: string }): Manifest {
+  return { apiVersion: "v1", kind: "Secret", metadata: { name, namespace }, type: "Opaque", stringData: { [key]: "…" } };
+}
+
 /** A call of one of the gateway's MCP tools. */
 export interface ToolCall {
   readonly name: string;
@@ -45,41 +51,54 @@ export interface ToolCall {
 interface Known {
   readonly tool: keyof typeof TOOLS;
   readonly fields: Readonly<Record<string, string>>;
+  readonly unset: Fields;
 }
 
-/** A tool, and how the fields of spec are named as its arguments. */
-function known<Tool extends keyof typeof TOOLS>(tool: Tool, fields: Readonly<Record<string, (typeof TOOLS)[Tool][number]>>): Known {
-  return { tool, fields };
+/** A tool, and how the fields of spec are named as its arguments. `unset`: what the API means by an absent field and the tool does not. */
+function known<Tool extends keyof typeof TOOLS>(tool: Tool, fields: Readonly<Record<string, (typeof TOOLS)[Tool][number]>>, unset: Fields = {}): Known {
+  return { tool, fields, unset };
 }
 
 const ARGUMENTS: Readonly<Partial<Record<Kind, Known>>> = {
   Connection: known("create_connection", { provider: "provider", owner: "owner", baseURL: "baseURL" }),
-  Repository: known("create_repository", {
-    connectionRef: "connectionRef",
-    name: "repo",
-    owner: "owner",
-    visibility: "visibility",
-    description: "description",
-    defaultBranch: "defaultBranch",
-    autoInit: "autoInit",
-  }),
+  Repository: known(
+    "create_repository",
+    {
+      connectionRef: "connectionRef",
+      name: "repo",
+      owner: "owner",
+      visibility: "visibility",
+      description: "description",
+      defaultBranch: "defaultBranch",
+      autoInit: "autoInit",
+    },
+    { autoInit: false },
+  ),
   DeployKey: known("add_deploy_key", { repositoryRef: "repositoryRef", title: "title", publicKey: "publicKey", readOnly: "readOnly" }),
-  Collaborator: known("add_collaborator", { repositoryRef: "repositoryRef", username: "username", permission: "permission" }),
+  Collaborator: known("add_collaborator", { repositoryRef: "repositoryRef", username: "username", permission: "permission" }, { permission: "push" }),
 };
+/** Which argument of `create_repository` takes objects of a kind that are made with the Repository. */
+const CHILDREN: Readonly<Record<string, (typeof TOOLS)["create_repository"][number]>> = { DeployKey: "deployKeys", Collaborator: "collaborators" };
 
-/** The call that makes what the manifest says. */
-export function toolCallOf(manifest: Manifest): ToolCall {
-  const { kind, metadata, spec } = manifest;
+/** The call that makes what the manifests say. The first is the object itself; a Secret has to be there already. */
+export function toolCallOf({ kind, metadata, spec = {} }: Manifest, ...more: readonly Manifest[]): ToolCall {
   const how = ARGUMENTS[kind as Kind];
   if (!how) return { name: "list_packages", arguments: { repositoryRef: spec.repositoryRef }, leftOut: [] };
   const given: Record<string, Json | undefined> = { name: metadata.name };
   const leftOut: string[] = [];
-  for (const [field, value] of Object.entries(spec)) {
+  for (const [field, value] of Object.entries({ ...how.unset, ...spec })) {
     const argument = how.fields[field];
     if (argument) given[argument] = value;
     else if (kind === "Connection" && field === "secretRef" && isRecord(value)) {
       Object.assign(given, { secretName: value.name, secretNamespace: value.namespace, secretKey: value.key });
     } else if (!(kind === "Connection" && field === "type" && value === "pat")) leftOut.push(field);
+  }
+  for (const child of kind === "Repository" ? more : []) {
+    const argument = CHILDREN[child.kind];
+    if (!argument) continue;
+    const call = toolCallOf(child);
+    given[argument] = [...((given[argument] as readonly Json[] | undefined) ?? []), { ...call.arguments, repositoryRef: undefined }];
+    leftOut.push(...call.leftOut);
   }
   return { name: how.tool, arguments: given, leftOut };
 }

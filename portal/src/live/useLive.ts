@@ -29,6 +29,8 @@ const PREPARING_PAUSE = 2_000;
 const UNREACHABLE_PAUSE = 5_000;
 /** Events come in bursts: one change of an object is several writes. */
 const GATHER = 250;
+/** How many times as long as a look took the page waits before the next one that an event asks for. */
+const REST = 3;
 const RESUBSCRIBE = 15_000;
 
 /**
@@ -39,7 +41,7 @@ export function useLive<T>(source: Source<T>): Live<T> {
   const session = useSession();
   const data = shallowRef<T>();
   const problem = shallowRef<Problem>();
-  const began = shallowRef(Date.now());
+  const unpreparedSince = shallowRef(0);
   const now = shallowRef(Date.now());
   let request = new AbortController();
   let newest: Promise<void> | undefined;
@@ -50,10 +52,13 @@ export function useLive<T>(source: Source<T>): Live<T> {
   let wanted = 0;
   let open = 0;
   let quiet = 0;
+  let asking: AbortSignal | undefined;
+  let missed = false;
+  let took = 0;
   let shown = "";
   let ended = false;
 
-  const isWaiting = () => problem.value?.kind === "preparing" && now.value - began.value < PREPARING;
+  const isWaiting = () => problem.value?.kind === "preparing" && now.value - unpreparedSince.value < PREPARING;
   const preparing = computed(isWaiting);
 
   /** Resolves once the newest request is answered, which may be a later one than this. */
@@ -69,23 +74,31 @@ export function useLive<T>(source: Source<T>): Live<T> {
     request.abort();
     request = new AbortController();
     const { signal } = request;
+    const began = Date.now();
+    asking = signal;
     try {
       const loaded = await source.load(signal);
       if (signal.aborted || session.client.signal.aborted || ended) return;
+      took = Date.now() - began;
       const text = JSON.stringify(loaded);
       quiet = text === shown ? quiet + 1 : 0;
       // What is the same is not drawn again, so that nothing moves under a pointer.
       if (text !== shown || data.value === undefined) data.value = loaded;
       shown = text;
       problem.value = undefined;
-      began.value = Date.now();
       subscribe(loaded);
     } catch (error) {
       if (isAborted(error) || signal.aborted || ended) return;
-      problem.value = problemOf(error);
+      const found = problemOf(error);
+      // A gateway that has just started has no schemas for a moment, however long it was away.
+      if (found.kind === "preparing" && problem.value?.kind !== "preparing") unpreparedSince.value = Date.now();
+      problem.value = found;
+    } finally {
+      if (asking === signal) asking = undefined;
     }
     now.value = Date.now();
     schedule();
+    if (missed) changed();
   }
 
   function schedule(): void {
@@ -130,19 +143,22 @@ export function useLive<T>(source: Source<T>): Live<T> {
       const over = () => {
         if (controller !== streams || ended) return;
         if (counted) open -= 1;
-        // What changed until the next one is open would be missed.
-        schedule();
+        // What changed until the next one is open would be missed. If the server is gone, the page is to say so.
+        if (counted) changed();
+        else schedule();
       };
       one({ opened, changed }, controller.signal).then(over, over);
     }
   }
 
   function changed(): void {
-    if (gathering !== undefined || ended) return;
+    // A look that is under way goes on, or it would never come to an end while there are many events. It may have missed this one.
+    missed = asking !== undefined;
+    if (missed || gathering !== undefined || ended) return;
     gathering = setTimeout(() => {
       gathering = undefined;
       void refresh();
-    }, GATHER);
+    }, Math.max(GATHER, REST * took));
   }
 
   function visibilityChanged(): void {

@@ -20,14 +20,19 @@ export const text = {
     edit: "Edit",
     retry: "Try again",
     refresh: "Check now",
-    refreshing: "Asked for a look. The page shows what comes of it.",
+    refreshing: "The provider was asked to check. This page shows the result by itself.",
     copy: "Copy",
     copyWhat: (what: string) => `Copy ${what}`,
     copied: "Copied",
     copyFailed: "The browser did not let the page copy. Select the text and copy it by hand.",
     copyYaml: "Copy as YAML",
     copyCall: "Copy as MCP call",
-    copyCallPartly: (fields: string) => `Copied. The tool has no argument for ${fields}: keep that as YAML.`,
+    copyCallPartly: (fields: string) => `Copied without ${fields}, which the MCP tool does not take. The YAML has everything.`,
+    noCall: {
+      edit: "No MCP tool changes an existing object: apply the YAML instead.",
+      delete: "No MCP tool deletes a connection.",
+      token: "No MCP tool takes a token: put it into the Secret.",
+    },
     opensHost: "opens in a new tab",
     none: "none",
     notSet: "not set",
@@ -60,7 +65,7 @@ export const text = {
       body: "The Code provider was enabled a moment ago. Its API appears here within seconds; the page looks again by itself.",
       over: "The API of the Code provider is not served in this workspace. Is the provider enabled here? If it is, tell the operator of the hub: the workspace may serve an older version of the API.",
     },
-    session: { title: "Your session has ended", body: "Sign in again. What you see comes back then." },
+    session: { title: "Your session has ended", body: "Sign in again. This page goes on by itself then." },
     forbidden: {
       title: "You may not see this",
       body: "Your account has no permission to read this here. Ask somebody who administers the workspace.",
@@ -70,7 +75,7 @@ export const text = {
       title: "The server does not answer",
       body: "It is asked again every few seconds. What you have entered stays.",
     },
-    other: { title: "That did not work", body: "" },
+    other: { title: "That did not work", body: "Try again. If it stays so, tell the operator of the code provider what the server said." },
     noWorkspace: { title: "No workspace is chosen", body: "Choose a workspace to see its connections and repositories." },
     /** Of a write. */
     write: {
@@ -211,7 +216,7 @@ export const text = {
     body: "Nothing on the host changes. The Secret with the token goes, too, if it was made here.",
     held: (count: number) => `It is used by ${count === 1 ? "a repository" : `${count} repositories`}. The deletion waits until they are deleted, or use another connection:`,
     more: (count: number) => `and ${count} more`,
-    unknown: "Which repositories use it could not be read.",
+    unknown: "Your account may not see which repositories use it.",
   },
 
   credential: {
@@ -237,6 +242,7 @@ export const text = {
       title: "Create your first repository",
       body: "A repository is made on the host of a connection. Keys and collaborators can be added at once.",
       noConnection: "A repository needs a connection to an account first.",
+      hidden: "A repository is made through a connection, and your account may not see those of this workspace. Ask somebody who administers it.",
     },
     noMatch: "No repository matches the search.",
     searchHint: "Name, connection, status or reason",
@@ -261,7 +267,6 @@ export const text = {
     defaultBranch: "Default branch",
     defaultBranchHint: "Applied once that branch exists.",
     adoption: "If a repository of that name exists",
-    deletion: "When this object is deleted",
     deployKey: "Generate a deploy key, too",
     deployKeyWrite: "The key may push",
     collaborators: "Collaborators",
@@ -269,7 +274,7 @@ export const text = {
     username: "Login on the host",
     role: "Role",
     removeRow: (user: string) => `Remove ${user || "this row"}`,
-    done: (name: string) => `Repository ${name} was declared. The provider is making it.`,
+    done: (name: string) => `Repository ${name} is being made on the host.`,
     childFailed: (what: string, why: string) => `${what} was not added: ${why}`,
   },
 
@@ -283,13 +288,14 @@ export const text = {
       Observe: "Only report on it, change nothing on the host",
     } as Readonly<Record<string, string>>,
     deletion: {
-      "": "Delete it on the host if it was created here (default)",
+      "": "Delete it if it was created here (default)",
       Delete: "Delete it on the host",
       Orphan: "Leave it on the host",
       Archive: "Archive it on the host",
     } as Readonly<Record<string, string>>,
+    deletionLabel: "When this object is deleted",
     childDeletion: {
-      "": "Remove it on the host if it was added here (default)",
+      "": "Remove it if it was added here (default)",
       Delete: "Remove it on the host",
       Orphan: "Leave it on the host",
     } as Readonly<Record<string, string>>,
@@ -307,10 +313,12 @@ export const text = {
     cloneNotYet: "The addresses appear once the repository is on the host.",
     https: "HTTPS",
     ssh: "SSH",
+    cloneCommand: (how: string) => `the command that clones over ${how}`,
+    keyCommand: "the command",
     cloneWithKey: "Clone with a generated key",
     cloneWithKeyHint: "The first command writes the private key from its Secret into a file that only you can read. It never passes through this page.",
     settings: "Settings",
-    unmanaged: (fields: string) => `Differs on the host and is left there as found: ${fields}. An edit here applies what is set.`,
+    unmanaged: (fields: string) => `On the host these settings differ, and they are left as they are there: ${fields}. Saving an edit applies what is set here.`,
     saved: "Saved. The provider is applying it.",
     nothingChanged: "Nothing was changed.",
     deleted: (name: string) => `Repository ${name} is being deleted.`,
@@ -320,6 +328,7 @@ export const text = {
     title: (name: string) => `Delete repository ${name}?`,
     confirm: (name: string) => `Type ${name} to confirm`,
     held: "The deletion waits until these are deleted, too:",
+    unknown: "Your account may not see all deploy keys and collaborators of this repository. If there are any, the deletion waits until they are deleted.",
     alsoChildren: (count: number) => `Delete ${count === 1 ? "it" : `these ${count}`}, too`,
   },
 
@@ -352,7 +361,7 @@ export const text = {
   deployKeys: {
     title: "Deploy keys",
     add: "Add a deploy key",
-    empty: "No deploy key opens this repository. Add one to let a machine clone it.",
+    empty: "No deploy key is kept here. Add one to let a machine clone the repository.",
     keyTitle: "Title",
     titleHint: "Shown on the host.",
     pair: "Key pair",
@@ -383,16 +392,15 @@ export const text = {
     previous: "The pair before still opens the repository for a while.",
     edit: (title: string) => `Edit deploy key ${title}`,
     delete: (title: string) => `Delete deploy key ${title}?`,
-    added: "The deploy key was declared.",
+    added: "The deploy key is being added.",
     saved: "The deploy key is being changed.",
-    deleted: "The deploy key is being deleted.",
-    deletion: "When this object is deleted",
+    deleted: (title: string) => `Deploy key ${title} is being deleted.`,
   },
 
   collaborators: {
     title: "Collaborators",
     add: "Add a collaborator",
-    empty: "Nobody was given access through this workspace.",
+    empty: "Nobody is given access from here. Add a collaborator to invite a user of the host.",
     username: "Login on the host",
     usernameHint: "It cannot change later.",
     role: "Role",
@@ -412,10 +420,9 @@ export const text = {
     inviteAgain: "Invite again",
     edit: (user: string) => `Edit the access of ${user}`,
     delete: (user: string) => `Take the access of ${user} away?`,
-    added: (user: string) => `Access for ${user} was declared.`,
+    added: (user: string) => `User ${user} is being given access.`,
     saved: "The access is being changed.",
     deleted: (user: string) => `The access of ${user} is being withdrawn.`,
-    deletion: "When this object is deleted",
   },
 
   packages: {
@@ -425,7 +432,8 @@ export const text = {
       title: "No package was found",
       body: "Publish one from a repository of this workspace, for example a container image from a workflow. It appears here a few minutes later. The credential needs the scope read:packages.",
     },
-    emptyHere: "This repository has published no package, or the credential cannot read packages.",
+    unread: "The provider cannot read the packages of this repository.",
+    emptyHere: "This repository has published no package.",
     noMatch: "No package matches.",
     allRepositories: "All repositories",
     allTypes: "All types",
@@ -435,17 +443,23 @@ export const text = {
     updated: "Updated",
     seen: "Last read",
     tags: "Tags",
-    digest: "Digest or version",
+    digest: "Pull command",
     published: "Published",
-    pull: "Pull",
+    pull: "the pull command",
     noTags: "no tag",
     details: (name: string) => `Versions of ${name}`,
     moreVersions: (shown: number, all: number) => `The newest ${shown} of ${all} versions are shown.`,
   },
 
   tile: {
-    allReady: (repositories: number, connections: number) =>
-      `${repositories === 1 ? "1 repository" : `${repositories} repositories`} and ${connections === 1 ? "1 connection" : `${connections} connections`}, nothing needs action`,
+    /** undefined: the caller may not see them. */
+    allReady: (repositories: number | undefined, connections: number | undefined) => {
+      const counted = [
+        repositories === undefined ? "" : repositories === 1 ? "1 repository" : `${repositories} repositories`,
+        connections === undefined ? "" : connections === 1 ? "1 connection" : `${connections} connections`,
+      ];
+      return `${counted.filter(Boolean).join(" and ")}, nothing needs action`;
+    },
     broken: (count: number) => (count === 1 ? "1 thing needs action" : `${count} things need action`),
     working: (count: number) => (count === 1 ? "1 in progress" : `${count} in progress`),
     start: "Connect an account to begin",

@@ -37,7 +37,7 @@ from devstack.kubeconfig import write_private
 from devstack.paths import REPOSITORY
 from devstack.static_users import write_token_file
 
-START_TIMEOUT = 300.0
+START_TIMEOUT = 600.0
 """Seconds until kcp, the provider and the simulator serve. A first start has all containers compete for the processors."""
 
 LOOK_INTERVAL = 0.5

@@ -122,13 +122,21 @@ async def provider(devhub: DevHub, run_dir: Path, dev_settings: Settings) -> Pro
 
 
 @pytest_asyncio.fixture(scope="session")
-async def graphql(devhub: DevHub, provider: ProviderInstallation, kcp: Kcp, run_dir: Path) -> AsyncIterator[str]:
-    """The hub's GraphQL endpoint works while a test has this. The value is its URL up to the cluster ID."""
+async def graphql_gateway(
+    devhub: DevHub, provider: ProviderInstallation, kcp: Kcp, run_dir: Path
+) -> AsyncIterator[GraphqlGateway]:
+    """What answers at the hub's GraphQL endpoint. A test that kills it must start it again."""
     made = provider.provisioned
     async with GraphqlGateway(kcp, run_dir / "graphql", workspace=made.cluster, export=EXPORT) as gateway:
         devhub.graphql_url = gateway.url
-        yield f"{devhub.url}/graphql/"
+        yield gateway
         devhub.graphql_url = None
+
+
+@pytest.fixture(scope="session")
+def graphql(devhub: DevHub, graphql_gateway: GraphqlGateway) -> str:
+    """The hub's GraphQL endpoint works while a test has this. The value is its URL up to the cluster ID."""
+    return f"{devhub.url}/graphql/"
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class GraphqlGateway:
         self._stack = AsyncExitStack()
         (self._port,) = free_ports(1)
         self.url = f"http://{LOOPBACK}:{self._port}"
+        self._gateway: Process | None = None
 
     async def __aenter__(self) -> Self:
         schemas = self._folder / "schemas"
@@ -45,8 +46,20 @@ class GraphqlGateway:
             # The listener has no address that says so.
             await listener.line(r"Starting workers", timeout=START_TIMEOUT)
             await gateway.wait_ready(self._answers, timeout=START_TIMEOUT)
+            self._gateway = gateway
             self._stack = stack.pop_all()
         return self
+
+    async def kill(self) -> None:
+        """Ends the gateway as a crash would. The listener stays, and its schemas with it. `start` brings it back."""
+        assert self._gateway is not None, "it was entered"
+        await self._gateway.kill()
+
+    async def start(self) -> None:
+        """Starts the killed gateway again, at the same address. It answers when this returns."""
+        assert self._gateway is not None, "it was entered"
+        await self._gateway.start()
+        await self._gateway.wait_ready(self._answers, timeout=START_TIMEOUT)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -244,12 +244,28 @@ async def service_account_token(target: Cluster, name: str, *, admin_binding: st
 
 def cluster_admin_binding(name: str, subject: dict[str, str]) -> Manifest:
     """A ClusterRoleBinding that lets the subject do everything in its workspace."""
+    return role_binding(name, "cluster-admin", subject)
+
+
+def role_binding(name: str, role: str, subject: dict[str, str]) -> Manifest:
+    """A ClusterRoleBinding that gives the subject the rights of the ClusterRole `role`."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [subject],
+    }
+
+
+def role(name: str, rules: Sequence[Mapping[str, Sequence[str]]]) -> Manifest:
+    """A ClusterRole with these rights, and that of entering its workspace, which kcp wants before it looks at others."""
+    enter = {"nonResourceURLs": ["/"], "verbs": ["access"]}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [enter, *rules],
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from devstack import connect_with_github
 from devstack.devhub import DevHub
+from devstack.devhub.provisioning import HUB_PATH
 from devstack.graphql import GraphqlGateway
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
@@ -53,10 +54,12 @@ async def running_stack(
     simulated: bool = True,
     graphql: bool = False,
     services_environment: Mapping[str, str] | None = None,
+    hub_path: str = HUB_PATH,
 ) -> AsyncIterator[Stack]:
     """Starts all parts, yields once the provider serves and is in the hub's catalogue, and stops all parts.
 
-    With `graphql` the hub answers at ``/graphql/<cluster ID>``, too. That starts while the services start.
+    With `graphql` the hub answers at ``/graphql/<cluster ID>``, too. That starts while the services start. `hub_path` is the
+    hub's workspace, for a kcp that other hubs use as well.
 
     Raises `StackError`, whose text says what to do, if a part does not start. It stops the parts that run by then.
     """
@@ -69,7 +72,7 @@ async def running_stack(
         control_plane = f"kcp of {settings.kubeconfig}" if settings.kubeconfig else "kcp (takes about 25 s)"
         say(f"starting {control_plane}, nats-server" + (", the GitHub simulator" if simulator else ""))
         await timed(say, "they serve", enter_together(exits, *filter(None, (kcp, nats, simulator))))
-        hub = await exits.enter_async_context(DevHub(kcp, folder / "devhub", port=port))
+        hub = await exits.enter_async_context(DevHub(kcp, folder / "devhub", port=port, path=hub_path))
         say(f"the development hub serves at {hub.url}; it makes the provider's workspace and kubeconfig")
         provisioned = await timed(say, "provisioned root:kedge:providers:code", hub.provision_provider("code"))
         provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)

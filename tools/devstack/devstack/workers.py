@@ -36,6 +36,7 @@ _STOP_TIMEOUT: Final = 30.0
 WITH_KCP: Final = (
     "tests/e2e/test_adding_a_kind.py",
     "tests/e2e/test_serve.py",
+    "tests/e2e/test_env_file.py",
     "tests/e2e/test_migration.py",
     "tests/e2e/test_rolling_restart.py",
     "tests/e2e/test_traces.py",

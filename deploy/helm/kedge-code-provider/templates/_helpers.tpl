@@ -463,7 +463,8 @@ spec:
         tenantScoped: true
 {{- end }}
 
-{{/* dict: root, service. */}}
+{{/* How many messages of a service are runnable; see files/records.yaml. dict: root, service. */}}
 {{- define "code.runnableQuery" -}}
-{{- printf "max(code_messages_runnable{job=%q, namespace=%q, service=%q})" (include "code.fullname" .root) .root.Release.Namespace .service }}
+{{- $mine := printf "job=%q, namespace=%q, consumer=~\"%s(-resync)?\"" (include "code.fullname" .root) .root.Release.Namespace .service }}
+{{- printf "sum(max by (consumer) (code_consumer_pending_messages{%s}) + sum by (consumer) (code_consumer_messages{%s, state=~\"running|due\"}))" $mine $mine }}
 {{- end }}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from devstack.devhub.registry import SWEEP_INTERVAL, ProviderRecord, ProviderReg
 from devstack.devhub.routes import hub_app
 from devstack.devhub.tenancy import Organization, Tenancy, Workspace
 from devstack.errors import StackError
-from devstack.kcp import Kcp, cluster_admin_binding, service_account_token
+from devstack.kcp import Kcp, cluster_admin_binding, role, role_binding, service_account_token
 from devstack.ports import LOOPBACK, free_ports
 from devstack.resources import is_ready
 from devstack.static_users import StaticUser, static_users
@@ -161,6 +161,21 @@ class DevHub:
         return Tenant(
             self.kcp.session, access, workspace_path=path, cluster=cluster, user=user, token=token, mcp_token=mcp_token
         )
+
+    async def add_member(self, tenant: Tenant, rules: Sequence[Mapping[str, Sequence[str]]]) -> StaticUser:
+        """A new user who is a member of the tenant's workspace. At kcp they may do there what the RBAC `rules` say, no more.
+
+        Raises `StackError` when no user is left.
+        """
+        user = self._free_user()
+        workspace = self.tenancy.workspace(tenant.organization, tenant.workspace)
+        assert workspace is not None, "the tenant is there"
+        administrator = self.kcp.cluster(tenant.cluster)
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.kcp_name}
+        await administrator.apply(role(user.name, rules))
+        await administrator.apply(role_binding(user.name, user.name, subject))
+        self.tenancy.join(user, workspace.organization, workspace)
+        return user
 
     def _free_user(self) -> StaticUser:
         try:
