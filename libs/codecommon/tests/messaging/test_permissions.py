@@ -290,6 +290,9 @@ async def test_nobody_hears_more_than_its_own_inbox(as_user: AsUser, user: str) 
     asked = await as_user(user)
     for other in USERS:
         assert await asked.hears(f"{inbox_prefix(other)}.>") == (other == user)
+    for name, bucket in BUCKETS.items():
+        if bucket.heard is not None:
+            assert await asked.hears(f"$KV.{name}.{bucket.heard}") == (name in USERS[user].buckets)
     for subject in (">", "_INBOX.>", "code.>", "$KV.>", "$JS.>", "$SYS.>"):
         assert not await asked.hears(subject)
 
