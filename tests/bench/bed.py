@@ -36,7 +36,7 @@ class Bed:
     @asynccontextmanager
     async def serving(self, more: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
         """``code-provider serve``; ``more``: environment besides the addresses."""
-        addresses = {"NATS_URL": self.nats.url, "CODE_ALLOWED_GIT_HOSTS": self.simulator.url}
+        addresses = {**self.nats.environment, "CODE_ALLOWED_GIT_HOSTS": self.simulator.url}
         environment = {**addresses, **(more or {})}
         async with self.provider.command("serve", environment) as process:
             await wait_serving(process, self.provider.url, self.kcp.session)
@@ -55,7 +55,7 @@ async def bed(folder: Path) -> AsyncIterator[Bed]:
     ):
         provisioned = await hub.provision_provider("code")
         provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)
-        await run_init(provider)
+        await run_init(provider, server)
         await hub.wait_for_catalogue(provisioned)
         yield Bed(kcp, server, simulator, Scenario(simulator, control), hub, provider)
 

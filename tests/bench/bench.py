@@ -201,7 +201,7 @@ async def alone(bed: Bed) -> None:
     """Each service as a process of its own, as in production."""
     environment = {
         **bed.provider.environment,
-        "NATS_URL": bed.nats.url,
+        **bed.nats.environment,
         "CODE_ALLOWED_GIT_HOSTS": bed.simulator.url,
     }
     for service, goal in (("watcher", 140), ("connection-svc", 140), ("repository-svc", 140), ("gateway", 200)):
@@ -249,7 +249,7 @@ async def watcher_start(bed: Bed, tenants: list[Tenant]) -> None:
     js = connection_to_nats.jetstream()
     await js.purge_stream("CODE_EVENTS")
     baseline = await streaming_list(bed)
-    environment = {**bed.provider.environment, "NATS_URL": bed.nats.url}
+    environment = {**bed.provider.environment, **bed.nats.environment}
     log = bed.provider.folder / "watcher-alone.log"
     started = time.perf_counter()
     async with (

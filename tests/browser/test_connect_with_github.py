@@ -144,6 +144,7 @@ async def believed(portal: Page) -> list[dict[str, str]]:
 @pytest_asyncio.fixture(scope="module")
 async def place(run_dir: Path, nats_server: NatsServer) -> AsyncIterator[Place]:
     async with AsyncExitStack() as exits:
+        await nats_server.declare()
         sim = await exits.enter_async_context(GithubSim.serve())
         sim.simulation.world.new_user("alice")
         # What it does for kcp is not used here.
@@ -154,7 +155,7 @@ async def place(run_dir: Path, nats_server: NatsServer) -> AsyncIterator[Place]:
             "CODE_GATEWAY_HOST": "127.0.0.1",
             "PORT": "0",
             "CODE_PORTAL_DIR": str(PORTAL),
-            "NATS_URL": nats_server.url,
+            **nats_server.environment,
             "GITHUB_OAUTH_CLIENT_ID": app.client_id,
             "GITHUB_OAUTH_CLIENT_SECRET": app.client_secret,
             "GITHUB_OAUTH_REDIRECT_URL": app.callback_url,

@@ -13,8 +13,8 @@ from rendering import Object, example, objects, one
 from code_provider.services import SERVICES
 from devstack.paths import REPOSITORY
 
-# TODO: the provider does not read them yet.
-COMING = {"CODE_COMMIT_BUNDLE_DIR", "NATS_NKEY", "NATS_CERT", "NATS_KEY"}
+# TODO: the provider does not read it yet.
+COMING = {"CODE_COMMIT_BUNDLE_DIR"}
 NATS = ("--set", "nats.url=nats://nats:4222")
 SOURCES = "\n".join(
     path.read_text() for root in ("libs", "services") for path in (REPOSITORY / root).rglob("*.py") if "tests" not in path.parts

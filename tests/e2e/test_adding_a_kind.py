@@ -164,17 +164,19 @@ async def tenant(
     inherited = {**dev_settings.environment, **checkout.environment}
     installation = install_provider(provisioned, run_dir / "notes", hub_url="", inherited=inherited)
     environment = {**installation.environment, "KEDGE_SCHEMAS_DIR": str(checkout.root / "crds/kcp")}
-    await run_init(replace(installation, environment=environment))
     cluster = await kcp.create_workspace(f"root:{unique('notes-tenant')}")
-    await kcp.bind(cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
     async with AsyncExitStack() as stack:
         nats_server = await stack.enter_async_context(NatsServer(installation.folder / "nats"))
+        # The server's users know nothing of the new kind, which only the copy has. Its administrator may do everything.
+        environment["NATS_URL"] = nats_server.url
+        await run_init(replace(installation, environment=environment))
+        await kcp.bind(cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
         for package in ("watcher", "access_svc"):
             process = Process(
                 package,
                 [sys.executable, "-m", package],
                 log_file=installation.folder / f"{package}.log",
-                env={**environment, "NATS_URL": nats_server.url},
+                env=environment,
                 cwd=installation.folder,
             )
             await stack.enter_async_context(process)

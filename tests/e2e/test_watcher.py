@@ -126,6 +126,7 @@ async def workspace(kcp: Kcp, watched_provider: Provider) -> Workspace:
 @pytest_asyncio.fixture
 async def bus(tmp_path: Path) -> AsyncIterator[NatsServer]:
     async with NatsServer(tmp_path / "nats") as running:
+        await running.declare()
         yield running
 
 
@@ -194,7 +195,7 @@ class Watchers:
             env=dict(os.environ)
             | {
                 "KEDGE_PROVIDER_KUBECONFIG": str(self._provider.kubeconfig),
-                "NATS_URL": self._bus.url,
+                **self._bus.environment,
                 "CODE_RESYNC_INTERVAL": resync,
                 "CODE_LOG_FORMAT": "text",
                 "CODE_LOG_LEVEL": "debug",

@@ -10,11 +10,13 @@ from typing import Final
 from code_provider.services import SERVICES, main_of
 
 USAGE: Final = f"""\
-usage: code-provider [serve|init|SERVICE]
+usage: code-provider [serve|init|nats-auth|doctor|SERVICE]
 
-  serve    run all of the provider's services (the default)
-  init     install the provider's API in its workspace, then exit
-  SERVICE  run one service: {", ".join(SERVICES)}
+  serve      run all of the provider's services (the default)
+  init       install the provider's API in its workspace and declare its streams in NATS, then exit
+  nats-auth  write a nats-server's users, and a key for each service (--help says more)
+  doctor     check what the services need, and say what to mend (--help says more)
+  SERVICE    run one service: {", ".join(SERVICES)}
 """
 
 
@@ -31,6 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from code_provider.serve import serve
 
             return serve(os.environ)
+        case ["nats-auth", *options]:
+            from code_provider.nats_auth import nats_auth
+
+            return nats_auth(options)
+        case ["doctor", *options]:
+            from code_provider.doctor import doctor
+
+            return doctor(options, os.environ)
         case [service] if service in SERVICES:
             return main_of(service)()
         case ["-h" | "--help" | "help"]:

@@ -1,7 +1,7 @@
 """The nats-server that ``code-provider serve`` brings along, with JetStream on disk.
 
-It listens on loopback with a password that is made at each start. So neither another machine nor another user of this one can
-connect.
+It listens on loopback and knows the same users as a server of an operator's own, with keys that are made at each start. So
+neither another machine nor another user of this one can connect, and a service may do no more than it may in a cluster.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -20,20 +19,21 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from code_provider.children import Program
+from code_provider.nats_auth import accounts, write_keys
 
 _output = logging.getLogger("output")
 
 _INHERITED: Final = ("PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT")
 """What the server is given of the environment. It has no use for our tokens and settings."""
 
-_USER: Final = "code-provider"
 _ANY_PORT: Final = -1
 # Streams and buckets are on disk. Without this figure the server would reserve most of the machine's memory nevertheless.
 _MEMORY_STORE_BYTES: Final = 64 << 20
+# A stream with a greatest size reserves it. Without this figure, which is more than any volume of ours, the server would make
+# none that is larger than the disk.
+_FILE_STORE_BYTES: Final = 64 << 30
 _LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] (?P<text>.*)")
 _LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}
-# The password is made at each start and is in a file that only its owner can read.
-_EXPECTED_WARNING: Final = "Plaintext passwords detected, use nkeys or bcrypt"
 
 
 class NoNatsServer(Exception):
@@ -41,7 +41,7 @@ class NoNatsServer(Exception):
 
 
 class EmbeddedNats:
-    """The server's folder, credentials and port. The first start picks a free port, and every later one uses it again."""
+    """The server's folder, keys and port. The first start picks a free port, and every later one uses it again."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str], lock_fd: int) -> None:
         """``lock_fd`` stays open in the server, so its store stays locked for as long as the server lives."""
@@ -50,7 +50,7 @@ class EmbeddedNats:
         self._lock_fd = lock_fd
         self._binary = _find_binary()
         self._config = folder / "nats-server.json"
-        self._password = secrets.token_urlsafe(32)
+        self._keys = folder / "keys"
         self._port = _ANY_PORT
 
     def program(self) -> Program:
@@ -67,17 +67,21 @@ class EmbeddedNats:
         """The variables with which a service connects. They are complete once the server is ready."""
         return {
             "NATS_URL": f"nats://127.0.0.1:{self._port}",
-            "NATS_USER": _USER,
-            "NATS_PASSWORD": self._password,
+            "NATS_NKEY": str(self._keys),
             "CODE_NATS_REPLICAS": "1",
         }
 
     def _write_config(self) -> None:
-        # JSON is a subset of the server's own format. On the command line everybody could see the password.
+        shutil.rmtree(self._keys, ignore_errors=True)
+        # JSON is a subset of the server's own format.
         config = {
             "host": "127.0.0.1",
-            "jetstream": {"store_dir": str(self._folder), "max_mem": _MEMORY_STORE_BYTES},
-            "authorization": {"user": _USER, "password": self._password},
+            "jetstream": {
+                "store_dir": str(self._folder),
+                "max_mem": _MEMORY_STORE_BYTES,
+                "max_file": _FILE_STORE_BYTES,
+            },
+            **accounts(write_keys(self._keys)),
         }
         self._config.unlink(missing_ok=True)
         with open(os.open(self._config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -109,8 +113,7 @@ def log_line(line: bytes) -> None:
     text = line.decode(errors="replace")
     match = _LINE.fullmatch(text)
     level, message = (match["level"], match["text"]) if match else ("WRN", text)
-    if message != _EXPECTED_WARNING:
-        _output.log(_LEVELS.get(level, logging.DEBUG), "%s", message, extra={"service": "nats-server"})
+    _output.log(_LEVELS.get(level, logging.DEBUG), "%s", message, extra={"service": "nats-server"})
 
 
 def _find_binary() -> Path:

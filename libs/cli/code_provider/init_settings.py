@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from codecommon.process.settings import DEFAULT_WORKSPACE_PATH, kubeconfig_path
+from pydantic import Field
+
+from codecommon.process.settings import ServiceSettings
 
 DEFAULT_SCHEMAS_DIR: Final = Path("/etc/kedge/schemas")
 
 
-@dataclass(frozen=True, slots=True)
-class InitSettings:
-    """
-    kubeconfig: path of the provider's kubeconfig; None means the service account of the pod.
-    workspace_path: ``root:…`` path of the provider's workspace, with which the endpoint slice refers to the export.
+class InitSettings(ServiceSettings):
+    """The settings of every process, and:
+
     schemas_dir: folder of the APIResourceSchemas, one in each file.
     catalog_entry: file of the CatalogEntry to register; None: init registers nothing.
+    external_nats: None: ``serve`` brings a nats-server of its own and declares there what it keeps.
     """
 
-    kubeconfig: Path | None
-    workspace_path: str
-    schemas_dir: Path
-    catalog_entry: Path | None
+    schemas_dir: Path = Field(default=DEFAULT_SCHEMAS_DIR, validation_alias="KEDGE_SCHEMAS_DIR")
+    catalog_entry: Path | None = Field(default=None, validation_alias="KEDGE_CATALOGENTRY_FILE")
+    external_nats: str | None = Field(default=None, validation_alias="NATS_URL", repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, default_schemas_dir: Path = DEFAULT_SCHEMAS_DIR) -> Self:
-        """Read ``environ``. An empty variable counts as unset. ``default_schemas_dir`` is where images keep the schemas."""
-        schemas_dir = environ.get("KEDGE_SCHEMAS_DIR")
-        catalog_entry = environ.get("KEDGE_CATALOGENTRY_FILE")
-        return cls(
-            kubeconfig=kubeconfig_path(environ),
-            workspace_path=environ.get("CODE_WORKSPACE_PATH") or DEFAULT_WORKSPACE_PATH,
-            schemas_dir=Path(schemas_dir) if schemas_dir else _schemas_dir(default_schemas_dir),
-            catalog_entry=Path(catalog_entry) if catalog_entry else None,
-        )
+        """Read ``environ``. An empty variable counts as unset. ``default_schemas_dir`` is where images keep the schemas.
+
+        Raises ``SettingsError``.
+        """
+        settings = cls.load(environ)
+        if "schemas_dir" in settings.model_fields_set:
+            return settings
+        return settings.model_copy(update={"schemas_dir": _schemas_dir(default_schemas_dir)})
 
 
 def _schemas_dir(default: Path) -> Path:

@@ -17,10 +17,11 @@ from typing import Final
 from code_provider.children import Program
 from code_provider.data_folder import DataFolder, DataFolderInUse, DataFolderUnusable
 from code_provider.embedded_nats import EmbeddedNats, NoNatsServer
-from code_provider.init import init_once_possible
+from code_provider.init import declare_streams, init_once_possible
 from code_provider.serve_settings import ServeSettings
 from code_provider.services import SERVICES, main_of
 from code_provider.supervisor import Supervisor
+from codecommon.messaging.topology import INIT
 from codecommon.process import logs
 from codecommon.process.redact import redact
 from codecommon.process.service import EXIT_FAILED, EXIT_SETTINGS
@@ -69,9 +70,12 @@ def _stages(
     gc.freeze()
 
     def service_environ(name: str) -> dict[str, str]:
-        bus = nats.client_environ() if nats is not None else {}
+        own = own_environ(name, environ)
+        if nats is not None:
+            # What was meant for another server does not fit ours.
+            own = {key: value for key, value in own.items() if not key.startswith("NATS_")} | nats.client_environ()
         port = str(health_port(name, settings.first_health_port))
-        return {**own_environ(name, environ), **bus, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": port}
+        return {**own, "CODE_LOG_FORMAT": log_format, "CODE_HEALTH_PORT": port}
 
     services = [
         Program(
@@ -87,14 +91,25 @@ def _stages(
         # Beside the services: they wait by themselves for what init makes, and the gateway answers without.
         services.append(
             Program(
-                "init",
-                run=lambda: init_once_possible(os.environ),
-                environ=partial(service_environ, "init"),
-                log=service_log("init", log_format, logging.INFO),
+                INIT,
+                run=init_once_possible,
+                environ=partial(service_environ, INIT),
+                log=service_log(INIT, log_format, logging.INFO),
+                fatal=frozenset({EXIT_SETTINGS}),
                 once=True,
             )
         )
-    return [[nats.program()], services] if nats is not None else [services]
+    if nats is None:
+        return [services]
+    streams = Program(
+        INIT,
+        run=declare_streams,
+        environ=partial(service_environ, INIT),
+        log=service_log(INIT, log_format),
+        fatal=frozenset({EXIT_SETTINGS}),
+        once=True,
+    )
+    return [[nats.program()], [streams], services]
 
 
 def health_port(service: str, first: int) -> int:

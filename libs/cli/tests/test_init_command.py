@@ -22,7 +22,7 @@ def test_an_unknown_subcommand_prints_the_usage_and_exits_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("usage: code-provider [serve|init|SERVICE]")
+    assert capsys.readouterr().err.startswith("usage: code-provider [serve|init|nats-auth|doctor|SERVICE]")
 
 
 def test_a_kubeconfig_path_that_is_wrong_is_one_line_and_exit_1(

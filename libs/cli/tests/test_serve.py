@@ -15,6 +15,7 @@ import pytest
 
 from code_provider.data_folder import DataFolder, DataFolderUnusable
 from code_provider.serve import health_port, own_environ
+from codecommon.messaging.topology import USERS
 from devstack.kubeconfig import kubeconfig, write_private
 from devstack.processes import Process, wait_gone
 
@@ -84,9 +85,19 @@ async def test_everything_comes_up_answers_and_stops_within_ten_seconds(
 
     assert await process.wait(10) == 0
     await wait_gone(*running.values())
-    password = json.loads(config.read_bytes())["authorization"]["password"]
-    assert not [line for line in process.lines if password in line]
-    assert {json.loads(line)["service"] for line in process.lines} == {*SERVICES, "nats-server", "code-provider"}
+    keys = sorted(config.parent.glob("keys/*.nk"))
+    assert {key.stem for key in keys} == set(USERS)
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    for key in keys:
+        seed = key.read_text().strip()
+        assert seed not in config.read_text()
+        assert not [line for line in process.lines if seed in line]
+    assert {json.loads(line)["service"] for line in process.lines} == {
+        *SERVICES,
+        "init",
+        "nats-server",
+        "code-provider",
+    }
 
 
 async def test_nats_server_is_given_none_of_our_tokens(serve: Serve, children: Any) -> None:

@@ -8,25 +8,12 @@ import pytest
 import pytest_asyncio
 from nats.js.errors import ServerError
 
-from codecommon.messaging import bus as bus_module
 from codecommon.messaging.bus import Bus
+from codecommon.messaging.topology import BUCKETS, STREAMS
 from codecommon.process.settings import NatsSettings
-from codecommon.testing.engine import until
+from codecommon.testing.engine import SERVICE, AdminBus, until
 from codecommon.testing.objects import InMemoryKcp
 from devstack.nats import NatsServer
-
-STREAMS = (bus_module.EVENTS_STREAM, bus_module.DEAD_STREAM)
-BUCKETS = (
-    bus_module.LOCKS,
-    bus_module.LEASES,
-    bus_module.POISON_MESSAGES,
-    bus_module.BUDGETS,
-    bus_module.ACCOUNTS,
-    bus_module.OWNERS,
-    bus_module.CREATE_CLAIMS,
-    bus_module.OAUTH_FLOWS,
-    bus_module.CRAWL_STATES,
-)
 
 _STREAM_CREATE_FAILED = 10049
 
@@ -46,9 +33,16 @@ def kcp() -> InMemoryKcp:
 
 
 @pytest_asyncio.fixture
-async def bus(nats_settings: NatsSettings) -> AsyncIterator[Bus]:
-    """A connection to a NATS that holds the streams, durables and buckets, all empty."""
-    async with Bus.connect(nats_settings) as connected:
+async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
+    """A connection to a NATS that holds the streams, durables and buckets, all empty. It may do everything.
+
+    An engine on it works as the service does, with the service's own rights.
+    """
+    async with (
+        AdminBus.connect(NatsSettings(url=(nats_server.url,))) as connected,
+        Bus.connect(nats_server.settings(), SERVICE) as of_service,
+    ):
+        connected.of_service = of_service
         await until(lambda: _declared(connected))
         yield connected
         for stream in STREAMS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -16,7 +17,8 @@ _RATE: Final = "a rate such as 600/minute or 10/second"
 
 
 def _folder(value: object) -> object:
-    if isinstance(value, str) and not Path(value).is_dir():
+    # Unlike pathlib it takes a text that can be no path for a folder that is not there.
+    if isinstance(value, str) and not os.path.isdir(value):
         raise ValueError(f"there is no folder {value}")
     return value
 

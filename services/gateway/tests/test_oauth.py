@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -57,7 +57,9 @@ class Server(uvicorn.Server):
 class Hub:
     """Serves the replica ``current`` below the provider's prefix, which it strips."""
 
-    def __init__(self, origin: str, app: Any, host: str, nats: str, verify: ssl.SSLContext | bool) -> None:
+    def __init__(
+        self, origin: str, app: Any, host: str, nats: Mapping[str, str], verify: ssl.SSLContext | bool
+    ) -> None:
         self.origin = origin
         self.verify = verify
         self.app = app
@@ -66,7 +68,7 @@ class Hub:
             "GITHUB_OAUTH_CLIENT_SECRET": app.client_secret,
             "GITHUB_OAUTH_REDIRECT_URL": f"{origin}{PREFIX}/oauth/github/callback",
             "GITHUB_OAUTH_BASE_URL": host,
-            "NATS_URL": nats,
+            **nats,
         }
         self.current: Any = None
 
@@ -134,6 +136,7 @@ class Page(HTMLParser):
 @pytest_asyncio.fixture(scope="module", name="nats")
 async def _nats(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsServer]:
     async with NatsServer(tmp_path_factory.mktemp("nats")) as running:
+        await running.declare()
         yield running
 
 
@@ -145,13 +148,13 @@ async def sim() -> AsyncIterator[GithubSim]:
 
 
 @asynccontextmanager
-async def serving(sim: GithubSim, nats_url: str, verify: ssl.SSLContext | bool = False) -> AsyncIterator[Hub]:
+async def serving(sim: GithubSim, nats: Mapping[str, str], verify: ssl.SSLContext | bool = False) -> AsyncIterator[Hub]:
     async with AsyncExitStack() as stack:
         listener = socket.create_server(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = register(sim.simulation.world, f"{origin}{PREFIX}/oauth/github/callback")
         app.approve_as = "alice"
-        hub = Hub(origin, app, sim.url, nats_url, verify)
+        hub = Hub(origin, app, sim.url, nats, verify)
         hub.current = await stack.enter_async_context(hub.replica())
         server = Server(uvicorn.Config(Starlette(routes=[Mount(PREFIX, hub)]), log_config=None, ws="none"))
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -162,7 +165,7 @@ async def serving(sim: GithubSim, nats_url: str, verify: ssl.SSLContext | bool =
 
 @pytest_asyncio.fixture
 async def hub(sim: GithubSim, nats: NatsServer) -> AsyncIterator[Hub]:
-    async with serving(sim, nats.url) as hub:
+    async with serving(sim, nats.environment) as hub:
         await connected(hub)
         yield hub
 
@@ -518,7 +521,7 @@ async def test_an_enterprise_server_is_trusted_by_ssl_cert_file(
         authority = tmp_path / "devhub.pem"
         if trusted:
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-        async with serving(sim, nats.url, verify=ssl.create_default_context(cafile=str(authority))) as hub:
+        async with serving(sim, nats.environment, verify=ssl.create_default_context(cafile=str(authority))) as hub:
             await connected(hub)
             browser = Browser(hub)
             page = Page(await browser.http.get(await browser.callback()))
@@ -582,7 +585,7 @@ async def test_the_process_serves_and_stops_while_nats_is_away(tmp_path: Path) -
 
 
 async def test_without_nats_the_gateway_serves_and_a_flow_waits(sim: GithubSim) -> None:
-    async with serving(sim, f"nats://127.0.0.1:{free_ports(1)[0]}") as hub:
+    async with serving(sim, {"NATS_URL": f"nats://127.0.0.1:{free_ports(1)[0]}"}) as hub:
         browser = Browser(hub)
         async with asyncio.timeout(5):
             health = await browser.http.get(f"{hub.origin}{PREFIX}/healthz")
@@ -595,11 +598,13 @@ async def test_without_nats_the_gateway_serves_and_a_flow_waits(sim: GithubSim) 
     assert start.text == "Signing in does not work at the moment. Try again in a minute."
 
 
-async def test_after_nats_lost_its_data_flows_begin_again(sim: GithubSim, tmp_path: Path) -> None:
-    async with NatsServer(tmp_path / "first") as nats, serving(sim, nats.url) as hub:
+async def test_after_nats_lost_its_data_and_init_has_run_flows_begin_again(sim: GithubSim, tmp_path: Path) -> None:
+    async with NatsServer(tmp_path / "first") as nats, serving(sim, {"NATS_URL": nats.url}) as hub:
+        await nats.declare()
         await connected(hub)
         await nats.stop()
-        async with NatsServer(tmp_path / "second", port=nats.port):
+        async with NatsServer(tmp_path / "second", port=nats.port) as empty:
+            await empty.declare()
             await connected(hub)
 
 

@@ -82,7 +82,7 @@ class CrawlWorker:
                 return
             over_share = self._shares.delay(event.cluster)
             if over_share is not None:
-                await delivery.settle(PutBack(over_share, keep=True))
+                await delivery.settle(PutBack(over_share, keep=True, helps=True))
                 return
             with (
                 self._shares.running(event.cluster),

@@ -27,13 +27,12 @@ async def main(service: Service[ServiceSettings]) -> None:
         service.spawn(bus.keep_open(), "nats")
         service.ping("kcp", provider.ping)
         await provider.wait()
-        await bus.declare()
+        service.readiness.complaint("streams", lambda: bus.complaint)
+        await bus.require(service.name)
         kcp = ProviderKcp(provider)
         holder = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 
         async def open_leases() -> KeyValue:
-            # A server that lost its store has no bucket until somebody declares the bucket again.
-            await bus.declare()
             return await bus.bucket(LEASES)
 
         deps = endpoint_watch.Dependencies(

@@ -167,7 +167,7 @@ async def services(
     """``code-provider serve`` with all six services, until the end of the run."""
     allowed = f"{github_sim.url},{enterprise_sim.host}"
     environment = {
-        "NATS_URL": services_nats.url,
+        **services_nats.environment,
         "CODE_ALLOWED_GIT_HOSTS": allowed,
         "GITHUB_OAUTH_BASE_URL": github_sim.url,
         "GITHUB_OAUTH_REDIRECT_URL": f"{devhub.url}{OAUTH_CALLBACK}",
@@ -175,6 +175,7 @@ async def services(
         "GITHUB_OAUTH_CLIENT_SECRET": oauth_app.client_secret,
         **services_environment,
     }
+    await run_init(provider, services_nats)
     async with provider.command("serve", environment) as process:
         await wait_serving(process, provider.url, kcp.session)
         yield process

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from code_provider.nats_auth import ACCOUNT, accounts, write_keys
+from codecommon.messaging.bus import Bus
+from codecommon.messaging.topology import INIT
+from codecommon.process.settings import NatsSettings
 from devstack.paths import VENV_BIN
 from devstack.ports import LOOPBACK, free_ports, require_free
 from devstack.processes import Process
 
 START_TIMEOUT = 20.0
+_ADMIN = "admin"
 
 
 class NatsServer:
-    """An async context manager; `url` is where it serves. A restart keeps port and data."""
+    """An async context manager. A restart keeps port and data.
+
+    It has the users that ``code-provider nats-auth`` makes, and an administrator, who may do everything and whose password is in
+    `url`. `environment` is for the provider's processes: each connects with the key of its own name.
+    """
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.port = port or free_ports(1)[0]
-        self.url = f"nats://{LOOPBACK}:{self.port}"
+        self.address = f"nats://{LOOPBACK}:{self.port}"
+        self.url = f"nats://{_ADMIN}:{_ADMIN}@{LOOPBACK}:{self.port}"
         self.folder = folder
+        self.keys = folder / "keys"
+        self.environment: Mapping[str, str] = {"NATS_URL": self.address, "NATS_NKEY": str(self.keys)}
+        self._config = folder / "nats-server.json"
         self._process = Process(
             "nats-server",
             [
                 VENV_BIN / "nats-server",
+                "--config",
+                self._config,
                 "--addr",
                 LOOPBACK,
                 "--port",
                 str(self.port),
-                "-js",
-                "-sd",
-                folder / "jetstream",
             ],
             log_file=folder / "nats-server.log",
         )
@@ -49,12 +63,28 @@ class NatsServer:
     async def start(self) -> None:
         """Starts it on the data of the last start, if there was one, and waits until it serves."""
         require_free(self.port, "nats-server")
+        self._configure()
         await self._process.start()
         try:
             await self._process.wait_ready(self._serves, timeout=START_TIMEOUT)
         except BaseException:
             await self._process.stop()
             raise
+
+    async def declare(self) -> None:
+        """Does what ``code-provider init`` does in NATS."""
+        async with Bus.connect(self.settings(), INIT) as bus:
+            await bus.declare()
+
+    def settings(self) -> NatsSettings:
+        """With which `Bus.connect` connects as the user that it is given the name of."""
+        return NatsSettings(url=(self.address,), nkey=self.keys)
+
+    def _configure(self) -> None:
+        config = accounts(write_keys(self.keys))
+        config["accounts"][ACCOUNT]["users"].append({"user": _ADMIN, "password": _ADMIN})
+        config["jetstream"] = {"store_dir": str(self.folder / "jetstream")}
+        self._config.write_text(json.dumps(config))
 
     async def stop(self) -> None:
         """Shuts it down in order. Does nothing if it does not run."""

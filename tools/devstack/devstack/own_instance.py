@@ -11,7 +11,7 @@ from devstack.devhub import DevHub
 from devstack.kcp import SECRETS_CLAIM, Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
-from devstack.provider import EXPORT, provision_own, wait_serving
+from devstack.provider import EXPORT, provision_own, run_init, wait_serving
 from devstack.tenant import Tenant
 
 
@@ -38,7 +38,8 @@ async def own_instance(
     tenant = await devhub.create_tenant()
     await kcp.bind(tenant.cluster, installation.provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
     async with NatsServer(folder / "nats") as nats_server:
-        process = installation.command("serve", {"NATS_URL": nats_server.url, **settings}, program=program)
+        await run_init(installation, nats_server)
+        process = installation.command("serve", {**nats_server.environment, **settings}, program=program)
         async with process:
             await wait_serving(process, installation.url, kcp.session)
             yield OwnInstance(process, tenant)

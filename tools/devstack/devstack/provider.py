@@ -15,6 +15,7 @@ from devstack.devhub.provisioning import ProvisionedProvider, provision_provider
 from devstack.errors import NotReady, ProcessDied
 from devstack.kcp import Kcp
 from devstack.kubeconfig import write_private
+from devstack.nats import NatsServer
 from devstack.paths import REPOSITORY, VENV_BIN
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
@@ -32,7 +33,7 @@ STOP_TIMEOUT = 20.0
 class ProviderInstallation:
     """A provisioned provider on this machine. `folder` has its files, `url` is the gateway's address.
 
-    `environment` is complete for ``init``. For ``serve`` only `NATS_URL` and the git hosts may be missing.
+    `environment` is complete for ``init``. For ``serve`` only what is about NATS and the git hosts may be missing.
     """
 
     provisioned: ProvisionedProvider
@@ -96,9 +97,12 @@ async def provision_own(kcp: Kcp, folder: Path, inherited: Mapping[str, str]) ->
     return installation
 
 
-async def run_init(installation: ProviderInstallation) -> None:
-    """Runs ``code-provider init`` to its end. Raises `ProcessDied` with its last lines if it fails."""
-    async with installation.command("init") as process:
+async def run_init(installation: ProviderInstallation, nats: NatsServer | None = None) -> None:
+    """Runs ``code-provider init`` to its end, which declares what the services keep in ``nats``.
+
+    Raises `ProcessDied` with its last lines if it fails.
+    """
+    async with installation.command("init", nats and nats.environment) as process:
         try:
             code = await process.wait(INIT_TIMEOUT)
         except TimeoutError:

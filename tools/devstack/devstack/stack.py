@@ -73,10 +73,10 @@ async def running_stack(
         say(f"the development hub serves at {hub.url}; it makes the provider's workspace and kubeconfig")
         provisioned = await timed(say, "provisioned root:kedge:providers:code", hub.provision_provider("code"))
         provider = install_provider(provisioned, folder / "provider", hub.url, settings.environment)
-        await timed(say, "code-provider init has put its API there", run_init(provider))
+        await timed(say, "code-provider init has put its API there", run_init(provider, nats))
         await hub.wait_for_catalogue(provisioned)
         oauth = await connect_with_github.environment(settings.oauth, hub.url, simulator)
-        environment = {"NATS_URL": nats.url, **oauth, **(services_environment or {})}
+        environment = {**nats.environment, **oauth, **(services_environment or {})}
         hosts = [*([simulator.url] if simulator else []), *connect_with_github.git_hosts(settings.oauth)]
         if hosts:
             environment["CODE_ALLOWED_GIT_HOSTS"] = ",".join(hosts)

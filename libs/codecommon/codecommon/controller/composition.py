@@ -63,7 +63,8 @@ async def host_clients(
         service.spawn(bus.keep_open(), "nats")
         service.ping("kcp", provider.ping)
         await provider.wait()
-        await bus.declare()
+        service.readiness.complaint("streams", lambda: bus.complaint)
+        await bus.require(service.name)
         kcp = ProviderKcp(provider)
         selectors = kcp.lists.selectors
         service.readiness.complaint("schemas", lambda: selectors.complaint)

@@ -30,11 +30,12 @@ class PutBack:
     """Deliver the message again ``after`` seconds.
 
     ``keep``: also on the resync lane, whose messages are otherwise acknowledged: the object's next turn comes by
-    itself.
+    itself. ``helps``: another replica could work on it before that.
     """
 
     after: float
     keep: bool = False
+    helps: bool = False
 
 
 Settlement = Ack | PutBack
@@ -46,6 +47,8 @@ class Delivery:
     def __init__(self, msg: Msg, lane: Lane) -> None:
         self.msg: Final = msg
         self.lane: Final[Lane] = lane
+        self.put_back: PutBack | None = None
+        """How it was put back, if it was."""
         self._settled = False
         self._lock: ReplicaLock | None = None
         self._holder: asyncio.Task[object] | None = None
@@ -94,6 +97,7 @@ class Delivery:
         self._settled = True
         if isinstance(settlement, PutBack) and self._is_kept(settlement):
             await self.msg.nak(delay=settlement.after)
+            self.put_back = settlement
         else:
             await self.msg.ack()
 

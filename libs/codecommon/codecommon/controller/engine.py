@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from codecommon.controller.backlog import Backlog
 from codecommon.controller.delivery import Delivery
 from codecommon.controller.ownership import Ownership
 from codecommon.controller.reconciler import Controller
@@ -31,12 +32,13 @@ _LANES: Final[tuple[Lane, ...]] = ("events", "resync")
 @dataclass(frozen=True, slots=True)
 class Timing:
     """In seconds. ``fetch``: how long one request for a message waits. ``renew``: how often messages and locks are
-    kept alive.
+    kept alive. ``report``: how often the gauges of the backlog are set.
     """
 
     fetch: float = 2.0
     renew: float = RENEW_SECONDS
     worker: WorkerTiming = field(default_factory=WorkerTiming)
+    report: float = 5.0
 
 
 class Works(Protocol):
@@ -55,6 +57,7 @@ class Intake:
         self._limits: dict[Lane, int] = {"events": max_in_flight, "resync": max(1, max_in_flight // 4)}
         self._in_flight: dict[Lane, set[Delivery]] = {lane: set() for lane in _LANES}
         self._slot_freed = asyncio.Event()
+        self._backlogs: dict[Lane, Backlog] = {lane: Backlog(bus_module.durable_name(service, lane)) for lane in _LANES}
 
     @property
     def in_flight(self) -> int:
@@ -65,6 +68,7 @@ class Intake:
         """Hand messages to ``worker`` until ``stopping`` is set, then finish what is in flight."""
         async with asyncio.TaskGroup() as working:
             heartbeat = working.create_task(self._keep_alive(), name="heartbeat")
+            report = working.create_task(self._report(), name="backlog")
             async with asyncio.TaskGroup() as taking:
                 for lane in _LANES:
                     subscription = await self._bus.subscribe(self._service, lane)
@@ -74,6 +78,7 @@ class Intake:
             while self.in_flight:
                 await self._until_a_slot_is_freed()
             heartbeat.cancel()
+            report.cancel()
 
     async def _take_lane(
         self,
@@ -110,11 +115,15 @@ class Intake:
         return self.in_flight < limit
 
     def _start(self, delivery: Delivery, worker: Works, working: asyncio.TaskGroup) -> None:
-        deliveries = self._in_flight[delivery.lane]
+        deliveries, backlog = self._in_flight[delivery.lane], self._backlogs[delivery.lane]
         deliveries.add(delivery)
+        sequence = delivery.msg.metadata.sequence.stream
+        backlog.taken(sequence)
 
         def done(_: asyncio.Task[None]) -> None:
             deliveries.discard(delivery)
+            if (back := delivery.put_back) is not None:
+                backlog.put_back(sequence, back.after, helps=back.helps)
             self._slot_freed.set()
 
         working.create_task(worker.work(delivery)).add_done_callback(done)
@@ -122,6 +131,14 @@ class Intake:
     async def _until_a_slot_is_freed(self) -> None:
         self._slot_freed.clear()
         await self._slot_freed.wait()
+
+    async def _report(self) -> None:
+        while True:
+            for lane, backlog in self._backlogs.items():
+                state = await self._bus.consumer_state(self._service, lane)
+                raise_if_cancelled()
+                backlog.report(state, len(self._in_flight[lane]))
+            await asyncio.sleep(self._timing.report)
 
     async def _keep_alive(self) -> None:
         while True:

@@ -141,7 +141,7 @@ class Worker:
                 return
             over_share = self._shares.delay(event.cluster)
             if over_share is not None:
-                await delivery.settle(PutBack(over_share))
+                await delivery.settle(PutBack(over_share, helps=True))
                 return
             kind = self._controllers[event.resource].kind.kind
             with (

@@ -31,7 +31,8 @@ def host_name(host: str) -> str:
 
 def host_entry(text: str) -> str:
     """An operator's ``host`` or ``host:port`` in the spelling of ``host_name``. Raises ValueError with what is wrong."""
-    wrong = ValueError(f"{text!r} is not of the form host or host:port")
+    # What stands before an @ may be a password.
+    wrong = ValueError(f"{text.rpartition('@')[2]!r} is not of the form host or host:port")
     if _NEVER_IN_AN_ENTRY.search(text):
         raise wrong
     try:

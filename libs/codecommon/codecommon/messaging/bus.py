@@ -1,118 +1,128 @@
-"""NATS JetStream: the streams, durables and buckets of the provider, and how events get in and out of them.
+"""NATS JetStream: how events get in and out of the streams that ``topology`` lists.
 
-Everything is declared from the tables here by whichever process starts first.
+``code-provider init`` declares them. Every other process only checks what it needs, and says what is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+import re
+import ssl
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
+import nkeys
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import APIError, BadRequestError, BucketNotFoundError
 from nats.js.errors import NotFoundError as JetStreamNotFoundError
 from nats.js.kv import KeyValue
+from nats.js.object_store import ObjectStore
 
-from codecommon.api.kinds import KINDS
-from codecommon.messaging.events import CONTENT_TYPE, CRAWLS, Lane, ObjectEvent, UndecodableEvent
+from codecommon.messaging.events import CONTENT_TYPE, Lane, ObjectEvent, UndecodableEvent
+from codecommon.messaging.permissions import inbox_prefix, stored_streams
+from codecommon.messaging.topology import ACCOUNTS as ACCOUNTS
+from codecommon.messaging.topology import ACK_WAIT_SECONDS as ACK_WAIT_SECONDS
+from codecommon.messaging.topology import BUCKETS, DURABLES, OBJECT_STORES, STREAMS, USERS, User
+from codecommon.messaging.topology import BUDGETS as BUDGETS
+from codecommon.messaging.topology import CRAWL_STATES as CRAWL_STATES
+from codecommon.messaging.topology import CRAWLER as CRAWLER
+from codecommon.messaging.topology import CREATE_CLAIMS as CREATE_CLAIMS
+from codecommon.messaging.topology import DEAD_STREAM as DEAD_STREAM
+from codecommon.messaging.topology import EVENTS_STREAM as EVENTS_STREAM
+from codecommon.messaging.topology import LEASES as LEASES
+from codecommon.messaging.topology import LOCKS as LOCKS
+from codecommon.messaging.topology import OAUTH_FLOWS as OAUTH_FLOWS
+from codecommon.messaging.topology import OWNERS as OWNERS
+from codecommon.messaging.topology import POISON_MESSAGES as POISON_MESSAGES
+from codecommon.messaging.topology import durable_name as durable_name
 from codecommon.process import telemetry
 from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
 
 _log = logging.getLogger(__name__)
 
-EVENTS_STREAM: Final = "CODE_EVENTS"
-DEAD_STREAM: Final = "CODE_DEAD"
-LOCKS: Final = "CODE_LOCKS"
-LEASES: Final = "CODE_LEASES"
-POISON_MESSAGES: Final = "CODE_POISON_MESSAGES"
-BUDGETS: Final = "CODE_BUDGETS"
-ACCOUNTS: Final = "CODE_ACCOUNTS"
-OWNERS: Final = "CODE_OWNERS"
-CREATE_CLAIMS: Final = "CODE_CREATE_CLAIMS"
-OAUTH_FLOWS: Final = "CODE_OAUTH_FLOWS"
-CRAWL_STATES: Final = "CODE_CRAWL_STATES"
-
-CRAWLER: Final = "package-crawler"
-"""The service that takes the crawls, which are no kind."""
-
-ACK_WAIT_SECONDS: Final = 15.0
-"""A message of a process that died is delivered again after this; a living handler sends heartbeats well below it."""
+_CREDENTIALS: Final = "NATS_NKEY, NATS_CREDS, or NATS_USER and NATS_PASSWORD"
+_MEND_RIGHTS: Final = "write its users with code-provider nats-auth, and reload the nats-server"
+_MEND_STORE: Final = "run code-provider init"
+_PARTS_OF_CREDS: Final = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
+_REFUSAL: Final = re.compile(
+    r'permissions violation for (?:publish|subscription) to "(?P<subject>[^"]*)"', re.IGNORECASE
+)
 
 _PUBLISH_TIMEOUT_SECONDS: Final = 5.0
-_DEAD_MAX_AGE_SECONDS: Final = 7 * 24 * 3600
 _STREAM_NAME_IN_USE: Final = 10058
 _WRONG_LAST_SEQUENCE: Final = 10071
-_DUPLICATE_WINDOW_SECONDS: Final = 120
-
-
-# On disk like the streams: a bucket in memory would be gone, not just empty, after a restart of the server.
-_BUCKET_TTL_SECONDS: Final = {
-    LOCKS: 15.0,
-    LEASES: 15.0,
-    POISON_MESSAGES: 3600.0,
-    # Longer than any window of a limit and any pause that we keep.
-    BUDGETS: 2 * 3600.0,
-    # Stored anew every hour while it is in use.
-    ACCOUNTS: 24 * 3600.0,
-    # A record is kept for as long as its object.
-    OWNERS: 0.0,
-    # A create that was never finished is found out within days at most.
-    CREATE_CLAIMS: 30 * 24 * 3600.0,
-    # As long as the cookie of a flow, and as GitHub's code.
-    OAUTH_FLOWS: 600.0,
-    # Stored anew with every look at an owner.
-    CRAWL_STATES: 7 * 24 * 3600.0,
-}
+_NO_STREAM: Final = 10059
+_CHECK_EVERY_SECONDS: Final = 2.0
+# A replica of the stream may answer that lags behind. Two that lag for as long as this are no accident.
+_ASK_AGAIN_SECONDS: Final = 0.2
+_MOST_REFUSALS: Final = 100
 
 
 class BusUnavailable(Exception):
     """NATS did not take the message in time; nothing is known of whether it is stored."""
 
 
-def durable_name(service: str, lane: Lane) -> str:
-    return service if lane == "events" else f"{service}-resync"
+class NotDeclared(NatsError):
+    """NATS lacks something that ``code-provider init`` declares. The text is one line for the operator."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"NATS has no {what}; run code-provider init")
 
 
-def _durables() -> dict[str, list[str]]:
-    """Durable name → filter subjects, for every service that reconciles a kind, and for the crawler."""
-    lanes: tuple[Lane, ...] = ("events", "resync")
-    durables = {durable_name(CRAWLER, lane): [f"code.{lane}.{CRAWLS}.>"] for lane in lanes}
-    for kind in KINDS.values():
-        if kind.service is not None:
-            for lane in lanes:
-                durables.setdefault(durable_name(kind.service, lane), []).append(f"code.{lane}.{kind.resource}.>")
-    return durables
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """``pending``: messages that nobody has been given yet. ``has_idle_reader``: a request for a message is open."""
+
+    pending: int
+    has_idle_reader: bool
 
 
 def _durable_filters() -> list[str]:
-    return [subjects for filters in _durables().values() for subjects in filters]
+    return [subjects for durable in DURABLES.values() for subjects in durable.filters]
 
 
 class Bus:
     """One connection to NATS. Use ``async with Bus.connect(settings) as bus``."""
 
-    def __init__(self, nc: Client, replicas: int, given_up: asyncio.Event) -> None:
+    def __init__(self, nc: Client, replicas: int, given_up: asyncio.Event, refused: Collection[str] = ()) -> None:
         self.nc = nc
+        self._refused = refused
         self._given_up = given_up
         self.js: JetStreamContext = nc.jetstream(timeout=_PUBLISH_TIMEOUT_SECONDS)
         self._replicas = replicas
+        self.complaint: str | None = None
+        """What NATS lacks, while ``require`` waits for it."""
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Bus]:
-        """Connect, waiting for the server for as long as it takes; says once what it waits for."""
+    async def connect(cls, settings: NatsSettings, name: str = "") -> AsyncIterator[Self]:
+        """Connect as the user ``name`` of the table, waiting for the server for as long as it takes; says once what for.
+
+        Raises ``CannotRun`` where the server refuses the credentials, and where they cannot be read.
+        """
         nc = Client()
 
         async def failed(error: Exception) -> None:
+            if not nc.is_connected and (
+                isinstance(error, AuthorizationError) or "authorization violation" in str(error).lower()
+            ):
+                unauthorised.set()
+                return
+            if (refusal := _REFUSAL.search(str(error))) is not None:
+                if refusal["subject"] not in refused and len(refused) < _MOST_REFUSALS:
+                    refused.add(refusal["subject"])
+                    _log.error("NATS does not let %s use %s; %s", name or "this user", refusal["subject"], _MEND_RIGHTS)
+                return
             # Two a second while the server is away: what was said is not said again.
             level = logging.DEBUG if type(error) in said else logging.WARNING
             said.add(type(error))
@@ -131,6 +141,8 @@ class Bus:
                 given_up.set()
 
         said: set[type[Exception]] = set()
+        refused: set[str] = set()
+        unauthorised = asyncio.Event()
         closing = False
         given_up = asyncio.Event()
         options: dict[str, Any] = {
@@ -144,16 +156,13 @@ class Bus:
             "reconnected_cb": reconnected,
             "closed_cb": closed,
         }
-        if settings.creds is not None:
-            options["user_credentials"] = str(settings.creds)
-        if settings.user is not None and settings.password is not None:
-            options |= {"user": settings.user, "password": settings.password.reveal()}
-        if settings.ca is not None:
-            options["tls"] = nats_tls(str(settings.ca))
+        if name in USERS:
+            options["inbox_prefix"] = inbox_prefix(name)
         _log.info("connecting to NATS")
-        await nc.connect(**options)
+        options |= _credentials(settings, name)
+        await _connect(nc, options, unauthorised)
         try:
-            yield cls(nc, settings.replicas, given_up)
+            yield cls(nc, settings.replicas, given_up, refused)
         finally:
             closing = True
             # drain() waits for subscriptions that are idle by now; what matters is that the last acks are out.
@@ -175,47 +184,86 @@ class Bus:
         raise CannotRun("NATS has closed the connection for good; the line before says why")
 
     async def declare(self) -> None:
-        """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once."""
-        await self._stream(
-            api.StreamConfig(
-                name=EVENTS_STREAM,
-                subjects=["code.events.>", "code.resync.>"],
-                retention=api.RetentionPolicy.WORK_QUEUE,
-                discard=api.DiscardPolicy.OLD,
-                max_msgs_per_subject=1,
-                storage=api.StorageType.FILE,
-                num_replicas=self._replicas,
-                duplicate_window=_DUPLICATE_WINDOW_SECONDS,
-            )
-        )
-        await self._stream(
-            api.StreamConfig(
-                name=DEAD_STREAM,
-                subjects=["code.dead.>"],
-                retention=api.RetentionPolicy.LIMITS,
-                max_age=_DEAD_MAX_AGE_SECONDS,
-                storage=api.StorageType.FILE,
-                num_replicas=self._replicas,
-            )
-        )
-        for durable, subjects in _durables().items():
-            await self.js.add_consumer(
-                EVENTS_STREAM,
-                api.ConsumerConfig(
-                    durable_name=durable,
-                    filter_subjects=subjects,
-                    ack_policy=api.AckPolicy.EXPLICIT,
-                    ack_wait=ACK_WAIT_SECONDS,
-                    max_deliver=-1,
-                    # A parked message keeps its slot: any bound would let one tenant stop all.
-                    max_ack_pending=-1,
-                ),
-            )
-        for name, ttl in _BUCKET_TTL_SECONDS.items():
-            await self._bucket(name, ttl)
+        """Create or update the streams, durables and buckets. Idempotent, and safe from several processes at once.
+
+        Raises NATS's errors, and ``CannotRun`` if the server does not let this user do it.
+        """
+        try:
+            await self._declare()
+        except TimeoutError:
+            self._raise_if_refused()
+            raise
+
+    async def _declare(self) -> None:
+        for config in STREAMS.values():
+            await self._stream(config.evolve(num_replicas=self._replicas))
+        for durable in DURABLES.values():
+            await self.js.add_consumer(durable.stream, durable.config)
+        for name, bucket in BUCKETS.items():
+            await self._bucket(name, bucket.ttl)
+        for name, store in OBJECT_STORES.items():
+            await self._object_store(name, store.ttl)
+
+    async def require(self, user: str) -> None:
+        """Wait until NATS has everything that this user of the table works with; says what is missing.
+
+        Raises ``CannotRun`` if the server does not let the user ask.
+        """
+        said = ""
+        while True:
+            try:
+                lacking = await self.lacks(USERS[user])
+            except (NatsError, TimeoutError) as error:
+                self._raise_if_refused()
+                self.complaint = f"NATS does not answer ({type(error).__name__})"
+            else:
+                if not lacking:
+                    self.complaint = None
+                    return
+                self.complaint = str(NotDeclared(", no ".join(lacking)))
+            if self.complaint != said:
+                _log.error("%s", self.complaint)
+                said = self.complaint
+            await asyncio.sleep(_CHECK_EVERY_SECONDS)
+
+    async def lacks(self, user: User) -> list[str]:
+        """What the user works with and NATS does not have, such as ``stream CODE_EVENTS``. Raises NATS's errors."""
+        streams = dict.fromkeys((*user.purges, *(stored_streams() if user.inspects else ())))
+        streams |= dict.fromkeys((*(f"KV_{name}" for name in user.buckets), *(f"OBJ_{n}" for n in user.object_stores)))
+        durables = DURABLES if user.inspects else {name: DURABLES[name] for name in user.durables}
+        lacking: list[str] = []
+        for stream in streams:
+            try:
+                await self.js.stream_info(stream)
+            except JetStreamNotFoundError:
+                lacking.append(_called(stream))
+        for durable in durables.values():
+            try:
+                await self.js.consumer_info(durable.stream, durable.name)
+            except JetStreamNotFoundError as error:
+                missing = durable.stream if error.err_code == _NO_STREAM else durable.name
+                what = _called(durable.stream) if missing == durable.stream else f"durable {durable.name}"
+                if what not in lacking:
+                    lacking.append(what)
+        return lacking
+
+    def _raise_if_refused(self) -> None:
+        if self._refused:
+            raise CannotRun(f"NATS does not let this user use {sorted(self._refused)[0]}; {_MEND_RIGHTS}")
 
     async def bucket(self, name: str) -> KeyValue:
-        return await self.js.key_value(name)
+        """Raises ``NotDeclared``."""
+        try:
+            return await self.js.key_value(name)
+        except BucketNotFoundError:
+            raise NotDeclared(f"bucket {name}") from None
+
+    async def object_store(self, name: str) -> ObjectStore:
+        """Raises ``NotDeclared``."""
+        try:
+            return await self.js.object_store(name)
+        except BucketNotFoundError:
+            raise NotDeclared(f"object store {name}") from None
 
     async def publish(self, event: ObjectEvent) -> None:
         """Store one event; returns after the server's acknowledgement. Raises ``BusUnavailable``."""
@@ -284,13 +332,20 @@ class Bus:
 
         A message that was delivered is gone once it was purged, or once a newer event has replaced it.
         """
+        if await self._is_newest(msg):
+            return True
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        return await self._is_newest(msg)
+
+    async def _is_newest(self, msg: Msg) -> bool:
+        """Whether the message is the one of its subject. It asks by subject: a service may read its own alone."""
         try:
-            await self.js.get_msg(EVENTS_STREAM, msg.metadata.sequence.stream)
+            stored = await self.js.get_last_msg(EVENTS_STREAM, msg.subject, direct=True)
         except JetStreamNotFoundError:
             return False
         except (NatsError, TimeoutError):
-            pass
-        return True
+            return True
+        return stored.seq == msg.metadata.sequence.stream
 
     async def bury(self, msg: Msg, why: str) -> None:
         """Keep a message that cannot be decoded in ``CODE_DEAD`` and take it off the queue."""
@@ -302,12 +357,20 @@ class Bus:
         """The pull subscription of a service's durable; ``declare`` has made it."""
         return await self.js.pull_subscribe_bind(durable_name(service, lane), EVENTS_STREAM)
 
+    async def consumer_state(self, service: str, lane: Lane) -> ConsumerState | None:
+        """What NATS says of a service's durable. None: it does not answer."""
+        try:
+            info = await self.js.consumer_info(EVENTS_STREAM, durable_name(service, lane))
+        except (NatsError, TimeoutError):
+            return None
+        return ConsumerState(info.num_pending or 0, bool(info.num_waiting))
+
     async def has_waiting_events(self, service: str) -> bool:
         """Whether there are events of a service that nobody has fetched; also when the server cannot be asked now."""
         try:
             info = await self.js.consumer_info(EVENTS_STREAM, durable_name(service, "events"))
         except JetStreamNotFoundError:
-            raise
+            raise CannotRun(f"NATS has no durable {durable_name(service, 'events')} any more; {_MEND_STORE}") from None
         except (NatsError, TimeoutError):
             return True
         return bool(info.num_pending)
@@ -323,6 +386,17 @@ class Bus:
                 raise
             # There with other settings: nats-py has no update of a bucket, but its stream has one.
             stored = (await self.js.stream_info(f"KV_{name}")).config
+            stored.num_replicas, stored.max_age = self._replicas, ttl
+            await self.js.update_stream(stored)
+
+    async def _object_store(self, name: str, ttl: float) -> None:
+        config = api.ObjectStoreConfig(ttl=int(ttl), storage=api.StorageType.FILE, replicas=self._replicas)
+        try:
+            await self.js.create_object_store(name, config)
+        except BadRequestError as error:
+            if error.err_code != _STREAM_NAME_IN_USE:
+                raise
+            stored = (await self.js.stream_info(f"OBJ_{name}")).config
             stored.num_replicas, stored.max_age = self._replicas, ttl
             await self.js.update_stream(stored)
 
@@ -342,7 +416,7 @@ async def fetch_one(subscription: JetStreamContext.PullSubscription, timeout: fl
     except (NatsTimeoutError, TimeoutError):
         return None
     except JetStreamNotFoundError:
-        raise
+        raise CannotRun(f"NATS has no durable any more that this process reads; {_MEND_STORE}") from None
     except (APIError, NatsError) as error:
         # A server that restarts answers so for a moment; the client reconnects by itself.
         _log.warning("cannot fetch from NATS now: %s", type(error).__name__)
@@ -369,10 +443,77 @@ def _or_unavailable() -> Iterator[None]:
         raise BusUnavailable(type(error).__name__) from None
 
 
-def nats_tls(ca: str) -> Any:
-    import ssl
+def _called(stream: str) -> str:
+    """What a stream is to a person: ``bucket X`` for ``KV_X``."""
+    for prefix, what in (("KV_", "bucket"), ("OBJ_", "object store")):
+        if stream.startswith(prefix):
+            return f"{what} {stream.removeprefix(prefix)}"
+    return f"stream {stream}"
 
-    return ssl.create_default_context(cafile=ca)
+
+async def _connect(nc: Client, options: dict[str, Any], unauthorised: asyncio.Event) -> None:
+    """Connect, which the client tries for ever, unless the server knows the credentials not to be good."""
+    connecting = asyncio.create_task(nc.connect(**options))
+    refused = asyncio.create_task(unauthorised.wait())
+    try:
+        await asyncio.wait({connecting, refused}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            try:
+                await connecting
+            except Exception as error:  # noqa: BLE001 - it tries for ever, so this is a file that it cannot use, whose text it may quote
+                why = type(error).__name__
+                raise CannotRun(f"the credentials for NATS cannot be used ({_CREDENTIALS}): {why}") from None
+        else:
+            raise CannotRun(f"NATS refuses the credentials ({_CREDENTIALS}); {_MEND_RIGHTS}")
+    finally:
+        for task in (connecting, refused):
+            task.cancel()
+        await asyncio.wait({connecting, refused})
+
+
+def _credentials(settings: NatsSettings, name: str) -> dict[str, Any]:
+    """The client's options. Raises ``CannotRun`` for a file that holds something else."""
+    options: dict[str, Any] = {}
+    if settings.nkey is not None:
+        seed = settings.nkey / f"{name}.nk" if settings.nkey.is_dir() else settings.nkey
+        try:
+            nkeys.from_seed(bytearray(seed.read_bytes().strip())).wipe()
+        except OSError as error:
+            raise CannotRun(f"NATS_NKEY: cannot read {seed}: {error.strerror}") from None
+        except Exception:  # noqa: BLE001 - the library names no errors, and their texts may hold a part of the seed
+            raise CannotRun(f"NATS_NKEY: {seed} holds no seed of an nkey; code-provider nats-auth makes one") from None
+        options["nkeys_seed"] = str(seed)
+    if settings.creds is not None:
+        try:
+            content = settings.creds.read_bytes()
+        except OSError as error:
+            raise CannotRun(f"NATS_CREDS: cannot read {settings.creds}: {error.strerror}") from None
+        if not all(part in content for part in _PARTS_OF_CREDS):
+            raise CannotRun(f"NATS_CREDS: {settings.creds} holds no user's JWT and seed")
+        options["user_credentials"] = str(settings.creds)
+    if settings.user is not None and settings.password is not None:
+        options |= {"user": settings.user, "password": settings.password.reveal()}
+    if settings.ca is not None or settings.cert is not None:
+        options["tls"] = nats_tls(settings)
+    return options
+
+
+def nats_tls(settings: NatsSettings) -> ssl.SSLContext:
+    """Raises ``CannotRun`` for a file that is not PEM, or a certificate whose key is another one."""
+    variable = "NATS_CA"
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+        if settings.cert is not None and settings.key is not None:
+            variable = "NATS_CERT and NATS_KEY"
+            context.load_cert_chain(settings.cert, settings.key, password=_no_password)
+    except OSError as error:
+        raise CannotRun(f"{variable}: cannot be used: {getattr(error, 'reason', None) or error.strerror}") from None
+    return context
+
+
+def _no_password() -> str:
+    """For an encrypted key, for which OpenSSL would ask on the terminal."""
+    return ""
 
 
 async def _flush_and_close(nc: Client) -> None:

@@ -112,8 +112,9 @@ class ObjectEvent:
     def subject(self) -> str:
         """One message per subject is kept, so an event has the subject of those that it may replace, and of no others."""
         match self.reason:
-            case "found":
-                return f"{subject(self.lane, self.resource, self.cluster, self.name)}.found"
+            case "found" | "revalidate":
+                # Of its own, too, because others than the watcher publish it, and NATS grants rights by subject.
+                return f"{subject(self.lane, self.resource, self.cluster, self.name)}.{self.reason}"
             case "crawl" if self.owner:
                 # An owner may hold characters that a subject may not.
                 whose = sha256(self.owner.lower().encode()).hexdigest()[:16]

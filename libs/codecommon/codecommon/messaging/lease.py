@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError, NoStreamResponseError
 from nats.js.kv import KeyValue
 
-from codecommon.messaging.bus import raise_if_cancelled
+from codecommon.messaging.bus import NotDeclared, raise_if_cancelled
 from codecommon.messaging.kv_entry import give_up, own_revision, take
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ OpenBucket = Callable[[], Awaitable[KeyValue]]
 class Lease:
     """The lease named ``name``.
 
-    ``open_bucket`` returns the bucket, making it if need be: a server that lost its store has none.
+    ``open_bucket`` returns the bucket, or raises NATS's errors: a server that lost its store has none until ``init`` has run.
     ``holder`` is unique to this process.
     """
 
@@ -97,7 +97,9 @@ class Lease:
                 succession, problem = True, "another replica is active"
             except (NatsError, TimeoutError) as error:
                 self._forget_lost_bucket(error)
-                problem = f"NATS does not answer ({type(error).__name__})"
+                problem = (
+                    str(error) if isinstance(error, NotDeclared) else f"NATS does not answer ({type(error).__name__})"
+                )
             else:
                 self._good_until = asked + self._timing.lost_after
                 return Term(succession)

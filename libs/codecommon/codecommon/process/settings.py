@@ -80,8 +80,15 @@ def _lower(value: object) -> object:
 
 
 def _existing_file(value: object) -> object:
-    if isinstance(value, str) and not Path(value).is_file():
+    # Unlike pathlib it takes a text that can be no path for a file that is not there.
+    if isinstance(value, str) and not os.path.isfile(value):
         raise ValueError(f"there is no file {value}")
+    return value
+
+
+def _existing_path(value: object) -> object:
+    if isinstance(value, str) and not os.path.exists(value):
+        raise ValueError(f"there is nothing at {value}")
     return value
 
 
@@ -100,6 +107,7 @@ def _nats_urls(value: object) -> object:
 Interval = Annotated[timedelta, BeforeValidator(_interval)]
 Secret = Annotated[SecretValue, BeforeValidator(_secret)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file)]
+ExistingPath = Annotated[Path, BeforeValidator(_existing_path)]
 Exactly = Annotated[bool, BeforeValidator(lambda value: value == "true" if isinstance(value, str) else value)]
 """A switch that only the value ``true`` turns on."""
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -124,6 +132,11 @@ class NatsSettings(_Settings):
         validation_alias="NATS_URL",
         description="servers such as nats://nats.example:4222, separated by commas",
     )
+    nkey: ExistingPath | None = Field(
+        default=None,
+        validation_alias="NATS_NKEY",
+        description="the path of a file with an nkey's seed, or of a folder with one for each service, such as watcher.nk",
+    )
     creds: ExistingFile | None = Field(
         default=None, validation_alias="NATS_CREDS", description="the path of a .creds file"
     )
@@ -131,6 +144,14 @@ class NatsSettings(_Settings):
     password: Secret | None = Field(default=None, validation_alias="NATS_PASSWORD")
     ca: ExistingFile | None = Field(
         default=None, validation_alias="NATS_CA", description="the path of a PEM file with the authorities to trust"
+    )
+    cert: ExistingFile | None = Field(
+        default=None,
+        validation_alias="NATS_CERT",
+        description="the path of a PEM file with the certificate to show to the server",
+    )
+    key: ExistingFile | None = Field(
+        default=None, validation_alias="NATS_KEY", description="the path of a PEM file with that certificate's key"
     )
     replicas: int = Field(
         default=1,
@@ -141,10 +162,15 @@ class NatsSettings(_Settings):
     )
 
     @model_validator(mode="after")
-    def _user_and_password(self) -> Self:
-        if (self.user is None) != (self.password is None):
-            missing = "NATS_USER" if self.user is None else "NATS_PASSWORD"
-            raise ValueError(f"{missing}: not set; accepted: NATS_USER and NATS_PASSWORD together, or neither")
+    def _pairs(self) -> Self:
+        for one, other in (("user", "password"), ("cert", "key")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                missing = f"NATS_{(one if getattr(self, one) is None else other).upper()}"
+                pair = f"NATS_{one.upper()} and NATS_{other.upper()}"
+                raise ValueError(f"{missing}: not set; accepted: {pair} together, or neither")
+        ways = {"NATS_NKEY": self.nkey, "NATS_CREDS": self.creds, "NATS_USER": self.user}
+        if len(named := [name for name, value in ways.items() if value is not None]) > 1:
+            raise ValueError(f"{named[1]}: set besides {named[0]}; accepted: one way to authenticate")
         return self
 
 

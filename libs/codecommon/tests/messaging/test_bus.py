@@ -223,7 +223,11 @@ async def test_a_connection_that_the_client_gives_up_ends_the_process(nats_setti
 
     between = await asyncio.start_server(relay, "127.0.0.1", 0)
     port = between.sockets[0].getsockname()[1]
-    async with between, asyncio.timeout(20), Bus.connect(NatsSettings(url=(f"nats://127.0.0.1:{port}",))) as bus:
+    async with (
+        between,
+        asyncio.timeout(20),
+        Bus.connect(NatsSettings(url=(f"nats://{server.username}:{server.password}@127.0.0.1:{port}",))) as bus,
+    ):
         await bus.ping()
         clients[0].write(b"-ERR 'User Authentication Expired'\r\n")
         with pytest.raises(CannotRun, match="NATS has closed the connection"):

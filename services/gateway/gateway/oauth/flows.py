@@ -48,7 +48,8 @@ class Flows:
                 async with Bus.connect(self._nats, self._name) as self._bus:
                     await self._bus.keep_open()
             except (NatsError, OSError, CannotRun) as error:
-                _log.warning("Connect with GitHub has no NATS and tries again: %s", type(error).__name__)
+                why = str(error) if isinstance(error, CannotRun) else type(error).__name__
+                _log.warning("Connect with GitHub has no NATS and tries again: %s", why)
             finally:
                 self._bus = self._records = None
             await asyncio.sleep(_RETRY_SECONDS)
@@ -90,11 +91,10 @@ class Flows:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 if self._records is None:
-                    await bus.declare()
                     self._records = await BucketRecords.open(bus, OAUTH_FLOWS)
                 return await ask(self._records)
         except (NatsError, TimeoutError, BusUnavailable) as error:
-            # A server that lost its store has no bucket until somebody declares it again.
+            # The bucket may be another one by then, of a server that had lost its store.
             self._records = None
             _log.warning("NATS does not answer Connect with GitHub: %s", str(error) or type(error).__name__)
             raise BusUnavailable(type(error).__name__) from None

@@ -74,7 +74,7 @@ def _instructions(session: Session, folder: Path) -> str:
             "",
             f"  development hub    {stack.hub.url}   (its certificate is self-signed)",
             f"  provider           {stack.provider.url}",
-            f"  nats-server        {stack.nats.url}",
+            f"  nats-server        {stack.nats.address}",
             *simulator,
             *connect,
             *workspaces,

@@ -1,0 +1,325 @@
+"""``code-provider doctor``: all green on a provider that is complete, and one sentence for each thing that is broken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+from aiohttp import web
+
+from code_provider import __main__ as command
+from code_provider.apiexport import EXPORTS, PERMISSION_CLAIMS, SLICES, exported_resources
+from code_provider.apiresourceschemas import SCHEMAS, read_schemas
+from code_provider.catalogentry import CATALOG_ENTRIES
+from code_provider.doctor import findings
+from code_provider.doctor_checks import Installation, Problem, checks
+from code_provider.doctor_settings import DoctorSettings
+from codecommon.kcp.endpoints import EXPORT_NAME
+from codecommon.messaging.bus import EVENTS_STREAM, LOCKS, Bus
+from codecommon.process.settings import NatsSettings
+from devstack.nats import NatsServer
+from devstack.ports import free_ports
+
+NAMES = [schema["metadata"]["name"] for schema in read_schemas(DoctorSettings.from_environ({}).schemas_dir)]
+TOKEN = "of-the-provider-0123456789"
+
+
+@dataclass
+class World:
+    """kcp, the hub, the gateway and a git host, all at one address; ``answers``: path → status and body."""
+
+    environ: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    date: str | None = None
+
+    async def handle(self, request: web.Request) -> web.Response:
+        status, body = self.answers.get(
+            request.path, (404, {"kind": "Status", "reason": "NotFound", "details": {"name": "x"}})
+        )
+        headers = {} if self.date is None else {"Date": self.date}
+        return web.json_response(body, status=status, headers=headers)
+
+    def object(self, path: str) -> Any:
+        return self.answers[path][1]
+
+    async def examine(self) -> dict[str, Any]:
+        settings = DoctorSettings.from_environ(self.environ)
+        async with Installation(settings) as installation:
+            return {finding.check: finding async for finding in findings(checks(installation))}
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    at = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "k", "cluster": {"server": at}}],
+                "users": [{"name": "k", "user": {"token": TOKEN}}],
+                "contexts": [{"name": "k", "context": {"cluster": "k", "user": "k"}}],
+                "current-context": "k",
+            }
+        )
+    )
+    endpoint = {"url": f"{at}/services/apiexport/p/e"}
+    export = {"resources": exported_resources(NAMES), "permissionClaims": [dict(c) for c in PERMISSION_CLAIMS]}
+    made.answers = {
+        EXPORTS.path(): (200, {"items": []}),
+        EXPORTS.path(EXPORT_NAME): (200, {"spec": export, "status": {"conditions": []}}),
+        SLICES.path(EXPORT_NAME): (
+            200,
+            {"spec": {"export": {"path": "root:kedge:providers:code"}}, "status": {"endpoints": [endpoint]}},
+        ),
+        **{SCHEMAS.path(name): (200, {}) for name in NAMES},
+        "/services/apiexport/p/e/clusters/*/apis/code.kedge.faros.sh/v1alpha1/connections": (200, {"items": []}),
+        CATALOG_ENTRIES.path("code"): (200, {"spec": {"backend": {"url": at}}}),
+        "/healthz": (200, {"status": "ok"}),
+        "/api/providers": (200, {"items": [{"name": "code", "ready": True}]}),
+        "/services/providers/code/oauth/github/config": (200, {"enabled": True}),
+    }
+    made.environ = {
+        "KEDGE_PROVIDER_KUBECONFIG": str(kubeconfig),
+        "KEDGE_HUB_URL": at,
+        "CODE_ALLOWED_GIT_HOSTS": at,
+        "GITHUB_OAUTH_CLIENT_ID": "id",
+        "GITHUB_OAUTH_CLIENT_SECRET": "secret-of-the-app-0123456789",
+        "GITHUB_OAUTH_REDIRECT_URL": f"{at}/services/providers/code/oauth/github/callback",
+    }
+    yield made
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture(name="nats_server")
+async def _nats_server(tmp_path: Path, world: World) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path / "nats") as running:
+        await running.declare()
+        world.environ |= running.environment
+        yield running
+
+
+@pytest.mark.nats
+async def test_a_complete_provider_is_all_green(world: World, nats_server: NatsServer) -> None:
+    found = await world.examine()
+    assert {name: f.status for name, f in found.items()} == dict.fromkeys(found, "ok"), [f.line for f in found.values()]
+    assert not [f.line for f in found.values() if TOKEN in f.line or "secret-of-the-app" in f.line]
+
+
+def gone(path: str) -> Callable[[World], None]:
+    return lambda world: world.answers.pop(path) and None
+
+
+def answering(path: str, status: int, body: Any = None) -> Callable[[World], None]:
+    return lambda world: world.answers.__setitem__(path, (status, body or {}))
+
+
+def without_claim(world: World) -> None:
+    world.object(EXPORTS.path(EXPORT_NAME))["spec"]["permissionClaims"] = [{"resource": "secrets", "verbs": ["get"]}]
+
+
+def older_schema(world: World) -> None:
+    world.object(EXPORTS.path(EXPORT_NAME))["spec"]["resources"][0]["schema"] = "v1.connections.code.kedge.faros.sh"
+
+
+def unsound(world: World) -> None:
+    conditions = world.object(EXPORTS.path(EXPORT_NAME))["status"]["conditions"]
+    conditions.append({"type": "IdentityValid", "status": "False"})
+
+
+def elsewhere(world: World) -> None:
+    world.environ["CODE_WORKSPACE_PATH"] = "root:other"
+
+
+def variable(name: str, value: str) -> Callable[[World], None]:
+    return lambda world: world.environ.__setitem__(name, value)
+
+
+def clock_off(world: World) -> None:
+    world.date = "Mon, 01 Jan 2024 00:00:00 GMT"
+
+
+NOWHERE = f"http://127.0.0.1:{free_ports(1)[0]}"
+VIRTUAL = "/services/apiexport/p/e/clusters/*/apis/code.kedge.faros.sh/v1alpha1/connections"
+CONFIG = "/services/providers/code/oauth/github/config"
+
+BROKEN = [
+    (
+        "kubeconfig",
+        variable("KEDGE_PROVIDER_KUBECONFIG", "/nowhere"),
+        "there is no file /nowhere",
+        "KEDGE_PROVIDER_KUBECONFIG",
+    ),
+    ("kcp", answering(EXPORTS.path(), 401), "kcp answers 401 to listing APIExports", "make a new kubeconfig"),
+    ("kcp", answering(EXPORTS.path(), 404), "kcp answers 404 to listing APIExports", "names the provider's workspace"),
+    ("schemas", gone(SCHEMAS.path(NAMES[0])), f"there is no APIResourceSchema {NAMES[0]}", "run code-provider init"),
+    ("schemas", variable("KEDGE_SCHEMAS_DIR", "/nowhere"), "there are no schemas in /nowhere", "KEDGE_SCHEMAS_DIR"),
+    ("export", gone(EXPORTS.path(EXPORT_NAME)), f"there is no APIExport {EXPORT_NAME}", "run code-provider init"),
+    ("export", older_schema, "the APIExport serves another schema of", "run code-provider init"),
+    ("export", unsound, "the APIExport says IdentityValid=False", "run code-provider init"),
+    (
+        "claim",
+        without_claim,
+        "does not claim secrets: create, delete, list, patch, update, watch",
+        "run code-provider init",
+    ),
+    (
+        "virtual workspace",
+        gone(SLICES.path(EXPORT_NAME)),
+        "there is no APIExportEndpointSlice",
+        "run code-provider init",
+    ),
+    ("virtual workspace", elsewhere, "is of root:kedge:providers:code", "CODE_WORKSPACE_PATH"),
+    ("virtual workspace", answering(VIRTUAL, 403), "kcp answers 403 to listing Connections", "make a new kubeconfig"),
+    ("hub", variable("KEDGE_HUB_URL", NOWHERE), "cannot be reached: ConnectError", "correct KEDGE_HUB_URL"),
+    ("hub", answering("/api/providers", 502), "answers 502", "correct KEDGE_HUB_URL"),
+    (
+        "hub",
+        answering("/api/providers", 200, {"items": []}),
+        "does not list a provider code",
+        "KEDGE_CATALOGENTRY_FILE",
+    ),
+    (
+        "hub",
+        answering("/api/providers", 200, {"items": [{"name": "code", "ready": False}]}),
+        "not ready",
+        "start the gateway",
+    ),
+    ("backend", answering(CATALOG_ENTRIES.path("code"), 200, {"spec": {}}), "names no backend", "spec.backend.url"),
+    (
+        "backend",
+        answering(CATALOG_ENTRIES.path("code"), 200, {"spec": {"backend": {"url": NOWHERE}}}),
+        "cannot be reached: ConnectError",
+        "start the gateway",
+    ),
+    ("backend", answering("/healthz", 503), "answers 503", "see the gateway's log"),
+    ("oauth redirect", gone(CONFIG), "is not the gateway's (404)", "set GITHUB_OAUTH_REDIRECT_URL"),
+    (
+        "oauth redirect",
+        answering(CONFIG, 200, {"enabled": False}),
+        "is not the gateway's (200)",
+        "GITHUB_OAUTH_REDIRECT_URL",
+    ),
+    (
+        "oauth redirect",
+        variable("GITHUB_OAUTH_CLIENT_ID", ""),
+        "Connect with GitHub is off",
+        "GITHUB_OAUTH_CLIENT_ID not set",
+    ),
+    ("clock", clock_off, "this machine and kcp differ by", "let NTP set the clocks"),
+    ("git hosts", variable("CODE_ALLOWED_GIT_HOSTS", NOWHERE), f"cannot reach {NOWHERE} (ConnectError)", "HTTPS_PROXY"),
+]
+
+
+@pytest.mark.parametrize(("check", "break_it", "said", "fix"), BROKEN)
+async def test_what_is_broken_is_one_sentence_with_its_fix(
+    world: World, check: str, break_it: Callable[[World], None], said: str, fix: str
+) -> None:
+    break_it(world)
+    finding = (await world.examine())[check]
+    assert finding.status == "failed"
+    assert said in finding.message
+    assert fix in finding.fix
+    assert "\n" not in finding.line
+
+
+async def no_server(world: World, server: NatsServer) -> None:
+    await server.stop()
+
+
+async def strange_key(world: World, server: NatsServer) -> None:
+    (server.keys / "doctor.nk").write_bytes((server.keys / "doctor.nk").read_bytes()[:-6] + b"AAAAA\n")
+
+
+async def no_key(world: World, server: NatsServer) -> None:
+    (server.keys / "doctor.nk").write_text("not a key")
+
+
+async def no_stream(world: World, server: NatsServer) -> None:
+    async with Bus.connect(NatsSettings(url=(server.url,))) as admin:
+        await admin.js.delete_stream(EVENTS_STREAM)
+        await admin.js.delete_key_value(LOCKS)
+
+
+async def older_durable(world: World, server: NatsServer) -> None:
+    async with Bus.connect(NatsSettings(url=(server.url,))) as admin:
+        config = (await admin.js.consumer_info(EVENTS_STREAM, "access-svc")).config
+        await admin.js.add_consumer(EVENTS_STREAM, config.evolve(filter_subjects=["code.events.deploykeys.>"]))
+
+
+async def one_user_for_all(world: World, server: NatsServer) -> None:
+    world.environ.pop("NATS_NKEY")
+    world.environ |= {"NATS_USER": "admin", "NATS_PASSWORD": "admin"}
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize(
+    ("check", "break_it", "said", "fix"),
+    [
+        ("nats", no_server, "NATS does not answer at NATS_URL", "see that a nats-server runs there"),
+        ("nats", strange_key, "NATS refuses the credentials", "doctor.nk"),
+        ("nats", no_key, "holds no seed of an nkey", "doctor.nk"),
+        ("nats permissions", one_user_for_all, "the doctor's user may do everything", "code-provider nats-auth"),
+        ("streams", no_stream, "NATS has no stream CODE_EVENTS, no bucket CODE_LOCKS", "run code-provider init"),
+        ("streams", older_durable, "the durable access-svc is that of another version", "run code-provider init"),
+    ],
+)
+async def test_what_is_broken_in_nats_is_one_sentence_with_its_fix(
+    world: World,
+    nats_server: NatsServer,
+    check: str,
+    break_it: Callable[[World, NatsServer], Awaitable[None]],
+    said: str,
+    fix: str,
+) -> None:
+    await break_it(world, nats_server)
+    finding = (await world.examine())[check]
+    assert finding.status == "failed"
+    assert said in finding.message
+    assert fix in finding.fix
+
+
+async def test_a_check_that_hangs_or_breaks_is_a_line_and_the_others_go_on() -> None:
+    async def hangs() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def breaks() -> str:
+        raise ZeroDivisionError("with a detail")
+
+    async def tells() -> str:
+        raise Problem("one\ntwo ghp_0123456789012345678901234567890123456789", "three")
+
+    found = [f.line async for f in findings([("a", hangs), ("b", breaks), ("c", tells)], 0.01)]
+    assert found[0].startswith("FAILED   a: no answer within 0.01 s; fix: ")
+    assert found[1].startswith("FAILED   b: ended with ZeroDivisionError; fix: ")
+    assert found[2].startswith("FAILED   c: one two ")
+    assert "ghp_" not in found[2]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_wrong_setting_is_one_line_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    monkeypatch.setenv("CODE_RESYNC_INTERVAL", "soon")
+    assert command.main(["doctor", *(["--json"] if as_json else [])]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    if as_json:
+        told = json.loads(line)
+        assert (told["check"], told["status"], told["fix"]) == ("settings", "failed", "correct CODE_RESYNC_INTERVAL")
+    else:
+        assert line.startswith("FAILED   settings: CODE_RESYNC_INTERVAL: ")
