@@ -203,8 +203,7 @@ test("deletes the repository by typing its name, with what holds it", async ({ h
   await dialog.getByRole("button", { name: "Delete", exact: true }).click();
   await expect(hub).toHaveURL(/\/repositories$/);
   await hub.getByText("Create your first repository").waitFor();
-  const left = (await onHost("GET", "/state")) as { repositories?: { name: string }[] };
-  expect((left.repositories ?? []).filter(({ name }) => name === "My.Website")).toEqual([]);
+  await expect(onHost("GET", `/repos/${login}/My.Website`)).rejects.toThrow("404");
 });
 
 test("deletes the connection", async ({ hub }) => {
