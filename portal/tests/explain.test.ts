@@ -69,7 +69,7 @@ describe("the state of an object", () => {
   });
 });
 
-test.each(Object.keys(CONDITION_TYPES).filter((type) => !["Ready", "Reconciling", "Stalled", "Validated"].includes(type)))(
+test.each(Object.keys(CONDITION_TYPES).filter((type) => !["Ready", "Reconciling", "Stalled", "Validated", "PackagesAvailable"].includes(type)))(
   "the condition %s is told beside the state, with its meaning",
   (type) => {
     const found = remarksOf(repository("x", { status: { conditions: [stated(type, "True", "Because", "words")] } }));
