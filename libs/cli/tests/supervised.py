@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from code_provider.children import Program
 from code_provider.supervisor import Supervisor, Timing
