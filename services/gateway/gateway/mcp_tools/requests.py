@@ -146,9 +146,10 @@ def _is_joined(found: JsonObject, wanted: Wanted) -> bool:
 
 def _is_recent(status: JsonObject) -> bool:
     try:
-        completed_at = datetime.fromisoformat(status["completedAt"])
+        completed_at = datetime.fromisoformat(status.get("completedAt") or "")
         return datetime.now(UTC) - completed_at < _UNREAD
     except (TypeError, ValueError):
+        # Somebody else has written it.
         return False
 
 
