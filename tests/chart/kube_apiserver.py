@@ -62,7 +62,7 @@ class Kubernetes:
         async with asyncio.timeout(30):
             while True:
                 found = await self.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
-                conditions = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions", ())}
+                conditions = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions") or ()}
                 if conditions.get("Established") == "True":
                     return
                 await asyncio.sleep(0.1)

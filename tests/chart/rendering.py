@@ -17,6 +17,7 @@ from devstack.tools import require_chart_tool
 
 CHART = REPOSITORY / "deploy/helm/kedge-code-provider"
 EXAMPLES = {path.stem: path for path in sorted((CHART / "examples").glob("*.yaml"))}
+KUBERNETES = "1.36.0"
 
 Object = dict[str, Any]
 
@@ -56,7 +57,9 @@ def _environment() -> dict[str, str]:
 @functools.cache
 def render(*arguments: str, release: str = "code", helm: str = "helm") -> str:
     """What ``helm template`` writes. ``arguments`` as for helm."""
-    return run(require_chart_tool(helm), "template", release, CHART, "--namespace", "kedge", *arguments)
+    # helm that is built from source thinks of a very old Kubernetes.
+    where = ("--namespace", "kedge", "--kube-version", KUBERNETES)
+    return run(require_chart_tool(helm), "template", release, CHART, *where, *arguments)
 
 
 @functools.cache

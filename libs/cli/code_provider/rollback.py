@@ -20,6 +20,8 @@ from codecommon.kcp.client import Conflict, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import list_everywhere
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.kcp.kubeconfig import KubeconfigError
+from codecommon.process.service import EXIT_SETTINGS
+from codecommon.process.settings import SettingsError
 
 GO_PROVIDER_RELEASES: Final = frozenset({"repositories", "deploykeys", "collaborators"})
 
@@ -71,9 +73,14 @@ async def _release(kcp: ProviderKcp, kind: KindSpec[Any], endpoint: str, metadat
 
 
 def rollback(environ: Mapping[str, str]) -> int:
-    """Run ``release`` and report on stderr. Returns the exit code: 0 all are released, 1 some are left or kcp cannot be asked."""
+    """Run ``release`` and report on stderr. Returns the exit code: 0 all are released, 1 some are left or kcp cannot be
+    asked, 2 if a setting is wrong.
+    """
     try:
         released, left = asyncio.run(release(InitSettings.from_environ(environ)))
+    except SettingsError as error:
+        print(f"rollback: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
     except (KcpError, KubeconfigError, aiohttp.ClientError, TimeoutError) as error:
         print(f"rollback: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 1
