@@ -16,6 +16,7 @@ from codecommon.api.bundle import Bundle, BundleFile
 from codecommon.messaging.bundles import BundleStore, open_bundle_store
 from codecommon.messaging.bus import Bus
 from codecommon.process.settings import NatsSettings
+from devstack.devhub import DevHub
 from devstack.nats import NatsServer
 from devstack.processes import Process
 from devstack.resources import CODE_API, Manifest, condition, is_ready
@@ -259,6 +260,23 @@ async def test_a_build_is_reported_and_started_again(
         assert (condition(refused, "Ready") or {})["reason"] == "BuildsUnsupported"
     finally:
         await control.set_switches(actions=True)
+
+
+async def test_a_workspace_that_disables_the_provider_leaves_no_bundle(
+    services: Process, scenario: Scenario, devhub: DevHub, bundles: BundleStore
+) -> None:
+    going = await devhub.create_tenant()
+    await devhub.enable(going)
+    bundle = files(("a", "1"))
+    # It waits for a Repository that never comes.
+    await ask(going, bundles, commit("waiting", "nowhere", bundle), bundle)
+    assert await bundles.find(going.cluster, bundle.name) is not None
+    await devhub.disable(going)
+
+    async def found() -> bool:
+        return await bundles.find(going.cluster, bundle.name) is not None
+
+    await scenario.wait_until(found, False, timeout=60, what="the end of the bundle")
 
 
 def _children(pid: int) -> list[int]:

@@ -218,6 +218,21 @@ async def test_a_commit_that_waits_too_long_fails_with_the_reason(world: World, 
     assert "given up" in message(stored)
 
 
+async def test_a_commit_that_the_go_provider_made_stays_as_it_is(
+    world: World, site: HostRepository, commits: Commits
+) -> None:
+    theirs = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "CommitCreated",
+        "lastTransitionTime": "2025-01-01T00:00:00Z",
+    }
+    old = request("old", age=timedelta(days=9))
+    before = world.add({**old, "status": {"phase": "Succeeded", "commitSHA": "a" * 40, "conditions": [theirs]}})
+    assert await world.reconcile(commits, "old") == Unchanged()
+    assert world.stored("repositorycommits", "old") == before
+
+
 async def test_a_deleted_commit_with_the_finalizer_of_the_go_provider_is_released(
     world: World, site: HostRepository, commits: Commits
 ) -> None:

@@ -54,7 +54,7 @@ class KindSpec(Generic[T]):
         identity: The fields of status that say who the object is on the host. Dependants are reconciled when one changes.
         further_selectable: Fields of spec, besides the references, that lists can be narrowed by.
         duplicates: None: objects of this kind never compete for the same thing on the host.
-        request: An object asks for something once. Nothing wakes it any more once ``status.completedAt`` is set.
+        request: An object asks for something once. Nothing wakes it any more once ``status.phase`` says that it is over.
     """
 
     model: type[T]

@@ -19,7 +19,7 @@ _OVER: Final = frozenset({SUCCEEDED, FAILED})
 
 def is_finished(status: Mapping[str, Any]) -> bool:
     """Whether a request with that status, as kcp has it, has been answered. Such a request is never run again."""
-    return bool(status.get("completedAt")) and status.get("phase") in _OVER
+    return status.get("phase") in _OVER
 
 
 class RequestSpec(Wire):
@@ -37,7 +37,7 @@ class RequestStatus(BaseStatus):
     @property
     def finished(self) -> bool:
         """As of ``is_finished``."""
-        return self.completed_at is not None and self.phase in _OVER
+        return self.phase in _OVER
 
 
 class BundleRef(Wire):
