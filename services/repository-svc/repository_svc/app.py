@@ -35,12 +35,12 @@ async def main(service: Service[ReconcilerSettings]) -> None:
         host_clients(service) as clients,
         open_bundle_store(clients.bus, service.settings.commit_bundle_dir) as bundles,
     ):
-        connections, bus, memory = clients.connections, clients.bus, BundleMemory()
+        connections, bus = clients.connections, clients.bus
         service.spawn(_keep_swept(bundles), "bundles")
         await clients.run(
             Controller(REPOSITORIES, RepositoryReconciler(connections), owned=CONDITIONS, is_due=look_due),
-            Controller(REPOSITORY_COMMITS, CommitReconciler(connections, bundles, memory, bus)),
-            Controller(REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, memory)),
+            Controller(REPOSITORY_COMMITS, CommitReconciler(connections, bundles, BundleMemory(), bus)),
+            Controller(REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, BundleMemory())),
             Controller(REPOSITORY_BUILD_STATUSES, BuildReconciler(connections, bus)),
         )
 

@@ -1,4 +1,7 @@
-"""How much of bundles one process has in memory at once. What is over that comes back a little later."""
+"""How much of bundles one process has in memory at once. What is over that comes back a little later.
+
+Commits and checkouts have one of these each, because a checkout holds its bytes for as long as the host takes to send them.
+"""
 
 from __future__ import annotations
 
