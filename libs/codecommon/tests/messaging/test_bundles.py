@@ -15,6 +15,7 @@ from codecommon.api.bundle import Bundle, BundleFile, InvalidBundle, scope_of
 from codecommon.messaging import bundles as module
 from codecommon.messaging.bundles import BundlesFull, BundleStore, DirectoryBundles, open_bundle_store
 from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus
+from codecommon.process.settings import NatsSettings
 
 SMALL = Bundle.build([BundleFile("a", b"1"), BundleFile("b", delete=True)])
 
@@ -115,6 +116,13 @@ async def test_a_store_that_is_full_says_so(bus: Bus) -> None:
         await bus.js.update_stream(config)
         with pytest.raises(BundlesFull, match="as many bundles as it can"):
             await store.put("c1", SMALL)
+
+
+async def test_what_one_process_has_put_another_one_reads(bus: Bus, nats_settings: NatsSettings) -> None:
+    async with Bus.connect(nats_settings) as other, open_bundle_store(bus, None) as one:
+        await one.put("c1", SMALL)
+        async with open_bundle_store(other, None) as two:
+            assert await read(two, "c1", SMALL.name) == SMALL
 
 
 # ---- the directory alone
