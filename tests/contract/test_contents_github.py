@@ -204,6 +204,17 @@ async def test_who_loses_the_first_commit_to_one_on_another_branch_decides_again
     assert "PUT /contents/{path}" in await operations(simulator)
 
 
+async def test_a_host_that_was_too_slow_with_a_tree_is_asked_again(
+    simulator: Simulator, backend: GitBackend, repo: HostRepository
+) -> None:
+    body = {"message": "Sorry, your request timed out. It's likely that your input was too large to process."}
+    await simulator.control.add_fault("status", method="POST", path=".*/git/trees", status=422, body=body)
+    with pytest.raises(Retryable) as slow:
+        await commit(backend, repo, {"a": b"1"})
+    assert slow.value.reason == Reason.HOST_UNAVAILABLE
+    assert (await commit(backend, repo, {"a": b"1"})).made is True
+
+
 async def test_two_blobs_at_most_are_under_way(simulator: Simulator, backend: GitBackend, repo: HostRepository) -> None:
     await simulator.control.set_switches(latency=0.02)
     await simulator.control.clear_journal()

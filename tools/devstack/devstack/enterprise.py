@@ -14,10 +14,11 @@ from devstack.githubsim import GithubSim
 
 @dataclass(frozen=True)
 class EnterpriseSim:
-    """`url` for Connections, `authority` (PEM) for their caBundle."""
+    """`url` for Connections, `authority` (PEM) for their caBundle. `downloads_host`: where it serves archives and logs."""
 
     url: str
     authority: str
+    downloads_host: str
 
     @property
     def host(self) -> str:
@@ -31,4 +32,4 @@ async def enterprise_sim(folder: Path) -> AsyncIterator[EnterpriseSim]:
     context = server_context(folder)
     async with GithubSim.serve(tls=context) as sim:
         _, separator, certificate = (folder / "devhub.pem").read_text().partition("-----BEGIN CERTIFICATE-----")
-        yield EnterpriseSim(sim.url, separator + certificate)
+        yield EnterpriseSim(sim.url, separator + certificate, urlsplit(sim.downloads_url).netloc)

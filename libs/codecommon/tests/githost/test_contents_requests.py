@@ -33,7 +33,9 @@ Say = Callable[[str, str, Any], tuple[int, Any]]
 
 
 class Host:
-    """A ``Client`` whose host answers as ``say`` does. ``asked``: method and tail of each request. ``pieces``: of each download."""
+    """A ``Client`` whose host answers as ``say`` does. ``asked``: method and tail of each request. ``pieces``: of a
+    download.
+    """
 
     host = "h"
 

@@ -137,6 +137,14 @@ OF_PACKAGES: Final = (
 
 
 OF_CONTENTS: Final = (
+    # GitHub gives up after 10 s and blames the input, which has a bound.
+    Refusal(
+        re.compile(r"request timed out", re.I),
+        Reason.HOST_UNAVAILABLE,
+        "What was made so far is kept, and the rest tried again",
+        timedelta(seconds=30),
+        statuses=frozenset({422}),
+    ),
     # Of a workflow file a refusal names the path, so it comes before the words that may be part of one.
     Refusal(
         re.compile(r"without [`'\"]?workflows?[`'\"]? (?:scope|permission)", re.I),
