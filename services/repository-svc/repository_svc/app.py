@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Final, NoReturn
 
 from codecommon.api.kinds import (
@@ -28,6 +29,8 @@ from repository_svc.reconciler import RepositoryReconciler
 _log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 600.0
+# How long a checkout is, is known after two requests to the host.
+_CHECKOUT_AGAIN: Final = timedelta(seconds=5)
 
 
 async def main(service: Service[ReconcilerSettings]) -> None:
@@ -40,7 +43,9 @@ async def main(service: Service[ReconcilerSettings]) -> None:
         await clients.run(
             Controller(REPOSITORIES, RepositoryReconciler(connections), owned=CONDITIONS, is_due=look_due),
             Controller(REPOSITORY_COMMITS, CommitReconciler(connections, bundles, BundleMemory(), bus)),
-            Controller(REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, BundleMemory())),
+            Controller(
+                REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, BundleMemory(again=_CHECKOUT_AGAIN))
+            ),
             Controller(REPOSITORY_BUILD_STATUSES, BuildReconciler(connections, bus)),
         )
 

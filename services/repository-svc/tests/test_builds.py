@@ -170,6 +170,10 @@ async def test_a_dispatch_that_the_host_refused_for_now_is_made_although_another
     world.host.builds.raise_next("dispatch", Retryable(Reason.RATE_LIMITED, "later"))
     await ask(world, builds, action="rerun")
     tree(world, site).runs.append(run(2, status="queued"))
+    # The second try notes what was the newest run, as the first did.
+    world.host.builds.raise_next("dispatch", HostUnavailable("the answer is lost"))
+    await world.reconcile(builds, "ask")
+    assert world.stored("repositorybuildstatuses", "ask")["status"]["run"]["runID"] == 2
     await world.reconcile(builds, "ask")
     assert tree(world, site).dispatched == [("ci.yaml", "main")]
 

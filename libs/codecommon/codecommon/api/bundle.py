@@ -166,6 +166,8 @@ def clean_path(path: str) -> str:
         size = len(slashed.encode())
     except UnicodeEncodeError:
         raise InvalidBundle(f"path {path!r} is not valid Unicode") from None
+    if "\0" in slashed:
+        raise InvalidBundle(f"path {path!r} contains a NUL")
     if _CONTROL.search(slashed):
         raise InvalidBundle(f"path {path[:60]!r} contains a control character")
     if size > LONGEST_PATH:

@@ -36,8 +36,8 @@ class ReconcilerSettings(ServiceSettings):
         validation_alias="CODE_ALLOWED_GIT_HOSTS",
         description="host or host:port, or http://host:port for plain HTTP, without path, separated by commas",
     )
-    """What `baseURL` of a Connection may name besides GitHub's own hosts. Also hosts with a private address that an Enterprise Server
-    serves archives and logs from, unless they are its subdomains.
+    """What `baseURL` of a Connection may name besides GitHub's own hosts. Also hosts with a private address that an Enterprise
+    Server serves archives and logs from, unless they are its subdomains.
     """
     git_host_limits: Annotated[Mapping[str, Limits], BeforeValidator(_host_limits)] = Field(
         default_factory=dict[str, Limits],

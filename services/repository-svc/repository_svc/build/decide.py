@@ -68,7 +68,7 @@ NO_TIME: Final = "[the log was not read: there was no time left for it]"
 
 def no_log(why: str) -> str:
     """What status shows in place of a log that cannot be had."""
-    return f"[the log cannot be read: {why[:_LONGEST_REASON]}]"
+    return f"[the log cannot be read: {redact(why)[:_LONGEST_REASON]}]"
 
 
 def is_another(before: int | None, run: BuildRun | None) -> bool:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Final
 
 from codecommon.api.repository_build_status import RERUN, RepositoryBuildStatus
-from codecommon.api.request import RUNNING, SUCCEEDED
-from codecommon.api.results import Outcome, Retryable, Terminal
+from codecommon.api.request import PENDING, RUNNING, SUCCEEDED
+from codecommon.api.results import Interruption, Outcome, Retryable, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.githost.builds import BuildJob, BuildRun
@@ -84,10 +84,10 @@ class BuildReconciler:
             await begin(ctx, run=decide.run_status(newest))
             try:
                 await builds.dispatch(target.repo_id, spec.workflow_file_name, branch)
-            except Retryable as failure:
+            except Interruption as failure:
                 if not isinstance(failure, HostUnavailable) or isinstance(failure, HostBusy):
-                    # Nothing was started, so a run that comes up is somebody else's.
-                    await ctx.record_status({"run": None})
+                    # Nothing was started, so a run that comes up is somebody else's. The next try begins anew.
+                    await ctx.record_status({"phase": PENDING, "run": None})
                 raise
         return {"dispatched": True, "run": None}
 
