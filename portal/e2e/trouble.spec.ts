@@ -45,9 +45,9 @@ test("a workspace whose schema is not there yet is waited for", async ({ hub }) 
 
 test("objects that hold markup are shown as text", async ({ hub }) => {
   const markup = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"';--`;
-  await createObject("Repository", "hostile", { connectionRef: "of-one", name: "hostile", description: markup }, one);
-  await createObject("DeployKey", "hostile-key", { repositoryRef: "hostile", title: markup, publicKey: markup }, one);
-  await createObject("Collaborator", "hostile-user", { repositoryRef: "hostile", username: markup, permission: markup }, one);
+  await made(createObject("Repository", "hostile", { connectionRef: "of-one", name: "hostile", description: markup }, one));
+  await made(createObject("DeployKey", "hostile-key", { repositoryRef: "hostile", title: markup, publicKey: markup }, one));
+  await made(createObject("Collaborator", "hostile-user", { repositoryRef: "hostile", username: markup, permission: markup }, one));
   await open(hub, "repositories/hostile/overview");
   await expect(hub.getByText(markup).first()).toBeVisible();
   await expect(hub.getByRole("region", { name: "Collaborators" })).toContainText(markup);
@@ -59,7 +59,7 @@ test("objects that hold markup are shown as text", async ({ hub }) => {
 });
 
 test("addresses with a dot in a name survive a reload, and the old form works when it is clicked", async ({ hub }) => {
-  await createObject("Repository", "my.repo", { connectionRef: "of-one", name: "my.repo" }, one);
+  await made(createObject("Repository", "my.repo", { connectionRef: "of-one", name: "my.repo" }, one));
   await open(hub, "repositories/my.repo/overview");
   await expect(hub.getByRole("heading", { name: /my\.repo/ })).toBeVisible();
   await hub.evaluate(() => {

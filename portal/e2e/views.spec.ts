@@ -20,7 +20,7 @@ test.beforeAll(async () => {
   await expect.poll(() => onHost("GET", `/repos/${login}/website`).then(Boolean, () => false), { timeout: 60_000 }).toBe(true);
   await publishImage(login, "web", ["v1.3.2"], "website");
   await publishImage(login, "web", ["v1.4.0", "latest"], "website");
-  await publish(login, "npm", "@acme/ui", { version: "2.1.0" }, "website");
+  await publish(login, "npm", "ui", { version: "2.1.0" }, "website");
 });
 
 async function repository(page: Page): Promise<void> {
@@ -84,7 +84,7 @@ const views: Readonly<Record<string, Show>> = {
   "remove-collaborator": dialog(repository, `Take the access of ${bed.guests[0]} away?`),
   packages: async (page) => {
     await open(page, "packages");
-    await page.getByText("npm install @acme/ui@2.1.0").first().waitFor();
+    await page.getByText("Only the versions of container images are listed here.").waitFor();
     await page.getByText("Versions of web").click();
     await page.getByText("v1.4.0").waitFor();
   },

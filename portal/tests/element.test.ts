@@ -4,18 +4,12 @@ import type { KedgeContext } from "../src/context";
 import { ELEMENT, TILE } from "../src/names";
 import { register } from "../src/register";
 import { connection, repository, stalled } from "./objects";
-import { api, failed, list, serve, stream, until, type Answer, type Asked } from "./server";
+import { api, failed, list, serve, stream, stubDialogs, until, type Answer, type Asked } from "./server";
 
 type Element = HTMLElement & { kedgeContext?: KedgeContext };
 
 beforeAll(() => {
-  // jsdom has no modal dialogs.
-  HTMLDialogElement.prototype.showModal = function () {
-    this.setAttribute("open", "");
-  };
-  HTMLDialogElement.prototype.close = function () {
-    this.removeAttribute("open");
-  };
+  stubDialogs();
   register("version-1");
 });
 beforeEach(() => {

@@ -69,7 +69,7 @@ describe("the state of an object", () => {
   });
 });
 
-test.each(Object.keys(CONDITION_TYPES).filter((type) => !["Ready", "Reconciling", "Stalled", "Validated"].includes(type)))(
+test.each(Object.keys(CONDITION_TYPES).filter((type) => !["Ready", "Reconciling", "Stalled", "Validated", "PackagesAvailable"].includes(type)))(
   "the condition %s is told beside the state, with its meaning",
   (type) => {
     const found = remarksOf(repository("x", { status: { conditions: [stated(type, "True", "Because", "words")] } }));
@@ -226,7 +226,8 @@ describe("a package", () => {
     ["rubygems", "app", "gem install app --version 1.2.3"],
     ["maven", "com.acme.app", "mvn dependency:get -Dartifact=com.acme:app:1.2.3"],
     ["docker", "app", undefined],
-    ["npm", "x; rm -rf /", "npm install 'x; rm -rf /@1.2.3'"],
+    ["npm", "@x; rm -rf /", "npm install '@x; rm -rf /@1.2.3'"],
+    ["npm", "app", undefined],
   ])("of type %s named %s is got by %s", (type, packageName, command) => {
     expect(pullCommand(packageOf("x", { status: { type, packageName, imageRepository: null } }), { digest: "1.2.3", tags: null, createdAt: null })).toBe(command);
   });

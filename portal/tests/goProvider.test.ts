@@ -6,20 +6,14 @@ import { parse } from "yaml";
 import type { KedgeContext } from "../src/context";
 import { ELEMENT, TILE } from "../src/names";
 import { register } from "../src/register";
-import { api, failed, list, serve, stream, until } from "./server";
+import { api, failed, list, serve, stream, stubDialogs, until } from "./server";
 
 // What the provider that ours replaces has left, in a workspace that is taken over.
 type Found = { readonly metadata: { readonly name: string } };
 const kinds = parse(readFileSync(join(import.meta.dirname, "../../tests/fixtures/go-provider/objects/objects.yaml"), "utf8")) as Readonly<Record<string, Found[]>>;
 
 beforeAll(() => {
-  // jsdom has no modal dialogs.
-  HTMLDialogElement.prototype.showModal = function () {
-    this.setAttribute("open", "");
-  };
-  HTMLDialogElement.prototype.close = function () {
-    this.removeAttribute("open");
-  };
+  stubDialogs();
   register("version-1");
 });
 afterEach(() => {

@@ -65,3 +65,13 @@ export async function until<T>(look: () => T | undefined | null | false, what = 
     { timeout: 3_000, interval: 5 },
   );
 }
+
+/** jsdom has no modal dialogs. */
+export function stubDialogs(): void {
+  HTMLDialogElement.prototype.showModal = function () {
+    this.setAttribute("open", "");
+  };
+  HTMLDialogElement.prototype.close = function () {
+    this.removeAttribute("open");
+  };
+}

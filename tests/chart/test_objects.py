@@ -13,8 +13,7 @@ from rendering import Object, example, objects, one
 from code_provider.services import SERVICES
 from devstack.paths import REPOSITORY
 
-# TODO: the provider does not read them yet.
-COMING = {"CODE_COMMIT_BUNDLE_DIR", "NATS_NKEY", "NATS_CERT", "NATS_KEY"}
+# TODO: the provider does not read it yet.
 NATS = ("--set", "nats.url=nats://nats:4222")
 SOURCES = "\n".join(
     path.read_text() for root in ("libs", "services") for path in (REPOSITORY / root).rglob("*.py") if "tests" not in path.parts
@@ -164,7 +163,7 @@ def test_each_service_has_its_own_credentials_of_nats() -> None:
 def test_every_variable_that_the_chart_sets_is_read_by_the_provider(installation: str) -> None:
     for o in objects(*example(installation)):
         if o["kind"] in ("Deployment", "Job") or o["metadata"]["name"].endswith("doctor"):
-            assert not {name for name in environ(o) if f'"{name}"' not in SOURCES} - COMING
+            assert not {name for name in environ(o) if f'"{name}"' not in SOURCES}
 
 
 def test_what_a_user_sets_wins_and_no_variable_is_there_twice() -> None:

@@ -166,6 +166,8 @@ def _add_node(prefix: Path) -> None:
 
 
 def _import(engine: Engine, root: Path, image: str) -> None:
+    for package in root.glob("var/cache/apt/archives/*.deb"):
+        package.unlink()
     path = "ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as archive:
         subprocess.run(

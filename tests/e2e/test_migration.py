@@ -62,7 +62,7 @@ async def left(
     folder = run_dir / "migration"
     provisioned = await provision_provider(kcp, unique("migration"), kcp.url)
     installation = install_provider(provisioned, folder, hub_url="", inherited=dev_settings.environment)
-    await run_init(installation, GO_SCHEMAS)
+    await run_init(installation, extra=GO_SCHEMAS)
     tenant = await devhub.create_tenant()
     await kcp.bind(tenant.cluster, provisioned.workspace_path, EXPORT, [SECRETS_CLAIM])
     async with SimControl(github_sim.url) as control:
@@ -159,7 +159,7 @@ async def test_what_the_go_provider_left_is_ready_after_the_upgrade_and_its_own_
     async with left.installation.command("rollback") as rollback:
         assert await rollback.wait(60) == 0, rollback.tail()
         assert "rollback: took our finalizer off 1 objects" in rollback.tail()
-    await run_init(left.installation, GO_SCHEMAS)
+    await run_init(left.installation, extra=GO_SCHEMAS)
     bound = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in _schema_files()}
     await tenant.wait_for("apibindings", "code", lambda binding: _schemas_of(binding) == bound, 60)
     for (resource, name), before in left.objects.items():

@@ -157,7 +157,8 @@ async def test_each_service_is_replaced_under_load_and_the_gateway_answers_throu
 ) -> None:
     async with AsyncExitStack() as exits:
         nats = await exits.enter_async_context(NatsServer(run_dir / "rolling-nats"))
-        environment = {"NATS_URL": nats.url, "CODE_ALLOWED_GIT_HOSTS": stage.scenario.url}
+        await nats.declare()
+        environment = {**nats.environment, "CODE_ALLOWED_GIT_HOSTS": stage.scenario.url}
         services = {name: Service(name, stage.installation, environment, kcp.session) for name in SERVICES}
         for service in services.values():
             exits.push_async_callback(service.stop)

@@ -29,6 +29,9 @@ _INHERITED: Final = ("PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT")
 _ANY_PORT: Final = -1
 # Streams and buckets are on disk. Without this figure the server would reserve most of the machine's memory nevertheless.
 _MEMORY_STORE_BYTES: Final = 64 << 20
+# A stream with a greatest size reserves it. Without this figure, which is more than any volume of ours, the server would make
+# none that is larger than the disk.
+_FILE_STORE_BYTES: Final = 64 << 30
 _LINE: Final = re.compile(r"\[\d+\] \S+ \S+ \[(?P<level>[A-Z]{3})\] (?P<text>.*)")
 _LEVELS: Final = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.CRITICAL}
 
@@ -73,7 +76,11 @@ class EmbeddedNats:
         # JSON is a subset of the server's own format.
         config = {
             "host": "127.0.0.1",
-            "jetstream": {"store_dir": str(self._folder), "max_mem": _MEMORY_STORE_BYTES},
+            "jetstream": {
+                "store_dir": str(self._folder),
+                "max_mem": _MEMORY_STORE_BYTES,
+                "max_file": _FILE_STORE_BYTES,
+            },
             **accounts(write_keys(self._keys)),
         }
         self._config.unlink(missing_ok=True)

@@ -90,14 +90,13 @@ def init(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def init_once_possible(environ: Mapping[str, str]) -> int:
-    """Wait for the kubeconfig, then ``init``. Returns its exit code."""
+def init_once_possible() -> int:
+    """Wait for the kubeconfig, then ``init``: a program that ``code-provider serve`` runs once. Returns the exit code."""
     try:
-        settings = InitSettings.from_environ(environ)
+        asyncio.run(_wait_for_kubeconfig(InitSettings.from_environ(os.environ).kubeconfig))
     except SettingsError as error:
         return _refuse(error)
-    asyncio.run(_wait_for_kubeconfig(settings.kubeconfig))
-    return init(environ)
+    return init(os.environ)
 
 
 async def _wait_for_kubeconfig(path: Path | None) -> None:

@@ -92,9 +92,10 @@ def _stages(
         services.append(
             Program(
                 INIT,
-                run=lambda: init_once_possible(os.environ),
+                run=init_once_possible,
                 environ=partial(service_environ, INIT),
                 log=service_log(INIT, log_format, logging.INFO),
+                fatal=frozenset({EXIT_SETTINGS}),
                 once=True,
             )
         )

@@ -85,7 +85,12 @@ def task() -> int:
     return 0 if again else 1
 
 
-RUNS = (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, task)
+def done() -> int:
+    say("did it")
+    return 0
+
+
+RUNS = (steady, slow_to_stop, crashing, stubborn, misconfigured, talking, surroundings, task, done)
 PROGRAMS = {run.__name__: run for run in RUNS}
 TRIED = Path("tried")
 
@@ -101,7 +106,7 @@ def program(name: str) -> Program:
         environ=lambda: {"ONLY": "this"},
         log=functools.partial(log, name),
         fatal=frozenset({2}),
-        once=name == "task",
+        once=name in ("task", "done", "crashing2"),
     )
 
 

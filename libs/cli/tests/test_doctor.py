@@ -225,7 +225,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("check", "break_it", "said", "fix"), BROKEN)
+@pytest.mark.parametrize(("check", "break_it", "said", "fix"), BROKEN, ids=range(len(BROKEN)))
 async def test_what_is_broken_is_one_sentence_with_its_fix(
     world: World, check: str, break_it: Callable[[World], None], said: str, fix: str
 ) -> None:

@@ -156,3 +156,28 @@ async def test_a_task_is_tried_until_it_succeeds_and_then_never_again(
 
     assert await process.wait(10) == 0
     assert [line for line in process.lines if line.startswith("task: ")] == ["task: failed", "task: done"]
+
+
+async def test_a_program_that_runs_once_is_done_with_exit_code_0_and_then_the_next_stage_starts(
+    supervise: Start,
+) -> None:
+    process = await supervise("done", "steady")
+
+    await process.line("steady: up")
+
+    os.kill(process.pid, signal.SIGTERM)
+    assert await process.wait(10) == 0
+    assert process.lines.count("done: did it") == 1
+    assert process.lines.index("done: did it") == 0
+    assert not [line for line in process.lines if "starting it again" in line]
+
+
+async def test_until_it_has_ended_well_a_program_that_runs_once_is_started_again_and_holds_up_the_next_stage(
+    supervise: Start,
+) -> None:
+    process = await supervise("crashing2", "steady")
+
+    for _ in range(2):
+        await process.line("crashing2 exited with code 1; starting it again")
+
+    assert not [line for line in process.lines if line.startswith("steady")]

@@ -65,6 +65,8 @@ ANY_TEXT = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "read by the OpenTelemetry SDK, which goes on without traces",
     "OTEL_TRACES_EXPORTER": "read by the OpenTelemetry SDK; anything but otlp means no traces",
     "OTEL_SDK_DISABLED": "a switch that true alone turns on",
+    "CODE_SERVE_INIT": "a switch that true alone turns on",
+    "KEDGE_HUB_TOKEN_FILE": "the file may appear later; until then the gateway logs that it cannot read it",
     "CODE_HEALTH_HOST": "the process cannot listen there",
     "CODE_GATEWAY_HOST": "the process cannot listen there",
     "HOME": "the data folder cannot be made in it",

@@ -35,6 +35,8 @@ export function pullCommand(item: Package, version: Version): string | undefined
   if (!packageName || !id) return undefined;
   switch (type) {
     case "npm":
+      // GitHub's packages are all in the scope of their owner. A name without one is somebody else's in the public registry.
+      if (!packageName.startsWith("@")) return undefined;
       return `npm install ${quoted(`${packageName}@${id}`)}`;
     case "nuget":
       return `dotnet add package ${quoted(packageName)} --version ${quoted(id)}`;

@@ -104,7 +104,8 @@ function actorOf(condition: Condition, otherwise: Actor): Actor {
   return (REASONS[condition.reason ?? ""]?.actor as Actor | undefined) ?? otherwise;
 }
 
-const SUMMARY = new Set(["Ready", "Reconciling", "Stalled", "Validated"]);
+// That packages are mirrored is nothing to remark. Why they are not stands where they would.
+const SUMMARY = new Set(["Ready", "Reconciling", "Stalled", "Validated", "PackagesAvailable"]);
 
 export interface Remark {
   readonly type: string;

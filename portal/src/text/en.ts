@@ -448,6 +448,7 @@ export const text = {
     pull: "the pull command",
     noTags: "no tag",
     details: (name: string) => `Versions of ${name}`,
+    versionsOnHost: "Only the versions of container images are listed here. The page of this package on the host shows its versions, and how to install it.",
     moreVersions: (shown: number, all: number) => `The newest ${shown} of ${all} versions are shown.`,
   },
 

@@ -67,7 +67,6 @@ class StoreConnection:
         self._name = name
         self._directory = directory
         self._bus: Bus | None = None
-        self._declared = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[BundleStore]:
@@ -79,14 +78,9 @@ class StoreConnection:
         if bus is None or not bus.nc.is_connected:
             raise BusUnavailable("not connected")
         try:
-            if not self._declared:
-                await bus.declare()
-                self._declared = True
             async with open_bundle_store(bus, None) as store:
                 yield store
         except (NatsError, BusUnavailable) as error:
-            # A server that lost its store has none until somebody declares it again.
-            self._declared = False
             _log.warning("NATS does not answer for bundles: %s", str(error) or type(error).__name__)
             raise BusUnavailable(type(error).__name__) from None
 
@@ -97,7 +91,8 @@ class StoreConnection:
                 async with Bus.connect(self._nats, self._name) as self._bus:
                     await self._bus.keep_open()
             except (NatsError, OSError, CannotRun) as error:
-                _log.warning("commits and checkouts have no NATS and try again: %s", type(error).__name__)
+                why = str(error) if isinstance(error, CannotRun) else type(error).__name__
+                _log.warning("commits and checkouts have no NATS and try again: %s", why)
             finally:
-                self._bus, self._declared = None, False
+                self._bus = None
             await asyncio.sleep(_RETRY_SECONDS)

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from jsonschema_rs import Draft202012Validator
 
 from codecommon.api.bundle import Bundle, BundleFile, scope_of
 from codecommon.api.reasons import ConditionType, Reason
+from codecommon.api.times import rfc3339
 from codecommon.kcp.client import Forbidden, JsonObject, Objects
 from codecommon.messaging.bundles import BundlesFull, BundleStore, DirectoryBundles
 from codecommon.testing.builders import ENDPOINT, TOKEN, condition, made_repository, repository_object
@@ -273,6 +275,36 @@ async def test_the_same_request_after_the_end_of_the_first_is_another_one(kcp: K
             kcp.edit(COMMITS, name, {"status": {"phase": how, "completedAt": COMPLETED}})
 
 
+@pytest.mark.parametrize("tool", TOOLS[1:])
+async def test_a_request_that_ended_at_an_unknown_time_is_not_joined(kcp: Kcp, bundles: Bundles, tool: str) -> None:
+    await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
+    name = only(kcp, RESOURCES[tool])["metadata"]["name"]
+    for completed_at in (None, "yesterday", "2026-01-01T00:00:00"):
+        kcp.edit(RESOURCES[tool], name, {"status": {"phase": "Succeeded", "completedAt": completed_at}})
+        await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
+        assert len(kcp.stored_objects(RESOURCES[tool])) == 2
+
+
+@pytest.mark.parametrize("tool", TOOLS[1:])
+async def test_what_finished_after_its_caller_had_its_answer_is_read_by_the_same_call(
+    kcp: Kcp, bundles: Bundles, tool: str
+) -> None:
+    await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
+    name = only(kcp, RESOURCES[tool])["metadata"]["name"]
+    now = rfc3339(datetime.now(UTC))
+    kcp.edit(RESOURCES[tool], name, {"status": succeeded(**DONE[tool]) | {"completedAt": now}})
+    read(await run(kcp, bundles, tool, **ARGUMENTS[tool]))
+    assert [request.method for request in kcp.writes(RESOURCES[tool])] == ["POST", "POST", "DELETE"]
+    assert kcp.stored_objects(RESOURCES[tool]) == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_a_failure_that_was_read_stays_for_commits_alone(kcp: Kcp, bundles: Bundles, tool: str) -> None:
+    kcp.status = failed(Reason.REF_NOT_FOUND, "there is no such branch")
+    await refused(kcp, bundles, tool, **ARGUMENTS[tool])
+    assert len(kcp.stored_objects(RESOURCES[tool])) == (tool == "commit_files")
+
+
 @pytest.mark.parametrize(
     ("tool", "other"),
     [
@@ -312,12 +344,6 @@ async def test_a_request_that_failed_is_an_error_with_what_the_provider_says(
     sentence = await refused(kcp, bundles, tool, **ARGUMENTS[tool])
     assert "failed" in sentence
     assert 'MissingPermission: "the token lacks workflow"' in sentence
-
-
-@pytest.mark.parametrize("tool", TOOLS)
-async def test_a_phase_without_a_time_is_no_end(kcp: Kcp, bundles: Bundles, tool: str) -> None:
-    kcp.status = {"phase": "Succeeded", **DONE[tool]}
-    assert "has not finished" in await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -23,7 +23,7 @@ def test_a_token_is_shown_for_the_login_only_if_somebody_can_log_in_with_it(know
         oauth={},
         simulator=None,
         provider=SimpleNamespace(url=""),
-        nats=SimpleNamespace(url=""),
+        nats=SimpleNamespace(address=""),
         kcp=SimpleNamespace(kubeconfig=Path("kubeconfig"), knows_static_users=knows_static_users),
     )
 

@@ -1,7 +1,7 @@
 """What a nats-server must let each user do, in the words of its configuration.
 
-A user hears its own inbox and nothing else. Everything that it asks of JetStream is a subject that it publishes to, so the
-list of those subjects is all that it may do.
+A user hears its own inbox, and what changes in some of its buckets. Everything that it asks of JetStream is a subject that it
+publishes to, so the list of those subjects is all that it may do.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ def permissions(name: str) -> dict[str, Any]:
     """The value of ``permissions`` of this user of the table."""
     return {
         "publish": {"allow": list(dict.fromkeys(_publishes(USERS[name])))},
-        "subscribe": {"allow": [f"{inbox_prefix(name)}.>"]},
+        "subscribe": {"allow": [f"{inbox_prefix(name)}.>", *_hears(USERS[name])]},
     }
+
+
+def _hears(user: User) -> Iterator[str]:
+    for name in user.buckets:
+        if (keys := BUCKETS[name].heard) is not None:
+            yield f"$KV.{name}.{keys}"
 
 
 def _publishes(user: User) -> Iterator[str]:

@@ -72,11 +72,13 @@ STREAMS: Final[Mapping[str, api.StreamConfig]] = {
 class Bucket:
     """A KV bucket, on disk like the streams: in memory it would be gone, not just empty, after a restart of the server.
 
-    ``ttl``: in seconds; 0: an entry stays until it is removed. ``removes``: entries are removed without a trace.
+    ``ttl``: in seconds; 0: an entry stays until it is removed. ``removes``: entries are removed without a trace. ``heard``: the
+    keys whose changes everybody who uses the bucket is told of at once.
     """
 
     ttl: float
     removes: bool = False
+    heard: str | None = None
 
 
 BUCKETS: Final[Mapping[str, Bucket]] = {
@@ -84,7 +86,8 @@ BUCKETS: Final[Mapping[str, Bucket]] = {
     LEASES: Bucket(15.0),
     POISON_MESSAGES: Bucket(3600.0),
     # Longer than any window of a limit and any pause that we keep.
-    BUDGETS: Bucket(2 * 3600.0),
+    # That a host has blocked an account must reach all processes before their next request.
+    BUDGETS: Bucket(2 * 3600.0, heard="block.*"),
     # Stored anew every hour while it is in use.
     ACCOUNTS: Bucket(24 * 3600.0),
     # A record is kept for as long as its object.

@@ -92,6 +92,12 @@ def _existing_path(value: object) -> object:
     return value
 
 
+def _absolute(value: object) -> object:
+    if isinstance(value, str) and not Path(value).is_absolute():
+        raise ValueError("not an absolute path")
+    return value
+
+
 def _nats_urls(value: object) -> object:
     """The servers as a tuple. No message quotes one, because it may hold a password."""
     if not isinstance(value, str):
@@ -108,6 +114,7 @@ Interval = Annotated[timedelta, BeforeValidator(_interval)]
 Secret = Annotated[SecretValue, BeforeValidator(_secret)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file)]
 ExistingPath = Annotated[Path, BeforeValidator(_existing_path)]
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 Exactly = Annotated[bool, BeforeValidator(lambda value: value == "true" if isinstance(value, str) else value)]
 """A switch that only the value ``true`` turns on."""
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -221,8 +228,10 @@ class ServiceSettings(_Settings):
         default=timedelta(minutes=10), validation_alias="CODE_RESYNC_INTERVAL", description=INTERVAL
     )
     """How often each object is compared with the host."""
-    commit_bundle_dir: Path | None = Field(
-        default=None, validation_alias="CODE_COMMIT_BUNDLE_DIR", description="a directory that all processes share"
+    commit_bundle_dir: AbsolutePath | None = Field(
+        default=None,
+        validation_alias="CODE_COMMIT_BUNDLE_DIR",
+        description="the absolute path of a directory that all processes share",
     )
     """Where the files of commits and checkouts are kept. Unset: in NATS."""
     health_host: str = Field(default="", validation_alias="CODE_HEALTH_HOST", description="an address of this machine")

@@ -583,7 +583,7 @@ async def test_a_message_that_was_put_back_by_living_processes_is_no_death(
         await until(lambda: "set aside" in caplog.text)
     caplog.clear()
     await notes.put(raw["metadata"]["uid"], b"2 a-replica-that-is-gone")
-    await bus.publish(replace(event_for(raw), reason="revalidate"))
+    await bus.publish(replace(event_for(raw), cause="again"))
     async with working(bus, kcp, Calls(raising(*[Retryable("RateLimited", "m")] * 4))):
         await until(lambda: acked(bus))
     assert "set aside" not in caplog.text

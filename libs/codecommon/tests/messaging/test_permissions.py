@@ -18,6 +18,7 @@ from codecommon.messaging.permissions import inbox_prefix, permissions
 from codecommon.messaging.records import BucketRecords
 from codecommon.messaging.topology import (
     BUCKETS,
+    BUNDLES,
     CRAWLER,
     DOCTOR,
     DURABLES,
@@ -26,7 +27,6 @@ from codecommon.messaging.topology import (
     OBJECT_STORES,
     STREAMS,
     USERS,
-    ObjectStore,
 )
 from codecommon.process.secrets import SecretValue
 from codecommon.process.service import CannotRun
@@ -199,27 +199,21 @@ async def test_init_declares_everything_and_again(as_user: AsUser) -> None:
     assert init.refusals == []
 
 
-async def test_an_object_store_of_the_table_can_be_used_by_whom_the_table_names(
-    nats_server: NatsServer, bus: Bus, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """No service has one yet. The server of this test gets a row that names one."""
-    monkeypatch.setitem(OBJECT_STORES, "CODE_TEST", ObjectStore())  # type: ignore[arg-type]
-    monkeypatch.setitem(USERS, "gateway", replace(USERS["gateway"], object_stores=("CODE_TEST",)))  # type: ignore[arg-type]
-    async with NatsServer(tmp_path_factory.mktemp("objects")) as server:
-        await server.declare()
-        async with asking(server, "gateway") as asked:
-            await asked.bus.require("gateway")
-            store = await asked.bus.object_store("CODE_TEST")
-            content = bytes(range(256)) * 2000
-            await store.put("bundle", content)
-            assert (await store.get("bundle")).data == content
-            await store.put("bundle", b"newer")
-            assert (await store.get("bundle")).data == b"newer"
-            await store.delete("bundle")
-            assert asked.refusals == []
-        async with asking(server, "watcher") as other:
-            assert not await other.allowed("$O.CODE_TEST.M.x")
-            assert not await other.allowed("$JS.API.CONSUMER.CREATE.OBJ_CODE_TEST")
+async def test_an_object_store_of_the_table_can_be_used_by_whom_the_table_names(as_user: AsUser) -> None:
+    asked = await as_user("gateway")
+    await asked.bus.require("gateway")
+    store = await asked.bus.object_store(BUNDLES)
+    content = bytes(range(256)) * 2000
+    await store.put("bundle", content)
+    assert (await store.get("bundle")).data == content
+    await store.put("bundle", b"newer")
+    assert (await store.get("bundle")).data == b"newer"
+    await store.delete("bundle")
+    assert asked.refusals == []
+
+    other = await as_user("access-svc")
+    assert not await other.allowed(f"$O.{BUNDLES}.M.x")
+    assert not await other.allowed(f"$JS.API.CONSUMER.CREATE.OBJ_{BUNDLES}")
 
 
 # ---- what none may
@@ -290,6 +284,9 @@ async def test_nobody_hears_more_than_its_own_inbox(as_user: AsUser, user: str) 
     asked = await as_user(user)
     for other in USERS:
         assert await asked.hears(f"{inbox_prefix(other)}.>") == (other == user)
+    for name, bucket in BUCKETS.items():
+        if bucket.heard is not None:
+            assert await asked.hears(f"$KV.{name}.{bucket.heard}") == (name in USERS[user].buckets)
     for subject in (">", "_INBOX.>", "code.>", "$KV.>", "$JS.>", "$SYS.>"):
         assert not await asked.hears(subject)
 

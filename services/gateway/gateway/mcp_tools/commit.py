@@ -207,7 +207,7 @@ def _wanted(arguments: Mapping[str, Any], bundle: Bundle, repository: JsonObject
     }
     labels = {**(repository["metadata"].get("labels") or {}), **repository_label(name)}
     content = bundle.digest.rpartition(":")[2]
-    return Wanted(REPOSITORY_COMMITS, TOOL, "commit", name, content, spec, labels, (owner,))
+    return Wanted(REPOSITORY_COMMITS, TOOL, "commit", name, content, spec, labels, (owner,), goes=False)
 
 
 def _message(arguments: Mapping[str, Any]) -> str:
@@ -234,7 +234,7 @@ async def _put(bundles: Bundles, bundle: Bundle, asked: JsonObject, pace: Pace) 
 
 
 async def _result(call: Call, asked: JsonObject, pace: Pace) -> JsonObject:
-    done = await finished(call, REPOSITORY_COMMITS, TOOL, asked, pace)
+    done = await finished(call, REPOSITORY_COMMITS, TOOL, asked, pace, goes=False)
     if done is None:
         raise ToolError(
             f"RepositoryCommit {asked['metadata']['name']} was deleted before it finished, so it is not known whether the commit "

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
@@ -40,6 +41,8 @@ _LONGEST_NAME: Final = 253
 _MOST_TURNS: Final = 32
 _MOST_ATTEMPTS: Final = 3
 DELETION_SECONDS: Final = 1.0
+_UNREAD: Final = timedelta(seconds=20)
+"""For so long after its end a request that nobody has read is the answer to the same request."""
 _LEAST_SECONDS: Final = 3.0
 """For which a call writes, however long its request took to arrive."""
 
@@ -52,6 +55,7 @@ class Wanted:
         tool: The tool that was called.
         word: What it is, as a part of its name.
         content: Hexadecimal digits of a hash of what it asks for.
+        goes: Whether it is deleted once its answer was read. So one that has finished and is there was not read.
     """
 
     kind: KindSpec[Any]
@@ -62,6 +66,7 @@ class Wanted:
     spec: JsonObject
     labels: Mapping[str, str]
     owners: tuple[JsonObject, ...] = ()
+    goes: bool = True
 
     def name(self, turn: int) -> str:
         """The name of the request that is the ``turn``-th of its kind. The same request has the same names, in any replica."""
@@ -99,7 +104,7 @@ async def repository_of(call: Call) -> JsonObject:
 
 
 async def store(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
-    """The request as stored: a new one, or the same one that has not finished. With ``plan`` nothing is stored."""
+    """The request as stored: a new one, or the same one that runs or was not read. With ``plan`` nothing is stored."""
     planned = bool(call.arguments.get("plan"))
     name = wanted.name(0)
     try:
@@ -121,7 +126,7 @@ async def store(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
                         return found
                 # What is finished was asked for before. To ask for it again is a new request.
                 name = wanted.name(turn if turn < _MOST_TURNS - 1 else uuid.uuid4().int)
-    except TimeoutError:
+    except (TimeoutError, aiohttp.ClientError):
         raise ToolError(
             f"kcp did not answer in time, so it is not known whether {wanted.kind.kind} {name} was stored. Call {wanted.tool} "
             "again with the same arguments: if it was stored and still runs, the call joins it."
@@ -130,12 +135,22 @@ async def store(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
 
 
 def _is_joined(found: JsonObject, wanted: Wanted) -> bool:
-    spec = found["spec"]
-    return (
-        not is_finished(found.get("status") or {})
-        and not found["metadata"].get("deletionTimestamp")
-        and all(spec.get(field) == value for field, value in wanted.spec.items())
-    )
+    spec, status = found["spec"], found.get("status") or {}
+    if found["metadata"].get("deletionTimestamp") or any(
+        spec.get(name) != value for name, value in wanted.spec.items()
+    ):
+        return False
+    # Otherwise a caller that never asks by name would begin what takes longer than a call again and again.
+    return not is_finished(status) or (wanted.goes and _is_recent(status))
+
+
+def _is_recent(status: JsonObject) -> bool:
+    try:
+        completed_at = datetime.fromisoformat(status.get("completedAt") or "")
+        return datetime.now(UTC) - completed_at < _UNREAD
+    except (TypeError, ValueError):
+        # Somebody else has written it.
+        return False
 
 
 async def by_name(call: Call, kind: KindSpec[Any], tool: str) -> JsonObject:
@@ -156,8 +171,13 @@ async def by_name(call: Call, kind: KindSpec[Any], tool: str) -> JsonObject:
     return found
 
 
-async def finished(call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, pace: Pace) -> JsonObject | None:
-    """The request once it has succeeded. None: somebody has deleted it. Raises ``ToolError`` if it failed or goes on."""
+async def finished(
+    call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, pace: Pace, *, goes: bool
+) -> JsonObject | None:
+    """The request once it has succeeded. None: somebody has deleted it. Raises ``ToolError`` if it failed or goes on.
+
+    ``goes``: as of ``Wanted``.
+    """
     name, uid = raw["metadata"]["name"], raw["metadata"]["uid"]
 
     async def look() -> JsonObject | None:
@@ -181,6 +201,8 @@ async def finished(call: Call, kind: KindSpec[Any], tool: str, raw: JsonObject, 
     if is_finished(found.get("status") or {}):
         if found["status"]["phase"] == SUCCEEDED:
             return found
+        if goes:
+            await delete_answered(call, kind, found)
         raise ToolError(f"{kind.kind} {name} failed.{said(found)} Nothing more is done for it.")
     raise ToolError(
         f"{kind.kind} {name} has not finished.{told or said(found)} It is not known yet what comes of it, and the provider goes "
@@ -204,7 +226,7 @@ async def result_of(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
     for _ in range(_MOST_ATTEMPTS):
         named_one = call.arguments.get("name")
         asked = await (by_name(call, wanted.kind, wanted.tool) if named_one else store(call, wanted, pace))
-        done = await finished(call, wanted.kind, wanted.tool, asked, pace)
+        done = await finished(call, wanted.kind, wanted.tool, asked, pace, goes=wanted.goes)
         if done is not None:
             return done
         # Somebody else had joined it, got the answer first and deleted it.
