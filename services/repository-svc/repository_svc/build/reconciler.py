@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from codecommon.api.reasons import Reason
 from codecommon.api.repository_build_status import RERUN, RepositoryBuildStatus
 from codecommon.api.request import PENDING, RUNNING, SUCCEEDED
 from codecommon.api.results import Interruption, Outcome, Retryable, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.githost.builds import BuildJob, BuildRun
-from codecommon.githost.protocol import CredentialRejected, HostBusy, HostUnavailable
+from codecommon.githost.protocol import CredentialRejected, HostBusy
 from codecommon.messaging.bus import Bus
 from repository_svc.build import decide
 from repository_svc.request import KEPT, Target, answer_once, ask_for_crawl, begin
 
 _LOGS_SECONDS: Final = 60.0
 """For all logs of a run. Reading them holds a slot of the process."""
+
+_UNCLEAR: Final = frozenset({Reason.HOST_UNAVAILABLE, Reason.UNEXPECTED_ANSWER})
+"""After these the host may have done what it was asked for."""
 
 
 class BuildReconciler:
@@ -67,7 +71,7 @@ class BuildReconciler:
                         logs[job.id] = decide.no_log(failure.message)
                         continue
                     if end is None:
-                        del logs[job.id]
+                        logs.pop(job.id, None)
                     else:
                         logs[job.id] = await asyncio.to_thread(space.take, end)
         except TimeoutError:
@@ -85,7 +89,7 @@ class BuildReconciler:
             try:
                 await builds.dispatch(target.repo_id, spec.workflow_file_name, branch)
             except Interruption as failure:
-                if not isinstance(failure, HostUnavailable) or isinstance(failure, HostBusy):
+                if isinstance(failure, HostBusy) or failure.reason not in _UNCLEAR:
                     # Nothing was started, so a run that comes up is somebody else's. The next try begins anew.
                     await ctx.record_status({"phase": PENDING, "run": None})
                 raise
