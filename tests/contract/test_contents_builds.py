@@ -34,6 +34,9 @@ async def test_the_newest_run_at_a_branch_or_commit_is_found(host: Host, tree: H
     assert (first.status, first.conclusion) == ("completed", "failure")
     await tree.push(repo, {"a": b""})
     await tree.run(repo, "build.yml")
+    await tree.push(repo, {"b": b""}, branch="other")
+    await tree.run(repo, "build.yml", branch="other", conclusion="cancelled")
+    # Without a ref it is the default branch's.
     newest = await host.backend.builds.find_run(repo.id, "build.yml", "")
     assert newest is not None
     assert newest.conclusion == "success"

@@ -180,6 +180,10 @@ async def test_an_upload_that_the_host_has_lost_is_made_again(
 ) -> None:
     made: dict[str, str] = {}
     files: dict[str, bytes | None] = {"bin": b"\x00"}
+    limited = {"message": "You have exceeded a secondary rate limit."}
+    await simulator.control.add_fault("status", method="POST", path=".*/git/trees", status=403, body=limited)
+    with pytest.raises(Retryable):
+        await commit(backend, repo, files, made=made)
     body = {"message": "tree.sha 1234 is not a valid blob"}
     await simulator.control.add_fault("status", method="POST", path=".*/git/trees", status=422, body=body)
     with pytest.raises(Retryable) as lost:
@@ -187,6 +191,17 @@ async def test_an_upload_that_the_host_has_lost_is_made_again(
     assert lost.value.reason == Reason.HOST_CONFLICT
     assert not made
     assert (await commit(backend, repo, files, made=made)).made is True
+
+
+async def test_who_loses_the_first_commit_to_one_on_another_branch_decides_again(
+    simulator: Simulator, backend: GitBackend, repo: HostRepository
+) -> None:
+    # What it reads is from before the other's commit.
+    empty = {"message": "Git Repository is empty."}
+    await simulator.control.add_fault("status", method="GET", path=".*/git/ref/heads/dev", status=409, body=empty)
+    request = CommitRequest("dev", "Change", (FileChange("a", b"1"),), "uid-1")
+    assert (await backend.contents.commit(repo.id, request, {})).made is True
+    assert "PUT /contents/{path}" in await operations(simulator)
 
 
 async def test_a_host_that_was_too_slow_with_a_tree_is_asked_again(
@@ -309,6 +324,17 @@ async def test_an_archive_that_is_none_or_is_elsewhere_inside_is_not_trusted(
     with pytest.raises(Terminal) as refused:
         await backend.contents.read_snapshot(repo.id, "main", CAPS)
     assert refused.value.reason == Reason.HOST_NOT_ALLOWED
+
+
+async def test_an_archive_that_cannot_be_read_leaves_the_files_to_be_read_one_by_one(
+    simulator: Simulator, backend: GitBackend, repo: HostRepository
+) -> None:
+    # The redirect leads to an answer that is no file.
+    away = {"Location": f"{simulator.url}/nowhere/at/all"}
+    await simulator.control.add_fault("status", path=".*/tarball/.*", status=302, headers=away)
+    await simulator.control.add_fault("status", path="/nowhere/.*", status=503, count=None)
+    snapshot = await backend.contents.read_snapshot(repo.id, "main", CAPS)
+    assert {file.path: file.content for file in snapshot.files} == {"README.md": b"# demo\n"}
 
 
 async def test_a_host_that_names_other_objects_than_it_has_is_not_believed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Final, NoReturn
 
 from codecommon.api.kinds import (
@@ -28,6 +29,8 @@ from repository_svc.reconciler import RepositoryReconciler
 _log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 600.0
+# How long a checkout is, is known after two requests to the host.
+_CHECKOUT_AGAIN: Final = timedelta(seconds=5)
 
 
 async def main(service: Service[ReconcilerSettings]) -> None:
@@ -35,12 +38,14 @@ async def main(service: Service[ReconcilerSettings]) -> None:
         host_clients(service) as clients,
         open_bundle_store(clients.bus, service.settings.commit_bundle_dir) as bundles,
     ):
-        connections, bus, memory = clients.connections, clients.bus, BundleMemory()
+        connections, bus = clients.connections, clients.bus
         service.spawn(_keep_swept(bundles), "bundles")
         await clients.run(
             Controller(REPOSITORIES, RepositoryReconciler(connections), owned=CONDITIONS, is_due=look_due),
-            Controller(REPOSITORY_COMMITS, CommitReconciler(connections, bundles, memory, bus)),
-            Controller(REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, memory)),
+            Controller(REPOSITORY_COMMITS, CommitReconciler(connections, bundles, BundleMemory(), bus)),
+            Controller(
+                REPOSITORY_CHECKOUTS, CheckoutReconciler(connections, bundles, BundleMemory(again=_CHECKOUT_AGAIN))
+            ),
             Controller(REPOSITORY_BUILD_STATUSES, BuildReconciler(connections, bus)),
         )
 

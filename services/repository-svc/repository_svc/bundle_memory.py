@@ -1,4 +1,7 @@
-"""How much of bundles one process has in memory at once. What is over that comes back a little later."""
+"""How much of bundles one process has in memory at once. What is over that comes back a little later.
+
+Commits and checkouts have one of these each, because a checkout holds its bytes for as long as the host takes to send them.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,15 @@ class NotYet(HostBusy):
 
 
 class BundleMemory:
-    """``most`` bytes for all workspaces, ``most_each`` for one. A bundle that is larger has the whole for itself."""
+    """``most`` bytes for all workspaces, ``most_each`` for one. A bundle that is larger has the whole for itself.
 
-    def __init__(self, most: int = _MOST, most_each: int = _MOST_OF_A_WORKSPACE) -> None:
+    ``again``: when whoever finds no room comes back.
+    """
+
+    def __init__(self, most: int = _MOST, most_each: int = _MOST_OF_A_WORKSPACE, *, again: timedelta = _AGAIN) -> None:
         self._most = most
         self._most_each = most_each
+        self._again = again
         self._held = Counter[str]()
 
     @contextmanager
@@ -36,7 +43,7 @@ class BundleMemory:
         """Count ``size`` bytes while the body runs. Raises ``NotYet`` where they would be too many."""
         size = min(size, self._most_each)
         if self._held[cluster] + size > self._most_each or self._held.total() + size > self._most:
-            raise NotYet("other bundles are in memory; waiting for a turn", _AGAIN)
+            raise NotYet("other bundles are in memory; waiting for a turn", self._again)
         self._held[cluster] += size
         try:
             yield

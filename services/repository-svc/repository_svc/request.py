@@ -62,13 +62,15 @@ async def answer_once(
     connections: Connections,
     answer: Answer,
     *,
-    afterwards: Callable[[], Awaitable[object]],
+    afterwards: Callable[[], Awaitable[object]] | None = None,
     kept: timedelta | None = None,
+    at_end: Callable[[], Awaitable[object]] | None = None,
 ) -> Outcome:
     """Answer the request, unless it has been answered.
 
-    ``afterwards``: what is to be done once the answer is in status. It is run again if the process dies meanwhile, so it must be
-    safe to run twice. ``kept``: how long the answered request stays; None: for as long as its Repository.
+    ``afterwards``: what is to be done once the answer is in status. ``kept``: how long the answered request stays; None: for as
+    long as its Repository. ``at_end``: what is to be done before it goes. Both are run again if the process dies meanwhile, so
+    they must be safe to run twice.
     """
     request = ctx.object
     if request.deleting:
@@ -82,18 +84,21 @@ async def answer_once(
         await ctx.commit(result)
         if isinstance(result, Terminal):
             _log.info("failed, %s: %s", result.reason, result.message)
-    completed_at = ctx.object.status.completed_at
-    if kept is not None and completed_at is not None:
-        left = completed_at + kept - ctx.now
-        if left > timedelta():
-            return Unchanged(requeue_after=left)
+    left = timedelta()
+    if kept is not None:
+        # What the Go provider answered may not say when.
+        answered_at = ctx.object.status.completed_at or ctx.object.metadata.creation_timestamp
+        left = max(answered_at + kept - ctx.now, left)
+    is_over = kept is not None and not left
+    what_follows = at_end if is_over else afterwards
     try:
-        await afterwards()
+        if what_follows is not None:
+            await what_follows()
     except BusUnavailable:
         raise NotYet("NATS does not answer; the rest is done later", _AGAIN) from None
-    if kept is not None:
+    if is_over:
         await ctx.objects.delete(ctx.kind.resource, ctx.object.name, uid=ctx.object.metadata.uid)
-    return Unchanged()
+    return Unchanged(requeue_after=left or None)
 
 
 async def begin(ctx: ReconcileContext[RequestT], **status: Any) -> None:
@@ -124,14 +129,14 @@ async def _result(ctx: ReconcileContext[RequestT], connections: Connections, ans
             return await answer(await _open(ctx, connections, repository))
 
         status = await connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
-    except HostBusy as busy:
-        return busy
     except Terminal as failed:
         return _failed(ctx, failed)
     except (NotReady, Retryable) as waiting:
         if ctx.now - ctx.object.metadata.creation_timestamp >= PATIENCE:
             return _failed(ctx, Terminal(waiting.reason, f"{waiting.message}; given up after six hours"))
-        return waiting if ctx.object.status.phase else waiting.learned({"phase": PENDING})
+        if isinstance(waiting, HostBusy) or ctx.object.status.phase:
+            return waiting
+        return waiting.learned({"phase": PENDING})
     return Ready({**status, "phase": SUCCEEDED, "completedAt": rfc3339(ctx.now)})
 
 
@@ -145,6 +150,12 @@ async def _require_repository(ctx: ReconcileContext[Any], name: str) -> Reposito
     except NotFound:
         raise NotReady(Reason.REPOSITORY_NOT_FOUND, f"Repository {name!r} does not exist") from None
     repository = Repository.parse(raw, ctx.objects.workspace)
+    owners = ctx.object.metadata.owner_references
+    if any(owner.kind == REPOSITORIES.kind and owner.uid != repository.metadata.uid for owner in owners):
+        raise Terminal(
+            Reason.REPOSITORY_NOT_FOUND,
+            f"the Repository {name!r} of this request is gone, and another one has its name now",
+        )
     if repository.deleting:
         raise NotReady(Reason.REPOSITORY_NOT_READY, f"Repository {name!r} is being deleted")
     if not repository.status.bound:

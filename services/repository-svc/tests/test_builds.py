@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import re
+from typing import Any, cast
 
+import orjson
 import pytest
 
 from codecommon.api.kinds import REPOSITORY_BUILD_STATUSES
+from codecommon.api.reasons import Reason
 from codecommon.api.repository_build_status import RepositoryBuildStatus
+from codecommon.api.results import Retryable, Terminal
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.builds import BuildJob, BuildRun, LogEnd
-from codecommon.githost.protocol import HostRepository
+from codecommon.githost.protocol import HostBusy, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
+from codecommon.messaging.bus import Bus
 from codecommon.testing.builders import manifest
 from codecommon.testing.clock import Clock
 from codecommon.testing.git_contents import StubRun, StubTree
 from codecommon.testing.harness import World, conditions
 from repository_svc.build import decide
+from repository_svc.build.reconciler import BuildReconciler
 from repository_svc.request import KEPT
 
 Builds = Controller[RepositoryBuildStatus]
@@ -107,6 +114,94 @@ async def test_a_rerun_whose_process_died_is_not_started_again_once_its_run_is_t
     assert tree(world, site).dispatched == [("ci.yaml", "main")]
 
 
+async def test_a_log_that_cannot_be_had_does_not_cost_the_report(
+    world: World, site: HostRepository, builds: Builds
+) -> None:
+    made = run(1)
+    made.jobs[:] = [BuildJob(str(n), f"job {n}", "completed", "failure", has_failed=True) for n in (1, 2, 3, 4)]
+    made.logs |= {"3": "three\n", "4": "four\n"}
+    tree(world, site).runs.append(made)
+    refused = Terminal(Reason.HOST_NOT_ALLOWED, "leads to a private address")
+    world.host.builds.raise_next("read_log_end", refused, HostUnavailable("answered 403"), HostBusy("host", 5))
+    assert isinstance(await _again(world, builds), HostBusy)
+    world.host.builds.raise_next("read_log_end", refused, HostUnavailable("answered 403"))
+    await world.reconcile(builds, "ask")
+    stored = world.stored("repositorybuildstatuses", "ask")
+    logs = [job["failureLog"] for job in stored["status"]["run"]["jobs"]]
+    assert stored["status"]["phase"] == "Succeeded"
+    assert "private address" in logs[0]
+    assert "answered 403" in logs[1]
+    assert [log.splitlines()[-1] for log in logs[2:]] == ["three", "four"]
+
+
+async def _again(world: World, builds: Builds) -> object:
+    world.add(manifest(REPOSITORY_BUILD_STATUSES, "ask", repositoryRef="site", workflowFileName="ci.yaml"))
+    return await world.reconcile(builds, "ask")
+
+
+async def test_the_report_comes_without_logs_that_take_too_long(
+    world: World, site: HostRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = run(1)
+    made.jobs.append(BuildJob("9", "slow", "completed", "failure", has_failed=True))
+    tree(world, site).runs.append(made)
+    read = world.host.builds.read_log_end
+
+    async def slow(repo_id: str, job_id: str, lines: int) -> LogEnd | None:
+        if job_id == "9":
+            await asyncio.Event().wait()
+        return await read(repo_id, job_id, lines)
+
+    monkeypatch.setattr(world.host.builds, "read_log_end", slow)
+    reconciler = BuildReconciler(world.connections, cast(Bus, world.bus), logs_seconds=0.5)
+    async with asyncio.timeout(30):
+        stored = await ask(world, Controller(REPOSITORY_BUILD_STATUSES, reconciler))
+    logs = [job.get("failureLog") for job in stored["status"]["run"]["jobs"]]
+    assert logs[0].endswith("three")
+    assert logs[2] == decide.NO_TIME
+
+
+async def test_a_dispatch_that_the_host_refused_for_now_is_made_although_another_run_came_up(
+    world: World, site: HostRepository, builds: Builds
+) -> None:
+    world.host.repositories[site.id].branches.add("main")
+    tree(world, site).workflows["ci.yaml"] = True
+    tree(world, site).runs.append(run(1))
+    world.host.builds.raise_next("dispatch", Retryable(Reason.RATE_LIMITED, "later"))
+    await ask(world, builds, action="rerun")
+    tree(world, site).runs.append(run(2, status="queued"))
+    # The second try notes what was the newest run, as the first did.
+    world.host.builds.raise_next("dispatch", HostUnavailable("the answer is lost"))
+    await world.reconcile(builds, "ask")
+    assert world.stored("repositorybuildstatuses", "ask")["status"]["run"]["runID"] == 2
+    await world.reconcile(builds, "ask")
+    assert tree(world, site).dispatched == [("ci.yaml", "main")]
+
+
+async def test_a_crawl_that_cannot_be_asked_for_starts_the_workflow_no_second_time(
+    world: World, site: HostRepository, builds: Builds
+) -> None:
+    world.host.repositories[site.id].branches.add("main")
+    tree(world, site).workflows["ci.yaml"] = True
+
+    def away() -> None:
+        raise KcpError(503, "", "away")
+
+    world.kcp.once(lambda r: r.resource == "connections" and bool(tree(world, site).dispatched), away)
+    with pytest.raises(KcpError):
+        await ask(world, builds, action="rerun")
+    await world.reconcile(builds, "ask")
+    assert tree(world, site).dispatched == [("ci.yaml", "main")]
+    assert [event.reason for event in world.bus.published] == ["crawl-request"]
+
+
+async def test_without_a_ref_the_run_is_that_of_the_default_branch(
+    world: World, site: HostRepository, builds: Builds
+) -> None:
+    tree(world, site).runs += [run(1), run(2, branch="topic")]
+    assert (await ask(world, builds))["status"]["run"]["runID"] == 1
+
+
 async def test_an_answer_goes_after_a_while(world: World, site: HostRepository, builds: Builds) -> None:
     clock = Clock()
     world.now = clock.now
@@ -123,6 +218,17 @@ def test_the_logs_of_a_run_are_bounded_together_and_each_keeps_its_end() -> None
     assert texts[0].endswith("end of 0")
     assert len(texts[0]) < 66_000
     assert "untrusted" in texts[8]
+
+
+@pytest.mark.parametrize("character", ["\x01", "<", '"', "é", "\U0001f600", "\u2028x"])
+def test_logs_are_bounded_by_what_kcp_stores(character: str) -> None:
+    space = decide.LogSpace()
+    jobs = [BuildJob(str(number), "j", "completed", "failure", has_failed=True) for number in range(20)]
+    logs = {job.id: space.take(LogEnd([character * 65_536], is_whole=True)) for job in jobs}
+    status = decide.run_status(run(1).run, jobs, logs)
+    # As Go writes it.
+    stored = re.sub("[<>&\u2028]", r"\\u0000", orjson.dumps(status).decode())
+    assert 200_000 < len(stored.encode()) < 300_000
 
 
 def test_a_token_in_a_log_is_not_shown() -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from codecommon.api.bundle import Bundle
 from codecommon.api.kinds import REPOSITORY_CHECKOUTS
 from codecommon.api.repository_checkout import RepositoryCheckout
 from codecommon.api.results import Retryable, Unchanged
+from codecommon.api.times import rfc3339
+from codecommon.controller.context import utc_now
 from codecommon.controller.reconciler import Controller
 from codecommon.githost.contents import Skipped, Snapshot, SnapshotFile
-from codecommon.githost.protocol import HostRepository
+from codecommon.githost.protocol import HostBusy, HostRepository
 from codecommon.kcp.client import JsonObject
 from codecommon.messaging.bundles import BundlesFull, DirectoryBundles
 from codecommon.testing.builders import manifest
 from codecommon.testing.clock import Clock
 from codecommon.testing.git_contents import StubFile
 from codecommon.testing.harness import World, conditions
+from repository_svc.bundle_memory import BundleMemory
 from repository_svc.checkout import decide
 from repository_svc.request import KEPT
 
@@ -103,6 +107,35 @@ async def test_two_checkouts_of_the_same_files_have_a_bundle_each(
     assert await files_of(bundles, two) == {"a": b"A"}
 
 
+async def test_a_checkout_holds_only_what_its_files_have_and_only_while_they_come(
+    world: World,
+    site: HostRepository,
+    checkouts: Checkouts,
+    memory: BundleMemory,
+) -> None:
+    world.host.contents.add_commit(site.id, "main", "x", {"a": StubFile(b"A" * 100)})
+    # Of this workspace 300 bytes are left, and of all others 300 together.
+    with memory.hold("c1", 32 * 1024 * 1024 - 300), memory.hold("c2", 32 * 1024 * 1024 - 300):
+        assert (await checkout(world, checkouts))["status"]["phase"] == "Succeeded"
+        world.host.contents.add_commit(site.id, "main", "y", {"a": StubFile(b"A" * 200)})
+        two = await checkout(world, checkouts, "two")
+        # It is said to be running, and comes back.
+        assert (two["status"]["phase"], isinstance(await world.reconcile(checkouts, "two"), HostBusy)) == (
+            "Running",
+            True,
+        )
+    await world.reconcile(checkouts, "two")
+    assert world.stored("repositorycheckouts", "two")["status"]["phase"] == "Succeeded"
+
+
+async def test_an_answer_of_the_go_provider_goes_too(world: World, site: HostRepository, checkouts: Checkouts) -> None:
+    raw = manifest(REPOSITORY_CHECKOUTS, "old", repositoryRef="site")
+    raw["metadata"]["creationTimestamp"] = rfc3339(utc_now() - timedelta(hours=1))
+    world.add({**raw, "status": {"phase": "Succeeded"}})
+    await world.reconcile(checkouts, "old")
+    assert world.kcp.stored("repositorycheckouts", "old") is None
+
+
 async def test_a_workspace_with_too_many_bundles_waits(
     world: World, site: HostRepository, checkouts: Checkouts, bundles: DirectoryBundles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +147,14 @@ async def test_a_workspace_with_too_many_bundles_waits(
     stored = await checkout(world, checkouts)
     assert isinstance(await world.reconcile(checkouts, "look"), Retryable)
     assert (stored["status"]["phase"], conditions(stored)["Reconciling"]) == ("Running", ("True", "BundlesFull"))
+
+
+def test_paths_that_are_too_long_together_are_listed() -> None:
+    files = tuple(SnapshotFile(f"{number:03}" + '"' * 1000, b"") for number in range(500))
+    bundle, left = decide.bundle_of(Snapshot("main", "0" * 40, files))
+    assert bundle is not None
+    assert len(bundle.files) + left.skipped_count == 500
+    assert len(orjson.dumps([file.path for file in bundle.files])) < 300_000
 
 
 def test_a_path_that_no_bundle_can_hold_is_listed_and_the_list_is_bounded() -> None:

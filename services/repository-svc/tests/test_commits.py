@@ -15,7 +15,7 @@ from codecommon.api.results import NotReady, Released, Retryable, Terminal, Unch
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import utc_now
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.contents import TRAILER
+from codecommon.githost.contents import TRAILER, has_trailer
 from codecommon.githost.protocol import HostBusy, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging.bundles import DirectoryBundles
@@ -86,6 +86,15 @@ async def test_the_branch_is_that_of_the_request_or_else_that_of_the_repository(
     world.kcp.edit("repositories", "site", {"spec": {"defaultBranch": "trunk"}})
     assert (await commit(world, commits, bundles, "one"))["status"]["branch"] == "trunk"
     assert (await commit(world, commits, bundles, "two", branch="topic"))["status"]["branch"] == "topic"
+
+
+@pytest.mark.parametrize("text", ["{0}\nhello", " {0}", "hello\n\u2028{0}"])
+async def test_no_line_of_a_message_passes_for_a_trailer(
+    world: World, site: HostRepository, commits: Commits, bundles: DirectoryBundles, text: str
+) -> None:
+    await commit(world, commits, bundles, "evil", message=text.format(f"{TRAILER}: uid-of-the-victim"))
+    (made,) = world.host.contents.history(site.id)
+    assert not has_trailer(made.message, "uid-of-the-victim")
 
 
 async def test_a_message_cannot_pass_for_the_commit_of_another_object(
@@ -218,6 +227,38 @@ async def test_a_commit_that_waits_too_long_fails_with_the_reason(world: World, 
     assert "given up" in message(stored)
 
 
+async def test_a_commit_that_finds_no_memory_for_six_hours_fails(
+    world: World, site: HostRepository, commits: Commits, bundles: DirectoryBundles, memory: BundleMemory
+) -> None:
+    world.add(request("old", age=timedelta(hours=7)))
+    await bundles.put("c1", FILES)
+    with memory.hold("c2", 10**9), memory.hold("c3", 10**9):
+        await world.reconcile(commits, "old")
+    stored = world.stored("repositorycommits", "old")
+    assert stored["status"]["phase"] == "Failed"
+    assert "given up" in message(stored)
+
+
+async def test_a_commit_is_not_made_to_another_repository_that_has_the_name_by_now(
+    world: World, site: HostRepository, commits: Commits, bundles: DirectoryBundles
+) -> None:
+    raw = request("first")
+    owner = {"apiVersion": "code.kedge.faros.sh/v1alpha1", "kind": "Repository", "name": "site", "uid": "uid-of-before"}
+    raw["metadata"]["ownerReferences"] = [owner]
+    world.add(raw)
+    await bundles.put("c1", FILES)
+    await world.reconcile(commits, "first")
+    stored = world.stored("repositorycommits", "first")
+    assert (stored["status"]["phase"], conditions(stored)["Ready"]) == ("Failed", ("False", "RepositoryNotFound"))
+    assert not world.host.contents.history(site.id)
+    mine = request("mine")
+    mine["metadata"]["ownerReferences"] = [{**owner, "uid": world.stored("repositories", "site")["metadata"]["uid"]}]
+    world.add(mine)
+    await bundles.put("c1", FILES)
+    await world.reconcile(commits, "mine")
+    assert world.stored("repositorycommits", "mine")["status"]["phase"] == "Succeeded"
+
+
 async def test_a_commit_that_the_go_provider_made_stays_as_it_is(
     world: World, site: HostRepository, commits: Commits
 ) -> None:
@@ -256,6 +297,31 @@ async def test_a_repository_keeps_its_newest_twenty_commits(
     await commit(world, commits, bundles, "new")
     left = {raw["metadata"]["name"] for raw in world.kcp.stored_objects("repositorycommits")}
     assert left == {"new", *(f"old-{age:02}" for age in range(1, 20)), "old-25", "elsewhere"}
+
+
+async def test_a_commit_that_was_answered_after_twenty_younger_ones_stays(
+    world: World, site: HostRepository, commits: Commits, bundles: DirectoryBundles
+) -> None:
+    for number in range(25):
+        young = request(f"young-{number:02}", age=timedelta(minutes=1 if number % 2 else 30))
+        over = {"phase": "Failed", "completedAt": rfc3339(utc_now() - timedelta(minutes=2 if number % 2 else 20))}
+        world.add({**young, "status": over})
+    await commit(world, commits, bundles, "old", age=timedelta(hours=1))
+    left = {raw["metadata"]["name"] for raw in world.kcp.stored_objects("repositorycommits")}
+    # It is the newest answer. Of the others 12 came lately, and of the rest there is room for seven.
+    assert "old" in left
+    assert {f"young-{number:02}" for number in range(1, 25, 2)} < left
+    assert len(left) == 20
+
+
+async def test_no_commit_goes_that_was_answered_within_ten_minutes(
+    world: World, site: HostRepository, commits: Commits, bundles: DirectoryBundles
+) -> None:
+    over = {"phase": "Failed", "completedAt": rfc3339(utc_now() - timedelta(minutes=5))}
+    for number in range(25):
+        world.add({**request(f"young-{number:02}"), "status": over})
+    await commit(world, commits, bundles, "new")
+    assert len(list(world.kcp.stored_objects("repositorycommits"))) == 26
 
 
 async def test_a_successful_commit_asks_the_crawler_to_look_often(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import pytest
 
 from codecommon.api.annotations import CLUSTER_ANNOTATION
 from codecommon.api.kinds import KINDS
@@ -333,6 +334,15 @@ def test_an_answered_request_is_told_of_only_when_it_is_deleted() -> None:
     assert harness.published == [("open", "dependency")]
     harness.put(request("over", version="13", finished=True, deleting=True))
     assert harness.published == [("over", "changed")]
+
+
+@pytest.mark.parametrize("resource", ["repositorycheckouts", "repositorybuildstatuses"])
+def test_an_answer_that_goes_after_a_while_keeps_its_turn_in_the_resync(resource: str) -> None:
+    over = entry(resource, "over", "10", parent="repo", ready_condition=False, finished=True)
+    harness = Harness().start(connection(), repository(), over)
+    assert harness.published == []
+    harness.feed.resync("c1", over.key)
+    assert harness.published == [("over", "resync")]
 
 
 def test_the_resync_of_an_engaged_cluster_is_published_on_its_own_lane() -> None:

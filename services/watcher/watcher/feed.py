@@ -123,7 +123,7 @@ class Feed:
         """The resync of one object is due."""
         cluster = self.index.cluster(cluster_id)
         entry = cluster.objects.get(key)
-        if self.live and cluster.engaged and entry is not None and _may_act(entry, leaving=cluster.leaving):
+        if self.live and cluster.engaged and entry is not None and _has_turn(entry, leaving=cluster.leaving):
             self._publish(self._event(cluster, Requeue(entry, "resync")))
             if key.resource == CONNECTIONS.resource:
                 self._publish_crawls(cluster, [Requeue(entry, "crawl-resync")])
@@ -326,6 +326,11 @@ class Feed:
 
 def _has_service(entry: Entry) -> bool:
     return KINDS[entry.key.resource].service is not None
+
+
+def _has_turn(entry: Entry, *, leaving: bool) -> bool:
+    """As of ``_may_act``, for the resync. It sees to it that an answer goes whose one message about that is lost."""
+    return _may_act(entry, leaving=leaving) or (not leaving and KINDS[entry.key.resource].expires)
 
 
 def _may_act(entry: Entry, *, leaving: bool) -> bool:

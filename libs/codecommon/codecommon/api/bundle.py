@@ -15,19 +15,26 @@ from typing import Any, Final
 
 import orjson
 
+from codecommon.api.stored_size import stored_bytes
+
 MOST_FILES: Final = 500
 MOST_FILE_BYTES: Final = 2 * 1024 * 1024
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of the contents of all files together."""
 LONGEST_PATH: Final = 1024
 """Bytes."""
+MOST_PATH_BYTES: Final = 256 * 1024
+"""Of all paths together, as of ``stored_bytes``. The status of a commit names each of them, and kcp stores it three times as long
+where it notes who wrote it.
+"""
 
 _NAME: Final = re.compile(r"bundle-[0-9a-f]{24}")
 _DIGEST_PREFIX: Final = "sha256:"
 _WRITTEN, _DELETED = b"\x01", b"\x00"
 _FILES_FOLLOW: Final = b',"files":['
-_MOST_AT_ONCE: Final = 32 * 1024 * 1024
-"""Of a bundle of the Go provider, which is one line. Only one full of control characters is longer."""
+_MOST_AT_ONCE: Final = 6 * MOST_BYTES + 4 * 1024 * 1024
+"""Of a bundle of the Go provider, which is one line. A character such as ``<`` takes six bytes of it."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class InvalidBundle(ValueError):
@@ -77,10 +84,14 @@ class Bundle:
     def build(cls, files: Iterable[BundleFile]) -> Bundle:
         """A bundle of ``files``, whose paths need not be clean. Raises ``InvalidBundle``."""
         by_path: dict[str, BundleFile] = {}
+        path_bytes = 0
         for number, file in enumerate(files, 1):
             if number > MOST_FILES:
                 raise InvalidBundle(f"more than {MOST_FILES} files; use several commits")
             path = clean_path(file.path)
+            path_bytes += stored_bytes(path)
+            if path_bytes > MOST_PATH_BYTES:
+                raise InvalidBundle(f"the paths have more than {MOST_PATH_BYTES} bytes together; use several commits")
             if path in by_path:
                 raise InvalidBundle(f"{path!r} is named twice")
             by_path[path] = BundleFile(path, b"" if file.delete else file.content, file.delete)
@@ -146,17 +157,19 @@ def file_digest(file: BundleFile) -> str:
 
 
 def clean_path(path: str) -> str:
-    r"""The path as git has it: ``a/../b`` and ``.\b`` become ``b``.
+    r"""The path as git has it: ``a/../b``, ``.\b`` and `` b`` become ``b``.
 
     Raises ``InvalidBundle`` for a path that is absolute, leaves the repository, or lies in a ``.git``.
     """
-    slashed = path.replace("\\", "/")
+    slashed = path.strip().replace("\\", "/")
     try:
         size = len(slashed.encode())
     except UnicodeEncodeError:
         raise InvalidBundle(f"path {path!r} is not valid Unicode") from None
     if "\0" in slashed:
         raise InvalidBundle(f"path {path!r} contains a NUL")
+    if _CONTROL.search(slashed):
+        raise InvalidBundle(f"path {path[:60]!r} contains a control character")
     if size > LONGEST_PATH:
         raise InvalidBundle(f"a path is longer than {LONGEST_PATH} bytes: {path[:60]!r}…")
     if slashed.startswith("/"):

@@ -55,6 +55,7 @@ class KindSpec(Generic[T]):
         further_selectable: Fields of spec, besides the references, that lists can be narrowed by.
         duplicates: None: objects of this kind never compete for the same thing on the host.
         request: An object asks for something once. Nothing wakes it any more once ``status.phase`` says that it is over.
+        expires: A request that is over goes after a while, so its turn in the resync stays.
     """
 
     model: type[T]
@@ -68,6 +69,7 @@ class KindSpec(Generic[T]):
     further_selectable: tuple[str, ...] = ()
     duplicates: DuplicateRule | None = None
     request: bool = False
+    expires: bool = False
 
     @property
     def finalizer(self) -> str:
@@ -170,6 +172,7 @@ REPOSITORY_CHECKOUTS: Final = KindSpec(
     parent="repositories",
     reference="repositoryRef",
     request=True,
+    expires=True,
 )
 REPOSITORY_BUILD_STATUSES: Final = KindSpec(
     RepositoryBuildStatus,
@@ -179,6 +182,7 @@ REPOSITORY_BUILD_STATUSES: Final = KindSpec(
     parent="repositories",
     reference="repositoryRef",
     request=True,
+    expires=True,
 )
 
 _SPECS: Final[tuple[KindSpec[Any], ...]] = (

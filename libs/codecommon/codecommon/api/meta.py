@@ -34,6 +34,12 @@ class Condition(Wire):
     observed_generation: int = 0
 
 
+class OwnerReference(Wire):
+    kind: str
+    name: str
+    uid: str
+
+
 class ObjectMeta(Wire):
     name: str
     uid: str
@@ -42,6 +48,7 @@ class ObjectMeta(Wire):
     creation_timestamp: datetime
     deletion_timestamp: datetime | None = None
     finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 

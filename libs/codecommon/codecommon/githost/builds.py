@@ -49,7 +49,7 @@ class BuildsHost(Protocol):
     async def find_run(self, repo_id: str, workflow: str, ref: str) -> BuildRun | None:
         """The newest run of the workflow file ``workflow`` (its name, as in ``build.yml``); None: there is none.
 
-        ``ref``: a whole commit SHA or a branch; empty: any.
+        ``ref``: a whole commit SHA or a branch; empty: the default branch.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -97,6 +97,10 @@ class Snapshot:
     skipped_count: int = 0
 
 
+def no_reservation(size: int) -> None:
+    """Let a snapshot have any size within its caps."""
+
+
 class ContentsHost(Protocol):
     async def commit(self, repo_id: str, request: CommitRequest, made: MutableMapping[str, str]) -> Committed:
         """Put all changes on the branch in one commit, on top of whatever its head is.
@@ -115,8 +119,13 @@ class ContentsHost(Protocol):
         """
         ...
 
-    async def read_snapshot(self, repo_id: str, ref: str, caps: SnapshotCaps) -> Snapshot:
+    async def read_snapshot(
+        self, repo_id: str, ref: str, caps: SnapshotCaps, reserve: Callable[[int], None] = no_reservation
+    ) -> Snapshot:
         """The texts at ``ref``: a branch, a tag or a commit; empty: the default branch.
+
+        ``reserve`` is told once how many bytes the texts have at most, before the first of them is read. What it raises ends the
+        call.
 
         Raises ``Terminal``: ``RefNotFound``, ``NotFoundOrNoAccess``.
         """

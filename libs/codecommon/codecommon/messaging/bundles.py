@@ -227,8 +227,13 @@ class DirectoryBundles:
             live = [size for entry in others if (size := self._live_size(entry)) is not None]
             _require_room(len(live), sum(live), len(body))
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
-                file.write(body)
-            os.replace(file.name, path)
+                try:
+                    file.write(body)
+                    file.flush()
+                    os.replace(file.name, path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
 
     def _find(self, scope: str, name: str) -> FoundBundle | None:
         if not is_bundle_name(name):

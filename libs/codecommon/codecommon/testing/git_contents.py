@@ -27,6 +27,7 @@ from codecommon.githost.contents import (
     has_trailer,
     is_path,
     is_text,
+    no_reservation,
     with_trailer,
 )
 
@@ -125,7 +126,9 @@ class StubContents(_Raising):
         sha = self.add_commit(repo_id, branch, with_trailer(request.message, request.uid), files, parent=base)
         return self._committed(repository, branch, sha, made=True)
 
-    async def read_snapshot(self, repo_id: str, ref: str, caps: SnapshotCaps) -> Snapshot:
+    async def read_snapshot(
+        self, repo_id: str, ref: str, caps: SnapshotCaps, reserve: Callable[[int], None] = no_reservation
+    ) -> Snapshot:
         self._fail("read_snapshot")
         repository = self._find(repo_id)
         tree = repository.tree
@@ -145,6 +148,7 @@ class StubContents(_Raising):
                 continue
             files.append(SnapshotFile(path, file.content))
             total += len(file.content)
+        reserve(total)
         return Snapshot(wanted, sha, tuple(files), tuple(skipped), len(skipped))
 
     def add_commit(
@@ -202,9 +206,10 @@ class StubBuilds(_Raising):
     async def find_run(self, repo_id: str, workflow: str, ref: str) -> BuildRun | None:
         self._fail("find_run")
         tree = self._offering(repo_id)
+        ref = ref or self._find(repo_id).seen.default_branch or _DEFAULT_BRANCH
         for made in reversed(tree.runs):
             at = made.run.head_sha if _SHA.fullmatch(ref) else made.branch
-            if made.workflow == workflow and ref in ("", at):
+            if made.workflow == workflow and ref == at:
                 return made.run
         return None
 

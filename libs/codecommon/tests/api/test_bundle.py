@@ -23,6 +23,7 @@ def build(*files: BundleFile) -> Bundle:
         ("a/../b", "b"),
         (r"src\main.py", "src/main.py"),
         ("..a/b", "..a/b"),
+        (" a b \t", "a b"),
         (".gitignore", ".gitignore"),
         (".github/workflows/ci.yaml", ".github/workflows/ci.yaml"),
     ],
@@ -33,7 +34,24 @@ def test_a_path_is_cleaned(given: str, clean: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", ".", "/a", r"\a", "..", "../a", "a/../../b", "a\0b", ".git/config", "sub/.GIT/hooks/x", "a\ud800", "x" * 1025],
+    [
+        "",
+        ".",
+        "/a",
+        r"\a",
+        "..",
+        "../a",
+        "a/../../b",
+        "a\0b",
+        "a\x01b",
+        "a\nb",
+        "a\x7f",
+        " ",
+        ".git/config",
+        "sub/.GIT/hooks/x",
+        "a\ud800",
+        "x" * 1025,
+    ],
 )
 def test_a_path_that_is_no_file_of_the_repository_is_refused(given: str) -> None:
     with pytest.raises(InvalidBundle):
@@ -51,6 +69,8 @@ def test_a_path_that_is_no_file_of_the_repository_is_refused(given: str) -> None
         ([BundleFile("a", b"x" * (module.MOST_FILE_BYTES + 1))], "more than"),
         ([BundleFile(f"{n}", b"ab" * (module.MOST_FILE_BYTES // 2)) for n in range(9)], "together"),
         ([BundleFile(str(n)) for n in range(501)], "500 files"),
+        ([BundleFile(f"{n}" + '"' * 1000) for n in range(200)], "paths"),
+        ([BundleFile(f"{n}" + "<" * 900) for n in range(60)], "paths"),
     ],
 )
 def test_files_that_make_no_bundle_are_refused_with_the_cause(files: list[BundleFile], word: str) -> None:
@@ -95,6 +115,15 @@ def test_a_bundle_of_the_go_provider_is_read() -> None:
     text = json.dumps({"files": files, "scope": "s", "digest": digest, "name": "n", "size": 3}, indent=2)
     text = text.replace("<&>", "\\u003c\\u0026\\u003e")
     assert Bundle.decode(text.encode()).files == (BundleFile.of_text("a", "<&>"), BundleFile("b", delete=True))
+
+
+def test_the_longest_bundle_of_the_go_provider_is_read() -> None:
+    """It writes six bytes for ``<``."""
+    text = "<" * module.MOST_FILE_BYTES
+    made = build(*(BundleFile.of_text(f"{number}", text) for number in range(8)))
+    escaped = "\\u003c" * module.MOST_FILE_BYTES
+    files = ",".join(f'{{"path":"{number}","content":"{escaped}"}}' for number in range(8))
+    assert Bundle.decode(f'{{"digest":"{made.digest}","files":[{files}]}}'.encode()) == made
 
 
 @pytest.mark.parametrize(

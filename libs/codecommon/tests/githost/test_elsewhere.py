@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -15,13 +16,14 @@ from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.address import Address
 from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.github.provider import GithubProvider
+from codecommon.githost.http import elsewhere as module
 from codecommon.githost.http.elsewhere import Elsewhere, PublicAddresses, is_public
 from codecommon.githost.http.outage import BreakerLayer
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.http.trust import WELL_KNOWN
-from codecommon.githost.protocol import GitBackend, HostTarget
+from codecommon.githost.protocol import GitBackend, HostBusy, HostTarget
 from codecommon.process.secrets import SecretValue
 
 TOKEN = "a-token-of-no-known-shape"
@@ -129,6 +131,25 @@ async def test_what_is_gone_is_none_and_what_fails_can_be_tried_again(elsewhere:
         with pytest.raises(Retryable) as failed:
             await read(elsewhere, asked_by, f"{scripted.url}/a?signature=secret")
         assert "secret" not in failed.value.message
+
+
+async def test_one_host_has_half_of_the_places_at_most(
+    elsewhere: Elsewhere, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 0.05)
+    local = scripted.url.replace("127.0.0.1", "localhost")
+    slow, other = sender(scripted.url, base_url=scripted.url), sender(local, base_url=local)
+    url = f"{scripted.url}/a"
+    async with AsyncExitStack() as open_:
+        for _ in range(4):
+            scripted.answer(200, "x")
+            await open_.enter_async_context(elsewhere.open(slow, httpx.URL(url)))
+        with pytest.raises(HostBusy):
+            await read(elsewhere, slow, url)
+        scripted.answer(404, None)
+        assert await read(elsewhere, other, f"{local}/a") is None
+    scripted.answer(404, None)
+    assert await read(elsewhere, slow, url) is None
 
 
 async def test_a_proxy_is_used_and_looks_up_the_address_itself(scripted: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -140,6 +141,17 @@ async def test_an_old_file_is_not_found_and_is_swept_away(tmp_path: Path) -> Non
     assert await store.find("c1", SMALL.name) is None
     await store.sweep()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_full_disk_leaves_no_part_of_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    store = DirectoryBundles(tmp_path)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(BundlesFull):
+        await store.put("c1", SMALL)
+    assert list((tmp_path / scope_of("c1")).iterdir()) == []
 
 
 async def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from codecommon.api.stored_size import end_within, stored_bytes
 from codecommon.githost.builds import BuildJob, BuildRun, LogEnd
 from codecommon.process.redact import redact
 
@@ -14,9 +15,10 @@ MOST_LOGS: Final = 20
 
 _MOST_LOG: Final = 64 * 1024
 _MOST_LOGS: Final = 256 * 1024
-"""Characters of one log, and of all logs of a run: kcp stores objects of 1 MiB at most."""
+"""Bytes of one log, and of all logs of a run, as kcp stores them: it takes objects of about 1 MiB."""
 
 _LONGEST_WORD: Final = 255
+_LONGEST_REASON: Final = 1000
 
 
 def jobs_with_logs(jobs: Sequence[BuildJob]) -> list[BuildJob]:
@@ -48,17 +50,25 @@ def run_id(run: BuildRun) -> int | None:
 
 
 def log_text(end: LogEnd, left: int) -> str:
-    """What status shows of a log, ``left`` characters at most. The first line says whose words they are.
+    """What status shows of a log, of whose text ``left`` bytes at most. The first line says whose words they are.
 
     Whoever may push to the repository writes its logs, for people and programs to read.
     """
     lines = list(end.lines)
     text = redact("\n".join(lines)[-_MOST_LOG:])
-    text = text[-max(min(left, _MOST_LOG), 0) :] if left > 0 else ""
+    text = end_within(text, min(left, _MOST_LOG))
     what = "the whole log" if end.is_whole else f"the last {len(lines)} lines of the log"
     if end.is_cut:
         what = "a part of a log that is too long, without its end"
     return f"[untrusted text, written by the job: {what}]\n{text}"
+
+
+NO_TIME: Final = "[the log was not read: there was no time left for it]"
+
+
+def no_log(why: str) -> str:
+    """What status shows in place of a log that cannot be had."""
+    return f"[the log cannot be read: {redact(why)[:_LONGEST_REASON]}]"
 
 
 def is_another(before: int | None, run: BuildRun | None) -> bool:
@@ -67,14 +77,14 @@ def is_another(before: int | None, run: BuildRun | None) -> bool:
 
 
 class LogSpace:
-    """How many characters are left for the logs of a run."""
+    """How many bytes are left for the logs of a run."""
 
     def __init__(self) -> None:
         self._left = _MOST_LOGS
 
     def take(self, end: LogEnd) -> str:
         text = log_text(end, self._left)
-        self._left -= len(text)
+        self._left -= stored_bytes(text)
         return text
 
 

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from codecommon.api.reasons import Reason
 from codecommon.api.repository_build_status import RERUN, RepositoryBuildStatus
-from codecommon.api.request import RUNNING
-from codecommon.api.results import Outcome
+from codecommon.api.request import PENDING, RUNNING, SUCCEEDED
+from codecommon.api.results import Interruption, Outcome, Retryable, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
-from codecommon.githost.builds import BuildRun
-from codecommon.messaging.bus import Bus, BusUnavailable
+from codecommon.githost.builds import BuildJob, BuildRun
+from codecommon.githost.protocol import CredentialRejected, HostBusy
+from codecommon.messaging.bus import Bus
 from repository_svc.build import decide
 from repository_svc.request import KEPT, Target, answer_once, ask_for_crawl, begin
 
-_log = logging.getLogger(__name__)
+_LOGS_SECONDS: Final = 60.0
+"""For all logs of a run. Reading them holds a slot of the process."""
+
+_UNCLEAR: Final = frozenset({Reason.HOST_UNAVAILABLE, Reason.UNEXPECTED_ANSWER})
+"""After these the host may have done what it was asked for."""
 
 
 class BuildReconciler:
     """Answer one RepositoryBuildStatus."""
 
-    def __init__(self, connections: Connections, bus: Bus) -> None:
+    def __init__(self, connections: Connections, bus: Bus, logs_seconds: float = _LOGS_SECONDS) -> None:
         self._connections = connections
         self._bus = bus
+        self._logs_seconds = logs_seconds
 
     async def reconcile(self, ctx: ReconcileContext[RepositoryBuildStatus]) -> Outcome:
         is_rerun = ctx.object.spec.action == RERUN
         answer = partial(self._rerun if is_rerun else self._report, ctx)
-        return await answer_once(ctx, self._connections, answer, afterwards=_nothing, kept=KEPT)
+        afterwards = partial(self._ask_for_crawl, ctx) if is_rerun else None
+        return await answer_once(ctx, self._connections, answer, afterwards=afterwards, kept=KEPT)
 
     async def _report(self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target) -> Mapping[str, Any]:
         spec, builds = ctx.object.spec, target.opened.backend.builds
@@ -41,13 +48,36 @@ class BuildReconciler:
         if run is None:
             return {"run": decide.run_status(None)}
         jobs = await builds.list_jobs(target.repo_id, run.id)
-        logs: dict[str, str] = {}
-        space = decide.LogSpace()
-        for job in decide.jobs_with_logs(jobs):
-            end = await builds.read_log_end(target.repo_id, job.id, spec.max_log_lines)
-            if end is not None:
-                logs[job.id] = await asyncio.to_thread(space.take, end)
+        logs = await self._logs(ctx, target, decide.jobs_with_logs(jobs))
         return {"run": decide.run_status(run, jobs, logs)}
+
+    async def _logs(
+        self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target, jobs: Sequence[BuildJob]
+    ) -> dict[str, str]:
+        """By the id of the job: the end of its log, or why that cannot be had. The rest of the report is worth having anyway."""
+        builds, lines = target.opened.backend.builds, ctx.object.spec.max_log_lines
+        # Those that there is no time for stay so.
+        logs = {job.id: decide.NO_TIME for job in jobs}
+        space = decide.LogSpace()
+        limit = asyncio.timeout(self._logs_seconds)
+        try:
+            async with limit:
+                for job in jobs:
+                    try:
+                        end = await builds.read_log_end(target.repo_id, job.id, lines)
+                    except (HostBusy, CredentialRejected):
+                        raise
+                    except (Terminal, Retryable) as failure:
+                        logs[job.id] = decide.no_log(failure.message)
+                        continue
+                    if end is None:
+                        logs.pop(job.id, None)
+                    else:
+                        logs[job.id] = await asyncio.to_thread(space.take, end)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        return logs
 
     async def _rerun(self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target) -> Mapping[str, Any]:
         spec, builds = ctx.object.spec, target.opened.backend.builds
@@ -56,19 +86,20 @@ class BuildReconciler:
         if not self._has_dispatched(ctx.object, newest):
             # To start a workflow twice is no harm, and not to start it is. What was the newest run before tells most of it.
             await begin(ctx, run=decide.run_status(newest))
-            await builds.dispatch(target.repo_id, spec.workflow_file_name, branch)
-        try:
-            await ask_for_crawl(ctx, self._bus)
-        except BusUnavailable:
-            # The packages are looked at anyway, if later. The workflow must not be started again for that.
-            _log.warning("NATS does not answer; the crawler was not asked")
+            try:
+                await builds.dispatch(target.repo_id, spec.workflow_file_name, branch)
+            except Interruption as failure:
+                if isinstance(failure, HostBusy) or failure.reason not in _UNCLEAR:
+                    # Nothing was started, so a run that comes up is somebody else's. The next try begins anew.
+                    await ctx.record_status({"phase": PENDING, "run": None})
+                raise
         return {"dispatched": True, "run": None}
+
+    async def _ask_for_crawl(self, ctx: ReconcileContext[RepositoryBuildStatus]) -> None:
+        if ctx.object.status.phase == SUCCEEDED:
+            await ask_for_crawl(ctx, self._bus)
 
     def _has_dispatched(self, request: RepositoryBuildStatus, newest: BuildRun | None) -> bool:
         if request.status.phase != RUNNING or request.status.run is None:
             return False
         return decide.is_another(request.status.run.run_id, newest)
-
-
-async def _nothing() -> None:
-    return

@@ -5,7 +5,17 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from codecommon.api.bundle import MOST_BYTES, MOST_FILE_BYTES, MOST_FILES, Bundle, BundleFile, InvalidBundle, clean_path
+from codecommon.api.bundle import (
+    MOST_BYTES,
+    MOST_FILE_BYTES,
+    MOST_FILES,
+    MOST_PATH_BYTES,
+    Bundle,
+    BundleFile,
+    InvalidBundle,
+    clean_path,
+)
+from codecommon.api.stored_size import stored_bytes
 from codecommon.githost.contents import Skipped, Snapshot, SnapshotCaps, SnapshotFile
 
 CAPS: Final = SnapshotCaps(files=MOST_FILES, file_bytes=MOST_FILE_BYTES, total_bytes=MOST_BYTES)
@@ -23,11 +33,15 @@ def bundle_of(snapshot: Snapshot) -> tuple[Bundle | None, Snapshot]:
     """The files as a bundle, None for none, and the snapshot without those that no bundle can hold."""
     files: list[SnapshotFile] = []
     unfit: list[Skipped] = []
+    path_bytes = 0
     for file in snapshot.files:
-        if _fits(file.path):
-            files.append(file)
-        else:
+        if not _fits(file.path):
             unfit.append(Skipped(file.path, "unreadable"))
+        elif path_bytes + stored_bytes(file.path) > MOST_PATH_BYTES:
+            unfit.append(Skipped(file.path, "too many bytes"))
+        else:
+            path_bytes += stored_bytes(file.path)
+            files.append(file)
     left = Snapshot(
         snapshot.ref,
         snapshot.commit_sha,

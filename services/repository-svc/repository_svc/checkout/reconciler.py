@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
-from codecommon.api.bundle import MOST_BYTES
 from codecommon.api.reasons import Reason
 from codecommon.api.repository_checkout import RepositoryCheckout
 from codecommon.api.results import Outcome, Retryable
@@ -20,7 +20,7 @@ from repository_svc.bundle_memory import BundleMemory
 from repository_svc.checkout import decide
 from repository_svc.request import KEPT, Target, answer_once, begin
 
-_HELD: Final = 2 * MOST_BYTES
+_HELD_TIMES: Final = 2
 """The snapshot, and the bundle as it is stored."""
 
 
@@ -34,16 +34,20 @@ class CheckoutReconciler:
 
     async def reconcile(self, ctx: ReconcileContext[RepositoryCheckout]) -> Outcome:
         return await answer_once(
-            ctx, self._connections, partial(self._read, ctx), afterwards=partial(self._remove_bundle, ctx), kept=KEPT
+            ctx, self._connections, partial(self._read, ctx), kept=KEPT, at_end=partial(self._remove_bundle, ctx)
         )
 
     async def _read(self, ctx: ReconcileContext[RepositoryCheckout], target: Target) -> Mapping[str, Any]:
         cluster, name = ctx.objects.workspace.cluster, decide.bundle_name(ctx.object.metadata.uid)
-        with self._memory.hold(cluster, _HELD):
+        with ExitStack() as held:
+
+            def reserve(size: int) -> None:
+                held.enter_context(self._memory.hold(cluster, _HELD_TIMES * size))
+
             await begin(ctx, startedAt=rfc3339(ctx.now))
             ref = ctx.object.spec.ref or target.repository.spec.default_branch or ""
             contents = target.opened.backend.contents
-            snapshot = await contents.read_snapshot(target.repo_id, ref, decide.CAPS)
+            snapshot = await contents.read_snapshot(target.repo_id, ref, decide.CAPS, reserve)
             bundle, snapshot = await asyncio.to_thread(decide.bundle_of, snapshot)
             if bundle is not None:
                 try:

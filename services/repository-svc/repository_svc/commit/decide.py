@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from codecommon.api.bundle import Bundle, file_digest
 from codecommon.api.repository import Repository
 from codecommon.api.repository_commit import RepositoryCommit
+from codecommon.api.times import rfc3339
 from codecommon.githost.contents import TRAILER, CommitRequest, Committed, FileChange
 
 BUNDLE_WITHIN: Final = timedelta(seconds=30)
@@ -17,7 +18,10 @@ BUNDLE_WITHIN: Final = timedelta(seconds=30)
 USUAL_WAIT: Final = timedelta(seconds=2)
 
 KEPT_COMMITS: Final = 20
-"""Of each Repository, the newest ones. Others list them."""
+"""Of each Repository, those that were answered last. Others list them."""
+
+_READ_WITHIN: Final = timedelta(minutes=10)
+"""Who asked for a commit reads its answer, which it waits for."""
 
 _SOON: Final = timedelta(seconds=0.1)
 _LATER: Final = timedelta(seconds=2)
@@ -25,8 +29,9 @@ _DEFAULT_MESSAGE: Final = "Update files"
 
 
 class Kept(NamedTuple):
-    """An answered RepositoryCommit, as far as it matters for which ones stay."""
+    """An answered RepositoryCommit, as far as it matters for which ones stay. Times as Kubernetes writes them."""
 
+    answered: str
     created: str
     name: str
     uid: str
@@ -63,9 +68,10 @@ def status_of(bundle: Bundle, committed: Committed) -> dict[str, Any]:
     }
 
 
-def surplus(answered: Iterable[Kept]) -> list[Kept]:
-    """Which answered commits of one Repository go: all but the newest."""
-    return sorted(answered, reverse=True)[KEPT_COMMITS:]
+def surplus(commits: Iterable[Kept], now: datetime) -> list[Kept]:
+    """Which answered commits of one Repository go: all but those that were answered last, and none that may not be read yet."""
+    lately = rfc3339(now - _READ_WITHIN)
+    return [kept for kept in sorted(commits, reverse=True)[KEPT_COMMITS:] if kept.answered < lately]
 
 
 def age(created: datetime, now: datetime) -> timedelta:
@@ -75,5 +81,5 @@ def age(created: datetime, now: datetime) -> timedelta:
 
 def _message(message: str) -> str:
     """The message without lines that would say that this is the commit of another object."""
-    lines = (f" {line}" if line.startswith(f"{TRAILER}:") else line for line in message.strip().splitlines())
+    lines = (f"> {line}" if line.lstrip().startswith(f"{TRAILER}:") else line for line in message.strip().splitlines())
     return "\n".join(lines) or _DEFAULT_MESSAGE

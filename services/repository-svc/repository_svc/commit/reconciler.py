@@ -103,7 +103,7 @@ class CommitReconciler:
     async def _tidy_up(self, ctx: ReconcileContext[RepositoryCommit]) -> None:
         """The bundle has been used, older commits of the Repository go, and packages may be built."""
         await self._remove_bundle(ctx)
-        for old in decide.surplus(await self._answered(ctx)):
+        for old in decide.surplus(await self._answered(ctx), ctx.now):
             try:
                 await ctx.objects.delete(ctx.kind.resource, old.name, uid=old.uid)
             except (NotFound, Conflict):
@@ -126,10 +126,11 @@ class CommitReconciler:
 
     async def _answered(self, ctx: ReconcileContext[RepositoryCommit]) -> list[decide.Kept]:
         def keep(raw: JsonObject) -> decide.Kept | None:
-            metadata = raw["metadata"]
-            if metadata.get("deletionTimestamp") or not is_finished(raw.get("status") or {}):
+            metadata, status = raw["metadata"], raw.get("status") or {}
+            if metadata.get("deletionTimestamp") or not is_finished(status):
                 return None
-            return decide.Kept(metadata["creationTimestamp"], metadata["name"], metadata["uid"])
+            created = metadata["creationTimestamp"]
+            return decide.Kept(status.get("completedAt") or created, created, metadata["name"], metadata["uid"])
 
         fields = {"spec.repositoryRef": ctx.object.spec.repository_ref}
         return await ctx.objects.list(ctx.kind.resource, keep=keep, fields=fields)

@@ -69,9 +69,8 @@ class GithubBuilds:
         self._client = client
 
     async def find_run(self, repo_id: str, workflow: str, ref: str) -> BuildRun | None:
-        params: dict[str, str | int] = {"per_page": 1}
-        if ref:
-            params["head_sha" if _SHA.fullmatch(ref) else "branch"] = ref
+        ref = ref or await self._default_branch(repo_id)
+        params: dict[str, str | int] = {"per_page": 1, "head_sha" if _SHA.fullmatch(ref) else "branch": ref}
         answer = await self._client.exchange(
             Attempt(_of(repo_id, f"read the runs of {workflow}")),
             "GET",
@@ -173,8 +172,8 @@ async def _end_of(pieces: AsyncIterator[bytes], lines: int) -> LogEnd:
             break
     end = b"".join(kept)[-_LONGEST_END:]
     if len(end) < total:
-        # The first line is not whole.
-        end = end.partition(b"\n")[2]
+        # The first line is not whole. If it is the only one, a part of it is better than nothing.
+        end = end.partition(b"\n")[2] or end
     every = end.decode(errors="replace").removeprefix("\ufeff").splitlines()
     shown = tuple(every[-lines:])
     return LogEnd(shown, is_whole=len(end) == total and len(shown) == len(every), is_cut=is_cut)

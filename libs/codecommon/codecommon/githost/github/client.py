@@ -178,13 +178,14 @@ class Client:
         """The answer of ``/repositories/{id}{tail}``, as of ``send``, of what tenants make as long as they like.
 
         Raises ``AnswerCut`` too, for an answer of more than ``most`` bytes. A redirect to another host counts as among ``also``
-        if it is a 302. ``tail``: a path whose parts are quoted.
+        if it is a 302. ``tail``: a path whose parts are quoted. ``body``: JSON if it is bytes, or else what becomes JSON.
         """
         self._require_number(repo_id)
         headers = {**HEADERS, "Accept": accept, "User-Agent": _USER_AGENT}
         content = b""
         if body is not None:
-            content, headers["Content-Type"] = orjson.dumps(body), "application/json"
+            content = body if isinstance(body, bytes) else orjson.dumps(body)
+            headers["Content-Type"] = "application/json"
         url = httpx.URL(f"{self._api_base}/repositories/{repo_id}{tail}", params=params or {})
         request = httpx.Request(method, url, headers=headers, content=content, extensions={ANSWER_LIMIT: most})
         try:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -37,6 +38,7 @@ from codecommon.githost.contents import (
     has_trailer,
     is_path,
     is_text,
+    no_reservation,
     with_trailer,
 )
 from codecommon.githost.github.answer import Answer, RepositoryAnswer
@@ -74,6 +76,8 @@ _LONGEST_TREE: Final = 8 * 1024 * 1024
 # One folder of 60,000 files.
 _LONGEST_FOLDER: Final = 16 * 1024 * 1024
 _MOST_FOLDERS: Final = 200
+# Of entries that folder by folder are known at once. The last folder comes on top.
+_MOST_LISTED: Final = 10_000
 # A message has no bound at GitHub.
 _LONGEST_HISTORY: Final = 4 * 1024 * 1024
 _FEWER_COMMITS: Final = (SEARCHED_COMMITS, 10, 1)
@@ -91,6 +95,7 @@ _SYMLINK: Final = "120000"
 _NOT_FOUND: Final = frozenset({404})
 _UNCLEAR: Final = frozenset({404, 409})
 _NOT_MOVED: Final = frozenset({409, 422})
+_NOT_BEGUN: Final = frozenset({404, 409, 422})
 _NO_SUCH_REF: Final = frozenset({404, 409, 422})
 _ELSEWHERE: Final = frozenset({302, 404})
 
@@ -208,22 +213,24 @@ class GithubContents:
 
     # ---- files at a ref
 
-    async def read_snapshot(self, repo_id: str, ref: str, caps: SnapshotCaps) -> Snapshot:
+    async def read_snapshot(
+        self, repo_id: str, ref: str, caps: SnapshotCaps, reserve: Callable[[int], None] = no_reservation
+    ) -> Snapshot:
         wanted = ref or await self._default_branch(repo_id)
         limit = asyncio.timeout(_LONGEST_SNAPSHOT_SECONDS)
         try:
             async with limit:
-                return await self._snapshot(repo_id, wanted, caps)
+                return await self._snapshot(repo_id, wanted, caps, reserve)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise HostUnavailable(f"{self._client.host} takes too long to show what is at {wanted}") from None
 
-    async def _snapshot(self, repo_id: str, ref: str, caps: SnapshotCaps) -> Snapshot:
+    async def _snapshot(self, repo_id: str, ref: str, caps: SnapshotCaps, reserve: Callable[[int], None]) -> Snapshot:
         commit = await self._commit_at(repo_id, ref)
         if commit is None:
             return Snapshot(ref, "")
-        entries, left_out = await self._listed(repo_id, commit.commit.tree.sha, caps)
+        entries, left_out, left_count = await self._listed(repo_id, commit.commit.tree.sha, caps)
         skipped = _Skips()
         reading = _Reading(caps, {})
         for entry in entries:
@@ -234,11 +241,13 @@ class GithubContents:
             else:
                 reading.wanted[entry.path] = entry
         if reading.wanted:
+            reserve(min(sum(entry.size for entry in reading.wanted.values()), caps.total_bytes))
             await self._read_archive(repo_id, commit.sha, reading)
             await self._read_rest(repo_id, reading)
         files = reading.result(skipped)
         for folder in left_out:
             skipped.add(f"{folder}/", "too many files")
+        skipped.count += left_count - len(left_out)
         return Snapshot(ref, commit.sha, tuple(files), tuple(skipped.first), skipped.count)
 
     async def _commit_at(self, repo_id: str, ref: str) -> _CommitAnswer | None:
@@ -266,22 +275,28 @@ class GithubContents:
             )
         return found[0]
 
-    async def _listed(self, repo_id: str, tree: str, caps: SnapshotCaps) -> tuple[list[Entry], list[str]]:
-        """What is in the tree, in its order, and the folders that were not looked into."""
+    async def _listed(self, repo_id: str, tree: str, caps: SnapshotCaps) -> tuple[list[Entry], list[str], int]:
+        """What is in the tree, in its order; the first folders that were not looked into, and how many there are of these."""
         whole = await _whole_tree(self._client, repo_id, tree)
         if whole is not None:
-            return whole, []
+            return whole, [], 0
         entries: list[Entry] = []
         waiting: list[tuple[str, str]] = [("", tree)]
         looked = files = 0
-        while waiting and looked < _MOST_FOLDERS and files < caps.files:
+        while (
+            waiting
+            and looked < _MOST_FOLDERS
+            and files < caps.files
+            # Folders may share what is in them, so a small repository may have any number of paths.
+            and len(entries) + len(waiting) < _MOST_LISTED
+        ):
             path, sha = waiting.pop()
             looked += 1
             found = await _folder(self._client, repo_id, sha, f"{path}/" if path else "")
             entries += [entry for entry in found if entry.kind != "tree"]
             files += sum(entry.kind == "blob" for entry in found)
             waiting += reversed([(entry.path, entry.sha) for entry in found if entry.kind == "tree"])
-        return entries, [path for path, _ in waiting]
+        return entries, [path for path, _ in waiting[: -_MOST_SKIPPED - 1 : -1]], len(waiting)
 
     async def _read_archive(self, repo_id: str, sha: str, reading: _Reading) -> None:
         """Take from the archive what is as the tree says. An archive that cannot be used leaves everything to be read."""
@@ -290,16 +305,19 @@ class GithubContents:
         if answer.status != 302:
             return
         reader = ArchiveReader(reading.wants, reading.take, most_bytes=_LONGEST_ARCHIVE, most_entries=_MOST_ENTRIES)
-        async with self._client.download(answer) as pieces:
-            if pieces is None:
-                return
-            try:
+        try:
+            async with self._client.download(answer) as pieces:
+                if pieces is None:
+                    return
                 async for piece in pieces:
                     await asyncio.to_thread(reader.feed, piece)
                     if reader.is_at_end or reading.is_done:
                         return
-            except ArchiveRefused:
-                return
+        except HostBusy:
+            raise
+        except (ArchiveRefused, HostUnavailable):
+            # An archive that is too slow would be so each time. What is left of the files is read on its own.
+            return
 
     async def _read_rest(self, repo_id: str, reading: _Reading) -> None:
         """Read as blobs what the archive left out or changed, as far as there is room for it."""
@@ -332,6 +350,8 @@ class _Writer:
         self._branch = branch
         self._request = request
         self._made = made
+        # Of this call's own uploads none is lost.
+        self._may_have_lost = bool(made)
         touches_workflows = any(change.path.startswith(WORKFLOWS) for change in request.changes)
         self._attempt = Attempt(
             f"commit to {branch} of the repository with the id {repo_id}",
@@ -376,10 +396,10 @@ class _Writer:
                 "content": base64.b64encode(first.content or b"").decode(),
                 "branch": self._branch,
             },
-            also=_NOT_MOVED,
+            also=_NOT_BEGUN,
         )
-        if answer.status in _NOT_MOVED:
-            # Somebody else made the first commit; or a rule forbids it.
+        if answer.status in _NOT_BEGUN:
+            # Somebody else made the first commit, which may be on another branch (404); or a rule forbids it.
             if isinstance(await self._tip(self._branch), _Empty):
                 raise classify(answer, self._attempt, self._client.scrub)
             return None
@@ -403,7 +423,7 @@ class _Writer:
             there = not head.is_new or not head.sha or await self._move(head, head.sha)
             return Committed(self._branch, head.sha, head.url, made=False) if there else None
         body = {"message": self._message, "tree": tree, "parents": [head.sha] if head.sha else []}
-        sha = await self._once("/git/commits", body)
+        sha = await self._once("/git/commits", lambda: body)
         if not await self._move(head, sha):
             return None
         return Committed(self._branch, sha, self._made.get(_url_key(sha), ""), made=True)
@@ -488,33 +508,35 @@ class _Writer:
         """A tree with the changes; the name of the last one made. Empty: there is none to begin with, and nothing to change."""
 
         async def upload(change: Change) -> None:
-            body = {"content": base64.b64encode(change.content or b"").decode(), "encoding": "base64"}
-            await self._once("/git/blobs", body)
+            await self._once("/git/blobs", partial(_blob_body, change), _length((change,)))
 
         uploads = [change for change in changes if change.content is not None and not change.is_inline]
         await _few_at_once(upload, uploads)
         tree = base
         for part in chunks(changes):
-            body: dict[str, Any] = {"tree": [tree_entry(change) for change in part]}
-            if tree:
-                body["base_tree"] = tree
-            tree = await self._once("/git/trees", body)
+            base_tree = {"base_tree": tree} if tree else {}
+            tree = await self._once("/git/trees", partial(_tree_body, base_tree, part), _length(part))
         return tree
 
-    async def _once(self, tail: str, body: dict[str, Any]) -> str:
-        """The SHA of a git object that is made out of ``body``, unless an earlier try has made it."""
-        key = hashlib.sha256(f"{self._repo_id}{tail}".encode() + orjson.dumps(body)).hexdigest()
+    async def _once(self, tail: str, body: Callable[[], dict[str, Any]], length: int = 0) -> str:
+        """The SHA of a git object that is made out of ``body()``, unless an earlier try has made it.
+
+        ``length``: the bytes of the contents in it. Many are encoded off the event loop.
+        """
+        work = partial(_encoded, f"{self._repo_id}{tail}", body)
+        content, key = work() if length < _THREAD_FROM else await asyncio.to_thread(work)
         if (known := self._made.get(key)) is not None:
             return known
         try:
             # The answer about a tree lists its whole root.
             answer = await self._client.exchange(
-                self._attempt, "POST", self._repo_id, tail, body=body, most=_LONGEST_FOLDER
+                self._attempt, "POST", self._repo_id, tail, body=content, most=_LONGEST_FOLDER
             )
         except Terminal as refused:
-            if not self._made or refused.reason != Reason.VALIDATION_FAILED:
+            if not self._may_have_lost or refused.reason != Reason.VALIDATION_FAILED:
                 raise
-            # What an earlier try uploaded may be gone: no branch had it.
+            # What an earlier call uploaded may be gone, because no branch had it. The next call finds nothing here, so a second
+            # refusal is about the request itself.
             self._made.clear()
             raise Retryable(Reason.HOST_CONFLICT, refused.message) from None
         made = await _parsed(answer, lambda read: read.parse(_MadeObject))
@@ -522,6 +544,26 @@ class _Writer:
         if made.html_url:
             self._made[_url_key(made.sha)] = made.html_url
         return made.sha
+
+
+def _tree_body(base_tree: dict[str, Any], part: Sequence[Change]) -> dict[str, Any]:
+    return {**base_tree, "tree": [tree_entry(change) for change in part]}
+
+
+def _blob_body(change: Change) -> dict[str, Any]:
+    return {"content": base64.b64encode(change.content or b"").decode(), "encoding": "base64"}
+
+
+def _length(changes: Iterable[Change]) -> int:
+    return sum(len(change.content or b"") for change in changes)
+
+
+def _encoded(scope: str, body: Callable[[], dict[str, Any]]) -> tuple[bytes, str]:
+    """The body as it is sent, and its key in ``made``."""
+    content = orjson.dumps(body())
+    digest = hashlib.sha256(scope.encode())
+    digest.update(content)
+    return content, digest.hexdigest()
 
 
 class _Skips:

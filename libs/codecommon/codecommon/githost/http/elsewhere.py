@@ -11,8 +11,9 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 import aiohttp
 import httpx
@@ -33,6 +34,8 @@ from codecommon.githost.protocol import HostBusy, HostUnavailable
 # A download holds a slot of the process.
 _DEADLINE_SECONDS: Final = 60.0
 _MOST_AT_ONCE: Final = 8
+# One host that is slow must not keep the others from being read.
+_MOST_OF_A_HOST: Final = _MOST_AT_ONCE // 2
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _COME_BACK_SECONDS: Final = 5.0
 _STEP: Final = 64 * 1024
@@ -52,6 +55,8 @@ class Elsewhere:
         self._named = Sessions()
         self._public: aiohttp.ClientSession | None = None
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        # A host's entry lives as long as somebody holds it.
+        self._of_host: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def open(self, sender: Sender, location: httpx.URL | None) -> AsyncIterator[AsyncIterator[bytes] | None]:
@@ -65,14 +70,9 @@ class Elsewhere:
         is_named = sender.address.is_named(address)
         if not is_named and (address.scheme != "https" or _is_literal_inside(address.host)):
             raise _not_allowed(host, address)
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
-            raise HostBusy(host, _COME_BACK_SECONDS) from None
         limit = asyncio.timeout(_DEADLINE_SECONDS)
         try:
-            async with limit, self._answer(sender, address, url, is_named=is_named) as response:
+            async with self._place(host), limit, self._answer(sender, address, url, is_named=is_named) as response:
                 if response.status in _GONE:
                     yield None
                     return
@@ -87,8 +87,19 @@ class Elsewhere:
             if _is_inside(error):
                 raise _not_allowed(host, address) from None
             raise HostUnavailable(f"{address.name}, to which {host} leads, cannot be read") from None
-        finally:
-            self._places.release()
+
+    @asynccontextmanager
+    async def _place(self, host: str) -> AsyncIterator[None]:
+        """Raises ``HostBusy`` while others have all places, or all that are for this host."""
+        of_host = self._of_host.setdefault(host, asyncio.Semaphore(_MOST_OF_A_HOST))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                    await held.enter_async_context(of_host)
+                    await held.enter_async_context(self._places)
+            except TimeoutError:
+                raise HostBusy(host, _COME_BACK_SECONDS) from None
+            yield
 
     @asynccontextmanager
     async def _answer(
