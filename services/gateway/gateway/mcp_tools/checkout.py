@@ -153,7 +153,8 @@ def _wanted(arguments: Mapping[str, Any], repository: str) -> Wanted:
     ref: str = arguments.get("ref") or ""
     spec = present(repositoryRef=repository, ref=ref or None)
     content = hashlib.sha256(ref.encode()).hexdigest()
-    return Wanted(REPOSITORY_CHECKOUTS, TOOL, "checkout", repository, content, spec, repository_label(repository))
+    labels = repository_label(repository)
+    return Wanted(REPOSITORY_CHECKOUTS, TOOL, "checkout", repository, content, spec, labels, moves=True)
 
 
 async def _bundle(bundles: Bundles, done: JsonObject, pace: Pace) -> Bundle | None:
@@ -215,7 +216,8 @@ def _fitting(
             unnamed += 1
 
     for words in told:
-        over = [path for path in asked if path in _ROOT or words.startswith(path)]
+        # ``words`` are a path and why.
+        over = [path for path in asked if path in _ROOT or words.startswith((f"{path}: ", f"{path}/"))]
         if over or not paths:
             missing.difference_update(over)
             skip(words)
