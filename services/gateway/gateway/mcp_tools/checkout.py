@@ -252,7 +252,11 @@ def _note(left_out: int, done: JsonObject) -> str:
 
 def _nothing(skipped: Sequence[str], paths: Sequence[str], done: JsonObject) -> str:
     about = "; ".join(skipped[:20]) + ("; and more" if len(skipped) > 20 else "")
-    why = "None of paths can be shown" if paths else "The repository is not empty, but none of its files can be shown"
+    why = (
+        "None of the paths asked for can be shown"
+        if paths
+        else "The repository is not empty, but none of its files can be shown"
+    )
     commit = text(done["status"].get("commitSHA")) or "no commit"
     return f"{why} ({commit}): {quoted(about, 2 * LONG) or 'there are no files'}."
 

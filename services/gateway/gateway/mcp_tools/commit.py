@@ -129,8 +129,8 @@ async def _commit_files(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObje
         bundle = await _bundle(arguments)
         if asked["spec"]["source"]["bundleRef"]["name"] != bundle.name:
             raise ToolError(
-                f"RepositoryCommit {arguments['name']} is of other files. Call {TOOL} with its name and without files for its "
-                "result, or with these files and without name for another commit."
+                f"RepositoryCommit {arguments['name']} is a commit of other files than these. Call {TOOL} with its name and "
+                "without files for its result, or with these files and without name for another commit."
             )
     elif has_files:
         bundle = await _bundle(arguments)
