@@ -110,6 +110,9 @@ class OneBundle:
     async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
         return
 
+    async def require_room_for_checkout(self, cluster: str) -> None:
+        return
+
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
         return FoundBundle(BUNDLE.name, 100, "1") if is_bundle_name(name) else None
 

@@ -61,7 +61,8 @@ def open_mcp(
     table = tools(
         settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes, bundles=Bundles(store.open)
     )
-    return McpEndpoint(ToolServer(table, settings, provider.server, callers), settings.most_mcp_body_bytes)
+    server = ToolServer(table, settings, provider.server, callers)
+    return McpEndpoint(server, settings.most_mcp_body_bytes, settings.most_large_bytes)
 
 
 def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Sequence[BaseRoute]) -> FastAPI:

@@ -15,5 +15,7 @@ WAIT: Final = 10
 """The longest that ``wait_for`` takes, and how long after its begin a call waits for a commit, a checkout or a build status."""
 VALIDATION: Final = 8
 """How long ``validate_connection`` waits for its result."""
+TURN: Final = 5.0
+"""How long a large request waits until others have left the memory that it takes."""
 RESULT: Final = 5.0
 """How long after its begin a call waits for what becomes of its writes."""

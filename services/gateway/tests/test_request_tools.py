@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from codecommon.kcp.client import Forbidden, JsonObject, Objects
 from codecommon.messaging.bundles import BundlesFull, BundleStore, DirectoryBundles
 from codecommon.testing.builders import ENDPOINT, TOKEN, condition, made_repository, repository_object
 from codecommon.testing.objects import InMemoryKcp
+from gateway import time_limits
 from gateway.bundles import Bundles, no_store
 from gateway.mcp_server.arguments import Arguments
 from gateway.mcp_server.server import _result
@@ -182,6 +183,15 @@ def only(kcp: InMemoryKcp, resource: str) -> JsonObject:
     return raw
 
 
+def age(kcp: InMemoryKcp, resource: str, name: str) -> None:
+    """Make a request older than the call that stored it may be."""
+    raw = kcp.stored(resource, name)
+    assert raw is not None
+    kcp.remove(resource, name)
+    created = rfc3339(datetime.now(UTC) - timedelta(seconds=time_limits.WAIT + 2))
+    kcp.add(raw | {"metadata": raw["metadata"] | {"creationTimestamp": created}})
+
+
 def names(kcp: InMemoryKcp, resource: str) -> list[str]:
     return sorted(raw["metadata"]["name"] for raw in kcp.stored_objects(resource))
 
@@ -247,13 +257,16 @@ async def test_asked_by_name_an_unfinished_request_is_waited_for(kcp: Kcp, bundl
     answer = read(await run(kcp, bundles, tool, name=name, **given))
 
     assert answer["repositoryRef"] == "site"
-    assert len(kcp.writes(RESOURCES[tool])) == (1 if tool == "commit_files" else 2)  # and its deletion
+    is_deleted = tool in ("checkout_repository", "build_status")
+    assert [request.method for request in kcp.writes(RESOURCES[tool])] == ["POST", *["DELETE"] * is_deleted]
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_the_same_request_joins_the_one_that_runs(kcp: Kcp, bundles: Bundles, folder: Path, tool: str) -> None:
     await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
-    kcp.edit(RESOURCES[tool], only(kcp, RESOURCES[tool])["metadata"]["name"], {"status": {"phase": "Running"}})
+    name = only(kcp, RESOURCES[tool])["metadata"]["name"]
+    age(kcp, RESOURCES[tool], name)
+    kcp.edit(RESOURCES[tool], name, {"status": {"phase": "Running"}})
     await refused(kcp, in_folder(folder), tool, patience=0.05, **ARGUMENTS[tool])
     only(kcp, RESOURCES[tool])
 
@@ -275,7 +288,7 @@ async def test_the_same_request_after_the_end_of_the_first_is_another_one(kcp: K
             kcp.edit(COMMITS, name, {"status": {"phase": how, "completedAt": COMPLETED}})
 
 
-@pytest.mark.parametrize("tool", TOOLS[1:])
+@pytest.mark.parametrize("tool", ["checkout_repository", "build_status"])
 async def test_a_request_that_ended_at_an_unknown_time_is_not_joined(kcp: Kcp, bundles: Bundles, tool: str) -> None:
     await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
     name = only(kcp, RESOURCES[tool])["metadata"]["name"]
@@ -285,12 +298,13 @@ async def test_a_request_that_ended_at_an_unknown_time_is_not_joined(kcp: Kcp, b
         assert len(kcp.stored_objects(RESOURCES[tool])) == 2
 
 
-@pytest.mark.parametrize("tool", TOOLS[1:])
+@pytest.mark.parametrize("tool", ["checkout_repository", "build_status"])
 async def test_what_finished_after_its_caller_had_its_answer_is_read_by_the_same_call(
     kcp: Kcp, bundles: Bundles, tool: str
 ) -> None:
     await refused(kcp, bundles, tool, patience=0.05, **ARGUMENTS[tool])
     name = only(kcp, RESOURCES[tool])["metadata"]["name"]
+    age(kcp, RESOURCES[tool], name)
     now = rfc3339(datetime.now(UTC))
     kcp.edit(RESOURCES[tool], name, {"status": succeeded(**DONE[tool]) | {"completedAt": now}})
     read(await run(kcp, bundles, tool, **ARGUMENTS[tool]))
@@ -385,6 +399,17 @@ async def test_a_plan_stores_nothing_and_says_what_would_happen(
     assert "Nothing was changed" in answer["plan"]
     assert kcp.stored_objects(RESOURCES[tool]) == []
     assert not folder.exists()
+
+
+async def test_a_plan_with_the_name_of_a_waiting_commit_stores_no_files_for_it(
+    kcp: Kcp, bundles: Bundles, folder: Path
+) -> None:
+    await refused(kcp, Bundles(no_store), "commit_files", **ARGUMENTS["commit_files"])
+    name = only(kcp, COMMITS)["metadata"]["name"]
+    answer = read(await run(kcp, bundles, "commit_files", name=name, plan=True, **ARGUMENTS["commit_files"]))
+    assert "Nothing was changed" in answer["plan"]
+    assert not folder.exists()
+    only(kcp, COMMITS)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -714,6 +739,37 @@ async def test_paths_name_files_and_folders(kcp: Kcp, bundles: Bundles) -> None:
     assert len(whole["files"]) == 4
 
 
+async def test_paths_take_in_nothing_whose_name_begins_alike(kcp: Kcp, bundles: Bundles) -> None:
+    skipped = ["src.bin: binary", "srcx/b: binary", "src/logo.png: binary", "README: binary"]
+    await checked_out(kcp, bundles, [text_file("a", "b")], skipped)
+    answer = read(await run(kcp, bundles, "checkout_repository", repositoryRef="site", paths=["a", "src", "README"]))
+    assert answer["skipped"] == ["src/logo.png: binary", "README: binary"]
+    answer = read(await run(kcp, bundles, "checkout_repository", repositoryRef="site", paths=["a", "sr"]))
+    assert answer["skipped"] == ["sr: not there, or not a text file"]
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+async def test_a_checkout_does_not_join_one_that_may_have_read_before_the_last_commit(
+    kcp: Kcp, bundles: Bundles, phase: str
+) -> None:
+    arguments = ARGUMENTS["checkout_repository"]
+    await refused(kcp, bundles, "checkout_repository", patience=0.05, **arguments)
+    name = only(kcp, CHECKOUTS)["metadata"]["name"]
+    completed = {"completedAt": rfc3339(datetime.now(UTC))} if phase == "Succeeded" else {}
+    kcp.edit(CHECKOUTS, name, {"status": {"phase": phase, **completed}})
+    await refused(kcp, bundles, "checkout_repository", patience=0.05, **arguments)
+    assert len(names(kcp, CHECKOUTS)) == 2
+
+
+async def test_a_checkout_joins_one_that_has_not_begun_to_read(kcp: Kcp, bundles: Bundles) -> None:
+    arguments = ARGUMENTS["checkout_repository"]
+    await refused(kcp, bundles, "checkout_repository", patience=0.05, **arguments)
+    for status in ({}, {"phase": "Pending"}):
+        kcp.edit(CHECKOUTS, only(kcp, CHECKOUTS)["metadata"]["name"], {"status": status})
+        await refused(kcp, bundles, "checkout_repository", patience=0.05, **arguments)
+    only(kcp, CHECKOUTS)
+
+
 async def test_paths_that_find_nothing_are_an_error(kcp: Kcp, bundles: Bundles) -> None:
     await checked_out(kcp, bundles, [text_file("a", "b")])
     sentence = await refused(kcp, bundles, "checkout_repository", repositoryRef="site", paths=["c"])
@@ -825,7 +881,7 @@ async def test_a_rebuild_is_dispatched_on_a_branch(kcp: Kcp, bundles: Bundles) -
     kcp.status = succeeded(dispatched=True)
     answer = read(await run(kcp, bundles, "rebuild", ref="next", **ARGUMENTS["rebuild"]))
     assert answer == {"repositoryRef": "site", "dispatched": True}
-    created, _ = kcp.writes(BUILDS)
+    [created] = kcp.writes(BUILDS)
     assert created.body["spec"] == {
         "repositoryRef": "site",
         "workflowFileName": "build.yaml",
@@ -834,9 +890,40 @@ async def test_a_rebuild_is_dispatched_on_a_branch(kcp: Kcp, bundles: Bundles) -
     }
 
 
-async def test_a_rebuild_that_started_nothing_is_an_error(kcp: Kcp, bundles: Bundles) -> None:
-    kcp.status = succeeded()
-    assert "without a new run" in await refused(kcp, bundles, "rebuild", **ARGUMENTS["rebuild"])
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_the_same_rebuild_starts_no_second_run_and_says_so(
+    kcp: Kcp, bundles: Bundles, folder: Path, is_answered: bool
+) -> None:
+    if is_answered:  # but the hub gave up before
+        kcp.status = succeeded(dispatched=True)
+        read(await run(kcp, bundles, "rebuild", **ARGUMENTS["rebuild"]))
+    else:
+        await refused(kcp, bundles, "rebuild", patience=0.05, **ARGUMENTS["rebuild"])
+        kcp.edit(BUILDS, only(kcp, BUILDS)["metadata"]["name"], {"status": succeeded(dispatched=True)})
+    for _ in range(2):
+        answer = read(await run(kcp, in_folder(folder), "rebuild", **ARGUMENTS["rebuild"]))
+        assert answer["dispatched"] is True
+        assert "An earlier call has started this run" in answer["note"]
+    only(kcp, BUILDS)
+
+
+async def test_a_rebuild_after_the_provider_deleted_the_last_one_starts_another_run(kcp: Kcp, bundles: Bundles) -> None:
+    kcp.status = succeeded(dispatched=True)
+    for _ in range(2):
+        assert "note" not in read(await run(kcp, bundles, "rebuild", **ARGUMENTS["rebuild"]))
+        kcp.remove(BUILDS, only(kcp, BUILDS)["metadata"]["name"])
+    assert [request.method for request in kcp.writes(BUILDS)] == ["POST", "POST"]
+
+
+@pytest.mark.parametrize("status", [succeeded(), failed(Reason.MISSING_PERMISSION, "the token lacks workflow")])
+async def test_a_rebuild_that_started_nothing_is_an_error_and_the_next_one_is_another(
+    kcp: Kcp, bundles: Bundles, status: JsonObject
+) -> None:
+    kcp.status = status
+    sentence = await refused(kcp, bundles, "rebuild", **ARGUMENTS["rebuild"])
+    assert "without a new run" in sentence or "failed" in sentence
+    kcp.status = succeeded(dispatched=True)
+    assert "note" not in read(await run(kcp, bundles, "rebuild", **ARGUMENTS["rebuild"]))
 
 
 # ---- the measure of an answer

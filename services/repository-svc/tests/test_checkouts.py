@@ -157,6 +157,21 @@ def test_paths_that_are_too_long_together_are_listed() -> None:
     assert len(orjson.dumps([file.path for file in bundle.files])) < 300_000
 
 
+async def test_a_checkout_without_room_for_it_reads_nothing(
+    world: World, site: HostRepository, checkouts: Checkouts, bundles: DirectoryBundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(cluster: str) -> None:
+        raise BundlesFull("too many")
+
+    async def read(*given: Any) -> Snapshot:
+        pytest.fail("it read the archive")
+
+    monkeypatch.setattr(bundles, "require_room_for_checkout", full)
+    monkeypatch.setattr(world.host.contents, "read_snapshot", read)
+    stored = await checkout(world, checkouts)
+    assert conditions(stored)["Reconciling"] == ("True", "BundlesFull")
+
+
 def test_a_path_that_no_bundle_can_hold_is_listed_and_the_list_is_bounded() -> None:
     odd = "é" * 600
     snapshot = Snapshot(

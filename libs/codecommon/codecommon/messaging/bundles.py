@@ -35,6 +35,9 @@ MOST_OF_A_WORKSPACE: Final = 256
 MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
 """As they are stored. Both bounds may be passed by what is stored at the same moment."""
 
+_PART_OF_CHECKOUTS: Final = 2
+"""Of each bound. A checkout is kept until it was read whole, or for ten minutes. That leaves room for commits."""
+
 _FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
 
@@ -64,7 +67,14 @@ class BundleStore(Protocol):
     """``cluster`` is the ID of the workspace's logical cluster, as kcp has answered it. All raise ``BusUnavailable``."""
 
     async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
-        """Store it under ``name``; None: its own, by its digest. Raises ``BundlesFull``."""
+        """Store it under ``name``; None: its own, by its digest. Raises ``BundlesFull``.
+
+        What has a name of its own is a checkout's. It finds room while bundles take less than half of what a workspace may have.
+        """
+        ...
+
+    async def require_room_for_checkout(self, cluster: str) -> None:
+        """Raises ``BundlesFull`` where even a small one has no room."""
         ...
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
@@ -110,8 +120,12 @@ class NatsBundles:
         body = await asyncio.to_thread(_encoded, bundle, scope, name or bundle.name)
         key = f"{scope}/{name or bundle.name}"
         with _answered():
-            await self._require_room(scope, key, len(body))
+            await self._require_room(scope, key, len(body), _part(name))
             await self._store.put(key, body)
+
+    async def require_room_for_checkout(self, cluster: str) -> None:
+        with _answered():
+            await self._require_room(scope_of(cluster), "", 0, _PART_OF_CHECKOUTS)
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
         if not is_bundle_name(name):
@@ -148,12 +162,12 @@ class NatsBundles:
     async def sweep(self) -> None:
         return
 
-    async def _require_room(self, scope: str, name: str, size: int) -> None:
+    async def _require_room(self, scope: str, name: str, size: int, part: int) -> None:
         others = [other for other in await self._names(scope) if other != name]
         if len(others) < _FEW:
             return
         infos = await asyncio.gather(*map(self._info, others[:MOST_OF_A_WORKSPACE]))
-        _require_room(len(others), sum(info.size or 0 for info in infos if info is not None), size)
+        _require_room(len(others), sum(info.size or 0 for info in infos if info is not None), size, part)
 
     async def _names(self, scope: str) -> list[str]:
         """The names of a workspace's bundles. The server tells of 100,000 objects of all workspaces."""
@@ -202,7 +216,14 @@ class DirectoryBundles:
         self._now = now
 
     async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
-        await asyncio.to_thread(self._put, scope_of(cluster), bundle, name or bundle.name)
+        await asyncio.to_thread(self._put, scope_of(cluster), bundle, name or bundle.name, _part(name))
+
+    async def require_room_for_checkout(self, cluster: str) -> None:
+        def look() -> None:
+            with _on_disk(), self._locked(scope_of(cluster)):
+                self._require_room(scope_of(cluster), "", 0, _PART_OF_CHECKOUTS)
+
+        await asyncio.to_thread(look)
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
         return await asyncio.to_thread(self._find, scope_of(cluster), name)
@@ -219,13 +240,11 @@ class DirectoryBundles:
     async def sweep(self) -> None:
         await asyncio.to_thread(self._sweep)
 
-    def _put(self, scope: str, bundle: Bundle, name: str) -> None:
+    def _put(self, scope: str, bundle: Bundle, name: str, part: int) -> None:
         body = _encoded(bundle, scope, name)
         path = self._path(scope, name)
         with _on_disk(), self._locked(scope):
-            others = [entry for entry in os.scandir(path.parent) if entry.name != path.name]
-            live = [size for entry in others if (size := self._live_size(entry)) is not None]
-            _require_room(len(live), sum(live), len(body))
+            self._require_room(scope, path.name, len(body), part)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
                 try:
                     file.write(body)
@@ -234,6 +253,12 @@ class DirectoryBundles:
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
+
+    def _require_room(self, scope: str, name: str, size: int, part: int) -> None:
+        """``name``: of the file that is replaced, or empty."""
+        others = [entry for entry in os.scandir(self._root / scope) if entry.name != name]
+        live = [found for entry in others if (found := self._live_size(entry)) is not None]
+        _require_room(len(live), sum(live), size, part)
 
     def _find(self, scope: str, name: str) -> FoundBundle | None:
         if not is_bundle_name(name):
@@ -318,8 +343,12 @@ def _encoded(bundle: Bundle, scope: str, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def _require_room(others: int, their_bytes: int, size: int) -> None:
-    if others >= MOST_OF_A_WORKSPACE or their_bytes + size > MOST_BYTES_OF_A_WORKSPACE:
+def _part(name: str | None) -> int:
+    return _PART_OF_CHECKOUTS if name else 1
+
+
+def _require_room(others: int, their_bytes: int, size: int, part: int) -> None:
+    if others >= MOST_OF_A_WORKSPACE // part or their_bytes + size > MOST_BYTES_OF_A_WORKSPACE // part:
         raise BundlesFull(
             f"{others} bundles of this workspace ({their_bytes} bytes) have not been read yet; "
             "wait until its commits and checkouts are done"

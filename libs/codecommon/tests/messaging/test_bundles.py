@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,26 @@ async def test_a_workspace_that_has_its_share_is_refused_and_no_other_one(
     monkeypatch.setattr(module, "MOST_BYTES_OF_A_WORKSPACE", 2000)
     with pytest.raises(BundlesFull):
         await store.put("c1", made[17])
+
+
+@pytest.mark.parametrize("bound", ["MOST_OF_A_WORKSPACE", "MOST_BYTES_OF_A_WORKSPACE"])
+async def test_checkouts_leave_room_for_commits(
+    store: BundleStore, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(module, bound, {"MOST_OF_A_WORKSPACE": 8, "MOST_BYTES_OF_A_WORKSPACE": 8000}[bound])
+    made = [Bundle.build([BundleFile("a", b"%d" % n * 500)]) for n in range(6)]
+    stored = 0
+    with suppress(BundlesFull):
+        for number, bundle in enumerate(made):
+            await store.put("c1", bundle, f"bundle-{number:024x}")
+            stored += 1
+    assert 2 <= stored <= 4
+    await store.put("c1", made[0], f"bundle-{0:024x}")
+    await store.put("c1", made[4])
+    await store.put("c1", made[5])
+    with pytest.raises(BundlesFull):
+        await store.require_room_for_checkout("c1")
+    await store.require_room_for_checkout("c2")
 
 
 async def test_a_bundle_that_is_put_again_while_it_is_read_is_read_whole(store: BundleStore) -> None:

@@ -6,6 +6,7 @@ protects a server that trusts whoever reaches it. This one does nothing without 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import Final, Self
@@ -18,8 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway import time_limits
 from gateway.mcp_server import batches, made_once
 from gateway.mcp_server.large_json import LargeJson
+from gateway.mcp_server.parsed_memory import NoTurn, ParsedMemory
 from gateway.mcp_server.server import ToolServer
 from gateway.metrics import REFUSED
 
@@ -30,13 +33,15 @@ class McpEndpoint:
     """Serves a ``ToolServer``. Use as an async context manager around the time in which it is called.
 
     ``max_body_bytes``: what the SDK takes of one request. ``Bounded`` in front of it bounds all requests together.
+    ``most_parsed_bytes``: what large requests take together once they are parsed; None: twice the longest one.
     """
 
-    def __init__(self, tools: ToolServer, max_body_bytes: int) -> None:
+    def __init__(self, tools: ToolServer, max_body_bytes: int, most_parsed_bytes: int | None = None) -> None:
         # It would log a line about every request that has no session.
         logging.getLogger("mcp.server.streamable_http").setLevel(logging.WARNING)
         self._tools = tools
         self._large = LargeJson()
+        self._memory = ParsedMemory(most_parsed_bytes or 2 * max_body_bytes)
         self._sessions = StreamableHTTPSessionManager(
             tools.sdk,
             json_response=True,
@@ -71,6 +76,17 @@ class McpEndpoint:
             REFUSED.labels("values").inc()
             await _refusal(refusal)(scope, receive, send)
             return
+        until = asyncio.get_running_loop().time() + time_limits.TURN
+        try:
+            async with self._memory.hold(body, until):
+                await self._answer_all(scope, body, receive, send)
+        except NoTurn:
+            REFUSED.labels("full").inc()
+            detail = "Other large requests are being worked on at this moment. Try again."
+            await JSONResponse({"detail": detail}, 503, {"Retry-After": "1"})(scope, receive, send)
+
+    async def _answer_all(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answer a request, which is one message or a batch of them."""
 
         async def answer(body: bytes, send: Send) -> None:
             await self._answer(scope, body, receive, send)

@@ -153,7 +153,8 @@ def _wanted(arguments: Mapping[str, Any], repository: str) -> Wanted:
     ref: str = arguments.get("ref") or ""
     spec = present(repositoryRef=repository, ref=ref or None)
     content = hashlib.sha256(ref.encode()).hexdigest()
-    return Wanted(REPOSITORY_CHECKOUTS, TOOL, "checkout", repository, content, spec, repository_label(repository))
+    labels = repository_label(repository)
+    return Wanted(REPOSITORY_CHECKOUTS, TOOL, "checkout", repository, content, spec, labels, moves=True)
 
 
 async def _bundle(bundles: Bundles, done: JsonObject, pace: Pace) -> Bundle | None:
@@ -215,7 +216,8 @@ def _fitting(
             unnamed += 1
 
     for words in told:
-        over = [path for path in asked if path in _ROOT or words.startswith(path)]
+        # ``words`` are a path and why.
+        over = [path for path in asked if path in _ROOT or words.startswith((f"{path}: ", f"{path}/"))]
         if over or not paths:
             missing.difference_update(over)
             skip(words)
@@ -250,7 +252,11 @@ def _note(left_out: int, done: JsonObject) -> str:
 
 def _nothing(skipped: Sequence[str], paths: Sequence[str], done: JsonObject) -> str:
     about = "; ".join(skipped[:20]) + ("; and more" if len(skipped) > 20 else "")
-    why = "None of paths can be shown" if paths else "The repository is not empty, but none of its files can be shown"
+    why = (
+        "None of the paths asked for can be shown"
+        if paths
+        else "The repository is not empty, but none of its files can be shown"
+    )
     commit = text(done["status"].get("commitSHA")) or "no commit"
     return f"{why} ({commit}): {quoted(about, 2 * LONG) or 'there are no files'}."
 

@@ -117,6 +117,11 @@ def commit_tool(bundles: Bundles, patience: float) -> Tool:
 async def _commit_files(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObject:
     arguments = call.arguments
     has_files = arguments.get("files") or arguments.get("deletePaths")
+    if arguments.get("plan") and has_files:
+        # Before the name: the files of a commit that waits for them would let it go on.
+        bundle = await _bundle(arguments)
+        repository = await repository_of(call)
+        return await _plan(call, await store(call, _wanted(arguments, bundle, repository), pace), bundle, repository)
     if arguments.get("name"):
         asked = await by_name(call, REPOSITORY_COMMITS, TOOL)
         if not has_files or is_finished(asked.get("status") or {}):
@@ -124,15 +129,13 @@ async def _commit_files(call: Call, pace: Pace, *, bundles: Bundles) -> JsonObje
         bundle = await _bundle(arguments)
         if asked["spec"]["source"]["bundleRef"]["name"] != bundle.name:
             raise ToolError(
-                f"RepositoryCommit {arguments['name']} is of other files. Call {TOOL} with its name and without files for its "
-                "result, or with these files and without name for another commit."
+                f"RepositoryCommit {arguments['name']} is a commit of other files than these. Call {TOOL} with its name and "
+                "without files for its result, or with these files and without name for another commit."
             )
     elif has_files:
         bundle = await _bundle(arguments)
         repository = await repository_of(call)
         asked = await store(call, _wanted(arguments, bundle, repository), pace)
-        if arguments.get("plan"):
-            return await _plan(call, asked, bundle, repository)
     else:
         raise ToolError(f"{TOOL} was not called: there is nothing to commit. Give files, deletePaths or both.")
     name = asked["metadata"]["name"]

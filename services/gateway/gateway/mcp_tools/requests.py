@@ -20,13 +20,13 @@ import orjson
 
 from codecommon.api.kinds import REPOSITORIES, KindSpec
 from codecommon.api.reasons import ConditionType
-from codecommon.api.request import SUCCEEDED, is_finished
+from codecommon.api.request import PENDING, SUCCEEDED, is_finished
 from codecommon.kcp.client import Conflict, JsonObject, KcpError, NotFound
 from gateway.mcp_tools.shared import Missing, named, quoted, text
 from gateway.mcp_tools.tool import Call, Handler, ToolError
 from gateway.mcp_tools.wait import until
 from gateway.mcp_tools.writing import Pace, Write, create, find
-from gateway.time_limits import LAST_WRITE
+from gateway.time_limits import LAST_WRITE, WAIT
 
 REPOSITORY_REF: Final = (
     "Name of the Repository object in the workspace (see list_repositories), not of the one on the host."
@@ -56,6 +56,8 @@ class Wanted:
         word: What it is, as a part of its name.
         content: Hexadecimal digits of a hash of what it asks for.
         goes: Whether it is deleted once its answer was read. So one that has finished and is there was not read.
+        once: Whether what has succeeded answers the same request for as long as it is there. The provider deletes it by its age.
+        moves: Whether what it reads may change. One that has begun to read may not know the newest.
     """
 
     kind: KindSpec[Any]
@@ -67,6 +69,8 @@ class Wanted:
     labels: Mapping[str, str]
     owners: tuple[JsonObject, ...] = ()
     goes: bool = True
+    once: bool = False
+    moves: bool = False
 
     def name(self, turn: int) -> str:
         """The name of the request that is the ``turn``-th of its kind. The same request has the same names, in any replica."""
@@ -140,8 +144,23 @@ def _is_joined(found: JsonObject, wanted: Wanted) -> bool:
         spec.get(name) != value for name, value in wanted.spec.items()
     ):
         return False
+    if wanted.once and is_finished(status) and status["phase"] == SUCCEEDED:
+        return True
+    if wanted.moves and status.get("phase") not in (None, PENDING) and not _outlived_its_call(found, status):
+        return False
     # Otherwise a caller that never asks by name would begin what takes longer than a call again and again.
     return not is_finished(status) or (wanted.goes and _is_recent(status))
+
+
+def _outlived_its_call(found: JsonObject, status: JsonObject) -> bool:
+    """Whether the call that stored it was answered before it finished. Then the same call is likely to be that caller's."""
+    try:
+        created = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
+        completed = status.get("completedAt")
+        until = datetime.fromisoformat(completed) if completed else datetime.now(UTC)
+        return until - created >= timedelta(seconds=WAIT)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _is_recent(status: JsonObject) -> bool:
@@ -223,12 +242,18 @@ def said(raw: JsonObject) -> str:
 
 async def result_of(call: Call, wanted: Wanted, pace: Pace) -> JsonObject:
     """The request that ``wanted`` or the argument ``name`` means, once it has succeeded. Raises ``ToolError`` as ``finished``."""
+    done, _ = await result_and_age_of(call, wanted, pace)
+    return done
+
+
+async def result_and_age_of(call: Call, wanted: Wanted, pace: Pace) -> tuple[JsonObject, bool]:
+    """As ``result_of``, and whether it had finished before this call."""
     for _ in range(_MOST_ATTEMPTS):
         named_one = call.arguments.get("name")
         asked = await (by_name(call, wanted.kind, wanted.tool) if named_one else store(call, wanted, pace))
         done = await finished(call, wanted.kind, wanted.tool, asked, pace, goes=wanted.goes)
         if done is not None:
-            return done
+            return done, is_finished(asked.get("status") or {})
         # Somebody else had joined it, got the answer first and deleted it.
     raise ToolError(
         f"The {wanted.kind.kind} was deleted before its result was read. Call {wanted.tool} again without name."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -47,17 +47,14 @@ class CheckoutReconciler:
             await begin(ctx, startedAt=rfc3339(ctx.now))
             ref = ctx.object.spec.ref or target.repository.spec.default_branch or ""
             contents = target.opened.backend.contents
+            with _stored():
+                # Before the archive is read, which takes long and counts on the host.
+                await self._bundles.require_room_for_checkout(cluster)
             snapshot = await contents.read_snapshot(target.repo_id, ref, decide.CAPS, reserve)
             bundle, snapshot = await asyncio.to_thread(decide.bundle_of, snapshot)
             if bundle is not None:
-                try:
+                with _stored():
                     await self._bundles.put(cluster, bundle, name)
-                except BundlesFull as full:
-                    raise Retryable(Reason.BUNDLES_FULL, str(full)) from None
-                except BusUnavailable as error:
-                    raise Retryable(
-                        Reason.BUNDLE_NOT_FOUND, f"the bundle store does not answer ({error}); trying again"
-                    ) from None
             return decide.status_of(bundle, name, snapshot)
 
     async def _remove_bundle(self, ctx: ReconcileContext[RepositoryCheckout]) -> None:
@@ -65,3 +62,14 @@ class CheckoutReconciler:
         found = await self._bundles.find(cluster, decide.bundle_name(ctx.object.metadata.uid))
         if found is not None:
             await self._bundles.remove(cluster, found)
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """Makes of the errors of the bundle store a reason to wait."""
+    try:
+        yield
+    except BundlesFull as full:
+        raise Retryable(Reason.BUNDLES_FULL, str(full)) from None
+    except BusUnavailable as error:
+        raise Retryable(Reason.BUNDLE_NOT_FOUND, f"the bundle store does not answer ({error}); trying again") from None
