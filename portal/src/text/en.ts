@@ -80,6 +80,7 @@ export const text = {
     /** Of a write. */
     write: {
       exists: (kind: string, name: string) => `There is a ${kind} named ${name} already. Nothing was changed. Choose another name.`,
+      secretExists: (name: string) => `Secret ${name} is in the way: it is there already and does not belong to this connection. Delete it, and then try again.`,
       conflict: "Somebody else, or the provider, changed this object while you were editing. Nothing of yours was saved. The form has the newest version now, with your changes on top: look at them and save again.",
       forbidden: "Your account may not do this here. Ask somebody who administers the workspace.",
       session: "Your session has ended. Sign in again, and then try again: what you have entered is still here.",
