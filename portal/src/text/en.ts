@@ -217,7 +217,7 @@ export const text = {
     body: "Nothing on the host changes. The Secret with the token goes, too, if it was made here.",
     held: (count: number) => `It is used by ${count === 1 ? "a repository" : `${count} repositories`}. The deletion waits until they are deleted, or use another connection:`,
     more: (count: number) => `and ${count} more`,
-    unknown: "Your account may not see which repositories use it.",
+    unknown: "Not all repositories could be read, so it is not known here which of them use it.",
   },
 
   credential: {
@@ -314,6 +314,9 @@ export const text = {
     cloneNotYet: "The addresses appear once the repository is on the host.",
     https: "HTTPS",
     ssh: "SSH",
+    webPage: "Web page",
+    address: (how: string) => `Address (${how})`,
+    copyAddress: (how: string) => `the address (${how})`,
     cloneCommand: (how: string) => `the command that clones over ${how}`,
     keyCommand: "the command",
     cloneWithKey: "Clone with a generated key",
@@ -436,6 +439,7 @@ export const text = {
     unread: "The provider cannot read the packages of this repository.",
     emptyHere: "This repository has published no package.",
     noMatch: "No package matches.",
+    searching: "Reading all packages, to search them…",
     allRepositories: "All repositories",
     allTypes: "All types",
     repository: "Repository",
@@ -455,14 +459,15 @@ export const text = {
 
   tile: {
     /** undefined: the caller may not see them. */
-    allReady: (repositories: number | undefined, connections: number | undefined) => {
+    allReady: (repositories: number | undefined, connections: number | undefined, most: number) => {
       const counted = [
-        repositories === undefined ? "" : repositories === 1 ? "1 repository" : `${repositories} repositories`,
+        repositories === undefined ? "" : repositories > most ? `the first ${most} of ${repositories} repositories` : repositories === 1 ? "1 repository" : `${repositories} repositories`,
         connections === undefined ? "" : connections === 1 ? "1 connection" : `${connections} connections`,
       ];
       return `${counted.filter(Boolean).join(" and ")}, nothing needs action`;
     },
     broken: (count: number) => (count === 1 ? "1 thing needs action" : `${count} things need action`),
+    lookedAt: (most: number, all: number) => `of the first ${most} of ${all} repositories`,
     working: (count: number) => (count === 1 ? "1 in progress" : `${count} in progress`),
     start: "Connect an account to begin",
     more: (count: number) => `and ${count} more`,
