@@ -410,8 +410,8 @@ test("a repository's three addresses can be copied, and each condition that need
     expect([...element.querySelectorAll(".pc-line code")].map(({ textContent }) => textContent)).toContain(url);
   }
   const [ready, stalledNow] = [...element.querySelectorAll(".pc-conditions > li")].map(({ textContent }) => textContent);
-  expect(stalledNow).toContain("Somebody who may change objects of this workspace has to act");
-  expect(ready).not.toContain("has to act");
+  expect(stalledNow).toContain("To act: somebody who may change objects of this workspace");
+  expect(ready).not.toContain("To act");
 });
 
 test("a tab that comes back asks which version is served, and takes a page in its place for none", async () => {

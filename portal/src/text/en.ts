@@ -142,6 +142,13 @@ export const text = {
   conditions: {
     title: "Conditions",
     none: "The provider has not reported any condition yet.",
+    /** Several conditions may have the same cause, which is explained at length above them. */
+    actors: {
+      workspace: "To act: somebody who may change objects of this workspace.",
+      hostAccount: "To act: somebody who administers the account or its credential.",
+      invitedUser: "To act: the invited user.",
+      operator: "To act: the operator of the code provider.",
+    },
     values: { True: "yes", False: "no", Unknown: "not known" } as Readonly<Record<string, string>>,
   },
 
