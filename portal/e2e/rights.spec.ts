@@ -21,7 +21,7 @@ test("sees what may be seen, and is told of the rest whom to ask", async ({ hub 
   await expect(hub.getByRole("link", { name: "shared" })).toBeVisible();
   await hub.getByRole("link", { name: "shared" }).click();
   await expect(badge(hub, "Connected")).toBeVisible();
-  await expect(hub.getByText("Your account may not see which repositories use it.").first()).toBeVisible();
+  await expect(hub.getByText("Not all repositories could be read, so it is not known here which of them use it.").first()).toBeVisible();
   await expectAccessible(hub);
   for (const page of ["repositories", "packages", "repositories/any/overview"]) {
     await open(hub, page);

@@ -26,7 +26,7 @@ test("who signs in to GitHub is connected, and the token is in no address and no
   await hub.getByRole("button", { name: "Connect", exact: true }).click();
   await expect(badge(hub, "Connected")).toBeVisible();
   await expect(hub.getByText("OAuth token")).toBeVisible();
-  expect(await hub.evaluate(() => document.documentElement.innerHTML + location.href + JSON.stringify(sessionStorage))).not.toMatch(/gho_/);
+  expect(await hub.evaluate(() => document.documentElement.innerHTML + location.href + JSON.stringify(sessionStorage) + JSON.stringify(localStorage))).not.toMatch(/gho_/);
 });
 
 test("who denies is told so, and may try again", async ({ hub }) => {

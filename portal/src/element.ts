@@ -13,6 +13,8 @@ abstract class HostedElement extends HTMLElement {
   #context: ShallowRef<KedgeContext> | undefined;
   #app: VueApp | undefined;
   #lifetime = new AbortController();
+  /** Messages of this workspace that may still be seen. */
+  #toasts: readonly HTMLElement[] = [];
 
   constructor() {
     super();
@@ -34,11 +36,12 @@ abstract class HostedElement extends HTMLElement {
       this.#leave();
       return;
     }
-    if (this.#context && this.#context.value.tenant === context.tenant) {
+    const before = this.#context?.value;
+    if (this.#context && before?.tenant === context.tenant && before?.user?.userId === context.user?.userId) {
       this.#context.value = context;
       return;
     }
-    // Another workspace. Nothing that was asked of the one before may be shown in it.
+    // Another workspace, or another user. Nothing that was asked before may be shown now.
     this.#leave();
     this.#context = shallowRef(context);
     if (this.isConnected) this.#mount();
@@ -56,14 +59,17 @@ abstract class HostedElement extends HTMLElement {
     const context = this.#context;
     if (!context || this.#app) return;
     this.#lifetime = new AbortController();
+    const { signal } = this.#lifetime;
     const session: Session = {
       context,
-      client: createClient(() => context.value, this.#lifetime.signal),
+      client: createClient(() => context.value, signal),
       href: (route) => hrefOf(context.value, route),
       navigate: (route) => {
         this.dispatchEvent(new CustomEvent("kedge-navigate", { bubbles: true, detail: { path: pathOf(route) } }));
       },
-      notify: showToast,
+      notify: (message, tone) => {
+        if (!signal.aborted) this.#toasts = [...this.#toasts.filter((toast) => toast.isConnected), showToast(message, tone)];
+      },
     };
     const { root } = this;
     this.#app = createApp({ render: () => h(root) });
@@ -75,6 +81,8 @@ abstract class HostedElement extends HTMLElement {
     this.#lifetime.abort();
     this.#app?.unmount();
     this.#app = undefined;
+    for (const toast of this.#toasts) toast.remove();
+    this.#toasts = [];
   }
 
   #leave(): void {

@@ -3,7 +3,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vi
 import type { KedgeContext } from "../src/context";
 import { ELEMENT, TILE } from "../src/names";
 import { register } from "../src/register";
-import { connection, repository, stalled } from "./objects";
+import { connection, packageOf, repository, stalled, stated } from "./objects";
 import { api, failed, list, serve, stream, stubDialogs, until, type Answer, type Asked } from "./server";
 
 type Element = HTMLElement & { kedgeContext?: KedgeContext };
@@ -274,6 +274,144 @@ test("the tile leads with what is broken", async () => {
   await shows(tile, "1 thing needs action");
   expect(tile.textContent).toContain("NameTaken");
   expect(tile.textContent).not.toContain("fine");
+});
+
+describe("a tile", () => {
+  const TILED = { ...CONTEXT, subPath: undefined };
+
+  test("of more repositories than it looks at says how many those are", async () => {
+    const many = Array.from({ length: 100 }, (_, index) => repository(`r-${index}`));
+    workspaces({
+      one: ({ query }) => (query.includes("ListConnections") ? api({ Connections: list([connection("acme")]) }) : api({ Repositories: list(many, { continue: "more", remainingItemCount: 400 }) })),
+    });
+    await shows(mount(TILED, TILE), "the first 200 of 600 repositories and 1 connection, nothing needs action");
+  });
+
+  test("says that what it shows may be old", async () => {
+    let isAway = false;
+    workspaces({ one: (asked) => (isAway ? new Response("", { status: 502 }) : (holding("acme")(asked) as Response)) });
+    const tile = mount(TILED, TILE);
+    await shows(tile, "nothing needs action");
+    isAway = true;
+    tile.kedgeContext = { ...TILED, token: "t2" };
+    await shows(tile, "What is shown may be old");
+    expect(tile.textContent).toContain("nothing needs action");
+  });
+
+  test("without a workspace says so, and asks nothing", async () => {
+    const asked = workspaces({});
+    await shows(mount({ ...TILED, tenant: "" }, TILE), "No workspace is chosen");
+    expect(asked).toEqual([]);
+  });
+});
+
+describe("packages", () => {
+  test("can be chosen by what is not among those read yet: all are read when somebody chooses", async () => {
+    const read = Array.from({ length: 100 }, (_, index) => packageOf(`p-${index}`));
+    let answer: ((response: Response) => void) | undefined;
+    workspaces({
+      one: ({ variables }) => (variables.continue ? new Promise((resolve) => (answer = resolve)) : api({ Packages: list(read, { continue: "more", remainingItemCount: 1 }) })),
+    });
+    const element = mount({ ...CONTEXT, subPath: "packages" });
+    const byRepository = await until(() => element.querySelector("select"));
+    byRepository.dispatchEvent(new Event("focus"));
+    await until(() => answer);
+    expect(element.textContent).toContain("Reading all packages");
+    answer?.(api({ Packages: list([packageOf("of-zebra", { spec: { repositoryRef: "zebra" }, status: { packageName: "striped", type: "npm" } })]) }));
+    await until(() => element.querySelector("option[value=zebra]") && element.querySelector("option[value=npm]"));
+    expect(element.textContent).not.toContain("Reading all packages");
+    byRepository.value = "zebra";
+    byRepository.dispatchEvent(new Event("change", { bubbles: true }));
+    await shows(element, "striped");
+  });
+
+  test("that are being read for a search are not said to be none", async () => {
+    let isAsked = false;
+    workspaces({
+      one: ({ variables }) => {
+        isAsked ||= Boolean(variables.continue);
+        return variables.continue ? new Promise(() => undefined) : api({ Packages: list(Array.from({ length: 100 }, (_, index) => packageOf(`p-${index}`)), { continue: "more", remainingItemCount: 1 }) });
+      },
+    });
+    const element = mount({ ...CONTEXT, subPath: "packages" });
+    const search = await until(() => element.querySelector<HTMLInputElement>("input[type=search]"));
+    search.value = "striped";
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+    await until(() => isAsked);
+    expect(element.textContent).toContain("Reading all packages");
+    expect(element.textContent).not.toContain("No package matches");
+  });
+});
+
+test("a connection of which not all repositories could be read does not say how many use it", async () => {
+  workspaces({
+    one: ({ query }) => {
+      if (query.includes("GetConnection")) return api({ Connection: connection("acme") });
+      return api({ Repositories: list(Array.from({ length: 100 }, (_, index) => repository(`r-${index}`, { spec: { connectionRef: "other" } })), { continue: "more", remainingItemCount: 5_000 }) });
+    },
+  });
+  const element = mount({ ...CONTEXT, subPath: "connections/acme/overview" });
+  await shows(element, "Not all repositories could be read");
+  expect(element.textContent).not.toContain("No repository uses this connection");
+});
+
+describe("a page that is left for another workspace", () => {
+  test("says nothing of a write that was aborted by it, and takes its messages with it", async () => {
+    let writes = 0;
+    workspaces({
+      one: ({ query }) => {
+        if (query.includes("UpdateConnection")) return (writes += 1) === 1 ? api({ updateConnection: {} }) : new Promise(() => undefined);
+        return query.includes("GetConnection") ? api({ Connection: connection("acme") }) : api({ Repositories: list([]) });
+      },
+      two: holding("of-two"),
+    });
+    const element = mount({ ...CONTEXT, subPath: "connections/acme/overview" });
+    const check = await until(() => [...element.querySelectorAll("button")].find(({ textContent }) => textContent?.includes("Check now")));
+    check.click();
+    await until(() => document.querySelector(".pc-toast"));
+    check.click();
+    await until(() => writes === 2);
+    element.kedgeContext = { ...CONTEXT, tenant: "two" };
+    await shows(element, "of-two");
+    expect([...document.querySelectorAll(".pc-toast")].map(({ textContent }) => textContent)).toEqual([]);
+  });
+
+  test("shows nothing of another user of the same workspace", async () => {
+    workspaces({ one: (asked) => (asked.headers.Authorization === "Bearer t2" ? new Promise<Response>(() => undefined) : (holding("acme")(asked) as Response)) });
+    const element = mount({ ...CONTEXT, user: { userId: "rita" } });
+    await shows(element, "acme");
+    element.kedgeContext = { ...CONTEXT, user: { userId: "otto" }, token: "t2" };
+    expect(element.textContent).not.toContain("acme");
+  });
+});
+
+test("a repository that is being deleted offers no edit", async () => {
+  workspaces({
+    one: ({ query }) =>
+      query.includes("query GetRepository")
+        ? api({ Repository: repository("website", { metadata: { deletionTimestamp: "2026-11-30T00:00:00Z" } }) })
+        : api({ Connections: list([connection("acme")]), DeployKeys: list([]), Collaborators: list([]), Packages: list([]) }),
+  });
+  const element = mount({ ...CONTEXT, subPath: "repositories/website/overview" });
+  await shows(element, "Settings");
+  expect([...element.querySelectorAll("button")].filter(({ textContent }) => textContent?.trim() === "Edit")).toEqual([]);
+});
+
+test("a repository's three addresses can be copied, and each condition that needs somebody says whom", async () => {
+  workspaces({
+    one: ({ query }) =>
+      query.includes("query GetRepository")
+        ? api({ Repository: repository("website", { status: { conditions: [stated("Ready", "True", "Reconciled"), stated("Stalled", "True", "CredentialUnavailable")] } }) })
+        : api({ Connections: list([connection("acme")]), DeployKeys: list([]), Collaborators: list([]), Packages: list([]) }),
+  });
+  const element = mount({ ...CONTEXT, subPath: "repositories/website/overview" });
+  for (const what of ["Web page", "HTTPS", "SSH"]) await until(() => element.querySelector(`[aria-label="Copy the address (${what})"]`), what);
+  for (const url of ["https://github.com/acme/website", "https://github.com/acme/website.git", "git@github.com:acme/website.git"]) {
+    expect([...element.querySelectorAll(".pc-line code")].map(({ textContent }) => textContent)).toContain(url);
+  }
+  const [ready, stalledNow] = [...element.querySelectorAll(".pc-conditions > li")].map(({ textContent }) => textContent);
+  expect(stalledNow).toContain("To act: somebody who may change objects of this workspace");
+  expect(ready).not.toContain("To act");
 });
 
 test("a tab that comes back asks which version is served, and takes a page in its place for none", async () => {

@@ -54,7 +54,7 @@ test("without a subscription what is busy is asked for every 2 seconds, and what
   end();
 });
 
-test("what does not change is asked for ever more rarely, until somebody touches the page", () => {
+test("what does not change is asked for ever more rarely", () => {
   const pauses = [0, 2, 4, 6, 20].map((quiet) => pauseBefore({ busy: false, subscribed: false, quiet }));
   expect(pauses).toEqual([10_000, 10_000, 22_500, 50_625, 120_000]);
   expect(pauseBefore({ busy: true, subscribed: false, quiet: 5 })).toBe(2_000);
@@ -262,5 +262,77 @@ test("a gateway that has no schema for a moment after a long outage is waited fo
   expect([live.problem.value?.kind, live.preparing.value]).toEqual(["preparing", true]);
   await later(2_000);
   expect([live.problem.value, live.data.value]).toEqual([undefined, 2]);
+  end();
+});
+
+test("a subscription that is refused while another is open is tried again, with the other", async () => {
+  const subscribed = [0, 0];
+  const signals: AbortSignal[] = [];
+  const { end } = run({
+    load: () => Promise.resolve(1),
+    watches: () => [
+      ({ opened }, signal) => {
+        subscribed[0]! += 1;
+        signals.push(signal);
+        opened();
+        return new Promise(() => undefined);
+      },
+      ({ opened }) => {
+        subscribed[1]! += 1;
+        if (subscribed[1] === 1) return refused();
+        opened();
+        return new Promise(() => undefined);
+      },
+    ],
+  });
+  await later(40_000);
+  expect(subscribed).toEqual([2, 2]);
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+  await later(600_000);
+  expect(subscribed).toEqual([2, 2]);
+  end();
+});
+
+test("a hidden tab asks nothing for a new token, nor for an event that came just before", async () => {
+  const load = vi.fn(() => Promise.resolve(1));
+  let changed: (() => void) | undefined;
+  const { context, end } = run({
+    load,
+    watches: () => [
+      (handlers) => {
+        handlers.opened();
+        changed = handlers.changed;
+        return new Promise(() => undefined);
+      },
+    ],
+  });
+  await later(0);
+  changed?.();
+  setHidden(true);
+  changed?.();
+  context.value = { ...context.value, token: "t2" };
+  await later(10_000);
+  expect(load).toHaveBeenCalledTimes(1);
+  setHidden(false);
+  await later(0);
+  expect(load).toHaveBeenCalledTimes(2);
+  // The event is not owed any more, and the next one is heard.
+  changed?.();
+  await later(250);
+  expect(load).toHaveBeenCalledTimes(3);
+  end();
+});
+
+test("who touches a page that has long been quiet has it asked for soon", async () => {
+  const load = vi.fn(() => Promise.resolve(1));
+  const { end } = run({ load, watches: () => [refused] });
+  await later(1_000_000);
+  load.mockClear();
+  await later(120_000);
+  expect(load.mock.calls.length).toBeLessThanOrEqual(1);
+  load.mockClear();
+  document.dispatchEvent(new Event("pointerdown"));
+  await later(10_000);
+  expect(load).toHaveBeenCalledTimes(1);
   end();
 });

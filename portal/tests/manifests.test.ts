@@ -115,3 +115,7 @@ test.each([
 ])("a link to %j is followed: %s", (url, followed) => {
   expect(safeUrl(url)).toBe(followed ? url : undefined);
 });
+
+test("an empty description is kept, since it empties the host's", () => {
+  expect(manifestOf("Repository", "website", { description: "", owner: "" }).spec).toEqual({ description: "" });
+});

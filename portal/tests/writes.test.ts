@@ -55,20 +55,28 @@ status:
     expiresAt: kept
 `;
 
-  test("applies the object as it is without them, because the gateway drops the nulls of a merge", async () => {
-    const asked = serve(({ query }) =>
-      query.includes("applyYaml") ? json({ data: { applyYaml: "{}" } }) : api(query.includes("updateCollaborator") ? { updateCollaborator: { metadata: { generation: 3 } } } : { CollaboratorYaml: yaml }),
-    );
-    await update(client(), "Collaborator", "x", { permission: "pull", expiresAt: null, title: null }, { version: "7", generation: 2 });
-    expect(asked[0]?.variables.object).toMatchObject({ spec: { permission: "pull" } });
-    const lines = yaml.split("\n").filter((line) => !["    expiresAt: \"2039-01-01T10:00:00Z\"", "    title: |-", "        several", "", "        lines"].includes(line));
-    expect(String(asked[2]?.variables.yaml).split("\n").filter(Boolean)).toEqual(lines);
-    expect(parse(String(asked[2]?.variables.yaml))).toMatchObject({ spec: { permission: "push", username: "rita" }, status: { expiresAt: "kept" } });
+  test("is one write with all other changes: the object as it is but for them, because the gateway drops the nulls of a merge", async () => {
+    const asked = serve(({ query }) => (query.includes("applyYaml") ? json({ data: { applyYaml: "{}" } }) : api({ CollaboratorYaml: yaml })));
+    const permission = 'ro\u2028le: "x" # \u007f\n- y';
+    await update(client(), "Collaborator", "x", { permission, expiresAt: null, title: null }, { version: "7", generation: 3 });
+    expect(asked).toHaveLength(2);
+    const { spec, ...others } = parse(yaml) as { spec: object };
+    expect(parse(String(asked[1]?.variables.yaml))).toEqual({ ...others, spec: { permission, username: "rita" } });
+    expect(others).toMatchObject({ status: { expiresAt: "kept" } });
+    expect(spec).toMatchObject({ title: "several\n\nlines" });
+    // Line breaks to the gateway's parser.
+    expect(String(asked[1]?.variables.yaml)).not.toMatch(/[\u007f\u2028]/);
   });
 
   test("is refused where another has written spec since", async () => {
     const asked = serve(() => api({ CollaboratorYaml: yaml }));
     await expect(update(client(), "Collaborator", "x", { expiresAt: null }, { version: "7", generation: 2 })).rejects.toMatchObject({ kind: "conflict" });
+    expect(asked).toHaveLength(1);
+  });
+
+  test("is refused where the object is being deleted: applying what is gone would make it anew", async () => {
+    const asked = serve(() => api({ CollaboratorYaml: yaml.replace("metadata:\n", 'metadata:\n    deletionTimestamp: "2026-11-30T12:00:00Z"\n') }));
+    await expect(update(client(), "Collaborator", "x", { expiresAt: null }, { version: "7", generation: 3 })).rejects.toMatchObject({ kind: "conflict" });
     expect(asked).toHaveLength(1);
   });
 });
@@ -109,6 +117,11 @@ describe("a Connection", () => {
     expect(await freeSecretName(client(), "acme")).toMatch(/^acme-token-[0-9a-f]+$/);
     serve(() => json({ data: { v1: null }, errors: [{ message: 'secrets "acme-token" not found' }] }));
     expect(await freeSecretName(client(), "acme")).toBe("acme-token");
+  });
+
+  test("of who may not read Secrets takes a name that none has", async () => {
+    serve(() => json({ data: { v1: null }, errors: [{ message: 'secrets "acme-token" is forbidden: User "x" cannot get resource "secrets"' }] }));
+    expect(await freeSecretName(client(), "acme")).toMatch(/^acme-token-[0-9a-f]+$/);
   });
 
   test("whose name is taken is refused, in words", async () => {

@@ -20,7 +20,7 @@ export interface Listed<T> {
   readonly items: readonly T[];
   /** At which the list was read. A subscription goes on from there. */
   readonly version: string | undefined;
-  /** How many there are in all. */
+  /** How many there are in all, as far as it is known. More than there are items: the list was cut. */
   readonly total: number;
 }
 
@@ -90,7 +90,7 @@ async function children<T extends { spec: { repositoryRef: string | null } | nul
     pages((limit, from) => next(`!${REPOSITORY_LABEL}`, limit, from), MOST, keep),
   ]);
   const items = [...labelled.items, ...others.items];
-  return { items, version: labelled.version, total: items.length };
+  return { items, version: labelled.version, total: labelled.total + others.total };
 }
 
 export async function getConnection(client: Client, name: string, signal?: AbortSignal): Promise<Connection> {

@@ -4,7 +4,7 @@ import type { TypedDocument } from "./document";
 import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type Connection, type Kind } from "./objects";
 import * as operations from "./operations.gen";
 import { Problem } from "./problem";
-import { withoutFields } from "./yamlFields";
+import { withFields } from "./yamlFields";
 
 /** The kinds that a person makes. */
 export type WritableKind = Exclude<Kind, "Package">;
@@ -44,10 +44,6 @@ function onlyField(result: unknown): unknown {
   return Object.values(fields ?? {})[0];
 }
 
-function generationIn(result: unknown): number | null | undefined {
-  return (onlyField(result) as { metadata?: { generation?: number | null } } | null | undefined)?.metadata?.generation;
-}
-
 function yamlIn(result: unknown): string {
   const yaml = onlyField(result);
   if (typeof yaml !== "string") throw new Problem("other", "the answer holds no YAML");
@@ -70,25 +66,22 @@ export interface Base {
  * not as in `base` any more.
  */
 export async function update(client: Client, kind: Exclude<WritableKind, "Connection">, name: string, spec: Fields, base: Base): Promise<void> {
-  const removed = Object.keys(spec).filter((field) => spec[field] === null);
-  const merged = Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== null));
-  let { generation } = base;
-  if (Object.keys(merged).length) {
-    const metadata = base.version ? { metadata: { resourceVersion: base.version } } : {};
-    const result = await client.request(UPDATE[kind], { name, object: { ...metadata, spec: merged } });
-    generation = generationIn(result);
-  }
-  if (removed.length) await removeFields(client, kind, name, removed, generation);
+  if (Object.values(spec).includes(null)) return apply(client, kind, name, spec, base.generation);
+  const metadata = base.version ? { metadata: { resourceVersion: base.version } } : {};
+  await client.request(UPDATE[kind], { name, object: { ...metadata, spec } });
 }
 
 /**
- * Takes fields of spec away. The gateway drops the nulls of a merge, so the whole object is read and applied without them, with its
- * labels and finalizers. It checks no version, so the object is read right before.
+ * Changes fields of spec of which some are taken away. The gateway drops the nulls of a merge, so the whole object is read and applied
+ * with all changes, its labels and finalizers. A merge besides would leave half of an edit where the second write fails. The gateway
+ * checks no version, so the object is read right before; and it makes what is gone anew, so what is being deleted is left alone.
  */
-async function removeFields(client: Client, kind: keyof typeof AS_YAML, name: string, fields: readonly string[], generation: number | null | undefined): Promise<void> {
+async function apply(client: Client, kind: keyof typeof AS_YAML, name: string, spec: Fields, generation: number | null | undefined): Promise<void> {
   const yaml = yamlIn(await client.request(AS_YAML[kind], { name }));
-  if (/^ +generation: (\d+)$/m.exec(yaml)?.[1] !== String(generation)) throw new Problem("conflict");
-  await client.request(operations.ApplyYaml, { yaml: withoutFields(yaml, fields) });
+  // Lines of spec may look like any line.
+  const [metadata = ""] = yaml.split("\nspec:\n");
+  if (/^ +generation: (\d+)$/m.exec(metadata)?.[1] !== String(generation) || /^ +deletionTimestamp: /m.test(metadata)) throw new Problem("conflict");
+  await client.request(operations.ApplyYaml, { yaml: withFields(yaml, spec) });
 }
 
 /** Deletes the object. That there is none any more is fine. */
@@ -112,19 +105,20 @@ export function secretOf(connection: Pick<Connection, "spec">): { readonly name:
   return { name: reference?.name ?? "", namespace: reference?.namespace || DEFAULT_NAMESPACE, key: reference?.key || "token" };
 }
 
-/** A name for the Secret of a new Connection that no Secret has yet, so that none is overwritten. */
+/** A name for the Secret of a new Connection that no Secret has yet, as far as the caller may see. */
 export async function freeSecretName(client: Client, connection: string): Promise<string> {
   const wanted = `${connection}-token`;
-  const taken = await hasSecret(client, wanted, DEFAULT_NAMESPACE);
-  return taken ? `${wanted}-${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}` : wanted;
+  const mayBeTaken = await hasSecret(client, wanted, DEFAULT_NAMESPACE);
+  return mayBeTaken ? `${wanted}-${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}` : wanted;
 }
 
+/** Also true where the caller may not read Secrets, which is no reason not to make one. */
 async function hasSecret(client: Client, name: string, namespace: string): Promise<boolean> {
   try {
     await client.request(operations.FindSecret, { name, namespace });
     return true;
   } catch (error) {
-    if (error instanceof Problem && error.kind === "missing") return false;
+    if (error instanceof Problem && (error.kind === "missing" || error.kind === "forbidden")) return error.kind === "forbidden";
     throw error;
   }
 }
@@ -141,31 +135,43 @@ export async function createConnection(client: Client, manifest: Manifest): Prom
   return { name: metadata?.name ?? manifest.metadata.name, uid: metadata?.uid ?? "" };
 }
 
-/** Creates the Secret of a Connection that was just made. It goes with the Connection. */
-export async function createToken(client: Client, owner: Made, secret: { readonly name: string; readonly namespace: string; readonly key: string }, token: string): Promise<void> {
-  await client.request(operations.CreateSecret, {
-    namespace: secret.namespace,
-    object: {
-      metadata: {
-        name: secret.name,
-        namespace: secret.namespace,
-        ownerReferences: [{ apiVersion: API_VERSION, kind: "Connection", name: owner.name, uid: owner.uid }],
+/**
+ * Creates the Secret of a Connection that was just made. It goes with the Connection. One that names the Connection as its owner is from
+ * an earlier try whose answer was lost, and is given the token. Fails with `exists` if there is another's.
+ */
+export async function createToken(client: Client, owner: Made, secret: SecretEntry, token: string): Promise<void> {
+  try {
+    await client.request(operations.CreateSecret, {
+      namespace: secret.namespace,
+      object: {
+        metadata: {
+          name: secret.name,
+          namespace: secret.namespace,
+          ownerReferences: [{ apiVersion: API_VERSION, kind: "Connection", name: owner.name, uid: owner.uid }],
+        },
+        type: "Opaque",
+        stringData: { [secret.key]: token },
       },
-      type: "Opaque",
-      stringData: { [secret.key]: token },
-    },
-  });
+    });
+  } catch (error) {
+    if (!(error instanceof Problem) || error.kind !== "exists") throw error;
+    const found = await client.request(operations.FindSecret, { name: secret.name, namespace: secret.namespace });
+    if (!owner.uid || !found.v1?.Secret?.metadata?.ownerReferences?.some((reference) => reference?.uid === owner.uid)) throw error;
+    await updateToken(client, secret, token);
+  }
+}
+
+type SecretEntry = ReturnType<typeof secretOf>;
+
+async function updateToken(client: Client, { name, namespace, key }: SecretEntry, token: string): Promise<void> {
+  await client.request(operations.UpdateSecret, { name, namespace, object: { stringData: { [key]: token } } });
 }
 
 /** Puts another token into the Secret of a Connection, and makes the Secret if it is gone. */
 export async function replaceToken(client: Client, connection: Connection, token: string): Promise<void> {
   const secret = secretOf(connection);
   try {
-    await client.request(operations.UpdateSecret, {
-      name: secret.name,
-      namespace: secret.namespace,
-      object: { stringData: { [secret.key]: token } },
-    });
+    await updateToken(client, secret, token);
   } catch (error) {
     if (!(error instanceof Problem) || error.kind !== "missing") throw error;
     await createToken(client, { name: nameOf(connection), uid: connection.metadata?.uid ?? "" }, secret, token);

@@ -39,7 +39,7 @@ export function writeFailure(error: unknown, { kind, name }: { readonly kind: st
   const words = text.problems.write;
   switch (problem.kind) {
     case "exists":
-      return words.exists(kind, name);
+      return kind === "Secret" ? words.secretExists(name) : words.exists(kind, name);
     case "invalid":
       return `${words.invalid} ${shortened(problem.detail)}`;
     case "other":

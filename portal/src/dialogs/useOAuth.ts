@@ -22,6 +22,8 @@ export interface OAuth {
   readonly failure: Ref<string>;
   /** Opens the window. To be called by a click, or the browser blocks it. */
   readonly begin: (granted: (grant: Grant) => void) => void;
+  /** What the window says from now on is not listened to. */
+  readonly stop: () => void;
 }
 
 const OFF: Config = { enabled: false };
@@ -90,7 +92,7 @@ export function useOAuth(): OAuth {
 
   void load();
   onScopeDispose(() => stop?.());
-  return { config, waiting, failure, begin };
+  return { config, waiting, failure, begin, stop: () => stop?.() };
 }
 
 function startOf({ startURL }: Config): URL | undefined {

@@ -100,6 +100,15 @@ function told(condition: Condition, frame: (why: string) => string): State {
   };
 }
 
+const GOOD_WHEN_TRUE = new Set(["Ready", "Validated", "PackagesAvailable"]);
+
+/** Who has to act on one condition; undefined: nobody. */
+export function actorOn(condition: Condition): Exclude<Actor, "nobody"> | undefined {
+  const isGood = condition.status === (GOOD_WHEN_TRUE.has(condition.type ?? "") ? "True" : "False");
+  const actor = isGood ? "nobody" : actorOf(condition, condition.type === "Stalled" ? "workspace" : "nobody");
+  return actor === "nobody" ? undefined : actor;
+}
+
 function actorOf(condition: Condition, otherwise: Actor): Actor {
   return (REASONS[condition.reason ?? ""]?.actor as Actor | undefined) ?? otherwise;
 }

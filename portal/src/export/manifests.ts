@@ -26,7 +26,8 @@ export function manifestOfObject(kind: Kind, object: AnyObject, label?: string):
 function withoutEmpty(fields: Fields): Fields {
   return Object.fromEntries(
     Object.entries(fields)
-      .filter(([, value]) => value !== undefined && value !== null && value !== "")
+      // An empty description is a description: the host's is emptied.
+      .filter(([key, value]) => value !== undefined && value !== null && (value !== "" || key === "description"))
       .map(([key, value]) => [key, isRecord(value) ? withoutEmpty(value) : value]),
   );
 }

@@ -125,7 +125,8 @@ export function useLive<T>(source: Source<T>): Live<T> {
   }
 
   function subscribe(loaded: T): void {
-    if (document.hidden || open > 0 || Date.now() < resubscribeAt) return;
+    // All are opened anew where one was refused or has ended: they are told of changes since one and the same look.
+    if (document.hidden || (wanted > 0 && open === wanted) || Date.now() < resubscribeAt) return;
     resubscribeAt = Date.now() + RESUBSCRIBE;
     streams.abort();
     const controller = (streams = new AbortController());
@@ -154,10 +155,11 @@ export function useLive<T>(source: Source<T>): Live<T> {
   function changed(): void {
     // A look that is under way goes on, or it would never come to an end while there are many events. It may have missed this one.
     missed = asking !== undefined;
-    if (missed || gathering !== undefined || ended) return;
+    // A tab that is shown again looks anyway.
+    if (missed || gathering !== undefined || ended || document.hidden) return;
     gathering = setTimeout(() => {
       gathering = undefined;
-      void refresh();
+      if (!document.hidden) void refresh();
     }, Math.max(GATHER, REST * took));
   }
 
@@ -191,7 +193,7 @@ export function useLive<T>(source: Source<T>): Live<T> {
     () => {
       resubscribeAt = 0;
       closeStreams();
-      void refresh();
+      if (!document.hidden) void refresh();
     },
   );
   document.addEventListener("visibilitychange", visibilityChanged);

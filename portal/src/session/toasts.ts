@@ -2,8 +2,8 @@ const STACK = "pk-toasts";
 const STAYS = 5_000;
 const BAD_STAYS = 12_000;
 
-/** Shows a message for a few seconds in the stack that all providers' pages share. Screen readers read it out. */
-export function showToast(message: string, tone: "good" | "bad" = "good"): void {
+/** Shows a message for a few seconds in the stack that all providers' pages share, and returns it. Screen readers read it out. */
+export function showToast(message: string, tone: "good" | "bad" = "good"): HTMLElement {
   const toast = document.createElement("div");
   toast.className = `pc-toast pc-toast-${tone}`;
   toast.setAttribute("role", tone === "bad" ? "alert" : "status");
@@ -12,6 +12,7 @@ export function showToast(message: string, tone: "good" | "bad" = "good"): void 
   const dialog = [...document.querySelectorAll<HTMLDialogElement>("dialog.pc-dialog[open]")].at(-1);
   (dialog?.querySelector(".pc-dialog-toasts") ?? stack()).append(toast);
   setTimeout(() => toast.remove(), tone === "bad" ? BAD_STAYS : STAYS);
+  return toast;
 }
 
 /** Keeps the toasts of a dialog that closes. */

@@ -80,6 +80,7 @@ export const text = {
     /** Of a write. */
     write: {
       exists: (kind: string, name: string) => `There is a ${kind} named ${name} already. Nothing was changed. Choose another name.`,
+      secretExists: (name: string) => `Secret ${name} is in the way: it is there already and does not belong to this connection. Delete it, and then try again.`,
       conflict: "Somebody else, or the provider, changed this object while you were editing. Nothing of yours was saved. The form has the newest version now, with your changes on top: look at them and save again.",
       forbidden: "Your account may not do this here. Ask somebody who administers the workspace.",
       session: "Your session has ended. Sign in again, and then try again: what you have entered is still here.",
@@ -141,6 +142,13 @@ export const text = {
   conditions: {
     title: "Conditions",
     none: "The provider has not reported any condition yet.",
+    /** Several conditions may have the same cause, which is explained at length above them. */
+    actors: {
+      workspace: "To act: somebody who may change objects of this workspace.",
+      hostAccount: "To act: somebody who administers the account or its credential.",
+      invitedUser: "To act: the invited user.",
+      operator: "To act: the operator of the code provider.",
+    },
     values: { True: "yes", False: "no", Unknown: "not known" } as Readonly<Record<string, string>>,
   },
 
@@ -216,7 +224,7 @@ export const text = {
     body: "Nothing on the host changes. The Secret with the token goes, too, if it was made here.",
     held: (count: number) => `It is used by ${count === 1 ? "a repository" : `${count} repositories`}. The deletion waits until they are deleted, or use another connection:`,
     more: (count: number) => `and ${count} more`,
-    unknown: "Your account may not see which repositories use it.",
+    unknown: "Not all repositories could be read, so it is not known here which of them use it.",
   },
 
   credential: {
@@ -313,6 +321,9 @@ export const text = {
     cloneNotYet: "The addresses appear once the repository is on the host.",
     https: "HTTPS",
     ssh: "SSH",
+    webPage: "Web page",
+    address: (how: string) => `Address (${how})`,
+    copyAddress: (how: string) => `the address (${how})`,
     cloneCommand: (how: string) => `the command that clones over ${how}`,
     keyCommand: "the command",
     cloneWithKey: "Clone with a generated key",
@@ -435,6 +446,7 @@ export const text = {
     unread: "The provider cannot read the packages of this repository.",
     emptyHere: "This repository has published no package.",
     noMatch: "No package matches.",
+    searching: "Reading all packages, to search them…",
     allRepositories: "All repositories",
     allTypes: "All types",
     repository: "Repository",
@@ -454,14 +466,15 @@ export const text = {
 
   tile: {
     /** undefined: the caller may not see them. */
-    allReady: (repositories: number | undefined, connections: number | undefined) => {
+    allReady: (repositories: number | undefined, connections: number | undefined, most: number) => {
       const counted = [
-        repositories === undefined ? "" : repositories === 1 ? "1 repository" : `${repositories} repositories`,
+        repositories === undefined ? "" : repositories > most ? `the first ${most} of ${repositories} repositories` : repositories === 1 ? "1 repository" : `${repositories} repositories`,
         connections === undefined ? "" : connections === 1 ? "1 connection" : `${connections} connections`,
       ];
       return `${counted.filter(Boolean).join(" and ")}, nothing needs action`;
     },
     broken: (count: number) => (count === 1 ? "1 thing needs action" : `${count} things need action`),
+    lookedAt: (most: number, all: number) => `of the first ${most} of ${all} repositories`,
     working: (count: number) => (count === 1 ? "1 in progress" : `${count} in progress`),
     start: "Connect an account to begin",
     more: (count: number) => `and ${count} more`,

@@ -1,0 +1,171 @@
+// @vitest-environment jsdom
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { createApp, h, shallowRef, type App, type Component } from "vue";
+import { createClient } from "../src/api/client";
+import ConnectDialog from "../src/dialogs/ConnectDialog.vue";
+import DeleteRepositoryDialog from "../src/dialogs/DeleteRepositoryDialog.vue";
+import ReplaceTokenDialog from "../src/dialogs/ReplaceTokenDialog.vue";
+import { SESSION } from "../src/session/session";
+import { collaborator, connection, deployKey, repository } from "./objects";
+import { api, json, serve, stubDialogs, until, type Answer, type Asked } from "./server";
+
+const START = "https://hub.example/services/providers/code/oauth/github/start";
+let app: App | undefined;
+let root: HTMLElement;
+let popup: { closed: boolean };
+let opened: URL[];
+
+beforeAll(stubDialogs);
+beforeEach(() => {
+  root = document.createElement("div");
+  document.body.append(root);
+  popup = { closed: false };
+  opened = [];
+  vi.stubGlobal("open", (url: URL) => {
+    opened.push(url);
+    return popup;
+  });
+});
+afterEach(() => {
+  app?.unmount();
+  document.body.replaceChildren();
+  vi.unstubAllGlobals();
+});
+
+const secrets = (fields: object) => json({ data: { v1: fields } });
+const secretFailed = (message: string) => json({ data: { v1: null }, errors: [{ message }] });
+const noSecret = () => secretFailed('secrets "acme-token" not found');
+
+/** Shows the dialog. `config`: of Connect with GitHub. */
+function show(dialog: Component, props: object, answer: Answer, config: object = { enabled: false }): Asked[] {
+  const asked = serve((one) => (one.url.endsWith("/config") ? json(config) : answer(one)));
+  app = createApp({ render: () => h(dialog, props) });
+  const context = shallowRef({ tenant: "one", token: "t" });
+  app.provide(SESSION, { context, client: createClient(() => context.value, new AbortController().signal), navigate: () => undefined, href: () => "", notify: () => undefined });
+  app.mount(root);
+  return asked;
+}
+
+function field(label: string): Promise<HTMLInputElement> {
+  return until(() => {
+    const found = [...root.querySelectorAll("label")].find(({ textContent }) => textContent?.trim().startsWith(label));
+    return found?.control as HTMLInputElement | null | undefined;
+  }, label);
+}
+
+async function enter(label: string, value: string): Promise<void> {
+  const input = await field(label);
+  input.value = value;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function button(words: string): HTMLButtonElement | undefined {
+  return [...root.querySelectorAll("button")].find(({ textContent }) => textContent?.trim() === words);
+}
+
+function submit(): void {
+  root.querySelector("form")?.dispatchEvent(new SubmitEvent("submit", { bubbles: true, cancelable: true }));
+}
+
+async function fill(): Promise<void> {
+  await enter("Account", "acme");
+  await enter("Name of the connection", "acme");
+  await enter("Token", "ghp_x");
+}
+
+function grant(): void {
+  const data = { type: "kedge-github-oauth", state: opened[0]?.searchParams.get("state"), token: "gho_x", login: "rita", error: "" };
+  const event = new MessageEvent("message", { data, origin: "https://hub.example" });
+  Object.defineProperty(event, "source", { value: popup });
+  window.dispatchEvent(event);
+}
+
+describe("connecting", () => {
+  test("that is closed while it runs goes on with the token that was entered", async () => {
+    let answer: ((response: Response) => void) | undefined;
+    const closed = vi.fn();
+    const done = vi.fn();
+    const asked = show(ConnectDialog, { onClose: closed, onDone: done }, ({ query }) => {
+      if (query.includes("createConnection")) return new Promise((resolve) => (answer = resolve));
+      return query.includes("createSecret") ? secrets({ createSecret: {} }) : noSecret();
+    });
+    await fill();
+    submit();
+    await until(() => answer);
+    button("Cancel")?.click();
+    root.querySelector("dialog")?.dispatchEvent(new Event("cancel", { cancelable: true }));
+    expect([closed.mock.calls, done.mock.calls]).toEqual([[], []]);
+    answer?.(api({ createConnection: { metadata: { name: "acme", uid: "u1" } } }));
+    await until(() => done.mock.calls.length);
+    expect(asked.find(({ query }) => query.includes("createSecret"))?.variables.object).toMatchObject({ stringData: { token: "ghp_x" } });
+  });
+
+  test("by a pasted token keeps that token when GitHub grants one late", async () => {
+    show(ConnectDialog, {}, noSecret, { enabled: true, startURL: START, scopes: "repo" });
+    (await field("Connect with GitHub")).click();
+    (await until(() => button("Sign in to GitHub"))).click();
+    (await field("Paste a token")).click();
+    await enter("Token", "ghp_x");
+    grant();
+    expect((await field("Token")).value).toBe("ghp_x");
+    // And who changes their mind again is asked to sign in again.
+    (await field("Connect with GitHub")).click();
+    expect((await until(() => button("Sign in to GitHub"))).disabled).toBe(false);
+  });
+
+  test.each([
+    ["its own", "u1", true],
+    ["another's", "u2", false],
+  ])("whose Secret is there when it is tried again, and is %s", async (_, uid, isOwn) => {
+    let isFirst = true;
+    const done = vi.fn();
+    const asked = show(ConnectDialog, { onDone: done }, ({ query }) => {
+      if (query.includes("createConnection")) return api({ createConnection: { metadata: { name: "acme", uid: "u1" } } });
+      if (query.includes("createSecret")) {
+        if (!isFirst) return secretFailed('secrets "acme-token" already exists');
+        isFirst = false;
+        return new Response("", { status: 502 });
+      }
+      if (query.includes("updateSecret")) return secrets({ updateSecret: {} });
+      return isFirst ? noSecret() : secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid }] } } });
+    });
+    await fill();
+    submit();
+    await until(() => root.textContent?.includes("could not be stored"));
+    submit();
+    if (isOwn) {
+      await until(() => done.mock.calls.length);
+      expect(asked.at(-1)?.variables).toEqual({ name: "acme-token", namespace: "default", object: { stringData: { token: "ghp_x" } } });
+    } else {
+      await until(() => root.textContent?.includes("Secret acme-token is in the way"));
+      expect(root.textContent).not.toContain("Choose another name");
+      expect(asked.some(({ query }) => query.includes("updateSecret"))).toBe(false);
+    }
+  });
+});
+
+describe("replacing a token", () => {
+  test.each([
+    [undefined, null, true],
+    ["https://ghe.example", "https://ghe.example", true],
+    [undefined, "https://ghe.example", false],
+    ["https://ghe.example", null, false],
+  ])("with sign-in at %s, of a connection to %s", async (there, here, isOffered) => {
+    const asked = show(ReplaceTokenDialog, { connection: connection("acme", { spec: { type: "oauth", baseURL: here } }) }, noSecret, { enabled: true, startURL: START, baseURL: there });
+    await until(() => asked.length);
+    if (isOffered) await until(() => button("Sign in to GitHub"));
+    else {
+      await new Promise((resolve) => setTimeout(resolve));
+      expect([await field("Token"), button("Sign in to GitHub")]).toEqual([expect.anything(), undefined]);
+    }
+  });
+});
+
+test("deleting a repository with its children says what the host loses with each", () => {
+  const props = { repository: repository(), connection: connection(), deployKeys: [deployKey("mine"), deployKey("kept", { spec: { deletionPolicy: "Orphan" } })], collaborators: [collaborator()] };
+  show(DeleteRepositoryDialog, props, noSecret);
+  const told = [...root.querySelectorAll("li")].map(({ textContent }) => textContent);
+  expect(told[0]).toContain("The deploy key is removed from acme/website. Whoever uses it loses access.");
+  expect(told[1]).toContain("The deploy key stays on the host (acme/website)");
+  expect(told[2]).toContain("The access of user rita to acme/website is withdrawn.");
+});
