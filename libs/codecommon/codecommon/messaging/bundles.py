@@ -38,6 +38,10 @@ MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
 _FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
 
+_RESERVED_BYTES: Final = 256 * 1024 * 1024
+"""So much of the directory's file system stays free, or a quarter of it, if that is less. ``serve`` has the store of its
+nats-server there, too, and that stops for good once nothing is free."""
+
 _MOST_STORED_BYTES: Final = 128 * 1024 * 1024
 """Of one bundle: a character of JSON takes six bytes at most."""
 
@@ -45,6 +49,8 @@ _CHUNK_SECONDS: Final = 5.0
 _UNFINISHED: Final = ".unfinished-"
 _STORE_FULL: Final = 10047, 10077
 """Error codes of JetStream: no resources left, maximum bytes exceeded."""
+
+_FULL: Final = "the provider keeps as many bundles as it can; try again in a few minutes"
 
 
 class BundlesFull(Exception):
@@ -226,6 +232,7 @@ class DirectoryBundles:
             others = [entry for entry in os.scandir(path.parent) if entry.name != path.name]
             live = [size for entry in others if (size := self._live_size(entry)) is not None]
             _require_room(len(live), sum(live), len(body))
+            _require_reserve(path.parent, len(body))
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
                 file.write(body)
             os.replace(file.name, path)
@@ -321,6 +328,12 @@ def _require_room(others: int, their_bytes: int, size: int) -> None:
         )
 
 
+def _require_reserve(folder: Path, size: int) -> None:
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize - size < min(disk.f_blocks * disk.f_frsize // 4, _RESERVED_BYTES):
+        raise BundlesFull(_FULL)
+
+
 def _version(seen: os.stat_result) -> str:
     return f"{seen.st_ino}/{seen.st_mtime_ns}"
 
@@ -335,7 +348,7 @@ def _answered() -> Iterator[None]:
         yield
     except APIError as error:
         if error.err_code in _STORE_FULL:
-            raise BundlesFull("the provider keeps as many bundles as it can; try again in a few minutes") from None
+            raise BundlesFull(_FULL) from None
         raise BusUnavailable(type(error).__name__) from None
     except (NatsError, TimeoutError) as error:
         raise BusUnavailable(type(error).__name__) from None
@@ -349,5 +362,5 @@ def _on_disk() -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BundlesFull("the provider keeps as many bundles as it can; try again in a few minutes") from None
+            raise BundlesFull(_FULL) from None
         raise BusUnavailable(f"the directory of the bundles: {type(error).__name__}") from None
