@@ -95,12 +95,17 @@ had 256Mi, with which seven are killed. */}}
 {{- toYaml $wanted }}
 {{- end }}
 
+{{/* A value as text. Without this a whole number of the values comes out as 5.0331648e+07: Helm reads each as a float64. */}}
+{{- define "code.scalar" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
 {{/* Environment of a container. What a user sets wins: of the service, then extraEnv, then settings. dict: root, component (a
 service, serve, init or doctor). */}}
 {{- define "code.env" -}}
 {{- $variables := include "code.chartEnv" . | fromYamlArray }}
 {{- range $name, $value := .root.Values.settings }}
-{{- $variables = append $variables (dict "name" $name "value" (toString $value)) }}
+{{- $variables = append $variables (dict "name" $name "value" (include "code.scalar" $value)) }}
 {{- end }}
 {{- $variables = concat $variables .root.Values.extraEnv (dig .component "env" list .root.Values.services) }}
 {{- $last := dict }}
