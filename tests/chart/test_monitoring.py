@@ -81,7 +81,7 @@ def test_every_rule_uses_metrics_of_this_release_that_exist(rules: dict[str, Any
         assert names_in(rule["expr"]) <= exported | NOT_OURS, rule
         selectors = re.findall(r"\{[^}]*\}", rule["expr"])
         assert selectors
-        assert all('job="code-kedge-code-provider"' in selector for selector in selectors)
+        assert all('job="code-kedge-code-provider", namespace="kedge"' in selector for selector in selectors)
 
 
 def test_every_alert_says_what_it_means_and_where_to_read_on(rules: dict[str, Any]) -> None:

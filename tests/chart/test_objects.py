@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from rendering import Object, example, objects, one
+from rendering import Object, example, objects, one, render
 
 from code_provider.services import SERVICES
 from devstack.paths import REPOSITORY
@@ -250,11 +251,53 @@ def test_networks_are_open_unless_asked_and_then_closed_for_every_pod() -> None:
             labels = (o if o["kind"] == "Pod" else o["spec"]["template"])["metadata"]["labels"]
             assert selected <= labels.items()
     ports = [sorted(str(p["port"]) for p in rule["ports"]) for rule in policy["spec"]["egress"]]
-    assert ports == [["53", "53"], ["443", "6443", "9443"], ["4222"], ["443"], ["443"]]
+    assert ports == [["53", "53"], ["443", "6443", "9443"], ["8083"], ["4222"], ["443"], ["443"]]
     public = policy["spec"]["egress"][-1]["to"]
     assert "169.254.0.0/16" in public[0]["ipBlock"]["except"]
     gateway = one(found, "NetworkPolicy", "code-kedge-code-provider-http")
     assert [list(peer) for peer in gateway["spec"]["ingress"][0]["from"]] == [["namespaceSelector"], ["podSelector"]]
+
+
+@pytest.mark.parametrize("layout", [(), NATS], ids=["single", "distributed"])
+def test_a_closed_network_lets_helm_test_reach_the_gateway(layout: tuple[str, ...]) -> None:
+    found = objects(*layout, "--set", "networkPolicy.enabled=true")
+    policy = one(found, "NetworkPolicy", "code-kedge-code-provider")
+    gateway = one(found, "Deployment", "code-kedge-code-provider")
+
+    assert {
+        "to": [{"podSelector": gateway["spec"]["selector"]}],
+        "ports": [{"port": 8083}],
+    } in policy["spec"]["egress"]
+
+
+@pytest.mark.parametrize("how", ["--values", "--set-json"])
+def test_large_whole_numbers_are_not_written_with_an_exponent(how: str, tmp_path: Path) -> None:
+    values = {
+        "settings": {"CODE_A": 50331648, "CODE_B": 1.5, "CODE_C": True, "CODE_D": 0, "CODE_E": "1e6"},
+        "bundleStore": {"persistence": {"size": 10737418240}},
+        "init": {"ttlSecondsAfterFinished": 31536000, "backoffLimit": 2000000},
+    }
+    if how == "--values":
+        file = tmp_path / "values.yaml"
+        file.write_text(json.dumps(values))
+        arguments = [how, str(file)]
+    else:
+        arguments = [part for key, value in values.items() for part in (how, f"{key}={json.dumps(value)}")]
+
+    single = objects(*arguments)
+    told = environ(one(single, "Deployment", "code-kedge-code-provider"))
+    assert {name: told[name] for name in values["settings"]} == {
+        "CODE_A": "50331648",
+        "CODE_B": "1.5",
+        "CODE_C": "true",
+        "CODE_D": "0",
+        "CODE_E": "1e6",
+    }
+    (claim,) = of_kind(single, "PersistentVolumeClaim").values()
+    assert claim["spec"]["resources"]["requests"]["storage"] == 10737418240
+    # Of a number with an exponent Python makes the same.
+    assert "ttlSecondsAfterFinished: 31536000\n" in render(*NATS, *arguments)
+    assert "backoffLimit: 2000000\n" in render(*NATS, *arguments)
 
 
 def test_a_ports_name_of_the_monitor_is_one_of_the_pod() -> None:

@@ -39,6 +39,10 @@ def refusal(*values: str) -> str:
             [NATS, "autoscaling.enabled=true", "autoscaling.trigger=keda-jetstream"],
             "keda-jetstream needs autoscaling.jetstream.monitoringEndpoint",
         ),
+        (
+            ["nats.server.enabled=true", "autoscaling.enabled=true", "autoscaling.trigger=keda-jetstream"],
+            "keda-jetstream cannot ask the NATS of nats.server.enabled, whose monitoring no pod of another release may reach",
+        ),
         (["githubOAuth.enabled=true"], "githubOAuth.enabled needs githubOAuth.clientId"),
         (
             [
@@ -67,6 +71,20 @@ def test_values_that_cannot_work_are_refused_with_what_to_do(values: list[str], 
 @pytest.mark.parametrize("value", ["hub.extra=1", "bundleStore.persistence.annotations.a=b", "image.digest=x"])
 def test_a_block_of_the_go_provider_may_have_keys_that_the_chart_does_not_know(value: str) -> None:
     assert render("--set", value) == render()
+
+
+@pytest.mark.parametrize("value", ["enabled=true", "tags.code=true", "global.a=b", "x-common.a=b"])
+def test_what_helm_and_a_parent_chart_put_at_the_top_is_taken(value: str) -> None:
+    assert render("--set", value) == render()
+
+
+OLD_BLOCKS = ["image", "service", "hub", "providerKubeconfig", "githubOAuth", "tenant", "bundleStore", "catalogEntry"]
+OLD_BLOCKS += ["serviceAccount", "resources", "podLabels", "podAnnotations", "nodeSelector", "tolerations", "affinity"]
+
+
+@pytest.mark.parametrize("block", OLD_BLOCKS)
+def test_a_block_of_the_go_provider_that_is_empty_counts_as_not_there(block: str) -> None:
+    assert render("--set", f"{block}=null") == render()
 
 
 @pytest.mark.parametrize("tag", ["0.2.0", "v1.0.0", "main", "sha-0123abc", "0.10.1"])
@@ -107,8 +125,8 @@ def prefixes(path: str) -> Iterator[str]:
 
 
 def free_inside(path: str) -> bool:
-    """Keys that have no default: ``global`` of helm itself, and those of Kubernetes' own objects."""
-    return path == "global" or ".resources." in path
+    """Keys that have no default: those of helm itself, and those of Kubernetes' own objects."""
+    return path in ("global", "enabled", "tags") or ".resources." in path
 
 
 def test_readme_tells_of_every_value() -> None:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from code_provider.doctor_checks import Installation, Problem, Skipped, checks
+from code_provider.doctor_checks import Doubtful, Installation, Problem, Skipped, checks
 from code_provider.doctor_settings import DoctorSettings
 from codecommon.process.redact import redact
 from codecommon.process.service import EXIT_FAILED
@@ -24,15 +24,15 @@ Check = Callable[[], Awaitable[str]]
 """Returns what was found. Raises ``Problem``, or ``Skipped`` where there is nothing to ask."""
 
 CHECK_SECONDS: Final = 10.0
-_MARKS: Final = {"ok": "ok     ", "failed": "FAILED ", "skipped": "skipped"}
+_MARKS: Final = {"ok": "ok     ", "failed": "FAILED ", "skipped": "skipped", "warning": "warning"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. ``fix``: what the operator does; empty unless it failed."""
+    """One line. ``fix``: what the operator does; empty unless it failed or is a warning."""
 
     check: str
-    status: Literal["ok", "failed", "skipped"]
+    status: Literal["ok", "failed", "skipped", "warning"]
     message: str
     fix: str = ""
 
@@ -42,7 +42,10 @@ class Finding:
 
 
 def doctor(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run the subcommand. Returns 0 if no check failed, else 1; ``SystemExit`` for arguments that are not known."""
+    """Run the subcommand. Returns 0 if no check failed (a warning is no failure), else 1.
+
+    Raises ``SystemExit`` for arguments that are not known.
+    """
     parser = argparse.ArgumentParser(
         "code-provider doctor", description="Check what the provider's services need. It changes nothing."
     )
@@ -86,6 +89,8 @@ async def _find(name: str, check: Check, seconds: float) -> Finding:
             return Finding(name, "ok", _one_line(await check()))
     except Skipped as skipped:
         return Finding(name, "skipped", _one_line(str(skipped)))
+    except Doubtful as doubt:
+        return Finding(name, "warning", _one_line(str(doubt)), _one_line(doubt.fix))
     except Problem as problem:
         return Finding(name, "failed", _one_line(str(problem)), _one_line(problem.fix))
     except TimeoutError:

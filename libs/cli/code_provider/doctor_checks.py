@@ -27,7 +27,7 @@ from codecommon.kcp.client import JsonObject, KcpError, NotFound, ProviderKcp
 from codecommon.kcp.endpoints import EXPORT_NAME, endpoint_urls
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.kcp.kubeconfig import KubeconfigError
-from codecommon.messaging.bus import Bus
+from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.topology import DOCTOR, DURABLES, USERS
 from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
@@ -39,6 +39,7 @@ _HTTP_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _MOST_CLOCK_SKEW_SECONDS: Final = 30.0
 """GitHub refuses an App's JWT that is a minute off."""
 _GITHUB_API: Final = "https://api.github.com"
+_DELETION: Final = "$JS.API.STREAM.DELETE.CODE_PROVIDER_DOCTOR"
 
 
 class Problem(Exception):
@@ -47,6 +48,10 @@ class Problem(Exception):
     def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
         self.fix = fix
+
+
+class Doubtful(Problem):
+    """It works, and an installation may well be meant to be so. It is told, and the exit code stays 0."""
 
 
 class Skipped(Exception):
@@ -214,20 +219,16 @@ def checks(at: Installation) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         _require_nats(at)
         if at.bus is None:
             raise Skipped("NATS is not reached")
-        stranger = NatsSettings(url=at.settings.nats.url, ca=at.settings.nats.ca)
-        try:
-            async with Bus.connect(stranger):
-                raise Problem(
-                    "NATS lets in whoever has no credentials",
-                    "write its users with code-provider nats-auth, and reload it",
-                )
-        except CannotRun:
-            pass
+        if await _lets_in_strangers(at.settings.nats):
+            raise Doubtful(
+                "NATS lets in whoever has no credentials",
+                "unless it is for trying out, write its users with code-provider nats-auth, and reload it",
+            )
         try:
             async with Bus.connect(at.settings.nats, DOCTOR) as bus:
                 await bus.js.account_info()
                 if await _may_delete(bus):
-                    raise Problem(
+                    raise Doubtful(
                         "the doctor's user may do everything, so the services' users may, too",
                         "give each process a user of its own: code-provider nats-auth",
                     )
@@ -319,8 +320,9 @@ def checks(at: Installation) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         return "agrees with kcp's to within 30 s"
 
     async def git_hosts() -> str:
+        # GitHub's own hosts are allowed whatever is set.
         allowed = sorted(at.settings.allowed_git_hosts)
-        addresses = [host if "://" in host else f"https://{host}" for host in allowed] or [_GITHUB_API]
+        addresses = [_GITHUB_API, *(host if "://" in host else f"https://{host}" for host in allowed)]
         said: list[str] = []
         unreached: list[str] = []
         for address in addresses:
@@ -328,6 +330,11 @@ def checks(at: Installation) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
                 said.append(f"{address} {await _reach(at.settings, address)}")
             except (httpx.HTTPError, OSError) as error:
                 unreached.append(f"{address} ({type(error).__name__})")
+        if allowed and len(unreached) == 1 and unreached[0].startswith(f"{_GITHUB_API} "):
+            raise Doubtful(
+                f"cannot reach {unreached[0]}",
+                "where Connections to github.com are wanted, set HTTPS_PROXY, or let this pod reach it",
+            )
         if unreached:
             raise Problem(
                 f"cannot reach {', '.join(unreached)}",
@@ -358,12 +365,31 @@ def _require_nats(at: Installation) -> None:
         raise Skipped("NATS_URL is not set: serve brings a nats-server of its own, which only its own processes reach")
 
 
-async def _may_delete(bus: Bus) -> bool:
-    """Whether this user may delete a stream; asked of one that nobody has."""
+async def _lets_in_strangers(settings: NatsSettings) -> bool:
+    """Whether the server takes a connection without a user. The certificate is for the server's listener, which may want one."""
+    stranger = NatsSettings(url=settings.url, ca=settings.ca, cert=settings.cert, key=settings.key)
     try:
-        await bus.nc.request("$JS.API.STREAM.DELETE.CODE_PROVIDER_DOCTOR", b"", timeout=0.5)
-    except (NatsError, TimeoutError):
+        async with asyncio.timeout(_NATS_SECONDS), Bus.connect(stranger):
+            return True
+    except (CannotRun, TimeoutError):
         return False
+
+
+async def _may_delete(bus: Bus) -> bool:
+    """Whether this user may delete a stream; asked of one that nobody has. Raises ``Problem`` if there is no answer."""
+    try:
+        await bus.nc.publish(_DELETION)
+        # The server answers in order, so by then it has refused it, if it does. The client sends the first ping ahead of it.
+        await bus.ping()
+        await bus.ping()
+        if bus.refuses(_DELETION):
+            return False
+        await bus.nc.request(_DELETION, b"", timeout=_NATS_SECONDS)
+    except (TimeoutError, BusUnavailable):
+        raise Problem(
+            "NATS gives no answer to what only an administrator may ask",
+            "see that the nats-server is not overloaded, and run the doctor again",
+        ) from None
     return True
 
 

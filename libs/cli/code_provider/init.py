@@ -3,7 +3,8 @@
 Each step needs the one before: the schemas, the APIExport that refers to them, the endpoint slice that refers to the export, the
 grant to bind the export, and last the CatalogEntry, which offers the provider to tenants. A second run writes only what changed.
 
-Where ``NATS_URL`` names a nats-server, init declares there what the services keep in it. No other process declares anything.
+Where ``NATS_URL`` names a nats-server, init first declares there what the services keep in it. No other process declares
+anything. One of the two is done, and the error reported, where the other fails.
 """
 
 from __future__ import annotations
@@ -70,9 +71,20 @@ async def declare(settings: InitSettings) -> None:
 
 
 async def _all(settings: InitSettings) -> list[str]:
-    writes = await bootstrap(settings)
+    """Neither part waits for the other's success: without NATS all services wait, whatever kcp says of a CatalogEntry."""
+    problems: list[str] = []
+    writes: list[str] = []
     if settings.external_nats is not None:
-        await declare(settings)
+        try:
+            await declare(settings)
+        except InitError as error:
+            problems.append(str(error))
+    try:
+        writes = await bootstrap(settings)
+    except InitError as error:
+        problems.append(str(error))
+    if problems:
+        raise InitError("; ".join(problems))
     return writes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,16 @@ import yaml
 from aiohttp import web
 
 from code_provider import __main__ as command
+from code_provider import doctor, doctor_checks
 from code_provider.apiexport import EXPORTS, PERMISSION_CLAIMS, SLICES, exported_resources
 from code_provider.apiresourceschemas import SCHEMAS, read_schemas
 from code_provider.catalogentry import CATALOG_ENTRIES
 from code_provider.doctor import findings
-from code_provider.doctor_checks import Installation, Problem, checks
+from code_provider.doctor_checks import Doubtful, Installation, Problem, checks
 from code_provider.doctor_settings import DoctorSettings
 from codecommon.kcp.endpoints import EXPORT_NAME
 from codecommon.messaging.bus import EVENTS_STREAM, LOCKS, Bus
+from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
 from devstack.nats import NatsServer
 from devstack.ports import free_ports
@@ -56,7 +59,7 @@ class World:
 
 
 @pytest_asyncio.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     made = World()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.handle)
@@ -64,6 +67,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     at = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    monkeypatch.setattr(doctor_checks, "_GITHUB_API", at)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
         yaml.safe_dump(
@@ -273,7 +277,6 @@ async def one_user_for_all(world: World, server: NatsServer) -> None:
         ("nats", no_server, "NATS does not answer at NATS_URL", "see that a nats-server runs there"),
         ("nats", strange_key, "NATS refuses the credentials", "doctor.nk"),
         ("nats", no_key, "holds no seed of an nkey", "doctor.nk"),
-        ("nats permissions", one_user_for_all, "the doctor's user may do everything", "code-provider nats-auth"),
         ("streams", no_stream, "NATS has no stream CODE_EVENTS, no bucket CODE_LOCKS", "run code-provider init"),
         ("streams", older_durable, "the durable access-svc is that of another version", "run code-provider init"),
     ],
@@ -291,6 +294,101 @@ async def test_what_is_broken_in_nats_is_one_sentence_with_its_fix(
     assert finding.status == "failed"
     assert said in finding.message
     assert fix in finding.fix
+
+
+async def without_users(world: World, server: NatsServer) -> None:
+    """As the NATS for trying out is."""
+    await restart_with(server, authorization=None)
+    world.environ.pop("NATS_NKEY")
+
+
+async def restart_with(server: NatsServer, **settings: Any) -> None:
+    """``settings``: of the configuration. ``authorization``: no accounts, and so no users."""
+    await server.process.stop()
+    file = server.folder / "nats-server.json"
+    config = json.loads(file.read_text()) | settings
+    if "authorization" in settings:
+        del config["authorization"], config["accounts"]
+    file.write_text(json.dumps(config))
+    await server.process.start()
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize(
+    ("make_it", "said"),
+    [
+        (one_user_for_all, "the doctor's user may do everything"),
+        (without_users, "NATS lets in whoever has no credentials"),
+    ],
+)
+async def test_users_of_nats_that_a_documented_layout_does_without_are_a_warning(
+    world: World, nats_server: NatsServer, make_it: Callable[[World, NatsServer], Awaitable[None]], said: str
+) -> None:
+    await make_it(world, nats_server)
+    finding = (await world.examine())["nats permissions"]
+    assert finding.status == "warning"
+    assert said in finding.message
+    assert "code-provider nats-auth" in finding.fix
+    assert finding.line.startswith("warning  nats permissions: ")
+
+
+@pytest.mark.nats
+async def test_a_nats_that_does_not_answer_is_not_said_to_refuse(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_checks, "_NATS_SECONDS", 0.2)
+    async with Bus.connect(NatsSettings(url=(nats_server.url,)), "") as bus:
+        # Somebody takes the question and never answers it.
+        monkeypatch.setattr(doctor_checks, "_DELETION", "code.nobody.answers")
+        await bus.nc.subscribe("code.nobody.answers")
+        with pytest.raises(Problem, match="gives no answer"):
+            await doctor_checks._may_delete(bus)
+
+
+async def test_a_server_that_lets_a_stranger_wait_does_not_let_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that asks for a certificate: the client tries for ever."""
+    monkeypatch.setattr(doctor_checks, "_NATS_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        async with asyncio.timeout(20):
+            assert not await doctor_checks._lets_in_strangers(NatsSettings(url=(url,)))
+
+
+async def test_a_stranger_has_the_certificate_that_the_server_may_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(settings: NatsSettings) -> None:
+        assert settings == given.model_copy(update={"nkey": None, "user": None, "password": None})
+        raise CannotRun("refused")
+
+    for name in ("ca", "cert", "key", "nkey"):
+        (tmp_path / name).touch()
+    given = NatsSettings(ca=tmp_path / "ca", cert=tmp_path / "cert", key=tmp_path / "key", nkey=tmp_path / "nkey")
+    monkeypatch.setattr(doctor_checks.Bus, "connect", connect)
+    assert not await doctor_checks._lets_in_strangers(given)
+
+
+async def test_only_failures_are_an_exit_code(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def doubts() -> str:
+        raise Doubtful("one", "two")
+
+    lines: list[str] = []
+    monkeypatch.setattr(doctor, "checks", lambda _: [("a", doubts)])
+    settings = DoctorSettings.from_environ(world.environ)
+    assert await doctor._examine(settings, lambda finding: lines.append(finding.line)) == 0
+    assert lines == ["warning  a: one; fix: two"]
+
+
+@pytest.mark.parametrize(("hosts", "status"), [(True, "warning"), (False, "failed")])
+async def test_github_is_looked_at_whatever_other_hosts_are_allowed(
+    world: World, monkeypatch: pytest.MonkeyPatch, hosts: bool, status: str
+) -> None:
+    monkeypatch.setattr(doctor_checks, "_GITHUB_API", NOWHERE)
+    if not hosts:
+        del world.environ["CODE_ALLOWED_GIT_HOSTS"]
+    finding = (await world.examine())["git hosts"]
+    assert finding.status == status
+    assert f"cannot reach {NOWHERE} (ConnectError)" in finding.message
 
 
 async def test_a_check_that_hangs_or_breaks_is_a_line_and_the_others_go_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from code_provider import __main__ as command
 from code_provider.apiresourceschemas import read_schemas
 from code_provider.init_settings import InitSettings
 from codecommon.api.kinds import KINDS
+from codecommon.messaging.bus import Bus
+from codecommon.messaging.topology import DOCTOR, USERS
+from devstack.nats import NatsServer
 
 
 def settings(environ: dict[str, str], default_schemas_dir: Path = Path("/nonexistent")) -> InitSettings:
@@ -45,6 +49,35 @@ def test_a_catalog_entry_that_cannot_be_read_stops_init_before_anything_is_writt
     assert command.main(["init"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"init: {path} is not of kind CatalogEntry in providers.kedge.faros.sh/v1alpha1"
+
+
+@pytest.mark.nats
+async def test_what_the_services_keep_in_nats_is_declared_though_kcp_refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As it does a CatalogEntry. The services would wait for ever."""
+    async with NatsServer(tmp_path / "nats") as server:
+        for name, value in {**server.environment, "KEDGE_PROVIDER_KUBECONFIG": str(tmp_path / "missing")}.items():
+            monkeypatch.setenv(name, value)
+
+        assert await asyncio.to_thread(command.main, ["init"]) == 1
+
+        assert str(tmp_path / "missing") in capsys.readouterr().err
+        async with Bus.connect(server.settings(), DOCTOR) as bus:
+            assert await bus.lacks(USERS[DOCTOR]) == []
+
+
+def test_an_error_of_kcp_does_not_hide_the_one_of_nats(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "init.nk").write_text("not a key")
+    monkeypatch.setenv("KEDGE_PROVIDER_KUBECONFIG", str(tmp_path / "missing"))
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    monkeypatch.setenv("NATS_NKEY", str(tmp_path))
+    assert command.main(["init"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds no seed of an nkey" in line
+    assert str(tmp_path / "missing") in line
 
 
 def test_the_first_kubeconfig_variable_that_is_set_wins_even_if_a_later_one_would_work(tmp_path: Path) -> None:

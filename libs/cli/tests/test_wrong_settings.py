@@ -181,10 +181,16 @@ async def ends_with_one_line(process: Process, *words: str) -> None:
     assert "Traceback" not in "".join(process.lines)
 
 
+# With a NATS that does not answer, init says that, too.
+NO_NATS = {"NATS_URL": ""}
 AT_START = [
-    ("init", {"KUBECONFIG": "{missing}"}, ("there is no file",)),
-    ("init", {"KUBECONFIG": "{garbage}"}, ("garbage",)),
-    ("init", {"KUBECONFIG": "{garbage}", "KEDGE_CATALOGENTRY_FILE": "{missing}"}, ("cannot read", "missing")),
+    ("init", {"KUBECONFIG": "{missing}", **NO_NATS}, ("there is no file",)),
+    ("init", {"KUBECONFIG": "{garbage}", **NO_NATS}, ("garbage",)),
+    (
+        "init",
+        {"KUBECONFIG": "{garbage}", "KEDGE_CATALOGENTRY_FILE": "{missing}", **NO_NATS},
+        ("cannot read", "missing"),
+    ),
     ("serve", {"CODE_DATA_DIR": "{garbage}/data"}, ("CODE_DATA_DIR",)),
     ("watcher", {"CODE_HEALTH_PORT": "{taken}", "CODE_HEALTH_HOST": "127.0.0.1"}, ("CODE_HEALTH_PORT", "in use")),
     ("watcher", {"CODE_HEALTH_HOST": "nowhere.invalid"}, ("CODE_HEALTH_PORT", "nowhere.invalid")),

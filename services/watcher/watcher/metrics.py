@@ -25,5 +25,8 @@ UNDECODABLE: Final = Counter(
     "Objects left out because they lack a field that every object has.",
     ("resource",),
 )
-OBJECTS: Final = Gauge("code_watcher_objects", "Objects in the index, by endpoint.", ("endpoint",))
-LEADING: Final = Gauge("code_watcher_leading", "Whether this replica is the active one, by endpoint.", ("endpoint",))
+# Not "endpoint": Prometheus' operator puts that on every target, and ours would be renamed.
+OBJECTS: Final = Gauge("code_watcher_objects", "Objects in the index, by endpoint of kcp.", ("kcp_endpoint",))
+LEADING: Final = Gauge(
+    "code_watcher_leading", "Whether this replica is the active one, by endpoint of kcp.", ("kcp_endpoint",)
+)

@@ -1,3 +1,28 @@
+{{/* A block of the Go provider's chart that the values leave empty, as `tenant:`, counts as not there. Helm takes its defaults out,
+so they are put back. Each template begins with it. */}}
+{{- define "code.fill" -}}
+{{- range $name, $block := include "code.emptyBlocks" . | fromYaml }}
+{{- if not (get $.Values $name) }}
+{{- $_ := set $.Values $name $block }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "code.emptyBlocks" -}}
+image: {repository: ghcr.io/faroshq/kedge-code-provider, tag: "", pullPolicy: IfNotPresent}
+service: {type: ClusterIP, port: 8083}
+hub: {url: "https://kedge-hub.kedge.svc.cluster.local:9443", tokenSecretRef: {name: kedge-code-hub-token, key: token}, insecure: false}
+providerKubeconfig: {secretName: kedge-provider-kubeconfig}
+tenant: {credentialsNamespace: ""}
+bundleStore:
+  path: /var/lib/kedge-code/commit-bundles
+  existingClaim: ""
+  emptyDir: false
+  persistence: {enabled: true, size: 1Gi, accessModes: [ReadWriteOnce], storageClassName: ""}
+catalogEntry: {enabled: true}
+serviceAccount: {create: true, name: ""}
+{{- end }}
+
 {{- define "code.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -95,12 +120,17 @@ had 256Mi, with which seven are killed. */}}
 {{- toYaml $wanted }}
 {{- end }}
 
+{{/* A value as text. Without this a whole number of the values comes out as 5.0331648e+07: Helm reads each as a float64. */}}
+{{- define "code.scalar" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
 {{/* Environment of a container. What a user sets wins: of the service, then extraEnv, then settings. dict: root, component (a
 service, serve, init or doctor). */}}
 {{- define "code.env" -}}
 {{- $variables := include "code.chartEnv" . | fromYamlArray }}
 {{- range $name, $value := .root.Values.settings }}
-{{- $variables = append $variables (dict "name" $name "value" (toString $value)) }}
+{{- $variables = append $variables (dict "name" $name "value" (include "code.scalar" $value)) }}
 {{- end }}
 {{- $variables = concat $variables .root.Values.extraEnv (dig .component "env" list .root.Values.services) }}
 {{- $last := dict }}

@@ -38,6 +38,9 @@
 {{- if and (eq .Values.autoscaling.trigger "keda-prometheus") (not .Values.autoscaling.prometheus.serverAddress) }}
 {{- fail "autoscaling.trigger: keda-prometheus needs autoscaling.prometheus.serverAddress, such as http://prometheus.monitoring.svc:9090." }}
 {{- end }}
+{{- if and (eq .Values.autoscaling.trigger "keda-jetstream") .Values.nats.server.enabled }}
+{{- fail "autoscaling.trigger: keda-jetstream cannot ask the NATS of nats.server.enabled, whose monitoring no pod of another release may reach. Set nats.url to a NATS of your own, or use keda-prometheus." }}
+{{- end }}
 {{- if and (eq .Values.autoscaling.trigger "keda-jetstream") (not .Values.autoscaling.jetstream.monitoringEndpoint) }}
 {{- fail "autoscaling.trigger: keda-jetstream needs autoscaling.jetstream.monitoringEndpoint, the host:port of a NATS server's monitoring, such as nats.nats.svc:8222." }}
 {{- end }}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,6 +70,10 @@ class Backlog:
             if state.has_idle_reader:
                 # A request for a message is open, so what was due has been delivered, to this replica or to another.
                 self._parked = {seq: parked for seq, parked in self._parked.items() if parked.until > now}
+        else:
+            # The maximum over the replicas would go by an old figure, and so would autoscaling.
+            with suppress(KeyError):
+                PENDING.remove(self._consumer)
         due = sum(parked.helps or parked.until <= now for parked in self._parked.values())
         counts = {"running": running, "due": due, "waiting": len(self._parked) - due}
         for name, count in counts.items():

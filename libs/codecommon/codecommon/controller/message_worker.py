@@ -73,6 +73,9 @@ class MessageWorker(ABC, Generic[P]):
         keep: bool,
     ) -> None:
         self._service = service
+        for why in ("undecodable", "poison"):
+            # At 0 from the start. Of a series that begins with the first message, Prometheus sees no increase.
+            MESSAGES_SET_ASIDE.labels(service, why)
         self._bus = bus
         self._kcp = kcp
         self._endpoints = KnownEndpoints(kcp)

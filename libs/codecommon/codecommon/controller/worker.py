@@ -97,6 +97,9 @@ class Worker(MessageWorker[asyncio.Task[_Found]]):
             backoff=backoff,
             keep=False,
         )
+        for passes in ("done", "put_off"):
+            # At 0 from the start: without a "done" there would be nothing to divide by, and no alert.
+            RESYNC_PASSES.labels(passes)
         self._controllers = {controller.kind.resource: controller for controller in controllers}
         self._bound = BoundWorkspaces()
         self._ownership = ownership

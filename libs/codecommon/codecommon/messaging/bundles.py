@@ -41,6 +41,10 @@ _PART_OF_CHECKOUTS: Final = 2
 _FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
 
+_RESERVED_BYTES: Final = 256 * 1024 * 1024
+"""So much of the directory's file system stays free, or a quarter of it, if that is less. ``serve`` has the store of its
+nats-server there, too, and that stops for good once nothing is free."""
+
 _MOST_STORED_BYTES: Final = 128 * 1024 * 1024
 """Of one bundle: a character of JSON takes six bytes at most."""
 
@@ -48,6 +52,8 @@ _CHUNK_SECONDS: Final = 5.0
 _UNFINISHED: Final = ".unfinished-"
 _STORE_FULL: Final = 10047, 10077
 """Error codes of JetStream: no resources left, maximum bytes exceeded."""
+
+_FULL: Final = "the provider keeps as many bundles as it can; try again in a few minutes"
 
 
 class BundlesFull(Exception):
@@ -245,6 +251,7 @@ class DirectoryBundles:
         path = self._path(scope, name)
         with _on_disk(), self._locked(scope):
             self._require_room(scope, path.name, len(body), part)
+            _require_reserve(path.parent, len(body))
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, delete=False) as file:
                 try:
                     file.write(body)
@@ -355,6 +362,12 @@ def _require_room(others: int, their_bytes: int, size: int, part: int) -> None:
         )
 
 
+def _require_reserve(folder: Path, size: int) -> None:
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize - size < min(disk.f_blocks * disk.f_frsize // 4, _RESERVED_BYTES):
+        raise BundlesFull(_FULL)
+
+
 def _version(seen: os.stat_result) -> str:
     return f"{seen.st_ino}/{seen.st_mtime_ns}"
 
@@ -369,7 +382,7 @@ def _answered() -> Iterator[None]:
         yield
     except APIError as error:
         if error.err_code in _STORE_FULL:
-            raise BundlesFull("the provider keeps as many bundles as it can; try again in a few minutes") from None
+            raise BundlesFull(_FULL) from None
         raise BusUnavailable(type(error).__name__) from None
     except (NatsError, TimeoutError) as error:
         raise BusUnavailable(type(error).__name__) from None
@@ -383,5 +396,5 @@ def _on_disk() -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BundlesFull("the provider keeps as many bundles as it can; try again in a few minutes") from None
+            raise BundlesFull(_FULL) from None
         raise BusUnavailable(f"the directory of the bundles: {type(error).__name__}") from None

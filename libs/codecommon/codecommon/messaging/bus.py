@@ -250,6 +250,10 @@ class Bus:
                     lacking.append(what)
         return lacking
 
+    def refuses(self, subject: str) -> bool:
+        """Whether the server has refused this user the subject, as far as its answers are in."""
+        return subject.lower() in {refused.lower() for refused in self._refused}
+
     def _raise_if_refused(self) -> None:
         if self._refused:
             raise CannotRun(f"NATS does not let this user use {sorted(self._refused)[0]}; {_MEND_RIGHTS}")

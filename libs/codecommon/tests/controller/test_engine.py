@@ -19,6 +19,7 @@ from codecommon.api.results import NotReady, Outcome, Released, Retryable, Termi
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.engine import Timing
 from codecommon.controller.message_worker import WorkerTiming
+from codecommon.controller.metrics import MESSAGES_SET_ASIDE, RESYNC_PASSES
 from codecommon.githost.job import Job, current_job
 from codecommon.githost.protocol import HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
@@ -28,6 +29,7 @@ from codecommon.messaging.events import EventReason, Versions
 from codecommon.process.backoff import Backoff
 from codecommon.testing.builders import api_binding, deleting, event_for, repository_object
 from codecommon.testing.engine import (
+    SERVICE,
     Calls,
     Gate,
     Handler,
@@ -125,6 +127,23 @@ async def test_drift_passes_are_counted_by_whether_they_could_be_done(bus: Bus, 
     async with working(bus, kcp, Calls(is_fine)):
         await until(lambda: acked(bus))
     assert {result: counted(result) - was for result, was in before.items()} == {"done": 1.0, "put_off": 2.0}
+
+
+async def test_what_alerts_count_is_there_from_the_start_so_that_the_first_one_is_an_increase(
+    bus: Bus, kcp: InMemoryKcp
+) -> None:
+    MESSAGES_SET_ASIDE.clear()
+    RESYNC_PASSES.clear()
+    async with working(bus, kcp, Calls(is_fine)):
+        for why in ("undecodable", "poison"):
+            labels = {"service": SERVICE, "why": why}
+            await until(lambda labels=labels: sample("code_messages_set_aside_total", **labels) == 0.0)
+        for result in ("done", "put_off"):
+            assert sample("code_resync_passes_total", result=result) == 0.0
+
+
+def sample(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
 
 
 async def test_a_message_that_was_put_back_is_not_kept_alive_any_more(bus: Bus, kcp: InMemoryKcp) -> None:

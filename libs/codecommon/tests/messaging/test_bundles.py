@@ -175,6 +175,28 @@ async def test_a_full_disk_leaves_no_part_of_a_bundle(tmp_path: Path, monkeypatc
     assert list((tmp_path / scope_of("c1")).iterdir()) == []
 
 
+@pytest.mark.parametrize(("total", "reserve"), [(1 << 30, 256 << 20), (64 << 30, 256 << 20), (400 << 20, 100 << 20)])
+async def test_a_bundle_that_would_take_the_reserve_of_the_file_system_is_refused(
+    total: int, reserve: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DirectoryBundles(tmp_path)
+    await store.put("c1", SMALL)
+    size = (tmp_path / scope_of("c1") / f"{SMALL.name}.json").stat().st_size
+    seen = list(os.statvfs(tmp_path))
+
+    def disk_with(free: int) -> None:
+        figures = os.statvfs_result([1, 1, total, free, free, *seen[5:]])
+        monkeypatch.setattr(module.os, "statvfs", lambda _path: figures)
+
+    disk_with(reserve + size)
+    await store.put("c2", SMALL)
+    disk_with(reserve + size - 1)
+    with pytest.raises(BundlesFull, match="as many bundles as it can"):
+        await store.put("c3", SMALL)
+    assert await read(store, "c3", SMALL.name) is None
+    assert await read(store, "c2", SMALL.name) == SMALL
+
+
 async def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     store = DirectoryBundles(tmp_path)
     await store.put("c1", SMALL)
