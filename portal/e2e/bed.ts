@@ -118,8 +118,19 @@ export async function expectAccessible(page: Page, what = ""): Promise<void> {
   expect(told, what).toEqual([]);
 }
 
-/** Asks the GraphQL gateway, as another user of the workspace would. */
+/** Asks the GraphQL gateway, as another user of the workspace would. Waits while it does not know the new workspace yet. */
 export async function graphql(query: string, variables: object, workspace: Workspace): Promise<Record<string, unknown>> {
+  for (const end = Date.now() + 60_000; ; ) {
+    try {
+      return await graphqlNow(query, variables, workspace);
+    } catch (error) {
+      if (Date.now() > end || !/: 404 |Cannot query field|Unknown type/.test(String(error))) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+  }
+}
+
+async function graphqlNow(query: string, variables: object, workspace: Workspace): Promise<Record<string, unknown>> {
   const answer = await request("POST", `${bed.hub}/graphql/${workspace.cluster}`, { query, variables }, { Authorization: `Bearer ${bed.member.token}` });
   const { data, errors } = answer as { data: Record<string, unknown>; errors?: readonly { message: string }[] };
   if (errors) throw new Error(errors.map(({ message }) => message).join("; "));

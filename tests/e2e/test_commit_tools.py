@@ -211,8 +211,9 @@ async def test_a_studio_commits_reads_builds_and_builds_again(
     removed = await studio.finish("commit_files", repositoryRef="site", deletePaths=["src/main.py", "never/there"])
     assert "src/main.py" not in await scenario.control.files(account.login, "site")
     assert sorted(removed["deletedPaths"]) == ["never/there", "src/main.py"]
-    # What was answered leaves nothing behind but the commits, which app-studio lists.
-    await scenario.wait_until(lambda: _left(tenant), 2, timeout=30, what="requests that were answered")
+    # What was answered leaves nothing behind but the commits, which app-studio lists, and for ten minutes the rebuild, which the
+    # same call joins.
+    await scenario.wait_until(lambda: _left(tenant), 3, timeout=30, what="requests that were answered")
 
 
 async def _left(tenant: Tenant) -> int:

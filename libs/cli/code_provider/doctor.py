@@ -51,20 +51,22 @@ def doctor(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each check")
     asked = parser.parse_args(arguments)
-    # What a library logs is no line of ours.
-    logging.disable(logging.CRITICAL)
 
     def tell(finding: Finding) -> None:
         print(json.dumps(asdict(finding)) if asked.json else finding.line, flush=True)
 
+    # What a library logs is no line of ours.
+    logging.disable(logging.CRITICAL)
     try:
         settings = DoctorSettings.from_environ(environ)
+        tell(Finding("settings", "ok", "every variable has a value of the right form"))
+        return asyncio.run(_examine(settings, tell))
     except SettingsError as error:
         variable, _, wrong = str(error).partition(": ")
         tell(Finding("settings", "failed", f"{variable}: {wrong}", f"correct {variable}"))
         return EXIT_FAILED
-    tell(Finding("settings", "ok", "every variable has a value of the right form"))
-    return asyncio.run(_examine(settings, tell))
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 async def _examine(settings: DoctorSettings, tell: Callable[[Finding], None]) -> int:
