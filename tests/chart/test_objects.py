@@ -14,7 +14,6 @@ from rendering import Object, example, objects, one, render
 from code_provider.services import SERVICES
 from devstack.paths import REPOSITORY
 
-# TODO: the provider does not read it yet.
 NATS = ("--set", "nats.url=nats://nats:4222")
 SOURCES = "\n".join(
     path.read_text() for root in ("libs", "services") for path in (REPOSITORY / root).rglob("*.py") if "tests" not in path.parts
