@@ -153,6 +153,8 @@ for (const [name, show] of [...Object.entries(views), ...Object.entries(states)]
 test("everything is reached and done with the keyboard alone", async ({ hub }) => {
   const focused = () => hub.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent?.trim() ?? "");
   async function tabTo(words: string): Promise<void> {
+    // On a busy machine a page may still be loading.
+    await hub.getByRole("link", { name: words, exact: true }).or(hub.getByRole("button", { name: words, exact: true })).first().waitFor();
     const passed: string[] = [];
     for (let presses = 0; presses < 60; presses += 1) {
       await hub.keyboard.press("Tab");

@@ -35,8 +35,10 @@ from devstack.tenant import Tenant
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 FULL = os.environ.get("CODE_SECURITY_TESTS") == "full"
-LONGEST_WAIT = 8.0
-"""Seconds. A Repository takes 0.1 s alone on this machine, and the attack itself keeps kcp and the processors busy."""
+LONGEST_WAIT = 8.0 if FULL else 30.0
+"""Seconds. A Repository takes 0.1 s alone, and the attack itself keeps kcp and the processors busy. `make test` runs other
+tests beside it, so it only tells a tenant who waits from one who is forgotten; `make security` has the machine to itself.
+"""
 LONGEST_LAG = 2.0
 MOST_MEMORY = 80 * MIB
 
