@@ -17,7 +17,7 @@ import pytest
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.contents import CommitRequest, FileChange, SnapshotCaps
-from codecommon.githost.github import contents as module
+from codecommon.githost.github import commits as module
 from codecommon.githost.github.answer import Answer
 from codecommon.githost.github.builds import GithubBuilds
 from codecommon.githost.github.changes import Change, tree_entry
