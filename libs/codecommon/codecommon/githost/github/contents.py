@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Retryable, Terminal
@@ -100,8 +100,12 @@ _NO_SUCH_REF: Final = frozenset({404, 409, 422})
 _ELSEWHERE: Final = frozenset({302, 404})
 
 
+_Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")]
+"""The name of a git object. Names become parts of paths and of status."""
+
+
 class _Target(BaseModel):
-    sha: str
+    sha: _Sha
 
 
 class _RefAnswer(BaseModel):
@@ -114,13 +118,13 @@ class _CommitBody(BaseModel):
 
 
 class _CommitAnswer(BaseModel):
-    sha: str
+    sha: _Sha
     html_url: str = ""
     commit: _CommitBody
 
 
 class _MadeCommit(BaseModel):
-    sha: str
+    sha: _Sha
     html_url: str = ""
     tree: _Target
 
@@ -128,7 +132,7 @@ class _MadeCommit(BaseModel):
 class _MadeObject(BaseModel):
     """A blob, a tree or a commit; only the last one has a page."""
 
-    sha: str
+    sha: _Sha
     html_url: str = ""
 
 
