@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import random
 import re
@@ -15,6 +16,7 @@ import ssl
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -24,9 +26,9 @@ import pytest_asyncio
 from devstack.devhub import DevHub
 from devstack.nats import NatsServer
 from devstack.paths import VENV_BIN
-from devstack.ports import free_ports
+from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation
+from devstack.provider import ProviderInstallation, metrics_of
 from devstack.resources import is_ready
 from devstack.scenario import Account, Scenario, connection, repository, secret
 from devstack.tenant import Tenant
@@ -329,6 +331,64 @@ async def test_two_gateways_serve_one_request_and_share_its_contents(
     assert texts_of(read) == {"a": "b"}
 
 
+@pytest.mark.parametrize("reader", [first_block], ids=["controller"], indirect=True)
+async def test_what_either_gateway_stores_either_replica_commits_and_the_other_way_round(
+    studio: Caller,
+    services: Process,
+    scenario: Scenario,
+    tenant: Tenant,
+    provider: ProviderInstallation,
+    services_nats: NatsServer,
+    session: aiohttp.ClientSession,
+) -> None:
+    account = await site(scenario, tenant, autoInit=False)
+    headers = {
+        "Authorization": f"Bearer {tenant.mcp_token}",
+        "X-Kedge-Tenant": tenant.cluster,
+        "X-Kedge-Cluster": tenant.cluster,
+    }
+    texts: dict[str, str] = {}
+    async with another_gateway(provider, services_nats.url) as url, another_replica(services, provider) as address:
+        gateways = {"first": studio, "second": Caller(session, url, first_block, "", headers)}
+
+        async def taken(operation: str) -> dict[str, float]:
+            """How many bundles each replica has read for commits, or put for checkouts."""
+            async with session.get(f"{address}/metrics") as answer:
+                second = await answer.text()
+            exposed = {"first": (await metrics_of(services, session))["repository-svc"], "second": second}
+            line = re.compile(rf'^code_bundle_operations_total{{operation="{operation}",result="done"}} (\S+)$', re.M)
+            found = {replica: line.search(text) for replica, text in exposed.items()}
+            return {replica: float(match[1]) if match else 0.0 for replica, match in found.items()}
+
+        async def replica_of(operation: str, gateway: str) -> str:
+            """Which replica did what was asked for; empty where it cannot be told."""
+            before = await taken(operation)
+            if operation == "read":
+                path = f"file-{len(texts)}"
+                files = {path: f"{path} through {gateway}\n"}
+                call = partial(gateways[gateway].finish, "commit_files", repositoryRef="site", files=as_files(files))
+                await stored(call)
+                texts.update(files)
+            else:
+                call = partial(gateways[gateway].finish, "checkout_repository", repositoryRef="site")
+                assert texts_of(await stored(call)) == texts
+            after = await taken(operation)
+            took = [replica for replica in after if after[replica] > before[replica]]
+            return took[0] if len(took) == 1 else ""
+
+        await replica_of("read", "first")
+        left = set(itertools.product(("read", "put"), gateways, ("first", "second")))
+        chance = random.Random(16)
+        async with asyncio.timeout(PATIENCE):
+            while left:
+                operation, gateway, _ = chance.choice(sorted(left))
+                left.discard((operation, gateway, await replica_of(operation, gateway)))
+
+    on_host = await scenario.control.files(account.login, "site")
+    assert {path: content.decode() for path, content in on_host.items()} == texts
+    assert len(await scenario.control.commits(account.login, "site")) == len(texts)
+
+
 async def stored(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
     """The call's answer, once the store of a gateway that has just begun answers."""
     async with asyncio.timeout(PATIENCE):
@@ -348,3 +408,14 @@ async def another_gateway(provider: ProviderInstallation, nats_url: str) -> Asyn
     async with provider.command("gateway", environment, program=[VENV_BIN / "gateway"]) as process:
         await process.line("listening on port", timeout=60)
         yield f"http://127.0.0.1:{port}/mcp"
+
+
+@asynccontextmanager
+async def another_replica(services: Process, provider: ProviderInstallation) -> AsyncIterator[str]:
+    """A second repository-svc beside that of ``services``; where its metrics are."""
+    [port] = free_ports(1)
+    environment = {**services.env, "CODE_HEALTH_HOST": LOOPBACK, "CODE_HEALTH_PORT": str(port)}
+    program = [VENV_BIN / "repository-svc"]
+    async with provider.command("repository-svc", environment, program=program) as process:
+        await process.line("health endpoints on", timeout=60)
+        yield f"http://{LOOPBACK}:{port}"

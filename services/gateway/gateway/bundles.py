@@ -12,7 +12,7 @@ from typing import Final
 from nats.errors import Error as NatsError
 
 from codecommon.api.bundle import Bundle
-from codecommon.messaging.bundles import BundleStore, DirectoryBundles, open_bundle_store
+from codecommon.messaging.bundles import BundleStore, DirectoryBundles, MeteredBundles, open_bundle_store
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.process.service import CannotRun
 from codecommon.process.settings import NatsSettings
@@ -72,7 +72,7 @@ class StoreConnection:
     async def open(self) -> AsyncIterator[BundleStore]:
         """Raises ``BusUnavailable``."""
         if self._directory is not None:
-            yield DirectoryBundles(self._directory)
+            yield MeteredBundles(DirectoryBundles(self._directory))
             return
         bus = self._bus
         if bus is None or not bus.nc.is_connected:

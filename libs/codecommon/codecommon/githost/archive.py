@@ -6,6 +6,7 @@ however long they say they are, so it is not used. What git itself writes is all
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from typing import Final, Literal
@@ -19,6 +20,7 @@ _FILE: Final = b"0"
 _FILE_OF_OLD: Final = b"\x00"
 _EXTENDED: Final = b"x"
 _EXTENDED_FOR_ALL: Final = b"g"
+_OCTAL: Final = re.compile(rb"[0-7]+")
 
 
 class ArchiveRefused(Exception):
@@ -44,6 +46,8 @@ class ArchiveReader:
         self._take = take
         self._left = most_bytes
         self._entries = most_entries
+        # An entry has one extended header at most, and so has the archive.
+        self._headers = 2 * most_entries + 1
         self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
         self._buffer = bytearray()
         self._state: Literal["header", "skip", "file", "extended", "end"] = "header"
@@ -112,6 +116,9 @@ class ArchiveReader:
         if _number(block[148:156]) != sum(block[:148]) + 8 * 32 + sum(block[156:]):
             raise ArchiveRefused("an entry of the archive is damaged")
         self._content, self._blanks = size, -size % _BLOCK
+        self._headers -= 1
+        if self._headers < 0:
+            raise ArchiveRefused("the archive has too many headers")
         if kind in (_EXTENDED, _EXTENDED_FOR_ALL):
             if size > _LONGEST_EXTENDED_HEADER:
                 raise ArchiveRefused("an entry of the archive has too long a header")
@@ -133,10 +140,11 @@ class ArchiveReader:
 
 
 def _number(field: bytes) -> int:
-    try:
-        return int(field.strip(b"\x00 ") or b"0", 8)
-    except ValueError:
-        raise ArchiveRefused("an entry of the archive is damaged") from None
+    digits = field.strip(b"\x00 ")
+    # Python also takes a sign and underscores for a number.
+    if digits and not _OCTAL.fullmatch(digits):
+        raise ArchiveRefused("an entry of the archive is damaged")
+    return int(digits or b"0", 8)
 
 
 def _short_path(block: bytes) -> str | None:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import orjson
 from nats.errors import Error as NatsError
@@ -29,6 +29,7 @@ from nats.js.errors import NotFoundError as JetStreamNotFoundError
 from nats.js.object_store import ObjectStore
 
 from codecommon.api.bundle import Bundle, InvalidBundle, is_bundle_name, scope_of
+from codecommon.messaging.bundle_metrics import BUNDLE_BYTES, BUNDLE_OPERATIONS, BUNDLE_SECONDS
 from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus, BusUnavailable
 
 MOST_OF_A_WORKSPACE: Final = 256
@@ -37,6 +38,9 @@ MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
 
 _PART_OF_CHECKOUTS: Final = 2
 """Of each bound. A checkout is kept until it was read whole, or for ten minutes. That leaves room for commits."""
+
+_PART_OF_FREE: Final = 4
+"""Of what is free in NATS, a workspace may have a quarter. So a few that store as much as they may leave room for the others."""
 
 _FEW: Final = 2
 """So many bundles are within the bound of bytes, whatever their size."""
@@ -108,9 +112,73 @@ class BundleStore(Protocol):
 async def open_bundle_store(bus: Bus, directory: Path | None) -> AsyncIterator[BundleStore]:
     """The store that the settings name. ``directory`` None: NATS, where ``bus.declare`` has made the object store."""
     if directory is not None:
-        yield DirectoryBundles(directory)
+        yield MeteredBundles(DirectoryBundles(directory))
     else:
-        yield NatsBundles(bus.js, await bus.object_store(BUNDLES))
+        yield MeteredBundles(NatsBundles(bus.js, await bus.object_store(BUNDLES)))
+
+
+class MeteredBundles:
+    """A store whose operations are counted."""
+
+    def __init__(self, store: BundleStore) -> None:
+        self._store = store
+
+    async def put(self, cluster: str, bundle: Bundle, name: str | None = None) -> None:
+        with _metered("put"):
+            await self._store.put(cluster, bundle, name)
+        BUNDLE_BYTES.labels("put").inc(bundle.size)
+
+    async def require_room_for_checkout(self, cluster: str) -> None:
+        await self._store.require_room_for_checkout(cluster)
+
+    async def find(self, cluster: str, name: str) -> FoundBundle | None:
+        return await self._store.find(cluster, name)
+
+    async def read(self, cluster: str, found: FoundBundle) -> Bundle | None:
+        with _metered("read") as operation:
+            bundle = await self._store.read(cluster, found)
+            if bundle is None:
+                operation.result = "missing"
+                return None
+        BUNDLE_BYTES.labels("read").inc(bundle.size)
+        return bundle
+
+    async def remove(self, cluster: str, found: FoundBundle) -> None:
+        with _metered("remove"):
+            await self._store.remove(cluster, found)
+
+    async def remove_all(self, cluster: str) -> None:
+        await self._store.remove_all(cluster)
+
+    async def sweep(self) -> None:
+        await self._store.sweep()
+
+
+@dataclass(slots=True)
+class _Operation:
+    """``result``: the label in metrics of an operation that ends without an error."""
+
+    result: Literal["done", "missing"] = "done"
+
+
+@contextmanager
+def _metered(name: Literal["put", "read", "remove"]) -> Iterator[_Operation]:
+    began, operation, result = time.monotonic(), _Operation(), "dropped"
+    try:
+        yield operation
+        result = operation.result
+    except BundlesFull:
+        result = "full"
+        raise
+    except InvalidBundle:
+        result = "invalid"
+        raise
+    except BusUnavailable:
+        result = "unavailable"
+        raise
+    finally:
+        BUNDLE_OPERATIONS.labels(name, result).inc()
+        BUNDLE_SECONDS.labels(name).observe(time.monotonic() - began)
 
 
 class NatsBundles:
@@ -160,7 +228,7 @@ class NatsBundles:
 
     async def remove_all(self, cluster: str) -> None:
         with _answered():
-            for name in await self._names(scope_of(cluster)):
+            for name in _names(await self._stream_info(), scope_of(cluster)):
                 info = await self._info(name)
                 if info is not None:
                     await self._remove(name, info.nuid)
@@ -169,17 +237,18 @@ class NatsBundles:
         return
 
     async def _require_room(self, scope: str, name: str, size: int, part: int) -> None:
-        others = [other for other in await self._names(scope) if other != name]
+        stream = await self._stream_info()
+        others = [other for other in _names(stream, scope) if other != name]
         if len(others) < _FEW:
             return
+        most = stream.config.max_bytes or 0
+        free = most - stream.state.bytes if most > 0 else None
         infos = await asyncio.gather(*map(self._info, others[:MOST_OF_A_WORKSPACE]))
-        _require_room(len(others), sum(info.size or 0 for info in infos if info is not None), size, part)
+        _require_room(len(others), sum(info.size or 0 for info in infos if info is not None), size, part, free)
 
-    async def _names(self, scope: str) -> list[str]:
-        """The names of a workspace's bundles. The server tells of 100,000 objects of all workspaces."""
-        state = (await self._js.stream_info(self._stream, subjects_filter=f"$O.{BUNDLES}.M.*")).state
-        names = (base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode() for subject in state.subjects or {})
-        return [name for name in names if name.startswith(f"{scope}/")]
+    async def _stream_info(self) -> api.StreamInfo:
+        """With the names of bundles: the server tells of 100,000, of all workspaces."""
+        return await self._js.stream_info(self._stream, subjects_filter=f"$O.{BUNDLES}.M.*")
 
     async def _info(self, name: str) -> api.ObjectInfo | None:
         try:
@@ -354,8 +423,12 @@ def _part(name: str | None) -> int:
     return _PART_OF_CHECKOUTS if name else 1
 
 
-def _require_room(others: int, their_bytes: int, size: int, part: int) -> None:
-    if others >= MOST_OF_A_WORKSPACE // part or their_bytes + size > MOST_BYTES_OF_A_WORKSPACE // part:
+def _require_room(others: int, their_bytes: int, size: int, part: int, free: int | None = None) -> None:
+    """``free``: bytes of the whole store, None where others look after them."""
+    most_bytes = MOST_BYTES_OF_A_WORKSPACE
+    if free is not None:
+        most_bytes = min(most_bytes, free // _PART_OF_FREE)
+    if others >= MOST_OF_A_WORKSPACE // part or their_bytes + size > most_bytes // part:
         raise BundlesFull(
             f"{others} bundles of this workspace ({their_bytes} bytes) have not been read yet; "
             "wait until its commits and checkouts are done"
@@ -370,6 +443,13 @@ def _require_reserve(folder: Path, size: int) -> None:
 
 def _version(seen: os.stat_result) -> str:
     return f"{seen.st_ino}/{seen.st_mtime_ns}"
+
+
+def _names(stream: api.StreamInfo, scope: str) -> list[str]:
+    """The names of a workspace's bundles."""
+    subjects = stream.state.subjects or {}
+    names = (base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode() for subject in subjects)
+    return [name for name in names if name.startswith(f"{scope}/")]
 
 
 def _meta_subject(name: str) -> str:

@@ -79,6 +79,14 @@ def test_only_what_is_wanted_is_kept() -> None:
     assert reader.is_at_end
 
 
+def header(kind: bytes, size: bytes) -> bytes:
+    """A header with a right checksum."""
+    block = bytearray(b"top/a".ljust(124, b"\x00") + size.ljust(12, b"\x00") + b"\x00" * 12 + b" " * 8 + kind)
+    block += b"\x00" * (512 - len(block))
+    block[148:156] = b"%06o\x00 " % sum(block)
+    return bytes(block)
+
+
 @pytest.mark.parametrize(
     "packed",
     [
@@ -88,8 +96,10 @@ def test_only_what_is_wanted_is_kept() -> None:
         archive((member("top/a", comment="x" * 20_000), b"x")),
         archive((member("top/a", **{"GNU.sparse.major": "1"}), b"x")),
         archive((member("top/a", size="9" * 30), b"x")),
+        gzip.compress(header(b"0", b"-0000002000")),
+        gzip.compress(header(b"0", b"1_0")),
     ],
-    ids=["no gzip", "no tar", "damaged", "long header", "sparse", "size elsewhere"],
+    ids=["no gzip", "no tar", "damaged", "long header", "sparse", "size elsewhere", "negative size", "no number"],
 )
 def test_what_is_no_archive_of_git_is_refused(packed: bytes) -> None:
     with pytest.raises(ArchiveRefused):
@@ -104,6 +114,9 @@ def test_what_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
     many = archive(*((member(f"top/{number}"), b"") for number in range(50)))
     with pytest.raises(ArchiveRefused, match="too many"):
         read(many, most_entries=49)
+    nothing_else = gzip.compress(header(b"x", b"0") * 100)
+    with pytest.raises(ArchiveRefused, match="too many"):
+        read(nothing_else, most_entries=49)
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])

@@ -11,6 +11,7 @@ import aiohttp
 import httpx
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from prometheus_client import REGISTRY
 
 from codecommon.api.results import Retryable, Terminal
 from codecommon.githost.address import Address
@@ -23,6 +24,7 @@ from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender
 from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.http.trust import WELL_KNOWN
+from codecommon.githost.job import Job, working_on
 from codecommon.githost.protocol import GitBackend, HostBusy, HostTarget
 from codecommon.process.secrets import SecretValue
 
@@ -150,6 +152,66 @@ async def test_one_host_has_half_of_the_places_at_most(
         assert await read(elsewhere, other, f"{local}/a") is None
     scripted.answer(404, None)
     assert await read(elsewhere, slow, url) is None
+
+
+async def test_one_workspace_leaves_places_at_the_same_host_to_others(
+    elsewhere: Elsewhere, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 0.05)
+    asked_by, url = sender(scripted.url, base_url=scripted.url), f"{scripted.url}/a"
+    async with AsyncExitStack() as open_:
+        with working_on(Job("desired", "object", "greedy")):
+            for _ in range(2):
+                scripted.answer(200, "x")
+                await open_.enter_async_context(elsewhere.open(asked_by, httpx.URL(url)))
+            with pytest.raises(HostBusy):
+                await read(elsewhere, asked_by, url)
+        scripted.answer(404, None)
+        with working_on(Job("desired", "object", "another")):
+            assert await read(elsewhere, asked_by, url) is None
+
+
+async def test_downloads_are_counted_by_what_came_of_them(
+    elsewhere: Elsewhere, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_by, url = sender(scripted.url, base_url=scripted.url), f"{scripted.url}/a"
+    host = asked_by.address.label
+
+    def counted() -> dict[str, float]:
+        found = {
+            result: REGISTRY.get_sample_value("code_host_downloads_total", {"result": result, "host": host}) or 0
+            for result in ("read", "gone", "refused", "failed", "dropped")
+        }
+        for name in ("code_host_download_bytes_total", "code_host_download_seconds_count"):
+            found[name] = REGISTRY.get_sample_value(name, {"host": host}) or 0
+        busy = {"host": host, "why": "download"}
+        return found | {"busy": REGISTRY.get_sample_value("code_host_busy_total", busy) or 0}
+
+    before = counted()
+    scripted.answer(200, "an archive")
+    assert await read(elsewhere, asked_by, url) == b'"an archive"'
+    scripted.answer(404, None)
+    await read(elsewhere, asked_by, url)
+    with pytest.raises(Terminal):
+        await read(elsewhere, asked_by, "https://127.0.0.1/a")
+    scripted.answer(500, None)
+    with pytest.raises(Retryable):
+        await read(elsewhere, asked_by, url)
+    scripted.answer(200, "of no use")
+    with pytest.raises(LookupError):
+        async with elsewhere.open(asked_by, httpx.URL(url)):
+            raise LookupError
+    monkeypatch.setattr(module, "_LONGEST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_MOST_OF_A_HOST", 0)
+    with pytest.raises(HostBusy):
+        await read(elsewhere, asked_by, url)
+
+    after = counted()
+    assert {name: after[name] - before[name] for name in after} == {
+        **dict.fromkeys(("read", "gone", "refused", "failed", "dropped", "busy"), 1),
+        "code_host_download_bytes_total": len('"an archive"'),
+        "code_host_download_seconds_count": 5,
+    }
 
 
 async def test_a_proxy_is_used_and_looks_up_the_address_itself(scripted: Any) -> None:

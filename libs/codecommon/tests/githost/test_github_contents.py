@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from codecommon.api.results import Retryable
 from codecommon.githost.contents import CommitRequest, FileChange, SnapshotCaps
-from codecommon.githost.github.changes import Change, chunks, decide_changes, tree_entry
+from codecommon.githost.github.changes import Change, chunks, decide_changes, parse_tree, tree_entry
 from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.github.provider import GithubProvider
 from codecommon.githost.http.outage import BreakerLayer
@@ -90,3 +91,20 @@ def test_parts_are_small_enough_for_one_request_and_lose_nothing() -> None:
 def test_a_text_travels_within_the_tree_and_all_else_on_its_own(content: bytes, inline: bool) -> None:
     entry = tree_entry(change("a", content))
     assert ("content" in entry, "sha" in entry) == (inline, not inline)
+
+
+def test_a_file_shorter_than_nothing_makes_no_tree() -> None:
+    entry = {"path": "a", "mode": "100644", "type": "blob", "sha": "a" * 40}
+    assert parse_tree(orjson.dumps({"tree": [{**entry, "size": 0}]}))[0]
+    with pytest.raises(ValueError, match="form"):
+        parse_tree(orjson.dumps({"tree": [{**entry, "size": -(1 << 30)}]}))
+
+
+@pytest.mark.parametrize("sha", ["", "main", "../../user", "a" * 40 + "\n", "a" * (1 << 20)])
+async def test_what_is_no_name_of_a_commit_is_neither_asked_for_nor_shown(
+    scripted: Any, backend: GitBackend, sha: str
+) -> None:
+    scripted.answer(200, [{"sha": sha, "html_url": "https://x/1", "commit": {"message": "m", "tree": {"sha": TREE}}}])
+    with pytest.raises(Retryable):
+        await backend.contents.read_snapshot("7", "main", SnapshotCaps(10, 100, 1000))
+    assert len(scripted.seen) == 1

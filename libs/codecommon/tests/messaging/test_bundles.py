@@ -7,10 +7,14 @@ import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from codecommon.api.bundle import Bundle, BundleFile, InvalidBundle, scope_of
 from codecommon.messaging import bundles as module
@@ -36,6 +40,36 @@ async def read(store: BundleStore, cluster: str, name: str) -> Bundle | None:
 async def test_a_bundle_is_read_as_it_was_put(store: BundleStore) -> None:
     await store.put("c1", SMALL)
     assert await read(store, "c1", SMALL.name) == SMALL
+
+
+async def test_what_is_done_with_bundles_is_counted(store: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted() -> dict[str, float]:
+        pairs = ("put done", "put full", "read done", "read missing", "remove done")
+        found = {pair: dict(zip(("operation", "result"), pair.split(), strict=True)) for pair in pairs}
+        values = {pair: REGISTRY.get_sample_value("code_bundle_operations_total", by) for pair, by in found.items()}
+        for operation in ("put", "read"):
+            by = {"operation": operation}
+            values[f"bytes {operation}"] = REGISTRY.get_sample_value("code_bundle_bytes_total", by)
+            values[f"times {operation}"] = REGISTRY.get_sample_value("code_bundle_operation_seconds_count", by)
+        return {name: value or 0 for name, value in values.items()}
+
+    before = counted()
+    await store.put("c1", SMALL)
+    found = await store.find("c1", SMALL.name)
+    assert found is not None
+    await store.read("c1", found)
+    await store.remove("c1", found)
+    assert await store.read("c1", found) is None
+    monkeypatch.setattr(module, "MOST_OF_A_WORKSPACE", 0)
+    monkeypatch.setattr(module, "_FEW", 0)
+    with pytest.raises(BundlesFull):
+        await store.put("c1", SMALL)
+
+    after = counted()
+    assert {name: after[name] - before[name] for name in after} == {
+        **dict.fromkeys(("put done", "put full", "read done", "read missing", "remove done"), 1),
+        **{"bytes put": SMALL.size, "times put": 2, "bytes read": SMALL.size, "times read": 2},
+    }
 
 
 async def test_a_bundle_of_the_greatest_size_is_read_whole(store: BundleStore) -> None:
@@ -119,6 +153,26 @@ async def test_checkouts_leave_room_for_commits(
     with pytest.raises(BundlesFull):
         await store.require_room_for_checkout("c1")
     await store.require_room_for_checkout("c2")
+
+
+async def test_a_workspace_leaves_three_quarters_of_what_is_free_to_others(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_bundle_store(bus, None) as store:
+        first, second = (Bundle.build([BundleFile(name, b"x" * 10_000)]) for name in "ab")
+        await store.put("greedy", first)
+        await store.put("greedy", second)
+        # The store is nearly full: what is free is a little more than three of these.
+        stream = await bus.js.stream_info(f"OBJ_{BUNDLES}")
+        config = replace(stream.config, max_bytes=stream.state.bytes + 35_000)
+        monkeypatch.setattr(bus.js, "stream_info", partial(_as_configured, bus.js.stream_info, config))
+        with pytest.raises(BundlesFull):
+            await store.put("greedy", SMALL)
+        await store.put("another", first)
+
+
+async def _as_configured(real: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
+    return replace(await real(*args, **kwargs), config=config)
 
 
 async def test_a_bundle_that_is_put_again_while_it_is_read_is_read_whole(store: BundleStore) -> None:

@@ -25,6 +25,9 @@ _READ_WITHIN: Final = timedelta(minutes=10)
 
 _SOON: Final = timedelta(seconds=0.1)
 _LATER: Final = timedelta(seconds=2)
+_LONGEST_URL: Final = 2048
+"""Of what kcp takes. Longer ones would fail each write of an answer that is there."""
+
 _DEFAULT_MESSAGE: Final = "Update files"
 
 
@@ -57,7 +60,8 @@ def status_of(bundle: Bundle, committed: Committed) -> dict[str, Any]:
     return {
         "branch": committed.branch,
         "commitSHA": committed.sha,
-        "commitURL": committed.url,
+        # The rest of the answer is worth having without it.
+        "commitURL": committed.url if len(committed.url) <= _LONGEST_URL else "",
         "source": {"digest": bundle.digest, "fileCount": len(bundle.files), "size": bundle.size},
         "files": [
             {"path": file.path, "delete": True}

@@ -63,6 +63,8 @@ def parse_tree(body: bytes, below: str = "") -> tuple[list[Entry], bool]:
                 and isinstance(kind, str)
                 and isinstance(sha, str)
                 and isinstance(size, int)
+                # It is what memory is reserved by.
+                and size >= 0
             ):
                 raise ValueError("an entry of another form")
             entries.append(Entry(below + path, mode, kind, sha, size))

@@ -48,6 +48,7 @@ from codecommon.githost.github.git_data import (
     THREAD_FROM,
     CommitAnswer,
     RefAnswer,
+    Sha,
     Target,
     default_branch,
     few_at_once,
@@ -68,7 +69,7 @@ _NOT_BEGUN: Final = frozenset({404, 409, 422})
 
 
 class _MadeCommit(BaseModel):
-    sha: str
+    sha: Sha
     html_url: str = ""
     tree: Target
 
@@ -76,7 +77,7 @@ class _MadeCommit(BaseModel):
 class _MadeObject(BaseModel):
     """A blob, a tree or a commit; only the last one has a page."""
 
-    sha: str
+    sha: Sha
     html_url: str = ""
 
 

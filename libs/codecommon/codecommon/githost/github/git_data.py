@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from codecommon.githost.github.answer import Answer, RepositoryAnswer
 from codecommon.githost.github.changes import Entry, parse_tree
@@ -30,8 +30,12 @@ _AT_ONCE: Final = 2
 _EMPTY: Final = re.compile(r"\bempty\b", re.I)
 
 
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")]
+"""The name of a git object. Names become parts of paths and of status."""
+
+
 class Target(BaseModel):
-    sha: str
+    sha: Sha
 
 
 class RefAnswer(BaseModel):
@@ -44,7 +48,7 @@ class CommitBody(BaseModel):
 
 
 class CommitAnswer(BaseModel):
-    sha: str
+    sha: Sha
     html_url: str = ""
     commit: CommitBody
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -23,12 +25,14 @@ from yarl import URL
 
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Terminal
-from codecommon.githost.address import DEFAULT_PORTS, Address
+from codecommon.githost.address import DEFAULT_PORTS, Address, HostAddress
 from codecommon.githost.host_names import host_name
+from codecommon.githost.http.metrics import HOST_BUSY, HOST_DOWNLOAD_BYTES, HOST_DOWNLOAD_SECONDS, HOST_DOWNLOADS
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.sender import Sender
 from codecommon.githost.http.sessions import Sessions
 from codecommon.githost.http.trust import WELL_KNOWN, tls_context
+from codecommon.githost.job import current_job
 from codecommon.githost.protocol import HostBusy, HostUnavailable
 
 # A download holds a slot of the process.
@@ -36,6 +40,8 @@ _DEADLINE_SECONDS: Final = 60.0
 _MOST_AT_ONCE: Final = 8
 # One host that is slow must not keep the others from being read.
 _MOST_OF_A_HOST: Final = _MOST_AT_ONCE // 2
+# Who reads nothing but archives full of media must not keep other workspaces from the same host.
+_MOST_OF_A_WORKSPACE: Final = _MOST_OF_A_HOST // 2
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _COME_BACK_SECONDS: Final = 5.0
 _STEP: Final = 64 * 1024
@@ -57,6 +63,7 @@ class Elsewhere:
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         # A host's entry lives as long as somebody holds it.
         self._of_host: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._of_workspace: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def open(self, sender: Sender, location: httpx.URL | None) -> AsyncIterator[AsyncIterator[bytes] | None]:
@@ -65,6 +72,19 @@ class Elsewhere:
         Raises ``Terminal`` (``HostNotAllowed``) for an address that is not to be followed, and ``HostUnavailable``, also while
         the bytes are read.
         """
+        label = sender.address.label
+        with _metered(label) as download:
+            async with self._response(sender, location) as response:
+                if response is None:
+                    download.result = "gone"
+                    yield None
+                else:
+                    yield _pieces(response, label)
+
+    @asynccontextmanager
+    async def _response(
+        self, sender: Sender, location: httpx.URL | None
+    ) -> AsyncIterator[aiohttp.ClientResponse | None]:
         host = sender.address.host
         address, url = _checked(sender, location)
         is_named = sender.address.is_named(address)
@@ -72,12 +92,16 @@ class Elsewhere:
             raise _not_allowed(host, address)
         limit = asyncio.timeout(_DEADLINE_SECONDS)
         try:
-            async with self._place(host), limit, self._answer(sender, address, url, is_named=is_named) as response:
+            async with (
+                self._place(sender.address),
+                limit,
+                self._answer(sender, address, url, is_named=is_named) as response,
+            ):
                 if response.status in _GONE:
                     yield None
                     return
                 _require_plain(host, address, response)
-                yield _pieces(response)
+                yield response
         except TimeoutError:
             # One of the reader's own passes.
             if not limit.expired():
@@ -89,15 +113,21 @@ class Elsewhere:
             raise HostUnavailable(f"{address.name}, to which {host} leads, cannot be read") from None
 
     @asynccontextmanager
-    async def _place(self, host: str) -> AsyncIterator[None]:
-        """Raises ``HostBusy`` while others have all places, or all that are for this host."""
+    async def _place(self, address: HostAddress) -> AsyncIterator[None]:
+        """Raises ``HostBusy`` while others have all places, all that are for this host, or the workspace has all of its own."""
+        host, workspace = address.host, current_job().workspace
         of_host = self._of_host.setdefault(host, asyncio.Semaphore(_MOST_OF_A_HOST))
+        places = [of_host, self._places]
+        if workspace:
+            of_workspace = asyncio.Semaphore(_MOST_OF_A_WORKSPACE)
+            places.insert(0, self._of_workspace.setdefault((host, workspace), of_workspace))
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                    await held.enter_async_context(of_host)
-                    await held.enter_async_context(self._places)
+                    for place in places:
+                        await held.enter_async_context(place)
             except TimeoutError:
+                HOST_BUSY.labels(address.label, "download").inc()
                 raise HostBusy(host, _COME_BACK_SECONDS) from None
             yield
 
@@ -209,9 +239,39 @@ def _require_plain(host: str, address: Address, response: aiohttp.ClientResponse
         raise HostUnavailable(f"{address.name}, to which {host} leads, {what}")
 
 
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _pieces(response: aiohttp.ClientResponse, label: str) -> AsyncIterator[bytes]:
     async for piece in response.content.iter_chunked(_STEP):
+        HOST_DOWNLOAD_BYTES.labels(label).inc(len(piece))
         yield piece
+
+
+@dataclass(slots=True)
+class _Download:
+    """``result``: the label in metrics of a download that ends without an error."""
+
+    result: Literal["read", "gone"] = "read"
+
+
+@contextmanager
+def _metered(label: str) -> Iterator[_Download]:
+    """Count the download in the body and its time. One that has found no place was none."""
+    began, download, result = time.monotonic(), _Download(), "dropped"
+    try:
+        yield download
+        result = download.result
+    except HostBusy:
+        result = ""
+        raise
+    except Terminal:
+        result = "refused"
+        raise
+    except HostUnavailable:
+        result = "failed"
+        raise
+    finally:
+        if result:
+            HOST_DOWNLOADS.labels(result, label).inc()
+            HOST_DOWNLOAD_SECONDS.labels(label).observe(time.monotonic() - began)
 
 
 def _get(session: aiohttp.ClientSession, url: URL, proxy: str | None) -> aiohttp.client._RequestContextManager:  # pyright: ignore[reportPrivateUsage]
