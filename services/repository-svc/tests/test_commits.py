@@ -15,7 +15,7 @@ from codecommon.api.results import NotReady, Released, Retryable, Terminal, Unch
 from codecommon.api.times import rfc3339
 from codecommon.controller.context import utc_now
 from codecommon.controller.reconciler import Controller
-from codecommon.githost.contents import TRAILER, has_trailer
+from codecommon.githost.contents import TRAILER, Committed, has_trailer
 from codecommon.githost.protocol import HostBusy, HostRepository, HostUnavailable
 from codecommon.kcp.client import JsonObject, KcpError
 from codecommon.messaging.bundles import DirectoryBundles
@@ -23,6 +23,7 @@ from codecommon.messaging.bus import BusUnavailable
 from codecommon.testing.builders import deleting, made_repository, manifest
 from codecommon.testing.harness import World, conditions, message
 from repository_svc.bundle_memory import BundleMemory
+from repository_svc.commit.decide import status_of
 
 Commits = Controller[RepositoryCommit]
 
@@ -42,6 +43,11 @@ async def commit(world: World, commits: Commits, bundles: DirectoryBundles, name
     await bundles.put("c1", fields.get("bundle", FILES))
     await world.reconcile(commits, name)
     return world.stored("repositorycommits", name)
+
+
+def test_an_address_that_kcp_would_not_take_is_left_out_of_status() -> None:
+    for url, shown in (("https://git.example/c", "https://git.example/c"), ("https://git.example/" + "c" * 2048, "")):
+        assert status_of(FILES, Committed("main", "1" * 40, url, made=True))["commitURL"] == shown
 
 
 async def test_the_files_are_committed_and_status_says_what_and_where(

@@ -6,7 +6,6 @@ however long they say they are, so it is not used. What git itself writes is all
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable
 from typing import Final, Literal
@@ -20,7 +19,6 @@ _FILE: Final = b"0"
 _FILE_OF_OLD: Final = b"\x00"
 _EXTENDED: Final = b"x"
 _EXTENDED_FOR_ALL: Final = b"g"
-_OCTAL: Final = re.compile(rb"[0-7]+")
 
 
 class ArchiveRefused(Exception):
@@ -140,11 +138,14 @@ class ArchiveReader:
 
 
 def _number(field: bytes) -> int:
-    digits = field.strip(b"\x00 ")
-    # Python also takes a sign and underscores for a number.
-    if digits and not _OCTAL.fullmatch(digits):
-        raise ArchiveRefused("an entry of the archive is damaged")
-    return int(digits or b"0", 8)
+    digits = field.strip(b"\x00 ") or b"0"
+    try:
+        # Python also takes a sign and underscores for a number.
+        if digits.isdigit():
+            return int(digits, 8)
+    except ValueError:
+        pass
+    raise ArchiveRefused("an entry of the archive is damaged")
 
 
 def _short_path(block: bytes) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -271,6 +274,38 @@ async def test_a_name_with_one_address_inside_is_refused_before_a_connection() -
             await session.get("http://rebinding.example/")
     found = await PublicAddresses(Names("140.82.121.9")).resolve("codeload.example", 443)
     assert [result["host"] for result in found] == ["140.82.121.9"]
+
+
+async def test_names_that_take_long_to_look_up_hold_no_other_thread(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, over = threading.Semaphore(0), threading.Event()
+
+    def look_up(host: str, *args: Any) -> list[Any]:
+        began.release()
+        over.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    # As many as a process has that sees one processor.
+    with ThreadPoolExecutor(5) as threads:
+        monkeypatch.setattr(asyncio.get_running_loop(), "_default_executor", threads)
+        senders = [sender(host, base_url=f"https://{host}") for host in ("one.example", "two.example")]
+        reading = [
+            asyncio.create_task(read(elsewhere, senders[number % 2], f"https://slow-{number}.example/a"))
+            for number in range(8)
+        ]
+        try:
+            with ThreadPoolExecutor(1) as waiting:
+                for _ in reading:
+                    assert await asyncio.get_running_loop().run_in_executor(waiting, began.acquire, True, 30)
+            async with asyncio.timeout(30):
+                assert await asyncio.to_thread(lambda: "done") == "done"
+        finally:
+            over.set()
+        for failed in await asyncio.gather(*reading, return_exceptions=True):
+            assert isinstance(failed, Retryable)
+        monkeypatch.undo()
 
 
 async def test_a_log_behind_a_redirect_is_read_by_its_end_and_costs_no_trust_in_the_host(scripted: Any) -> None:

@@ -12,15 +12,16 @@ import ipaddress
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from codecommon.api.reasons import Reason
@@ -49,6 +50,7 @@ _GONE: Final = frozenset({404, 410})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=15)
 # Nothing of the requests to the API comes along, least of all their Authorization.
 _HEADERS: Final = {"User-Agent": "code-provider", "Accept": "*/*", "Accept-Encoding": "identity"}
+_NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 # An address of the other kind is inside of these.
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -169,11 +171,35 @@ class _Inside(OSError):
     """The name stands for an address that is not public."""
 
 
+class _Lookups(AbstractResolver):
+    """Looks names up in threads of its own, one for each download.
+
+    Who answers with a redirect chooses the name, and so who is asked for its address. That may take half a minute, and the
+    threads of the process have other work.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, "lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=_NUMERIC)
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 class PublicAddresses(AbstractResolver):
     """Looks names up and refuses those with an address that is not public. What was looked up is what is connected to."""
 
     def __init__(self, resolver: AbstractResolver | None = None) -> None:
-        self._resolver = resolver or ThreadedResolver()
+        self._resolver = resolver or _Lookups()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
