@@ -68,6 +68,7 @@ _CHECK_EVERY_SECONDS: Final = 2.0
 # A replica of the stream may answer that lags behind. Two that lag for as long as this are no accident.
 _ASK_AGAIN_SECONDS: Final = 0.2
 _MOST_REFUSALS: Final = 100
+_CANCEL_AGAIN_SECONDS: Final = 0.1
 
 
 class BusUnavailable(Exception):
@@ -475,9 +476,12 @@ async def _connect(nc: Client, options: dict[str, Any], unauthorised: asyncio.Ev
         else:
             raise CannotRun(f"NATS refuses the credentials ({_CREDENTIALS}); {_MEND_RIGHTS}")
     finally:
-        for task in (connecting, refused):
-            task.cancel()
-        await asyncio.wait({connecting, refused})
+        left = {connecting, refused}
+        while left:
+            for task in left:
+                task.cancel()
+            # As of `raise_if_cancelled`: the cancellation of an attempt that fails at that moment is lost.
+            _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 def _credentials(settings: NatsSettings, name: str) -> dict[str, Any]:
