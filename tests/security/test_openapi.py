@@ -26,6 +26,7 @@ from codecommon.process.secrets import SecretValue
 from codecommon.process.settings import NatsSettings
 from gateway.http_protocol import BoundedHttp
 from gateway.http_settings import HttpSettings
+from gateway.nats_connection import NatsConnection
 from gateway.oauth.exchange import Grant
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
@@ -76,7 +77,7 @@ class Host:
 
 
 def app(folder: Path, **oauth: str) -> FastAPI:
-    connect = ConnectWithGitHub(GatewaySettings.load(oauth).oauth, NatsSettings(), "gateway")
+    connect = ConnectWithGitHub(GatewaySettings.load(oauth).oauth, NatsConnection(NatsSettings(), "gateway"))
     assert connect.enabled is bool(oauth)
     connect._flows = Flows()  # type: ignore[assignment]
     connect._client = Host()  # type: ignore[assignment]

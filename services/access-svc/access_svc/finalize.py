@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from access_svc.deletion_policy import leaves_host_alone
-from access_svc.target import AccessT, Target, find_repository, open_target
+from access_svc.target import AccessT
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
 from codecommon.api.results import Released, Terminal
@@ -16,6 +16,7 @@ from codecommon.controller.context import ReconcileContext
 from codecommon.controller.owner_record import Standing, Thing
 from codecommon.controller.owner_record import repository as repository_thing
 from codecommon.controller.ownership import require_undisputed
+from codecommon.controller.target import Target, find_repository, open_target
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ async def _clean_up(
     async def work() -> Released:
         current = await find_repository(ctx, live=True)
         if current is not None:
-            target = await open_target(ctx, connections, current, live=True)
+            target = await open_target(ctx, connections, current, pinned=ctx.object.status.host, live=True)
             await remove(target)
         return Released()
 

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -15,13 +16,14 @@ from starlette.routing import BaseRoute
 
 from codecommon.kcp.identity import ProviderIdentity
 from codecommon.process.service import CannotRun, Service, cannot_listen
-from gateway.bundles import Bundles, StoreConnection
+from gateway.bundles import Bundles, open_store
 from gateway.caller_limits import CallerLimits
 from gateway.heartbeat import HubHeartbeat
 from gateway.http_protocol import bounded_http
 from gateway.mcp_server.endpoint import McpEndpoint
 from gateway.mcp_server.server import ToolServer
 from gateway.mcp_tools.table import tools
+from gateway.nats_connection import NatsConnection
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
@@ -43,14 +45,21 @@ async def main(service: Service[GatewaySettings]) -> None:
     """Serve HTTP and send heartbeats until the service is told to stop. Then finish the requests in flight."""
     settings = service.settings
     callers = CallerLimits(settings.caller_rate)
-    store = StoreConnection(settings.nats, service.name, settings.commit_bundle_dir)
-    async with ProviderIdentity(settings.kubeconfig) as provider, open_mcp(settings, provider, callers, store) as mcp:
-        oauth = ConnectWithGitHub(settings.oauth, settings.nats, service.name)
-        await _serve(service, _app(service, callers, [*mcp.routes(), *oauth.routes()]), oauth, store)
+    nats = NatsConnection(settings.nats, service.name)
+    bundles = Bundles(partial(open_store, nats, settings.commit_bundle_dir))
+    oauth = ConnectWithGitHub(settings.oauth, nats)
+    async with (
+        ProviderIdentity(settings.kubeconfig) as provider,
+        open_mcp(settings, provider, callers, bundles) as mcp,
+        oauth.open(),
+    ):
+        app = _app(service, callers, [*mcp.routes(), *oauth.routes()])
+        needs_nats = oauth.enabled or settings.commit_bundle_dir is None
+        await _serve(service, app, nats if needs_nats else None)
 
 
 def open_mcp(
-    settings: GatewaySettings, provider: ProviderIdentity, callers: CallerLimits, store: StoreConnection
+    settings: GatewaySettings, provider: ProviderIdentity, callers: CallerLimits, bundles: Bundles
 ) -> McpEndpoint:
     """MCP over all tools. Of the provider it is given the address of kcp alone. Raises ``CannotRun``."""
     if settings.dev_allow_tenant_query:
@@ -58,9 +67,7 @@ def open_mcp(
             "KEDGE_DEV_ALLOW_TENANT_QUERY is true: THE QUERY OF A URL MAY NAME TENANT AND TOKEN, and URLs end up in logs. "
             "Never set it outside of development"
         )
-    table = tools(
-        settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes, bundles=Bundles(store.open)
-    )
+    table = tools(settings.credentials_namespace, confirm_deletes=settings.mcp_confirm_deletes, bundles=bundles)
     server = ToolServer(table, settings, provider.server, callers)
     return McpEndpoint(server, settings.most_mcp_body_bytes, settings.most_large_bytes)
 
@@ -76,9 +83,7 @@ def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Seque
         raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
-async def _serve(
-    service: Service[GatewaySettings], app: FastAPI, oauth: ConnectWithGitHub, store: StoreConnection
-) -> None:
+async def _serve(service: Service[GatewaySettings], app: FastAPI, nats: NatsConnection | None) -> None:
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
@@ -95,9 +100,8 @@ async def _serve(
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
-    service.spawn(store.run(), "bundle store")
-    if oauth.enabled:
-        service.spawn(oauth.run(), "Connect with GitHub")
+    if nats is not None:
+        service.spawn(nats.run(), "nats")
     # Before the first heartbeat, which tells the hub whether we are ready.
     service.ready()
     if settings.hub_url is None:

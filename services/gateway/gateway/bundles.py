@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from nats.errors import Error as NatsError
-
 from codecommon.api.bundle import Bundle
 from codecommon.messaging.bundles import BundleStore, DirectoryBundles, MeteredBundles, open_bundle_store
-from codecommon.messaging.bus import Bus, BusUnavailable
-from codecommon.process.service import CannotRun
-from codecommon.process.settings import NatsSettings
+from codecommon.messaging.bus import BusUnavailable
+from gateway.nats_connection import NatsConnection
 
-_log = logging.getLogger(__name__)
-
-_RETRY_SECONDS: Final = 10.0
 _MOST_AT_ONCE: Final = 2
 """A bundle of 16 MiB takes several times as much memory while it is stored or read."""
 
@@ -59,40 +52,11 @@ async def no_store() -> AsyncIterator[BundleStore]:
     yield  # pyright: ignore[reportUnreachable]
 
 
-class StoreConnection:
-    """Opens the store that the settings name: a directory, or NATS, with a connection that is kept."""
-
-    def __init__(self, nats: NatsSettings, name: str, directory: Path | None) -> None:
-        self._nats = nats
-        self._name = name
-        self._directory = directory
-        self._bus: Bus | None = None
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[BundleStore]:
-        """Raises ``BusUnavailable``."""
-        if self._directory is not None:
-            yield MeteredBundles(DirectoryBundles(self._directory))
-            return
-        bus = self._bus
-        if bus is None or not bus.nc.is_connected:
-            raise BusUnavailable("not connected")
-        try:
-            async with open_bundle_store(bus, None) as store:
-                yield store
-        except (NatsError, BusUnavailable) as error:
-            _log.warning("NATS does not answer for bundles: %s", str(error) or type(error).__name__)
-            raise BusUnavailable(type(error).__name__) from None
-
-    async def run(self) -> None:
-        """Keep a connection for as long as this runs. A directory needs none."""
-        while self._directory is None:
-            try:
-                async with Bus.connect(self._nats, self._name) as self._bus:
-                    await self._bus.keep_open()
-            except (NatsError, OSError, CannotRun) as error:
-                why = str(error) if isinstance(error, CannotRun) else type(error).__name__
-                _log.warning("commits and checkouts have no NATS and try again: %s", why)
-            finally:
-                self._bus = None
-            await asyncio.sleep(_RETRY_SECONDS)
+@asynccontextmanager
+async def open_store(nats: NatsConnection, directory: Path | None) -> AsyncIterator[BundleStore]:
+    """The store that the settings name: a directory, or None for the object store in NATS. Raises ``BusUnavailable``."""
+    if directory is not None:
+        yield MeteredBundles(DirectoryBundles(directory))
+        return
+    async with nats.use("bundles") as bus, open_bundle_store(bus, None) as store:
+        yield store

@@ -37,6 +37,7 @@ from devstack.githubsim.oauth import register
 from devstack.nats import NatsServer
 from devstack.ports import free_ports
 from devstack.processes import Process
+from gateway.nats_connection import NatsConnection
 from gateway.oauth.cookie import FLOW_SECONDS, Flow, FlowCookies
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.oauth.settings import OAuthSettings
@@ -79,13 +80,14 @@ class Hub:
     async def replica(self, **environ: str) -> AsyncIterator[Any]:
         """Another process: it shares nothing with the first one but settings and NATS."""
         settings = GatewaySettings.load({**self.environ, **environ})
-        oauth = ConnectWithGitHub(settings.oauth, settings.nats, "gateway")
-        running = asyncio.create_task(oauth.run()) if oauth.enabled else None
-        yield build_app(Readiness(), routes=oauth.routes())
-        if running is not None:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+        nats = NatsConnection(settings.nats, "gateway")
+        oauth = ConnectWithGitHub(settings.oauth, nats)
+        running = asyncio.create_task(nats.run())
+        async with oauth.open():
+            yield build_app(Readiness(), routes=oauth.routes())
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 class Browser:
@@ -309,7 +311,7 @@ async def test_a_state_that_is_not_ours_is_refused(browser: Browser, state: str)
 async def test_a_flow_that_nobody_began_is_refused_though_its_cookie_is_right(hub: Hub, browser: Browser) -> None:
     settings = OAuthSettings.model_validate(hub.environ)
     flow = Flow("A" * 43, STATE, SecretValue("v" * 43))
-    cookies = ConnectWithGitHub(settings, NatsSettings(), "gateway")._cookies
+    cookies = ConnectWithGitHub(settings, NatsConnection(NatsSettings(), "gateway"))._cookies
     browser.http.cookies.set(flow.cookie_name, cookies.seal(flow))
 
     page = Page(await browser.get("callback", code="c", state=flow.id))
@@ -678,7 +680,7 @@ def test_the_start_is_beside_the_callback_without_query() -> None:
 def test_what_is_not_safe_is_off_and_the_log_says_why(
     environ: dict[str, str], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    oauth = ConnectWithGitHub(settings(**environ), NatsSettings(), "gateway")
+    oauth = ConnectWithGitHub(settings(**environ), NatsConnection(NatsSettings(), "gateway"))
 
     assert not oauth.enabled
     assert re.search(f"Connect with GitHub is off: .*{why}", caplog.text)
@@ -690,7 +692,7 @@ def test_a_host_on_loopback_may_speak_plain_http(host: str) -> None:
 
 
 def test_who_wants_none_of_it_reads_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
-    oauth = ConnectWithGitHub(GatewaySettings.load({}).oauth, NatsSettings(), "gateway")
+    oauth = ConnectWithGitHub(GatewaySettings.load({}).oauth, NatsConnection(NatsSettings(), "gateway"))
 
     assert not oauth.enabled
     assert not caplog.records

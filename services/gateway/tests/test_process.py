@@ -10,6 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from codecommon.testing.engine import until
+from devstack.nats import NatsServer
+from devstack.ports import free_ports
 from devstack.processes import Process
 
 pytestmark = pytest.mark.slow
@@ -79,3 +82,39 @@ async def test_a_port_that_is_taken_is_one_clear_line_and_exit_code_1(tmp_path: 
             assert line["message"] == f"cannot listen on 127.0.0.1:{port} (PORT): Address already in use"
             assert "exception" not in line
             assert await process.wait(STOP_SECONDS) == 1
+
+
+OAUTH = {
+    "GITHUB_OAUTH_CLIENT_ID": "id",
+    "GITHUB_OAUTH_CLIENT_SECRET": "secret",
+    "GITHUB_OAUTH_REDIRECT_URL": "https://hub.example/services/providers/code/oauth/github/callback",
+}
+
+
+@pytest.mark.nats
+async def test_a_gateway_with_bundles_in_nats_and_connect_with_github_holds_one_connection(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path / "nats", monitoring_port=free_ports(1)[0]) as nats:
+        await nats.declare()
+        environ = {**nats.environment, **OAUTH}
+        async with gateway(tmp_path, **environ) as process, aiohttp.ClientSession(await address(process)) as session:
+
+            async def begins() -> bool:
+                async with session.get("/oauth/github/start?state=x", allow_redirects=False) as response:
+                    return response.status == 302
+
+            await until(begins)
+            assert await nats.clients() == ["gateway"]
+
+            async with session.get("/readyz") as response:
+                assert (await response.json())["pings"] == {}
+
+
+async def test_a_gateway_with_bundles_in_a_directory_and_without_connect_with_github_never_connects(
+    tmp_path: Path,
+) -> None:
+    async with gateway(tmp_path, CODE_COMMIT_BUNDLE_DIR=str(tmp_path)) as process:
+        await address(process)
+        os.kill(process.pid, signal.SIGTERM)
+        assert await process.wait(STOP_SECONDS) == 0
+
+    assert not [line for line in process.lines if "connecting to NATS" in line]

@@ -32,12 +32,12 @@ from codecommon.testing.builders import (
 )
 from codecommon.testing.clock import Clock
 from codecommon.testing.objects import InMemoryKcp
-from gateway.mcp_tools.read import READ_TOOLS, read_tools
+from gateway.mcp_tools.read import read_tools
 from gateway.mcp_tools.shared import text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.wait import validate_connection, wait_for
 
-TOOLS: Final = {tool.name: tool for tool in READ_TOOLS}
+TOOLS: Final = {tool.name: tool for tool in read_tools("default")}
 LISTS: Final = {
     "list_connections": "connections",
     "list_repositories": "repositories",
@@ -81,7 +81,7 @@ class Passing:
 # --- the table
 
 
-@pytest.mark.parametrize("tool", READ_TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", TOOLS.values(), ids=lambda tool: tool.name)
 def test_every_tool_says_what_a_model_has_to_know(tool: Tool) -> None:
     assert tool.title
     assert len(tool.description) > 80

@@ -30,7 +30,7 @@ from gateway.mcp_server.arguments import Arguments
 from gateway.mcp_tools import writing
 from gateway.mcp_tools.table import tools
 from gateway.mcp_tools.tool import Call, Tool, ToolError
-from gateway.mcp_tools.write import WRITE_TOOLS, write_tools
+from gateway.mcp_tools.write import write_tools
 
 LABEL = "code.kedge.faros.sh/repository"
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"
@@ -143,19 +143,19 @@ def test_the_table_has_the_go_providers_inputs_and_annotations() -> None:
         "remove_collaborator": ({"name"}, set()),
     }
     added = {"create_repository": {"deployKeys", "collaborators"}, "delete_repository": {"confirm"}}
-    tools = {tool.name: tool for tool in WRITE_TOOLS}
+    tools = {tool.name: tool for tool in write_tools()}
     assert set(tools) == {*go, "delete_deploy_key"}
     for name, (required, optional) in go.items():
         schema = tools[name].input_schema
         assert set(schema["required"]) == required
         assert set(schema["properties"]) == required | optional | added.get(name, set()) | {"plan"}
     adds, deletes = {"destructiveHint": False, "openWorldHint": True}, {"destructiveHint": True}
-    for tool in WRITE_TOOLS:
+    for tool in write_tools():
         assert tool.annotations == (deletes if tool.name.startswith(("delete", "remove")) else adds)
         assert not tool.is_read_only
 
 
-@pytest.mark.parametrize("tool", WRITE_TOOLS, ids=lambda tool: tool.name)
+@pytest.mark.parametrize("tool", write_tools(), ids=lambda tool: tool.name)
 def test_every_tool_and_every_property_is_described_and_closed(tool: Any) -> None:
     assert tool.title
     assert tool.description

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from codecommon.api.connection import Connection
 from codecommon.api.meta import Condition, Workspace
 from codecommon.messaging.bus import Bus
-from codecommon.messaging.events import ObjectEvent
+from codecommon.messaging.events import ObjectEvent, connection_event
 from package_crawler.decide import Home, is_news
 
 
@@ -39,17 +39,4 @@ class Findings:
 
     async def tell_connection(self, connection: Connection, finding: Condition) -> None:
         """Raises ``BusUnavailable``."""
-        await self._bus.publish(
-            ObjectEvent(
-                resource="connections",
-                cluster=connection.workspace.cluster,
-                name=connection.name,
-                uid=connection.metadata.uid,
-                generation=connection.metadata.generation,
-                resource_version=connection.metadata.resource_version,
-                deleting=connection.deleting,
-                reason="found",
-                endpoint=connection.workspace.endpoint,
-                finding=finding,
-            )
-        )
+        await self._bus.publish(connection_event(connection, "found", finding))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -19,17 +18,17 @@ from codecommon.api.kinds import REPOSITORIES
 from codecommon.api.meta import Resource
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
-from codecommon.api.request import FAILED, PENDING, RUNNING, SUCCEEDED, RequestSpec, RequestStatus
+from codecommon.api.request import FAILED, PENDING, RUNNING, SUCCEEDED, RequestStatus
 from codecommon.api.results import Interruption, NotReady, Outcome, Ready, Released, Retryable, Terminal, Unchanged
 from codecommon.api.times import rfc3339
-from codecommon.controller.connections import Connections, OpenConnection, require_validated
+from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.target import Target, open_target, require_repository, require_staying
 from codecommon.githost.protocol import HostBusy
 from codecommon.kcp.client import NotFound
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.messaging.events import crawl_request
 from repository_svc.bundle_memory import NotYet
-from repository_svc.identity import require_host
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +41,6 @@ KEPT: Final = timedelta(minutes=10)
 _AGAIN: Final = timedelta(seconds=1)
 
 RequestT = TypeVar("RequestT", bound=Resource[Any, Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The repository that a request is about. ``repo_id``: its id on the host."""
-
-    repository: Repository
-    repo_id: str
-    opened: OpenConnection
 
 
 Answer = Callable[[Target], Awaitable[Mapping[str, Any]]]
@@ -121,12 +111,13 @@ async def ask_for_crawl(ctx: ReconcileContext[RequestT], bus: Bus) -> None:
 
 
 async def _result(ctx: ReconcileContext[RequestT], connections: Connections, answer: Answer) -> Ready | Interruption:
-    spec: RequestSpec = ctx.object.spec
     try:
-        repository = await _require_repository(ctx, spec.repository_ref)
+        repository = await require_repository(ctx)
+        _require_same(ctx.object, repository)
+        require_staying(repository)
 
         async def work() -> Mapping[str, Any]:
-            return await answer(await _open(ctx, connections, repository))
+            return await answer(await open_target(ctx, connections, repository))
 
         status = await connections.with_fresh_credential(ctx.objects, repository.spec.connection_ref, work)
     except Terminal as failed:
@@ -144,32 +135,14 @@ def _failed(ctx: ReconcileContext[Any], why: Terminal) -> Terminal:
     return why.learned({"phase": FAILED, "completedAt": rfc3339(ctx.now)})
 
 
-async def _require_repository(ctx: ReconcileContext[Any], name: str) -> Repository:
-    try:
-        raw = await ctx.objects.get(REPOSITORIES.resource, name, not_older=ctx.versions.repository or "")
-    except NotFound:
-        raise NotReady(Reason.REPOSITORY_NOT_FOUND, f"Repository {name!r} does not exist") from None
-    repository = Repository.parse(raw, ctx.objects.workspace)
-    owners = ctx.object.metadata.owner_references
+def _require_same(request: Resource[Any, Any], repository: Repository) -> None:
+    """Raises ``Terminal`` (``RepositoryNotFound``) when the request belongs to another Repository that had the name before."""
+    owners = request.metadata.owner_references
     if any(owner.kind == REPOSITORIES.kind and owner.uid != repository.metadata.uid for owner in owners):
         raise Terminal(
             Reason.REPOSITORY_NOT_FOUND,
-            f"the Repository {name!r} of this request is gone, and another one has its name now",
+            f"the Repository {repository.name!r} of this request is gone, and another one has its name now",
         )
-    if repository.deleting:
-        raise NotReady(Reason.REPOSITORY_NOT_READY, f"Repository {name!r} is being deleted")
-    if not repository.status.bound:
-        raise NotReady(Reason.REPOSITORY_NOT_READY, f"Repository {name!r} is not on the host yet")
-    return repository
-
-
-async def _open(ctx: ReconcileContext[Any], connections: Connections, repository: Repository) -> Target:
-    spec = repository.spec
-    opened = await connections.for_object(ctx.objects, spec.connection_ref, ctx.versions, owner=spec.owner or "")
-    require_validated(opened.connection)
-    require_host(repository, opened.backend.host)
-    assert repository.status.repo_id is not None, "a Repository that is bound has an id"
-    return Target(repository, repository.status.repo_id, opened)
 
 
 async def _connection_of(ctx: ReconcileContext[Any]) -> Connection | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import aiohttp
+
 from code_provider.nats_auth import ACCOUNT, accounts, write_keys
 from codecommon.messaging.bus import Bus
 from codecommon.messaging.topology import INIT
@@ -29,8 +31,9 @@ class NatsServer:
     `url`. `environment` is for the provider's processes: each connects with the key of its own name.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, monitoring_port: int | None = None) -> None:
         self.port = port or free_ports(1)[0]
+        self._monitoring_port = monitoring_port
         self.address = f"nats://{LOOPBACK}:{self.port}"
         self.url = f"nats://{_ADMIN}:{_ADMIN}@{LOOPBACK}:{self.port}"
         self.folder = folder
@@ -80,10 +83,18 @@ class NatsServer:
         """With which `Bus.connect` connects as the user that it is given the name of."""
         return NatsSettings(url=(self.address,), nkey=self.keys)
 
+    async def clients(self) -> list[str]:
+        """The names of the clients that are connected now. It needs a `monitoring_port`."""
+        url = f"http://{LOOPBACK}:{self._monitoring_port}/connz"
+        async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(url) as response:
+            return [connection["name"] for connection in (await response.json())["connections"]]
+
     def _configure(self) -> None:
         config = accounts(write_keys(self.keys))
         config["accounts"][ACCOUNT]["users"].append({"user": _ADMIN, "password": _ADMIN})
         config["jetstream"] = {"store_dir": str(self.folder / "jetstream")}
+        if self._monitoring_port is not None:
+            config["http"] = f"{LOOPBACK}:{self._monitoring_port}"
         self._config.write_text(json.dumps(config))
 
     async def stop(self) -> None:

@@ -25,31 +25,13 @@ class RepositoryBuildStatusSpec(RequestSpec):
     max_log_lines: int = 200
 
 
-class BuildJob(Wire):
-    """``failure_log``: untrusted text, which the job wrote."""
-
-    name: str = ""
-    status: str = ""
-    conclusion: str = ""
-    failure_log: str = ""
-
-
 class BuildRun(Wire):
-    """A run of the workflow; ``found`` False: there is none, and nothing else is set. The words are the host's."""
+    """``run_id`` None: there was no run. What else is said of a run is for the caller. Nothing reads that here."""
 
-    found: bool
     run_id: int | None = Field(None, alias="runID")
-    status: str = ""
-    conclusion: str = ""
-    head_sha: str = Field("", alias="headSHA")
-    html_url: str = Field("", alias="htmlURL")
-    jobs: tuple[BuildJob, ...] = ()
 
 
 class RepositoryBuildStatusStatus(RequestStatus):
-    """``dispatched``: whether a run was started for this request."""
-
-    dispatched: bool | None = None
     run: BuildRun | None = None
 
 

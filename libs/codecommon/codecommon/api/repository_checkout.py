@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from pydantic import Field
-
 from codecommon.api.meta import Resource
-from codecommon.api.request import BundleRef, RequestSpec, RequestStatus
+from codecommon.api.request import RequestSpec, RequestStatus
 
 
 class RepositoryCheckoutSpec(RequestSpec):
@@ -16,15 +12,5 @@ class RepositoryCheckoutSpec(RequestSpec):
     ref: str = ""
 
 
-class RepositoryCheckoutStatus(RequestStatus):
-    """``bundle_ref`` None: there is nothing to read, as in an empty repository. ``skipped``: what is left out, and why."""
-
-    ref: str | None = None
-    commit_sha: str | None = Field(None, alias="commitSHA")
-    bundle_ref: BundleRef | None = None
-    skipped: tuple[str, ...] = ()
-    started_at: datetime | None = None
-
-
-class RepositoryCheckout(Resource[RepositoryCheckoutSpec, RepositoryCheckoutStatus]):
-    pass
+class RepositoryCheckout(Resource[RepositoryCheckoutSpec, RequestStatus]):
+    """``status`` says what was read, and which bundle has it, too. Nothing reads that here."""

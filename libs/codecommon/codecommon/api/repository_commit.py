@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from pydantic import Field
-
 from codecommon.api.meta import Resource, Wire
 from codecommon.api.request import BundleRef, RequestSpec, RequestStatus
 
@@ -22,14 +18,5 @@ class RepositoryCommitSpec(RequestSpec):
     source: CommitSource
 
 
-class RepositoryCommitStatus(RequestStatus):
-    """``files`` and ``source`` are in the stored status, too. Nothing reads them here."""
-
-    branch: str | None = None
-    commit_sha: str | None = Field(None, alias="commitSHA")
-    commit_url: str | None = Field(None, alias="commitURL")
-    started_at: datetime | None = None
-
-
-class RepositoryCommit(Resource[RepositoryCommitSpec, RepositoryCommitStatus]):
-    pass
+class RepositoryCommit(Resource[RepositoryCommitSpec, RequestStatus]):
+    """``status`` says what was committed, too. Nothing reads that here."""

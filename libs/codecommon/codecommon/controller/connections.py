@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from codecommon.api.connection import Connection
-from codecommon.api.meta import Workspace
 from codecommon.api.reasons import ConditionType, Reason
 from codecommon.api.results import Interruption, NotReady, Terminal
 from codecommon.githost.protocol import Credential, CredentialRejected, GitBackend, HostTarget
 from codecommon.githost.provider import Registry
 from codecommon.kcp.client import Forbidden, NotFound, ProviderObjects, require_provider_identity
 from codecommon.messaging.bus import Bus, BusUnavailable
-from codecommon.messaging.events import ObjectEvent, Versions
+from codecommon.messaging.events import Versions, connection_event
 from codecommon.process.shared_cache import SharedCache
 
 R = TypeVar("R")
@@ -181,7 +180,7 @@ class Connections:
             now = await self.for_object(objects, connection_ref, Versions(), live=True)
             if now.secret_version != used.secret_version or now.connection.spec != used.connection.spec:
                 return await work()
-            await self._revalidate(objects.workspace, now.connection)
+            await self._revalidate(now.connection)
             raise
 
     async def _connection(self, objects: ProviderObjects, name: str, not_older: str) -> Connection:
@@ -194,7 +193,7 @@ class Connections:
             ) from None
         return Connection.parse(raw, objects.workspace)
 
-    async def _revalidate(self, workspace: Workspace, connection: Connection) -> None:
+    async def _revalidate(self, connection: Connection) -> None:
         uid = connection.metadata.uid
         now = self._clock()
         if now - self._revalidated.get(uid, float("-inf")) < _REVALIDATE_EVERY_SECONDS:
@@ -202,19 +201,8 @@ class Connections:
         self._revalidated[uid] = now
         if len(self._revalidated) > _MOST_CONNECTIONS:
             self._revalidated.popitem(last=False)
-        event = ObjectEvent(
-            resource="connections",
-            cluster=workspace.cluster,
-            name=connection.name,
-            uid=uid,
-            generation=connection.metadata.generation,
-            resource_version=connection.metadata.resource_version,
-            deleting=connection.deleting,
-            reason="revalidate",
-            endpoint=workspace.endpoint,
-        )
         try:
-            await self._bus.publish(event)
+            await self._bus.publish(connection_event(connection, "revalidate"))
         except BusUnavailable:
             _log.warning("could not ask for the Connection to be validated again; its resync will")
 

@@ -30,7 +30,7 @@ from nats.js.object_store import ObjectStore
 
 from codecommon.api.bundle import Bundle, InvalidBundle, is_bundle_name, scope_of
 from codecommon.messaging.bundle_metrics import BUNDLE_BYTES, BUNDLE_OPERATIONS, BUNDLE_SECONDS
-from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus, BusUnavailable
+from codecommon.messaging.bus import BUNDLE_TTL_SECONDS, BUNDLES, Bus, BusUnavailable, or_unavailable
 
 MOST_OF_A_WORKSPACE: Final = 256
 MOST_BYTES_OF_A_WORKSPACE: Final = 256 * 1024 * 1024
@@ -458,14 +458,13 @@ def _meta_subject(name: str) -> str:
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    try:
-        yield
-    except APIError as error:
-        if error.err_code in _STORE_FULL:
-            raise BundlesFull(_FULL) from None
-        raise BusUnavailable(type(error).__name__) from None
-    except (NatsError, TimeoutError) as error:
-        raise BusUnavailable(type(error).__name__) from None
+    with or_unavailable():
+        try:
+            yield
+        except APIError as error:
+            if error.err_code in _STORE_FULL:
+                raise BundlesFull(_FULL) from None
+            raise
 
 
 @contextmanager

@@ -30,7 +30,6 @@ from nats.js.object_store import ObjectStore
 from codecommon.messaging.events import CONTENT_TYPE, Lane, ObjectEvent, UndecodableEvent
 from codecommon.messaging.permissions import inbox_prefix, stored_streams
 from codecommon.messaging.topology import ACCOUNTS as ACCOUNTS
-from codecommon.messaging.topology import ACK_WAIT_SECONDS as ACK_WAIT_SECONDS
 from codecommon.messaging.topology import BUCKETS, DURABLES, OBJECT_STORES, STREAMS, USERS, User
 from codecommon.messaging.topology import BUDGETS as BUDGETS
 from codecommon.messaging.topology import BUNDLE_TTL_SECONDS as BUNDLE_TTL_SECONDS
@@ -69,6 +68,7 @@ _CHECK_EVERY_SECONDS: Final = 2.0
 # A replica of the stream may answer that lags behind. Two that lag for as long as this are no accident.
 _ASK_AGAIN_SECONDS: Final = 0.2
 _MOST_REFUSALS: Final = 100
+_CANCEL_AGAIN_SECONDS: Final = 0.1
 
 
 class BusUnavailable(Exception):
@@ -274,12 +274,12 @@ class Bus:
 
     async def publish(self, event: ObjectEvent) -> None:
         """Store one event; returns after the server's acknowledgement. Raises ``BusUnavailable``."""
-        with _or_unavailable():
+        with or_unavailable():
             await self._store(event, {})
 
     async def publish_if_none(self, event: ObjectEvent) -> bool:
         """Store the event unless its subject has a message, also one that was put back. Raises ``BusUnavailable``."""
-        with _or_unavailable():
+        with or_unavailable():
             try:
                 await self._store(event, {api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: "0"})
             except APIError as error:
@@ -303,14 +303,14 @@ class Bus:
         """
         clusters: dict[str, str] = {}
         for subjects in _durable_filters():
-            with _or_unavailable():
+            with or_unavailable():
                 state = (await self.js.stream_info(EVENTS_STREAM, subjects_filter=subjects)).state
             clusters.update((subject.split(".")[3], subject) for subject in state.subjects or {})
         return clusters
 
     async def endpoint_of(self, subject: str) -> str | None:
         """The endpoint that the message of ``subject`` names. None: there is no event any more. Raises ``BusUnavailable``."""
-        with _or_unavailable():
+        with or_unavailable():
             try:
                 stored = await self.js.get_last_msg(EVENTS_STREAM, subject)
                 return ObjectEvent.decode(stored.data or b"").endpoint
@@ -319,7 +319,7 @@ class Bus:
 
     async def last_sequence(self) -> int:
         """The sequence of the newest message that was ever stored. Raises ``BusUnavailable``."""
-        with _or_unavailable():
+        with or_unavailable():
             return (await self.js.stream_info(EVENTS_STREAM)).state.last_seq
 
     async def purge(self, cluster: str, until: int) -> None:
@@ -329,7 +329,7 @@ class Bus:
         messages that were put back.
         """
         for subjects in _durable_filters():
-            with _or_unavailable():
+            with or_unavailable():
                 await self.js.purge_stream(
                     EVENTS_STREAM, seq=until + 1, subject=f"{subjects.removesuffix('>')}{cluster}.>"
                 )
@@ -445,7 +445,8 @@ def raise_if_cancelled() -> None:
 
 
 @contextmanager
-def _or_unavailable() -> Iterator[None]:
+def or_unavailable() -> Iterator[None]:
+    """Raises ``BusUnavailable`` for what NATS raises within."""
     try:
         yield
     except (NatsError, TimeoutError) as error:
@@ -475,9 +476,12 @@ async def _connect(nc: Client, options: dict[str, Any], unauthorised: asyncio.Ev
         else:
             raise CannotRun(f"NATS refuses the credentials ({_CREDENTIALS}); {_MEND_RIGHTS}")
     finally:
-        for task in (connecting, refused):
-            task.cancel()
-        await asyncio.wait({connecting, refused})
+        left = {connecting, refused}
+        while left:
+            for task in left:
+                task.cancel()
+            # As of `raise_if_cancelled`: the cancellation of an attempt that fails at that moment is lost.
+            _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 def _credentials(settings: NatsSettings, name: str) -> dict[str, Any]:

@@ -248,6 +248,11 @@ def subject(lane: Lane, resource: str, cluster: str, name: str) -> str:
 
 def crawl_request(connection: Connection) -> ObjectEvent:
     """Asks for a look at the packages of a Connection's owners every 30 s for ten minutes, as after a commit that is built."""
+    return connection_event(connection, "crawl-request")
+
+
+def connection_event(connection: Connection, reason: EventReason, finding: Condition | None = None) -> ObjectEvent:
+    """What a service publishes about a Connection that it has read."""
     return ObjectEvent(
         resource="connections",
         cluster=connection.workspace.cluster,
@@ -256,6 +261,7 @@ def crawl_request(connection: Connection) -> ObjectEvent:
         generation=connection.metadata.generation,
         resource_version=connection.metadata.resource_version,
         deleting=connection.deleting,
-        reason="crawl-request",
+        reason=reason,
         endpoint=connection.workspace.endpoint,
+        finding=finding,
     )

@@ -5,17 +5,14 @@ Every method raises ``BusUnavailable`` when NATS does not answer. Nothing is kno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from codecommon.messaging.bus import Bus, BusUnavailable
+from codecommon.messaging.bus import Bus, or_unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class BucketRecords:
         return cls(bus.js, await bus.bucket(name), name)
 
     async def get(self, key: str) -> Record | None:
-        with _answered():
+        with or_unavailable():
             try:
                 entry = await self._bucket.get(key)
             except KeyNotFoundError:
@@ -69,11 +66,11 @@ class BucketRecords:
             return Record(entry.value or b"", entry.revision or 0)
 
     async def put(self, key: str, value: bytes) -> None:
-        with _answered():
+        with or_unavailable():
             await self._bucket.put(key, value)
 
     async def create(self, key: str, value: bytes) -> bool:
-        with _answered():
+        with or_unavailable():
             try:
                 await self._bucket.create(key, value)
             except KeyWrongLastSequenceError:
@@ -81,7 +78,7 @@ class BucketRecords:
             return True
 
     async def update(self, key: str, value: bytes, revision: int) -> bool:
-        with _answered():
+        with or_unavailable():
             try:
                 await self._bucket.update(key, value, last=revision)
             except KeyWrongLastSequenceError:
@@ -90,14 +87,6 @@ class BucketRecords:
 
     async def remove(self, key: str, revision: int) -> None:
         # A delete marker would stay for ever in a bucket without TTL. A purge below the next revision leaves none.
-        with _answered():
+        with or_unavailable():
             subject = f"$KV.{self._name}.{key}"
             await self._js.purge_stream(f"KV_{self._name}", seq=revision + 1, subject=subject)
-
-
-@contextmanager
-def _answered() -> Iterator[None]:
-    try:
-        yield
-    except (NatsError, TimeoutError) as error:
-        raise BusUnavailable(type(error).__name__) from None

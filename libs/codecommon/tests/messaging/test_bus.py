@@ -6,9 +6,11 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from nats.aio.client import Client
 from nats.js import api
 from nats.js.errors import KeyWrongLastSequenceError
 
@@ -240,6 +242,31 @@ async def test_an_end_in_good_order_is_no_connection_given_up(nats_settings: Nat
         await bus.ping()
     assert not keeping.done()
     keeping.cancel()
+
+
+async def test_a_stop_that_is_lost_with_an_attempt_to_connect_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = asyncio.Event()
+
+    async def connect(self: Client, **options: Any) -> None:
+        began.set()
+        # As wait_for() does before Python 3.12 where the attempt fails at the same moment.
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def connected() -> None:
+        async with Bus.connect(NatsSettings()):
+            raise AssertionError
+
+    monkeypatch.setattr(Client, "connect", connect)
+    connecting = asyncio.create_task(connected())
+    await began.wait()
+    connecting.cancel()
+    ended, _ = await asyncio.wait({connecting}, timeout=20)
+    assert ended
+    assert connecting.cancelled()
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from access_svc.collaborator.decide import Seen, find_grant, find_invitation, find_unlisted, is_taken, was_given
-from access_svc.target import Target, repository_missing
+from access_svc.target import repository_missing
 from codecommon.api.access import Collaborator
+from codecommon.controller.target import Target
 
 
 async def observe(target: Target, obj: Collaborator) -> Seen | None:

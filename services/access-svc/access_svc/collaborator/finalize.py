@@ -8,12 +8,12 @@ from access_svc.collaborator.access import observe, withdraw
 from access_svc.collaborator.decide import is_about, origin_of
 from access_svc.duplicates import find_staying
 from access_svc.finalize import clean_up, may_remove, require_deleted_too
-from access_svc.target import Target
 from codecommon.api.access import Collaborator
 from codecommon.api.results import Released
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.owner_record import Thing, access
+from codecommon.controller.target import Target
 
 _ACCESS: Final = "the access"
 

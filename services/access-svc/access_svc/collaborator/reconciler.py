@@ -10,14 +10,7 @@ from access_svc.collaborator.access import require_seen, withdraw
 from access_svc.collaborator.decide import ChangeRole, Ended, InForce, Invite, Seen, StillShown, Wait, Withdraw
 from access_svc.collaborator.finalize import finalize
 from access_svc.duplicates import find_elder
-from access_svc.target import (
-    Target,
-    open_target,
-    repository_made_at,
-    repository_missing,
-    require_repository,
-    require_writable,
-)
+from access_svc.target import repository_made_at, repository_missing, require_writable
 from codecommon.api.access import Collaborator
 from codecommon.api.origin import Origin, is_recorded
 from codecommon.api.reasons import Reason
@@ -28,6 +21,7 @@ from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
 from codecommon.controller.owner_record import Standing, access
 from codecommon.controller.ownership import origin_by
+from codecommon.controller.target import Target, open_target, require_repository, require_staying
 from codecommon.githost.protocol import Grant
 
 _BOT: Final = "[bot]"
@@ -45,6 +39,7 @@ class CollaboratorReconciler:
             return await finalize(ctx, self._connections)
         try:
             repository = await require_repository(ctx)
+            require_staying(repository)
 
             async def work() -> Outcome:
                 return await self._ensure(ctx, repository)
@@ -54,7 +49,7 @@ class CollaboratorReconciler:
             raise interruption.learned(decide.on_record(ctx.object)) from None
 
     async def _ensure(self, ctx: ReconcileContext[Collaborator], repository: Repository) -> Ready:
-        target = await open_target(ctx, self._connections, repository)
+        target = await open_target(ctx, self._connections, repository, pinned=ctx.object.status.host)
         if not is_recorded(ctx.object.status.origin):
             await ctx.load_claim()
         _require_username(ctx.object, target)

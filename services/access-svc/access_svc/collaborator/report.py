@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from access_svc.collaborator.decide import LONGEST_ROLE, Ended, InForce, StillShown, Withdraw, is_new_end
-from access_svc.target import Target
 from codecommon.api.access import Collaborator
 from codecommon.api.meta import Condition
 from codecommon.api.origin import Origin
@@ -15,6 +14,7 @@ from codecommon.api.results import NotReady, Ready
 from codecommon.api.times import rfc3339
 from codecommon.controller.conditions import condition
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.target import Target
 from codecommon.githost.protocol import Invitation
 
 _PENDING: Final = condition(

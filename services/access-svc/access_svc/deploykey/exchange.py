@@ -17,7 +17,7 @@ from access_svc.deploykey.decide import REPLACING, Plan, claimed_key, find_unrec
 from access_svc.deploykey.pair import Pairs, StoredPair
 from access_svc.deploykey.rotation import overlapping, requeue_after
 from access_svc.duplicates import find_staying
-from access_svc.target import Target, repository_made_at, require_writable
+from access_svc.target import repository_made_at, require_writable
 from codecommon.api.access import DeployKey
 from codecommon.api.origin import Origin
 from codecommon.api.reasons import ConditionType, Reason
@@ -27,6 +27,7 @@ from codecommon.controller.context import ReconcileContext, Superseded
 from codecommon.controller.create_claim import claim_for, stored_claim, under_create_claim
 from codecommon.controller.owner_record import Standing, Thing, deploy_key
 from codecommon.controller.ownership import origin_by
+from codecommon.controller.target import Target
 from codecommon.githost.protocol import HostKey, KeyInUse, Listed
 
 _log = logging.getLogger(__name__)

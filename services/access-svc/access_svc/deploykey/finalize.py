@@ -9,7 +9,6 @@ from access_svc.deploykey.decide import claimed_key, origin_of
 from access_svc.deploykey.exchange import others_keys
 from access_svc.deploykey.pair import Pairs
 from access_svc.finalize import clean_up, may_remove, require_deleted_too
-from access_svc.target import Target
 from codecommon.api.access import DeployKey
 from codecommon.api.reasons import Reason
 from codecommon.api.results import Released, Retryable
@@ -17,6 +16,7 @@ from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.create_claim import CLAIM_WINDOW, stored_claim
 from codecommon.controller.owner_record import Thing, deploy_key
+from codecommon.controller.target import Target
 from codecommon.githost.protocol import HostKey, Listed
 
 _KEY: Final = "the deploy key"

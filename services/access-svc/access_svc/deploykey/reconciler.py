@@ -10,7 +10,7 @@ from access_svc.deploykey.finalize import finalize
 from access_svc.deploykey.pair import Pairs
 from access_svc.deploykey.rotation import due, rotation
 from access_svc.duplicates import find_elder
-from access_svc.target import Target, open_target, repository_missing, require_repository
+from access_svc.target import repository_missing
 from codecommon.api.access import DeployKey
 from codecommon.api.reasons import Reason
 from codecommon.api.repository import Repository
@@ -18,6 +18,7 @@ from codecommon.api.results import Interruption, Outcome, Ready, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.owner_record import deploy_key
+from codecommon.controller.target import Target, open_target, require_repository, require_staying
 from codecommon.githost.protocol import HostKey, Listed
 
 
@@ -33,6 +34,7 @@ class DeployKeyReconciler:
             return await finalize(ctx, self._connections, self._pairs)
         try:
             repository = await require_repository(ctx)
+            require_staying(repository)
 
             async def work() -> Outcome:
                 return await self._ensure(ctx, repository)
@@ -44,7 +46,7 @@ class DeployKeyReconciler:
     async def _ensure(self, ctx: ReconcileContext[DeployKey], repository: Repository) -> Ready:
         given = material.normalised(ctx.object.spec.public_key) if ctx.object.spec.public_key else None
         every = rotation(ctx.object)
-        target = await open_target(ctx, self._connections, repository)
+        target = await open_target(ctx, self._connections, repository, pinned=ctx.object.status.host)
         await _require_eldest(ctx, given)
         await ctx.load_claim()
         listed = await target.host.list_deploy_keys(target.repo_id)

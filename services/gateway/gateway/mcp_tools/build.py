@@ -23,7 +23,7 @@ from gateway.mcp_tools.requests import (
     result_of,
     store,
 )
-from gateway.mcp_tools.shared import LONG, boolean, present, quoted, schema, string, text
+from gateway.mcp_tools.shared import LONG, boolean, nullable_list, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
 from gateway.mcp_tools.writing import Pace, full_name
@@ -84,10 +84,9 @@ def build_tools(patience: float) -> tuple[Tool, ...]:
                         "How far the run is, in the host's words, such as queued, in_progress or completed."
                     ),
                     "conclusion": string("How it ended, in the host's words, such as success or failure."),
-                    "jobs": {
-                        "type": ["null", "array"],
-                        "description": "The jobs of the run.",
-                        "items": schema(
+                    "jobs": nullable_list(
+                        "The jobs of the run.",
+                        schema(
                             {
                                 "name": string("Name of the job."),
                                 "status": string("How far it is, in the host's words."),
@@ -98,7 +97,7 @@ def build_tools(patience: float) -> tuple[Tool, ...]:
                                 ),
                             }
                         ),
-                    },
+                    ),
                     "note": string("What was left out."),
                     "plan": string("With plan: true, what would happen."),
                 },

@@ -28,7 +28,7 @@ from gateway.mcp_tools.requests import (
     result_of,
     store,
 )
-from gateway.mcp_tools.shared import LONG, present, quoted, schema, string, text
+from gateway.mcp_tools.shared import LONG, nullable_list, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
 from gateway.mcp_tools.writing import Pace, full_name
@@ -62,12 +62,11 @@ def checkout_tool(bundles: Bundles, patience: float) -> Tool:
             {
                 "repositoryRef": string(REPOSITORY_REF),
                 "ref": string("Branch, tag or SHA of a commit. Default: the repository's default branch."),
-                "paths": {
-                    "type": ["null", "array"],
-                    "description": "Only these files, and those below these folders. Default: all.",
-                    "items": {"type": "string"},
-                    "maxItems": _MOST_PATHS,
-                },
+                "paths": nullable_list(
+                    "Only these files, and those below these folders. Default: all.",
+                    {"type": "string"},
+                    maxItems=_MOST_PATHS,
+                ),
                 "name": string(NAME),
                 "plan": PLAN,
             },
@@ -80,10 +79,9 @@ def checkout_tool(bundles: Bundles, patience: float) -> Tool:
                 "phase": string("Succeeded. Any other end is an error. Absent for a plan."),
                 "ref": string("The ref that was read."),
                 "commitSHA": string("SHA of the commit that was read. Absent for an empty repository."),
-                "files": {
-                    "type": ["null", "array"],
-                    "description": "The files, by path. None: the repository is empty.",
-                    "items": schema(
+                "files": nullable_list(
+                    "The files, by path. None: the repository is empty.",
+                    schema(
                         {
                             "path": string("Path from the root of the repository."),
                             "content": string("The whole content, as it is on the host."),
@@ -91,12 +89,8 @@ def checkout_tool(bundles: Bundles, patience: float) -> Tool:
                         "path",
                         "content",
                     ),
-                },
-                "skipped": {
-                    "type": ["null", "array"],
-                    "description": "What is not in files, and why.",
-                    "items": {"type": "string"},
-                },
+                ),
+                "skipped": nullable_list("What is not in files, and why.", {"type": "string"}),
                 "note": string("How to get what the answer has no room for."),
                 "plan": string("With plan: true, what would happen."),
             },

@@ -29,7 +29,7 @@ from gateway.mcp_tools.requests import (
     request_handler,
     store,
 )
-from gateway.mcp_tools.shared import LONG, present, quoted, schema, string, text
+from gateway.mcp_tools.shared import LONG, nullable_list, present, quoted, schema, string, text
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_schemas import PLAN, PLAN_WORDS
 from gateway.mcp_tools.writing import Pace, full_name, plain
@@ -61,10 +61,9 @@ def commit_tool(bundles: Bundles, patience: float) -> Tool:
                     f"Message of the commit. It is cut off after {_LONGEST_MESSAGE} characters, and says so then."
                 ),
                 "branch": string("Branch to commit to. Default: the repository's default branch."),
-                "files": {
-                    "type": ["null", "array"],
-                    "description": "Files to write. One that exists is replaced and keeps its mode.",
-                    "items": schema(
+                "files": nullable_list(
+                    "Files to write. One that exists is replaced and keeps its mode.",
+                    schema(
                         {
                             "path": string("Path from the root of the repository, such as src/main.py."),
                             "content": string("The whole content of the file."),
@@ -72,12 +71,10 @@ def commit_tool(bundles: Bundles, patience: float) -> Tool:
                         "path",
                         "content",
                     ),
-                },
-                "deletePaths": {
-                    "type": ["null", "array"],
-                    "description": "Paths of files to remove. One that is not there is no error.",
-                    "items": {"type": "string"},
-                },
+                ),
+                "deletePaths": nullable_list(
+                    "Paths of files to remove. One that is not there is no error.", {"type": "string"}
+                ),
                 "name": string(f"{NAME} files and deletePaths may be left out then."),
                 "plan": PLAN,
             },
@@ -93,16 +90,8 @@ def commit_tool(bundles: Bundles, patience: float) -> Tool:
                 "commitSHA": string("SHA of the commit; of the branch's head if nothing was to be changed."),
                 "commitURL": string("Page of the commit on the git host."),
                 "branch": string("The branch that the commit is on."),
-                "files": {
-                    "type": ["null", "array"],
-                    "description": "Paths of the commit, the removed ones included.",
-                    "items": {"type": "string"},
-                },
-                "deletedPaths": {
-                    "type": ["null", "array"],
-                    "description": "Those of them that were to be removed.",
-                    "items": {"type": "string"},
-                },
+                "files": nullable_list("Paths of the commit, the removed ones included.", {"type": "string"}),
+                "deletedPaths": nullable_list("Those of them that were to be removed.", {"type": "string"}),
                 "note": string("What was shortened or left out."),
                 "plan": string("With plan: true, what would happen."),
             },

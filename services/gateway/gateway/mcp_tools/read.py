@@ -25,6 +25,7 @@ from gateway.mcp_tools.shared import (
     condition_items,
     is_halted,
     listed,
+    nullable_list,
     object_name,
     present,
     read,
@@ -188,7 +189,7 @@ def _list_tool(
         "input_schema": schema({**(further or {}), **NARROWING}),
         # The Go provider's lists can be null. Whoever wrote a client for it is ready for that, and ours never are.
         "output_schema": schema(
-            {plural: {"type": ["null", "array"], "description": "The objects, by name.", "items": item}, **ABOUT},
+            {plural: nullable_list("The objects, by name.", item), **ABOUT},
             plural,
         ),
     }
@@ -381,6 +382,3 @@ def read_tools(credentials_namespace: str) -> tuple[Tool, ...]:
         explain_tool(credentials_namespace),
         *WAIT_TOOLS,
     )
-
-
-READ_TOOLS: Final = read_tools("default")

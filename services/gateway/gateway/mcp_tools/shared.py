@@ -197,6 +197,11 @@ def strings(description: str) -> JsonObject:
     return {"type": "array", "description": description, "items": {"type": "string"}}
 
 
+def nullable_list(description: str, items: JsonObject, **further: Any) -> JsonObject:
+    """A list, or null, as in the schemas of the Go provider."""
+    return {"type": ["null", "array"], "description": description, "items": items, **further}
+
+
 def object_name(description: str) -> JsonObject:
     """The name of an object in the workspace."""
     return string(description, minLength=1, maxLength=253)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from gateway.mcp_tools.tool import Tool
 from gateway.mcp_tools.write_access import access_tools
 from gateway.mcp_tools.write_connection import connection_tools
@@ -21,6 +19,3 @@ def write_tools(*, confirm_deletes: bool = False, patience: float = PATIENCE_SEC
         *repository_tools(patience, confirm_deletes=confirm_deletes),
         *access_tools(patience),
     )
-
-
-WRITE_TOOLS: Final = write_tools()

@@ -14,7 +14,7 @@ from codecommon.api.package import repository_label
 from codecommon.api.reasons import ConditionType
 from codecommon.api.repository import Repository
 from codecommon.kcp.client import JsonObject, KcpError, NotFound, Objects
-from gateway.mcp_tools.shared import parsed
+from gateway.mcp_tools.shared import boolean, parsed, string
 from gateway.mcp_tools.tool import Call, Tool
 from gateway.mcp_tools.write_schemas import (
     ADDS,
@@ -23,26 +23,24 @@ from gateway.mcp_tools.write_schemas import (
     DELETES,
     KEY_CREATED,
     PLAN_WORDS,
-    flag,
     input_schema,
-    text,
 )
 from gateway.mcp_tools.writing import Pace, create, find, full_name, gone, handler, plain, result_of
 
-_REPOSITORY_REF = text(
+_REPOSITORY_REF = string(
     "Name of the Repository object in the workspace (see list_repositories), not of the one on the host."
 )
 
 KEY_PROPERTIES = {
-    "title": text("Title of the key on the host. Default: the object's name."),
-    "publicKey": text(
+    "title": string("Title of the key on the host. Default: the object's name."),
+    "publicKey": string(
         "Public key in OpenSSH format, such as 'ssh-ed25519 AAAA…'. Never a private key. Default: the provider generates a "
         "pair and stores it in the Secret deploykey-<name> of the workspace."
     ),
-    "readOnly": flag("false: the key may push, too. Default: true, the key may only read."),
+    "readOnly": boolean("false: the key may push, too. Default: true, the key may only read."),
 }
-USERNAME = text("Login of the user on the host.")
-PERMISSION = text("pull, triage, push, maintain, admin, or a custom role of the organisation. Default: pull.")
+USERNAME = string("Login of the user on the host.")
+PERMISSION = string("pull, triage, push, maintain, admin, or a custom role of the organisation. Default: pull.")
 
 
 def access_tools(patience: float) -> tuple[Tool, ...]:
@@ -57,7 +55,7 @@ def access_tools(patience: float) -> tuple[Tool, ...]:
             ),
             input_schema=input_schema(
                 ("name", "repositoryRef"),
-                name=text("Name of the new DeployKey object in the workspace: lower-case letters, digits and '-'."),
+                name=string("Name of the new DeployKey object in the workspace: lower-case letters, digits and '-'."),
                 repositoryRef=_REPOSITORY_REF,
                 **KEY_PROPERTIES,
             ),
@@ -72,7 +70,7 @@ def access_tools(patience: float) -> tuple[Tool, ...]:
                 "Delete a DeployKey object. The key is removed on the host as the object's deletionPolicy says, and whoever "
                 "uses it loses access. Succeeds with deleted: false if there is no such object." + PLAN_WORDS
             ),
-            input_schema=input_schema(("name",), name=text("Name of the DeployKey object in the workspace.")),
+            input_schema=input_schema(("name",), name=string("Name of the DeployKey object in the workspace.")),
             output_schema=DELETED,
             handler=handler(_delete_deploy_key, patience),
             annotations=DELETES,
@@ -87,7 +85,9 @@ def access_tools(patience: float) -> tuple[Tool, ...]:
             ),
             input_schema=input_schema(
                 ("name", "repositoryRef", "username"),
-                name=text("Name of the new Collaborator object in the workspace: lower-case letters, digits and '-'."),
+                name=string(
+                    "Name of the new Collaborator object in the workspace: lower-case letters, digits and '-'."
+                ),
                 repositoryRef=_REPOSITORY_REF,
                 username=USERNAME,
                 permission=PERMISSION,
@@ -104,7 +104,7 @@ def access_tools(patience: float) -> tuple[Tool, ...]:
                 "through a team or the organisation stays. Succeeds with deleted: false if there is no such object."
                 + PLAN_WORDS
             ),
-            input_schema=input_schema(("name",), name=text("Name of the Collaborator object in the workspace.")),
+            input_schema=input_schema(("name",), name=string("Name of the Collaborator object in the workspace.")),
             output_schema=DELETED,
             handler=handler(_remove_collaborator, patience),
             annotations=DELETES,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from codecommon.api.kinds import CONNECTIONS
+from gateway.mcp_tools.shared import string
 from gateway.mcp_tools.tool import Call, Tool
-from gateway.mcp_tools.write_schemas import ADDS, CREATED, PLAN_WORDS, input_schema, text
+from gateway.mcp_tools.write_schemas import ADDS, CREATED, PLAN_WORDS, input_schema
 from gateway.mcp_tools.writing import Pace, arguments_of, create, handler, plain, result_of
 
 
@@ -23,13 +24,15 @@ def connection_tools(patience: float) -> tuple[Tool, ...]:
             ),
             input_schema=input_schema(
                 ("name", "owner", "secretName"),
-                name=text("Name of the new Connection in the workspace: lower-case letters, digits and '-'."),
-                provider=text("Kind of git host. Default: github, which is the only one."),
-                owner=text("User or organisation on the host under which repositories are made."),
-                secretName=text("Name of the existing Secret that holds the token. Never the token itself."),
-                secretNamespace=text("Namespace of the Secret. Default: the provider's, usually 'default'."),
-                secretKey=text("Entry of the Secret that holds the token. Default: token."),
-                baseURL=text("Address of a GitHub Enterprise host, such as https://ghe.example. Default: github.com."),
+                name=string("Name of the new Connection in the workspace: lower-case letters, digits and '-'."),
+                provider=string("Kind of git host. Default: github, which is the only one."),
+                owner=string("User or organisation on the host under which repositories are made."),
+                secretName=string("Name of the existing Secret that holds the token. Never the token itself."),
+                secretNamespace=string("Namespace of the Secret. Default: the provider's, usually 'default'."),
+                secretKey=string("Entry of the Secret that holds the token. Default: token."),
+                baseURL=string(
+                    "Address of a GitHub Enterprise host, such as https://ghe.example. Default: github.com."
+                ),
             ),
             output_schema=CREATED,
             handler=handler(_create_connection, patience),

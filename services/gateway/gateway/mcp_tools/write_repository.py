@@ -11,6 +11,7 @@ import aiohttp
 
 from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, REPOSITORIES, KindSpec
 from codecommon.kcp.client import Conflict, JsonObject, KcpError, NotFound
+from gateway.mcp_tools.shared import schema, string
 from gateway.mcp_tools.tool import Call, Tool, ToolError
 from gateway.mcp_tools.write_access import (
     KEY_PROPERTIES,
@@ -27,9 +28,7 @@ from gateway.mcp_tools.write_schemas import (
     DELETES,
     PLAN_WORDS,
     REPOSITORY_CREATED,
-    Schema,
     input_schema,
-    text,
 )
 from gateway.mcp_tools.writing import (
     Pace,
@@ -52,8 +51,8 @@ _MOST_NAMED: Final = 10
 _Make = Callable[..., Awaitable[tuple[KindSpec[Any], JsonObject]]]
 
 
-def _children(description: str, required: tuple[str, ...], **properties: Schema) -> Schema:
-    item = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+def _children(description: str, required: tuple[str, ...], **properties: JsonObject) -> JsonObject:
+    item = schema(properties, *required)
     return {"type": "array", "maxItems": _MOST_CHILDREN, "items": item, "description": description}
 
 
@@ -71,15 +70,15 @@ def repository_tools(patience: float, *, confirm_deletes: bool) -> tuple[Tool, .
             ),
             input_schema=input_schema(
                 ("name", "connectionRef"),
-                name=text("Name of the new Repository object in the workspace: lower-case letters, digits and '-'."),
-                connectionRef=text(
+                name=string("Name of the new Repository object in the workspace: lower-case letters, digits and '-'."),
+                connectionRef=string(
                     "Name of the Connection object whose account and credential are used (see list_connections)."
                 ),
-                repo=text("Name of the repository on the host. Default: name."),
-                owner=text("User or organisation that owns it on the host. Default: the Connection's owner."),
-                visibility=text("private, public or internal. Default: private."),
-                description=text("Description of the repository on the host."),
-                defaultBranch=text("Default branch. It is applied once that branch exists."),
+                repo=string("Name of the repository on the host. Default: name."),
+                owner=string("User or organisation that owns it on the host. Default: the Connection's owner."),
+                visibility=string("private, public or internal. Default: private."),
+                description=string("Description of the repository on the host."),
+                defaultBranch=string("Default branch. It is applied once that branch exists."),
                 autoInit={
                     "type": ["null", "boolean"],
                     "description": "Whether the host makes a first commit with a README. Default: true.",
@@ -87,13 +86,13 @@ def repository_tools(patience: float, *, confirm_deletes: bool) -> tuple[Tool, .
                 deployKeys=_children(
                     "Deploy keys to add to the repository.",
                     (),
-                    name=text("Name of the DeployKey object. Default: made of the repository's name and the title."),
+                    name=string("Name of the DeployKey object. Default: made of the repository's name and the title."),
                     **KEY_PROPERTIES,
                 ),
                 collaborators=_children(
                     "Users to give access to the repository.",
                     ("username",),
-                    name=text(
+                    name=string(
                         "Name of the Collaborator object. Default: made of the repository's name and the username."
                     ),
                     username=USERNAME,
@@ -116,8 +115,8 @@ def repository_tools(patience: float, *, confirm_deletes: bool) -> tuple[Tool, .
             ),
             input_schema=input_schema(
                 ("name",),
-                name=text("Name of the Repository object in the workspace."),
-                confirm=text(
+                name=string("Name of the Repository object in the workspace."),
+                confirm=string(
                     "Full name of the repository on the host, owner/name. Another name than the repository's is refused."
                     + must_confirm
                 ),

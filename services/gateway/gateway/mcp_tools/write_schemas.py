@@ -6,9 +6,10 @@ gave by mistake. kcp judges values by the CRDs.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-Schema = dict[str, Any]
+from codecommon.kcp.client import JsonObject
+from gateway.mcp_tools.shared import boolean, schema, string
 
 ADDS: Final = {"destructiveHint": False, "openWorldHint": True}
 DELETES: Final = {"destructiveHint": True}
@@ -20,61 +21,45 @@ PLAN_WORDS: Final = (
 )
 
 
-def text(description: str) -> Schema:
-    return {"type": "string", "description": description}
+PLAN: Final = boolean("true: change nothing, and say what would be gained or lost. Default: false.")
 
 
-def flag(description: str) -> Schema:
-    return {"type": "boolean", "description": description}
+def input_schema(required: tuple[str, ...], **properties: JsonObject) -> JsonObject:
+    """The arguments of a tool that can be called with ``plan``."""
+    return schema({**properties, "plan": PLAN}, *required)
 
 
-PLAN: Final = flag("true: change nothing, and say what would be gained or lost. Default: false.")
-
-
-def input_schema(required: tuple[str, ...], **properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {**properties, "plan": PLAN},
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-_MADE: Final[dict[str, Schema]] = {
-    "name": text("Name of the object in the workspace."),
-    "kind": text("Kind of the object."),
-    "created": flag("Whether the object was stored. false for a plan."),
-    "ready": flag("Whether the host is as declared by now."),
-    "message": text("What came of it, what is pending, or why it was not made."),
+_MADE: Final[JsonObject] = {
+    "name": string("Name of the object in the workspace."),
+    "kind": string("Kind of the object."),
+    "created": boolean("Whether the object was stored. false for a plan."),
+    "ready": boolean("Whether the host is as declared by now."),
+    "message": string("What came of it, what is pending, or why it was not made."),
 }
 
 
-def _object(properties: dict[str, Schema], *required: str) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-
-
-_PLANNED: Final = {"plan": text("With plan: true, what would happen.")}
+_PLANNED: Final = {"plan": string("With plan: true, what would happen.")}
 _SECRET: Final = {
-    "secretName": text("Secret of the workspace that holds the private half of a generated pair."),
-    "secretNamespace": text("Namespace of that Secret."),
+    "secretName": string("Secret of the workspace that holds the private half of a generated pair."),
+    "secretNamespace": string("Namespace of that Secret."),
 }
 
-CREATED: Final = _object({**_MADE, **_PLANNED}, "name", "kind", "created")
-KEY_CREATED: Final = _object({**_MADE, **_SECRET, **_PLANNED}, "name", "kind", "created")
+CREATED: Final = schema({**_MADE, **_PLANNED}, "name", "kind", "created")
+KEY_CREATED: Final = schema({**_MADE, **_SECRET, **_PLANNED}, "name", "kind", "created")
 
-REPOSITORY_CREATED: Final = _object(
+REPOSITORY_CREATED: Final = schema(
     {
         **_MADE,
         **_PLANNED,
-        "htmlURL": text("Address of the repository on the host, for a browser."),
+        "htmlURL": string("Address of the repository on the host, for a browser."),
         "deployKeys": {
             "type": "array",
-            "items": _object({**_MADE, **_SECRET}, "name", "kind", "created"),
+            "items": schema({**_MADE, **_SECRET}, "name", "kind", "created"),
             "description": "What became of each deploy key, in the order given.",
         },
         "collaborators": {
             "type": "array",
-            "items": _object(_MADE, "name", "kind", "created"),
+            "items": schema(_MADE, "name", "kind", "created"),
             "description": "What became of each collaborator, in the order given.",
         },
     },
@@ -83,11 +68,11 @@ REPOSITORY_CREATED: Final = _object(
     "created",
 )
 
-DELETED: Final = _object(
+DELETED: Final = schema(
     {
-        "deleted": flag("Whether an object was deleted by this call. false: there was none, or it was a plan."),
-        "gone": flag("Whether the object is gone by now. Before, the provider cleans up on the host."),
-        "message": text("What happens on the host, and what is pending."),
+        "deleted": boolean("Whether an object was deleted by this call. false: there was none, or it was a plan."),
+        "gone": boolean("Whether the object is gone by now. Before, the provider cleans up on the host."),
+        "message": string("What happens on the host, and what is pending."),
         **_PLANNED,
     },
     "deleted",

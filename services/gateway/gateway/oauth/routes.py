@@ -8,8 +8,9 @@ import logging
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from codecommon.messaging.bus import BusUnavailable
 from codecommon.process.redact import cut, redact
 from codecommon.process.secrets import SecretValue
-from codecommon.process.settings import NatsSettings
+from gateway.nats_connection import NatsConnection
 from gateway.oauth.cookie import FLOW_SECONDS, Flow, FlowCookies, cookie_name, key_from
 from gateway.oauth.exchange import ExchangeFailed, GitHubClient
 from gateway.oauth.flows import Flows, TooManyFlows
@@ -59,9 +60,9 @@ _NO_CODE: Final = "GitHub sent no code. Begin again."
 class ConnectWithGitHub:
     """OAuth's web flow. While it is off, ``config`` says so and the other routes answer 404."""
 
-    def __init__(self, settings: OAuthSettings, nats: NatsSettings, name: str) -> None:
+    def __init__(self, settings: OAuthSettings, nats: NatsConnection) -> None:
         self._settings = settings
-        self._flows = Flows(nats, name)
+        self._flows = Flows(nats)
         self._client: GitHubClient | None = None
         self.enabled = settings.problem is None
         if settings.problem is None:
@@ -80,10 +81,13 @@ class ConnectWithGitHub:
             )
         ]
 
-    async def run(self) -> NoReturn:
-        """Keep open what the routes need. Call it only when it is enabled."""
-        async with GitHubClient.open(self._settings) as self._client:
-            await self._flows.keep_connected()
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep open what the routes need. They are called within."""
+        async with AsyncExitStack() as stack:
+            if self.enabled:
+                self._client = await stack.enter_async_context(GitHubClient.open(self._settings))
+            yield
 
     async def _config(self, request: Request) -> Response:
         return JSONResponse(self._configuration() if self.enabled else {"enabled": False}, headers=NEVER_STORED)

@@ -13,11 +13,12 @@ from codecommon.api.request import PENDING, RUNNING, SUCCEEDED
 from codecommon.api.results import Interruption, Outcome, Retryable, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.target import Target
 from codecommon.githost.builds import BuildJob, BuildRun
 from codecommon.githost.protocol import CredentialRejected, HostBusy
 from codecommon.messaging.bus import Bus
 from repository_svc.build import decide
-from repository_svc.request import KEPT, Target, answer_once, ask_for_crawl, begin
+from repository_svc.request import KEPT, answer_once, ask_for_crawl, begin
 
 _LOGS_SECONDS: Final = 60.0
 """For all logs of a run. Reading them holds a slot of the process."""
@@ -41,7 +42,7 @@ class BuildReconciler:
         return await answer_once(ctx, self._connections, answer, afterwards=afterwards, kept=KEPT)
 
     async def _report(self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target) -> Mapping[str, Any]:
-        spec, builds = ctx.object.spec, target.opened.backend.builds
+        spec, builds = ctx.object.spec, target.host.builds
         await begin(ctx)
         branch = target.repository.spec.default_branch or ""
         run = await builds.find_run(target.repo_id, spec.workflow_file_name, spec.ref or branch)
@@ -55,7 +56,7 @@ class BuildReconciler:
         self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target, jobs: Sequence[BuildJob]
     ) -> dict[str, str]:
         """By the id of the job: the end of its log, or why that cannot be had. The rest of the report is worth having anyway."""
-        builds, lines = target.opened.backend.builds, ctx.object.spec.max_log_lines
+        builds, lines = target.host.builds, ctx.object.spec.max_log_lines
         # Those that there is no time for stay so.
         logs = {job.id: decide.NO_TIME for job in jobs}
         space = decide.LogSpace()
@@ -80,7 +81,7 @@ class BuildReconciler:
         return logs
 
     async def _rerun(self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target) -> Mapping[str, Any]:
-        spec, builds = ctx.object.spec, target.opened.backend.builds
+        spec, builds = ctx.object.spec, target.host.builds
         branch = spec.ref or target.repository.spec.default_branch or ""
         newest = await builds.find_run(target.repo_id, spec.workflow_file_name, branch)
         if not self._has_dispatched(ctx.object, newest):

@@ -14,11 +14,12 @@ from codecommon.api.results import Outcome, Retryable
 from codecommon.api.times import rfc3339
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.target import Target
 from codecommon.messaging.bundles import BundlesFull, BundleStore
 from codecommon.messaging.bus import BusUnavailable
 from repository_svc.bundle_memory import BundleMemory
 from repository_svc.checkout import decide
-from repository_svc.request import KEPT, Target, answer_once, begin
+from repository_svc.request import KEPT, answer_once, begin
 
 _HELD_TIMES: Final = 2
 """The snapshot, and the bundle as it is stored."""
@@ -46,7 +47,7 @@ class CheckoutReconciler:
 
             await begin(ctx, startedAt=rfc3339(ctx.now))
             ref = ctx.object.spec.ref or target.repository.spec.default_branch or ""
-            contents = target.opened.backend.contents
+            contents = target.host.contents
             with _stored():
                 # Before the archive is read, which takes long and counts on the host.
                 await self._bundles.require_room_for_checkout(cluster)

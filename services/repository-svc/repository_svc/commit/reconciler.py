@@ -15,13 +15,14 @@ from codecommon.api.results import Outcome, Retryable, Terminal
 from codecommon.api.times import rfc3339
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
+from codecommon.controller.target import Target
 from codecommon.kcp.client import Conflict, JsonObject, NotFound
 from codecommon.messaging.bundles import BundleStore, FoundBundle
 from codecommon.messaging.bus import Bus, BusUnavailable
 from codecommon.process.shared_cache import SharedCache
 from repository_svc.bundle_memory import BundleMemory, NotYet
 from repository_svc.commit import decide
-from repository_svc.request import Target, answer_once, ask_for_crawl, begin
+from repository_svc.request import answer_once, ask_for_crawl, begin
 
 _MOST_UPLOADS: Final = 256
 _MOST_UPLOADS_OF_A_WORKSPACE: Final = 32
@@ -54,7 +55,7 @@ class CommitReconciler:
             uploads = self._uploads.get((cluster, uid)) or {}
             self._uploads.put((cluster, uid), uploads)
             request = decide.host_request(ctx.object, target.repository, bundle)
-            committed = await target.opened.backend.contents.commit(target.repo_id, request, uploads)
+            committed = await target.host.contents.commit(target.repo_id, request, uploads)
             self._uploads.drop((cluster, uid))
             return await asyncio.to_thread(decide.status_of, bundle, committed)
 
