@@ -38,6 +38,11 @@ export function failed(message: string): Response {
   return json({ data: { code_kedge_faros_sh: { v1alpha1: null } }, errors: [{ message }] });
 }
 
+/** What a server does that does what it is asked, and whose answer is lost. */
+export function lost(): Response {
+  return new Response("", { status: 504 });
+}
+
 export function list(items: readonly object[], more: object = {}): object {
   return { items, resourceVersion: "10", continue: null, remainingItemCount: null, ...more };
 }

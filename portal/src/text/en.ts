@@ -84,7 +84,7 @@ export const text = {
       conflict: "Somebody else, or the provider, changed this object while you were editing. Nothing of yours was saved. The form has the newest version now, with your changes on top: look at them and save again.",
       forbidden: "Your account may not do this here. Ask somebody who administers the workspace.",
       session: "Your session has ended. Sign in again, and then try again: what you have entered is still here.",
-      unreachable: "The server did not answer, so it is not known whether this was done. Look at the list before you try again.",
+      unreachable: "The server did not answer, so it is not known whether this was done. Try again: what was done already is not done twice.",
       missing: "It does not exist any more.",
       preparing: "The API of the Code provider is not served in this workspace yet. Try again in a few seconds.",
       invalid: "The workspace refused this:",
