@@ -236,7 +236,7 @@ describe("a refused write in words", () => {
     ["session", "x", /Sign in again/],
     ["unreachable", "x", /not known whether this was done/],
     ["missing", "x", /does not exist any more/],
-    ["preparing", "x", /not served in this workspace yet/],
+    ["preparing", "x", /not ready in this workspace yet/],
     ["invalid", 'Repository.code "website" is invalid: spec.name: Invalid value: "": too short', /^The workspace refused this: spec\.name: Invalid value: "": too short$/],
     ["other", "boom", /^That did not work: boom$/],
   ] as const)("of kind %s", (kind, detail, words) => {
