@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test as base, type Page } from "@playwright/test";
+import { expect, test as base, type Locator, type Page } from "@playwright/test";
 
 export interface Workspace {
   /** As the hub's page lists it. */
@@ -105,17 +105,23 @@ export async function chooseTheme(page: Page, theme: Theme): Promise<void> {
   }, theme);
 }
 
-/** No violation of WCAG A and AA in what the portal draws. */
-export async function expectAccessible(page: Page, what = ""): Promise<void> {
+/** Violations of WCAG A and AA in what the portal draws, in words. */
+export async function violations(page: Page): Promise<string[]> {
   const dialog = await page.locator("dialog.pc-dialog[open]").count();
   const found = await new AxeBuilder({ page })
+    // There are no frames to look into. Without this, axe opens a page for each of its results.
+    .setLegacyMode()
+    .options({ resultTypes: ["violations"] })
     .include(dialog ? "dialog.pc-dialog" : ".pc")
     .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
     // Landmarks are the page's, which is the hub's.
     .disableRules(["region"])
     .analyze();
-  const told = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join(" | ")}`);
-  expect(told, what).toEqual([]);
+  return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join(" | ")}`);
+}
+
+export async function expectAccessible(page: Page): Promise<void> {
+  expect(await violations(page)).toEqual([]);
 }
 
 /** Asks the GraphQL gateway, as another user of the workspace would. Waits while it does not know the new workspace yet. */
@@ -189,18 +195,6 @@ export function createObject(kind: string, name: string, spec: object, workspace
   return graphql(query, { o: { metadata: { name }, spec } }, workspace);
 }
 
-/** Many at once: a mutation may hold 50 of them. They are paused, so that the services leave them alone. */
-export async function createPausedRepositories(names: readonly string[], connectionRef: string, workspace: Workspace): Promise<void> {
-  const annotations = { "code.kedge.faros.sh/paused": "true" };
-  for (let start = 0; start < names.length; start += 50) {
-    const some = names.slice(start, start + 50);
-    const variables = Object.fromEntries(some.map((name, index) => [`o${index}`, { metadata: { name, annotations }, spec: { connectionRef, name } }]));
-    const declared = some.map((_, index) => `$o${index}: CodeKedgeFarosShV1alpha1Repository_Input!`).join(" ");
-    const fields = some.map((_, index) => `a${index}: createRepository(object: $o${index}) { metadata { name } }`).join(" ");
-    await graphql(`mutation(${declared}) { ${API} ${fields} } } }`, variables, workspace);
-  }
-}
-
 /** Connects the account by hand, so that a test can begin with repositories. */
 export async function connect(name: string, { login, token }: Account, workspace: Workspace): Promise<void> {
   const secret = "mutation($o: V1Secret_Input!) { v1 { createSecret(namespace: \"default\", object: $o) { metadata { name } } } }";
@@ -209,8 +203,13 @@ export async function connect(name: string, { login, token }: Account, workspace
   await createObject("Connection", name, spec, workspace);
 }
 
-export async function clipboard(page: Page): Promise<string> {
-  return page.evaluate(() => navigator.clipboard.readText());
+/** What the button puts on the clipboard, which it does after the click. */
+export async function copied(page: Page, button: Locator): Promise<string> {
+  await page.evaluate(() => navigator.clipboard.writeText(""));
+  await button.click();
+  const read = () => page.evaluate(() => navigator.clipboard.readText());
+  await expect.poll(read).not.toBe("");
+  return read();
 }
 
 export function badge(page: Page, words: string) {
