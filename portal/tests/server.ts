@@ -67,7 +67,7 @@ export async function until<T>(look: () => T | undefined | null | false, what = 
       if (!found) throw new Error(`${what} is not so yet`);
       return found;
     },
-    { timeout: 3_000, interval: 5 },
+    { timeout: 20_000, interval: 5 },
   );
 }
 
