@@ -296,14 +296,14 @@ export const text = {
       Observe: "Only report on it, change nothing on the host",
     } as Readonly<Record<string, string>>,
     deletion: {
-      "": "Delete it if it was created here (default)",
+      "": "Delete it if created here (default)",
       Delete: "Delete it on the host",
       Orphan: "Leave it on the host",
       Archive: "Archive it on the host",
     } as Readonly<Record<string, string>>,
     deletionLabel: "When this object is deleted",
     childDeletion: {
-      "": "Remove it if it was added here (default)",
+      "": "Remove it if added here (default)",
       Delete: "Remove it on the host",
       Orphan: "Leave it on the host",
     } as Readonly<Record<string, string>>,
