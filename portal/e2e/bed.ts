@@ -66,8 +66,10 @@ export const test = base.extend<Options & { hub: Page }>({
     };
     await use({ cookies: [], origins: [{ origin: bed.hub, localStorage: Object.entries(kept).map(([name, value]) => ({ name, value })) }] });
   },
-  hub: async ({ page }, use) => {
+  hub: async ({ page }, use, testInfo) => {
     const problems: string[] = [];
+    const unanswered: string[] = [];
+    page.on("requestfailed", (request) => unanswered.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText ?? ""}`));
     page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
     page.on("console", (message) => {
       // The browser logs each answer of 4xx and 5xx, which some tests provoke.
@@ -80,15 +82,26 @@ export const test = base.extend<Options & { hub: Page }>({
     const bundle = process.env.CODE_PORTAL_BUNDLE;
     if (bundle) await page.route("**/ui/providers/code/main.js*", (route) => route.fulfill({ path: bundle, contentType: "text/javascript" }));
     await use(page);
+    if (testInfo.status !== testInfo.expectedStatus) console.log(`no answer came to:\n${unanswered.join("\n")}`);
     expect(problems).toEqual([]);
   },
 });
 
 export { expect };
 
-/** Goes to a sub-path of the portal by its address, as a reload does. */
+/** Goes to an address of the hub, as a reload does. */
+export async function visit(page: Page, path: string): Promise<void> {
+  for (let tries = 0; tries < 3; tries += 1) {
+    await page.goto(`${bed.hub}${path}`);
+    // A busy machine has lost the script of the hub's page now and then, which the page cannot tell. A person would reload it.
+    const runs = await page.locator("#theme").evaluate((select) => (select as HTMLSelectElement).value === localStorage.getItem("kedge-theme"));
+    if (runs) return;
+  }
+}
+
+/** Goes to a sub-path of the portal. */
 export async function open(page: Page, subPath: string): Promise<void> {
-  await page.goto(`${bed.hub}/ui/providers/code/${subPath}`);
+  await visit(page, `/ui/providers/code/${subPath}`);
 }
 
 export async function chooseWorkspace(page: Page, { label }: Workspace): Promise<void> {

@@ -1,4 +1,4 @@
-import { badge, bed, chooseTheme, connect, createObject, expect, made, onHost, open, publish, publishImage, test, violations } from "./bed";
+import { badge, bed, chooseTheme, connect, createObject, expect, made, onHost, open, publish, publishImage, test, violations, visit } from "./bed";
 import type { Page } from "@playwright/test";
 
 // Every view and every dialog in both themes, wide and narrow. CODE_SCREENSHOTS names a folder for pictures of them.
@@ -112,7 +112,7 @@ const views: Readonly<Record<string, View>> = {
   },
   tile: {
     show: async (page) => {
-      await page.goto(`${bed.hub}/ui/`);
+      await visit(page, "/ui/");
       await page.getByText(/needs? action/).waitFor();
     },
     again: (page) => page.getByText(/needs? action/).waitFor(),
