@@ -14,7 +14,8 @@ describe("the state of an object", () => {
   test.each(Object.entries(REASONS))("that is stalled by %s says what that means and who acts", (reason, { means, actor }) => {
     const state = stateOf("Repository", repository("website", stalled(reason, "the host's words")));
     expect(state).toMatchObject({ tone: "bad", badge: "Needs action", reason, message: "the host's words", actor: actor ?? "workspace" });
-    const [, told = means] = /^On `[^:.]*[:.] ?(.*)$/.exec(means) ?? [];
+    const words = means.replaceAll(" (stalled)", "").replaceAll(" (retried)", "");
+    const [, told = words] = /^On `[^:.]*[:.] ?(.*)$/.exec(words) ?? [];
     expect(state.sentence.toLowerCase()).toBe(`cannot go on. in general this means: ${(told || reason).replace(/\.$/, "").replaceAll("`", "").toLowerCase()}`);
   });
 

@@ -89,9 +89,9 @@ export function meaningOfType(type: string | null | undefined): string {
   return plain(CONDITION_TYPES[type ?? ""]);
 }
 
-/** The tables are written for pages that set code apart. */
+/** The tables are written for pages that set code apart, and note which end of reconciling a case leads to. */
 function plain(words: string | undefined): string {
-  return (words ?? "").replaceAll("`", "");
+  return (words ?? "").replaceAll("`", "").replace(/ \((stalled|retried)\)/g, "");
 }
 
 function told(condition: Condition, frame: (why: string) => string): State {

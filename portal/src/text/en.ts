@@ -461,7 +461,7 @@ export const text = {
     noTags: "no tag",
     details: (name: string) => `Versions of ${name}`,
     versionsOnHost: "Only the versions of container images are listed here. The page of this package on the host shows its versions, and how to install it.",
-    moreVersions: (shown: number, all: number) => `The newest ${shown} of ${all} versions are shown.`,
+    moreVersions: (shown: number, all: number) => `${shown} of ${all} versions are shown. Signatures, versions without a tag and the oldest ones are left out.`,
   },
 
   tile: {
