@@ -56,5 +56,7 @@ export default defineConfig({
     environment: "node",
     include: ["tests/**/*.test.ts"],
     restoreMocks: true,
+    // For machines on which others work, too.
+    testTimeout: 60_000,
   },
 });

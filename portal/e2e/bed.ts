@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test as base, type Page } from "@playwright/test";
+import { expect, test as base, type Locator, type Page } from "@playwright/test";
 
 export interface Workspace {
   /** As the hub's page lists it. */
@@ -66,8 +66,10 @@ export const test = base.extend<Options & { hub: Page }>({
     };
     await use({ cookies: [], origins: [{ origin: bed.hub, localStorage: Object.entries(kept).map(([name, value]) => ({ name, value })) }] });
   },
-  hub: async ({ page }, use) => {
+  hub: async ({ page }, use, testInfo) => {
     const problems: string[] = [];
+    const unanswered: string[] = [];
+    page.on("requestfailed", (request) => unanswered.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText ?? ""}`));
     page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
     page.on("console", (message) => {
       // The browser logs each answer of 4xx and 5xx, which some tests provoke.
@@ -80,15 +82,26 @@ export const test = base.extend<Options & { hub: Page }>({
     const bundle = process.env.CODE_PORTAL_BUNDLE;
     if (bundle) await page.route("**/ui/providers/code/main.js*", (route) => route.fulfill({ path: bundle, contentType: "text/javascript" }));
     await use(page);
+    if (testInfo.status !== testInfo.expectedStatus) console.log(`no answer came to:\n${unanswered.join("\n")}`);
     expect(problems).toEqual([]);
   },
 });
 
 export { expect };
 
-/** Goes to a sub-path of the portal by its address, as a reload does. */
+/** Goes to an address of the hub, as a reload does. */
+export async function visit(page: Page, path: string): Promise<void> {
+  for (let tries = 0; tries < 3; tries += 1) {
+    await page.goto(`${bed.hub}${path}`);
+    // A busy machine has lost the script of the hub's page now and then, which the page cannot tell. A person would reload it.
+    const runs = await page.locator("#theme").evaluate((select) => (select as HTMLSelectElement).value === localStorage.getItem("kedge-theme"));
+    if (runs) return;
+  }
+}
+
+/** Goes to a sub-path of the portal. */
 export async function open(page: Page, subPath: string): Promise<void> {
-  await page.goto(`${bed.hub}/ui/providers/code/${subPath}`);
+  await visit(page, `/ui/providers/code/${subPath}`);
 }
 
 export async function chooseWorkspace(page: Page, { label }: Workspace): Promise<void> {
@@ -105,17 +118,23 @@ export async function chooseTheme(page: Page, theme: Theme): Promise<void> {
   }, theme);
 }
 
-/** No violation of WCAG A and AA in what the portal draws. */
-export async function expectAccessible(page: Page, what = ""): Promise<void> {
+/** Violations of WCAG A and AA in what the portal draws, in words. */
+export async function violations(page: Page): Promise<string[]> {
   const dialog = await page.locator("dialog.pc-dialog[open]").count();
   const found = await new AxeBuilder({ page })
+    // There are no frames to look into. Without this, axe opens a page for each of its results.
+    .setLegacyMode()
+    .options({ resultTypes: ["violations"] })
     .include(dialog ? "dialog.pc-dialog" : ".pc")
     .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
     // Landmarks are the page's, which is the hub's.
     .disableRules(["region"])
     .analyze();
-  const told = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join(" | ")}`);
-  expect(told, what).toEqual([]);
+  return found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join(" | ")}`);
+}
+
+export async function expectAccessible(page: Page): Promise<void> {
+  expect(await violations(page)).toEqual([]);
 }
 
 /** Asks the GraphQL gateway, as another user of the workspace would. Waits while it does not know the new workspace yet. */
@@ -189,18 +208,6 @@ export function createObject(kind: string, name: string, spec: object, workspace
   return graphql(query, { o: { metadata: { name }, spec } }, workspace);
 }
 
-/** Many at once: a mutation may hold 50 of them. They are paused, so that the services leave them alone. */
-export async function createPausedRepositories(names: readonly string[], connectionRef: string, workspace: Workspace): Promise<void> {
-  const annotations = { "code.kedge.faros.sh/paused": "true" };
-  for (let start = 0; start < names.length; start += 50) {
-    const some = names.slice(start, start + 50);
-    const variables = Object.fromEntries(some.map((name, index) => [`o${index}`, { metadata: { name, annotations }, spec: { connectionRef, name } }]));
-    const declared = some.map((_, index) => `$o${index}: CodeKedgeFarosShV1alpha1Repository_Input!`).join(" ");
-    const fields = some.map((_, index) => `a${index}: createRepository(object: $o${index}) { metadata { name } }`).join(" ");
-    await graphql(`mutation(${declared}) { ${API} ${fields} } } }`, variables, workspace);
-  }
-}
-
 /** Connects the account by hand, so that a test can begin with repositories. */
 export async function connect(name: string, { login, token }: Account, workspace: Workspace): Promise<void> {
   const secret = "mutation($o: V1Secret_Input!) { v1 { createSecret(namespace: \"default\", object: $o) { metadata { name } } } }";
@@ -209,8 +216,13 @@ export async function connect(name: string, { login, token }: Account, workspace
   await createObject("Connection", name, spec, workspace);
 }
 
-export async function clipboard(page: Page): Promise<string> {
-  return page.evaluate(() => navigator.clipboard.readText());
+/** What the button puts on the clipboard, which it does after the click. */
+export async function copied(page: Page, button: Locator): Promise<string> {
+  await page.evaluate(() => navigator.clipboard.writeText(""));
+  await button.click();
+  const read = () => page.evaluate(() => navigator.clipboard.readText());
+  await expect.poll(read).not.toBe("");
+  return read();
 }
 
 export function badge(page: Page, words: string) {

@@ -1,5 +1,5 @@
 import { parse } from "yaml";
-import { badge, bed, clipboard, expect, expectAccessible, graphql, onHost, open, publish, publishImage, test } from "./bed";
+import { badge, bed, copied, expect, expectAccessible, graphql, onHost, open, publish, publishImage, test } from "./bed";
 
 // A person's way through all views and writes. Each test goes on where the one before it has stopped.
 test.describe.configure({ mode: "serial" });
@@ -18,8 +18,8 @@ test("connects an account, and sees what the credential can do", async ({ hub })
   await hub.getByLabel("Address of the host").fill(bed.simulator);
   await expect(hub.getByLabel("Name of the connection")).toHaveValue(connection);
   await expectAccessible(hub);
-  await hub.getByRole("button", { name: "Copy as YAML" }).click();
-  const [declared, secret] = (await clipboard(hub)).split("---\n").map((text) => parse(text) as { kind: string; stringData?: object });
+  const yaml = await copied(hub, hub.getByRole("button", { name: "Copy as YAML" }));
+  const [declared, secret] = yaml.split("---\n").map((text) => parse(text) as { kind: string; stringData?: object });
   expect([declared?.kind, secret?.kind, secret?.stringData]).toEqual(["Connection", "Secret", { token: "…" }]);
   await hub.getByRole("button", { name: "Connect", exact: true }).click();
   await expect(badge(hub, "Connected")).toBeVisible();
@@ -86,8 +86,7 @@ test("sees what the repository publishes, with versions, digests and the command
   await expect(rows.filter({ hasText: "v1.1.0" })).toContainText("latest");
   await expect(rows.filter({ hasText: "v1.1.0" })).toContainText(second);
   await expect(rows.filter({ hasText: "v1.0.0" })).toContainText(first);
-  await web.getByRole("button", { name: "Copy the pull command", exact: true }).click();
-  expect(await clipboard(hub)).toBe(pull(second));
+  expect(await copied(hub, web.getByRole("button", { name: "Copy the pull command", exact: true }))).toBe(pull(second));
   await expectAccessible(hub);
   await hub.getByLabel("Type").selectOption("npm");
   await expect(hub.getByText("1 in all")).toBeVisible();
@@ -110,8 +109,7 @@ test("edits the settings in place", async ({ hub }) => {
   await hub.getByRole("button", { name: "Edit", exact: true }).click();
   await hub.getByLabel("Description").fill("Another description");
   await hub.getByLabel("When this object is deleted").selectOption("Delete");
-  await hub.getByRole("button", { name: "Copy as YAML" }).first().click();
-  expect(parse(await clipboard(hub))).toMatchObject({ kind: "Repository", spec: { description: "Another description", deletionPolicy: "Delete" } });
+  expect(parse(await copied(hub, hub.getByRole("button", { name: "Copy as YAML" }).first()))).toMatchObject({ kind: "Repository", spec: { description: "Another description", deletionPolicy: "Delete" } });
   await expect(hub.getByText("No MCP tool changes an existing object").first()).toBeVisible();
   await hub.getByRole("button", { name: "Save" }).click();
   await expect(hub.getByText("Delete it on the host", { exact: true })).toBeVisible();
@@ -156,7 +154,7 @@ test("adds, changes and deletes a deploy key", async ({ hub }) => {
   await item.getByRole("button", { name: "Delete deploy key laptop?" }).click();
   await expect(hub.getByRole("dialog")).toContainText(`The deploy key is removed from ${login}/My.Website`);
   await expectAccessible(hub);
-  await hub.getByRole("button", { name: "Delete", exact: true }).last().click();
+  await hub.getByRole("dialog").getByRole("button", { name: "Delete", exact: true }).click();
   await expect(item).toHaveCount(0);
 });
 

@@ -1,19 +1,24 @@
 import { defineConfig } from "@playwright/test";
 
+const LONG = ["journey.spec.ts", "views.spec.ts"];
+const OUTAGE = "outage.spec.ts";
+
 /** The stack is started by tests/e2e/test_portal.py, which runs this. The browser is the system's: none is downloaded. */
 export default defineConfig({
   testDir: ".",
   outputDir: "../test-results",
   // Two files at a time, each in its own workspace: the tests mostly wait for what the services do.
   workers: 2,
-  // A machine on which others work, too, takes ten times as long.
-  timeout: 180_000,
-  expect: { timeout: 40_000 },
+  // Nothing waits for these where all is well. A machine on which others work, too, takes ten times as long.
+  timeout: 400_000,
+  expect: { timeout: 90_000 },
   reporter: "list",
   projects: [
-    { name: "portal", testIgnore: "outage.spec.ts" },
+    // The longest first: one that began last would run alone.
+    { name: "long", testMatch: LONG },
+    { name: "short", testIgnore: [...LONG, OUTAGE] },
     // It stops what all the others need.
-    { name: "outage", testMatch: "outage.spec.ts", dependencies: process.env.CODE_PORTAL_SPECS ? [] : ["portal"] },
+    { name: "outage", testMatch: OUTAGE, dependencies: process.env.CODE_PORTAL_SPECS ? [] : ["long", "short"] },
   ],
   use: {
     ignoreHTTPSErrors: true,

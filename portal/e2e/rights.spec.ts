@@ -1,4 +1,4 @@
-import { badge, bed, connect, expect, expectAccessible, graphql, made, open, test } from "./bed";
+import { badge, bed, connect, expect, expectAccessible, graphql, made, open, test, visit } from "./bed";
 
 // A member who may look at connections and do nothing else. kcp's RBAC decides it.
 const workspace = bed.workspaces.trouble;
@@ -30,7 +30,7 @@ test("sees what may be seen, and is told of the rest whom to ask", async ({ hub 
     await expectAccessible(hub);
   }
   // The tile tells of the connections.
-  await hub.goto(`${bed.hub}/ui/`);
+  await visit(hub, "/ui/");
   await expect(hub.locator(".pc-tile")).toContainText(/connection|needs? action/);
 });
 

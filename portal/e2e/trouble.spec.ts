@@ -1,4 +1,5 @@
 import { bed, chooseWorkspace, createObject, expect, expectAccessible, made, open, test } from "./bed";
+import type { Page, Request } from "@playwright/test";
 
 const { trouble: one, many: two } = bed.workspaces;
 test.use({ workspace: one });
@@ -14,7 +15,9 @@ test("a workspace switch in flight shows nothing of the workspace before", async
   // Answers of the first workspace come after those of the second from now on.
   let release = (): void => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
+  const held: Request[] = [];
   await hub.route(`**/graphql/${one.cluster}`, async (route) => {
+    held.push(route.request());
     await released;
     await route.continue().catch(() => undefined);
   });
@@ -24,7 +27,9 @@ test("a workspace switch in flight shows nothing of the workspace before", async
   await chooseWorkspace(hub, two);
   await expect(hub.getByRole("link", { name: "of-two" })).toBeVisible();
   release();
-  await hub.waitForTimeout(2_000);
+  // A request that the page has given up has no answer.
+  await Promise.all(held.map(async (request) => (await request.response())?.finished()));
+  await hub.evaluate(() => new Promise(requestAnimationFrame));
   await expect(hub.getByText("of-one")).toHaveCount(0);
 });
 
@@ -52,6 +57,7 @@ test("a workspace whose schema is not there yet is waited for", async ({ hub }) 
   await expect(hub.getByText("This workspace is being prepared")).toBeVisible();
   await expectAccessible(hub);
   await hub.unroute("**/graphql/**");
+  await expect(hub.getByRole("link", { name: "of-one" })).toBeVisible();
   await expect(hub.getByText("This workspace is being prepared")).toHaveCount(0);
 });
 
@@ -80,6 +86,13 @@ test("addresses with a dot in a name survive a reload, and the old form works wh
   await expect(hub.getByRole("heading", { name: /of-one/ })).toBeVisible();
 });
 
+/** The person comes back to the tab. The browser has no screen on which it was hidden. */
+async function comeBack(page: Page): Promise<void> {
+  const looked = page.waitForResponse("**/ui/providers/code/version.txt");
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await (await looked).finished();
+}
+
 test("a tab that was left open across an upgrade says so, one that was opened after it does not", async ({ context, hub }) => {
   await open(hub, "connections");
   await expect(hub.getByRole("link", { name: "of-one" })).toBeVisible();
@@ -94,14 +107,15 @@ test("a tab that was left open across an upgrade says so, one that was opened af
   await open(other, "connections");
   await expect(other.getByRole("link", { name: "of-one" })).toBeVisible();
 
-  // The person comes back to the first tab. The browser has no screen on which it was hidden.
-  await hub.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await comeBack(hub);
   await expect(hub.getByText("A newer version of this page is installed.")).toBeVisible();
   await expectAccessible(hub);
   await expect(other.getByText("A newer version of this page is installed.")).toHaveCount(0);
+  const reloaded = hub.waitForEvent("load");
   await hub.getByRole("button", { name: "Reload to update" }).click();
+  await reloaded;
   await expect(hub.getByRole("link", { name: "of-one" })).toBeVisible();
-  await hub.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await comeBack(hub);
   await expect(hub.getByText("A newer version of this page is installed.")).toHaveCount(0);
   await other.close();
 });

@@ -80,6 +80,9 @@ describe("a request", () => {
     expect((await problemOf(client().request(ListConnections, {}))).kind).toBe("unreachable");
     serve(() => new Response("<html>", { status: 200 }));
     expect((await problemOf(client().request(ListConnections, {}))).kind).toBe("unreachable");
+    const broken = new ReadableStream({ start: (controller) => controller.error(new TypeError("network error")) });
+    serve(() => new Response(broken, { status: 200 }));
+    expect((await problemOf(client().request(ListConnections, {}))).kind).toBe("unreachable");
   });
 
   test("shows no page of a proxy as the server's words", async () => {

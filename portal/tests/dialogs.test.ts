@@ -1,13 +1,17 @@
 // @vitest-environment jsdom
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { createApp, h, shallowRef, type App, type Component } from "vue";
+import { createApp, h, shallowReactive, shallowRef, type App, type Component } from "vue";
 import { createClient } from "../src/api/client";
+import { nameOf, type AnyObject } from "../src/api/objects";
+import CollaboratorDialog from "../src/dialogs/CollaboratorDialog.vue";
 import ConnectDialog from "../src/dialogs/ConnectDialog.vue";
+import CreateRepositoryDialog from "../src/dialogs/CreateRepositoryDialog.vue";
 import DeleteRepositoryDialog from "../src/dialogs/DeleteRepositoryDialog.vue";
+import DeployKeyDialog from "../src/dialogs/DeployKeyDialog.vue";
 import ReplaceTokenDialog from "../src/dialogs/ReplaceTokenDialog.vue";
 import { SESSION } from "../src/session/session";
 import { collaborator, connection, deployKey, repository } from "./objects";
-import { api, json, serve, stubDialogs, until, type Answer, type Asked } from "./server";
+import { api, failed, json, lost, serve, stubDialogs, until, type Answer, type Asked } from "./server";
 
 const START = "https://hub.example/services/providers/code/oauth/github/start";
 let app: App | undefined;
@@ -117,17 +121,15 @@ describe("connecting", () => {
     ["its own", "u1", true],
     ["another's", "u2", false],
   ])("whose Secret is there when it is tried again, and is %s", async (_, uid, isOwn) => {
-    let isFirst = true;
+    // What is asked after the first answer is lost, too.
+    let tries = 0;
     const done = vi.fn();
     const asked = show(ConnectDialog, { onDone: done }, ({ query }) => {
       if (query.includes("createConnection")) return api({ createConnection: { metadata: { name: "acme", uid: "u1" } } });
-      if (query.includes("createSecret")) {
-        if (!isFirst) return secretFailed('secrets "acme-token" already exists');
-        isFirst = false;
-        return new Response("", { status: 502 });
-      }
+      if (query.includes("createSecret")) return (tries += 1) === 1 ? lost() : secretFailed('secrets "acme-token" already exists');
       if (query.includes("updateSecret")) return secrets({ updateSecret: {} });
-      return isFirst ? noSecret() : secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid }] } } });
+      if (tries === 1) return lost();
+      return tries ? secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid }] } } }) : noSecret();
     });
     await fill();
     submit();
@@ -141,6 +143,117 @@ describe("connecting", () => {
       expect(root.textContent).not.toContain("Choose another name");
       expect(asked.some(({ query }) => query.includes("updateSecret"))).toBe(false);
     }
+  });
+});
+
+test("a token whose storing is not answered is stored by the same try, if the Secret is there and its own", async () => {
+  const done = vi.fn();
+  let isThere = false;
+  const asked = show(ConnectDialog, { onDone: done }, ({ query }) => {
+    if (query.includes("createConnection")) return api({ createConnection: { metadata: { name: "acme", uid: "u1" } } });
+    if (query.includes("updateSecret")) return secrets({ updateSecret: {} });
+    if (!query.includes("createSecret")) return isThere ? secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid: "u1" }] } } }) : noSecret();
+    isThere = true;
+    return lost();
+  });
+  await fill();
+  submit();
+  await until(() => done.mock.calls.length);
+  expect(asked.at(-1)?.variables).toEqual({ name: "acme-token", namespace: "default", object: { stringData: { token: "ghp_x" } } });
+});
+
+describe("a form that is sent again because its answer was lost", () => {
+  /** A server that has made `object` of the first create, and whose answers are lost until it is asked the second time. */
+  function losing(kind: string, object: AnyObject) {
+    let tries = 0;
+    return (one: Asked): Response => {
+      if (one.query.includes(`create${kind}(`)) return (tries += 1) === 1 ? lost() : failed(`"${nameOf(object)}" already exists`);
+      if (one.query.includes(` ${kind}(`)) return tries > 1 ? api({ [kind]: object }) : lost();
+      if (one.query.includes("createSecret")) return secrets({ createSecret: {} });
+      return noSecret();
+    };
+  }
+  const made = () => ({ metadata: { creationTimestamp: new Date().toISOString() } });
+  const child = { repository: "website", label: "website", reload: () => Promise.resolve() };
+
+  test.each(["yes", "no"])("goes on with the connection that it has made: it has stored no token yet (may it see Secrets: %s)", async (may) => {
+    const done = vi.fn();
+    const asked: Asked[] = [];
+    const answer = losing("Connection", connection());
+    show(ConnectDialog, { onDone: done }, (one) => {
+      asked.push(one);
+      if (one.query.includes(" Connection(") && asked.filter(({ query }) => query.includes("createConnection")).length > 1) {
+        const { spec } = asked.find(({ query }) => query.includes("createConnection"))?.variables.object as { spec: object };
+        return api({ Connection: connection("acme", { ...made(), spec }) });
+      }
+      if (one.query.includes("FindSecret") && may === "no") return secretFailed('secrets "acme-token" is forbidden');
+      return answer(one);
+    });
+    await fill();
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    submit();
+    await until(() => done.mock.calls.length);
+    expect(done).toHaveBeenCalledWith("acme");
+    const secret = asked.find(({ query }) => query.includes("createSecret"))?.variables.object as { metadata: { name: string } };
+    expect(secret).toMatchObject({ metadata: { ownerReferences: [{ name: "acme", uid: "uid-acme" }] }, stringData: { token: "ghp_x" } });
+    expect(asked.findLast(({ query }) => query.includes("createConnection"))?.variables.object).toMatchObject({ spec: { secretRef: { name: secret.metadata.name } } });
+  });
+
+  test("adds the deploy key once", async () => {
+    const done = vi.fn();
+    const object = deployKey("website-ci", made());
+    show(DeployKeyDialog, { ...child, onDone: done }, losing("DeployKey", object));
+    await enter("Title", "ci");
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    submit();
+    await until(() => done.mock.calls.length);
+  });
+
+  test("adds the collaborator once", async () => {
+    const done = vi.fn();
+    const object = collaborator("website-rita", { ...made(), spec: { permission: "push" } });
+    show(CollaboratorDialog, { ...child, onDone: done }, losing("Collaborator", object));
+    await enter("Login on the host", "rita");
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    submit();
+    await until(() => done.mock.calls.length);
+  });
+
+  test("creates the repository once, and what goes with it", async () => {
+    const done = vi.fn();
+    const answer = losing("Repository", repository("website", made()));
+    const asked = show(CreateRepositoryDialog, { connections: [connection()], onDone: done }, (one) =>
+      one.query.includes("createDeployKey") ? api({ createDeployKey: {} }) : answer(one),
+    );
+    await enter("Name on the host", "website");
+    (await field("Generate a deploy key, too")).click();
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    expect(asked.some(({ query }) => query.includes("createDeployKey"))).toBe(false);
+    submit();
+    await until(() => done.mock.calls.length);
+    expect(asked.filter(({ query }) => query.includes("createDeployKey"))).toHaveLength(1);
+  });
+
+  test("has nothing more to save where its change is there", async () => {
+    const done = vi.fn();
+    const props = shallowReactive({ ...child, existing: collaborator(), onDone: done, reload: () => Promise.resolve() });
+    props.reload = () => {
+      props.existing = collaborator("website-rita", { metadata: { generation: 2 }, spec: { permission: "admin" } });
+      return Promise.resolve();
+    };
+    let tries = 0;
+    show(CollaboratorDialog, props, () => ((tries += 1) === 1 ? lost() : failed("the object has been modified")));
+    const role = (await field("Role")) as unknown as HTMLSelectElement;
+    role.value = "admin";
+    role.dispatchEvent(new Event("change", { bubbles: true }));
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    submit();
+    await until(() => done.mock.calls.length);
   });
 });
 

@@ -5,7 +5,7 @@ import { capabilitiesOf, credentialPage, expiryOf, newTokenPage } from "../src/e
 import { collaboratorFate, deployKeyFate, repositoryFate } from "../src/explain/deletion";
 import { overviewOf } from "../src/explain/overview";
 import { newestForUse, pullCommand } from "../src/explain/packages";
-import { isReady, remarksOf, stateOf } from "../src/explain/state";
+import { isReady, meaningOf, remarksOf, stateOf } from "../src/explain/state";
 import { text } from "../src/text/en";
 import { CONDITION_TYPES, REASONS } from "../src/text/reasons.gen";
 import { collaborator, connection, deployKey, packageOf, repository, stalled, stated, waiting } from "./objects";
@@ -14,13 +14,21 @@ describe("the state of an object", () => {
   test.each(Object.entries(REASONS))("that is stalled by %s says what that means and who acts", (reason, { means, actor }) => {
     const state = stateOf("Repository", repository("website", stalled(reason, "the host's words")));
     expect(state).toMatchObject({ tone: "bad", badge: "Needs action", reason, message: "the host's words", actor: actor ?? "workspace" });
-    expect(state.sentence).toBe(`is stalled. In general this means: ${means.replace(/\.$/, "").replaceAll("`", "")}`);
+    const words = means.replaceAll(" (stalled)", "").replaceAll(" (retried)", "");
+    const [, told = words] = /^On `[^:.]*[:.] ?(.*)$/.exec(words) ?? [];
+    expect(state.sentence.toLowerCase()).toBe(`cannot go on. in general this means: ${(told || reason).replace(/\.$/, "").replaceAll("`", "").toLowerCase()}`);
   });
 
   test.each(Object.entries(REASONS))("that waits because of %s says what that means, and whether anybody acts", (reason, { actor }) => {
     const state = stateOf("Repository", repository("website", waiting(reason)));
     const tone = [undefined, "nobody", "invitedUser"].includes(actor) ? "busy" : "bad";
     expect(state).toMatchObject({ tone, reason, actor: actor ?? "nobody" });
+  });
+
+  test("names no condition that stands beside it", () => {
+    expect(meaningOf("Validated")).toBe("The host accepted the credential.");
+    expect(meaningOf("PackagesMirrored")).toBe("");
+    expect(Object.keys(REASONS).map(meaningOf).filter((means) => /^On [A-Z]|, which is (True|False|Unknown)/.test(means))).toEqual([]);
   });
 
   test("of a reason that the portal does not know is told by its name", () => {
@@ -55,7 +63,7 @@ describe("the state of an object", () => {
     expect(stateOf("Repository", repository("x", { metadata: { deletionTimestamp } }))).toMatchObject({ tone: "busy", badge: "Deleting" });
     const held = stateOf("Repository", repository("x", { metadata: { deletionTimestamp }, ...waiting("DeletionBlocked", "2 keys") }));
     expect(held).toMatchObject({ tone: "busy", badge: "Deleting", actor: "workspace", message: "2 keys" });
-    expect(stateOf("Repository", repository("x", { metadata: { deletionTimestamp }, ...stalled("OwnershipDisputed") })).sentence).toContain("is being deleted, and stalled");
+    expect(stateOf("Repository", repository("x", { metadata: { deletionTimestamp }, ...stalled("OwnershipDisputed") })).sentence).toContain("is being deleted, and cannot go on");
   });
 
   test("of an invited collaborator waits for the user", () => {
@@ -126,11 +134,11 @@ describe("the fate of a repository on the host", () => {
     ["made here", {}, {}, true, "is deleted on the host, with its code"],
     ["adopted", {}, { origin: "Adopted" }, false, "stays on the host, because it was there before"],
     ["adopted, and to be deleted", { deletionPolicy: "Delete" }, { origin: "Adopted" }, true, "is deleted on the host"],
-    ["made here, and to be left", { deletionPolicy: "Orphan" }, {}, false, "because deletionPolicy is Orphan"],
+    ["made here, and to be left", { deletionPolicy: "Orphan" }, {}, false, "because its settings here say so"],
     ["made here, and to be archived", { deletionPolicy: "Archive" }, {}, false, "is archived on the host"],
-    ["observed", { adoptionPolicy: "Observe" }, {}, false, "because adoptionPolicy is Observe"],
-    ["not there yet", {}, { repoID: null, origin: null }, false, "No repository is recorded"],
-    ["of an unrecorded origin", {}, { origin: null }, true, "if this API created it, and stays if it was there before"],
+    ["observed", { adoptionPolicy: "Observe" }, {}, false, "because it is only reported on here"],
+    ["not there yet", {}, { repoID: null, origin: null }, false, "It is not known to be on the host yet"],
+    ["of an unrecorded origin", {}, { origin: null }, true, "if it was created from here, and stays if it was there before"],
     ["of an unrecorded origin, and to be archived", { deletionPolicy: "Archive" }, { origin: null }, false, "acme/website is archived."],
   ])("that was %s", (_, spec, status, loses, words) => {
     const fate = repositoryFate(repository("website", { spec, status }));
@@ -141,18 +149,18 @@ describe("the fate of a repository on the host", () => {
 });
 
 test.each([
-  [{}, {}, "is removed from acme/website. Whoever uses it loses access. The Secret with its generated pair goes, too."],
+  [{}, {}, "is removed from acme/website. Whoever uses it loses access. The Secret with its generated pair is deleted, too."],
   [{ publicKey: "ssh-ed25519 AAAA" }, {}, "is removed from acme/website. Whoever uses it loses access."],
-  [{ deletionPolicy: "Orphan" }, {}, "because deletionPolicy is Orphan"],
-  [{}, { origin: "Adopted" }, "because it was there before the object"],
+  [{ deletionPolicy: "Orphan" }, {}, "because its settings here say so"],
+  [{}, { origin: "Adopted" }, "because it was there before this object"],
 ])("the fate of a deploy key with spec %j and status %j", (spec, status, words) => {
   expect(deployKeyFate(deployKey("x", { spec, status }), "acme/website")).toContain(words);
 });
 
 test.each([
   [{}, {}, "rita to acme/website is withdrawn"],
-  [{ deletionPolicy: "Orphan" }, {}, "because deletionPolicy is Orphan"],
-  [{}, { origin: "Adopted" }, "because it was there before the object"],
+  [{ deletionPolicy: "Orphan" }, {}, "because its settings here say so"],
+  [{}, { origin: "Adopted" }, "because it was there before this object"],
 ])("the fate of a collaborator with spec %j and status %j", (spec, status, words) => {
   expect(collaboratorFate(collaborator("x", { spec, status }), "acme/website")).toContain(words);
 });

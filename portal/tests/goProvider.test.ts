@@ -100,11 +100,11 @@ test.each([
   ["connections/github-acme", "Used by", "Replace the token", ["default/github-acme-token"]],
   ["connections/github-acme", "Used by", "Delete", ["It is used by a repository", "website"]],
   ["repositories", "website", "Create a repository", ["github-acme (acme)"]],
-  ["repositories/website", "git clone", "Edit", ["The public website", "Private", "github-acme (acme)", "Delete it if it was created here (default)"]],
+  ["repositories/website", "git clone", "Edit", ["The public website", "Private", "github-acme (acme)", "Delete it if created here (default)"]],
   // It has not recorded who created what, so nothing is promised.
-  ["repositories/website", "git clone", "Delete", ["It is not recorded who created acme/website.", "DeployKey website-ci-a1b2c3", "Collaborator website-rita"]],
+  ["repositories/website", "git clone", "Delete", ["It is not known who created acme/website.", "DeployKey website-ci-a1b2c3", "Collaborator website-rita"]],
   ["repositories/website", "git clone", "Edit deploy key ci", ["ci", "true", "Never"]],
-  ["repositories/website", "git clone", "Delete deploy key ci?", ["The deploy key is removed from acme/website.", "The Secret with its generated pair goes, too."]],
+  ["repositories/website", "git clone", "Delete deploy key ci?", ["The deploy key is removed from acme/website.", "The Secret with its generated pair is deleted, too."]],
   ["repositories/website", "git clone", "Edit the access of rita", ["Write (push)"]],
   ["repositories/website", "git clone", "Take the access of rita away?", ["The access of user rita to acme/website is withdrawn."]],
 ])("on its objects, %s: the dialog of “%s … %s” shows what is there", async (subPath, ready, button, wanted) => {

@@ -38,6 +38,11 @@ export function failed(message: string): Response {
   return json({ data: { code_kedge_faros_sh: { v1alpha1: null } }, errors: [{ message }] });
 }
 
+/** What a server does that does what it is asked, and whose answer is lost. */
+export function lost(): Response {
+  return new Response("", { status: 504 });
+}
+
 export function list(items: readonly object[], more: object = {}): object {
   return { items, resourceVersion: "10", continue: null, remainingItemCount: null, ...more };
 }
@@ -62,7 +67,7 @@ export async function until<T>(look: () => T | undefined | null | false, what = 
       if (!found) throw new Error(`${what} is not so yet`);
       return found;
     },
-    { timeout: 3_000, interval: 5 },
+    { timeout: 20_000, interval: 5 },
   );
 }
 

@@ -5,11 +5,11 @@ import { createClient } from "../src/api/client";
 import { listDeployKeys, listRepositories } from "../src/api/lists";
 import * as operations from "../src/api/operations.gen";
 import { Problem } from "../src/api/problem";
-import { create, createConnection, createToken, freeSecretName, remove, replaceToken, requestReconcile, update } from "../src/api/writes";
+import { createToken, creatorOf, freeSecretName, remove, replaceToken, requestReconcile, update } from "../src/api/writes";
 import { writeFailure } from "../src/components/useWrite";
-import { manifestOf } from "../src/export/manifests";
-import { connection, deployKey, repository } from "./objects";
-import { api, failed, json, list, serve } from "./server";
+import { manifestOf, manifestOfObject } from "../src/export/manifests";
+import { collaborator, connection, deployKey, repository } from "./objects";
+import { api, failed, json, list, lost, serve, type Answer } from "./server";
 
 afterEach(() => vi.unstubAllGlobals());
 const client = () => createClient(() => ({ tenant: "one", token: "t" }), new AbortController().signal);
@@ -17,13 +17,98 @@ const secrets = (fields: object) => json({ data: { v1: fields } });
 
 test("creating is a create mutation with the whole manifest, label included", async () => {
   const asked = serve(() => api({ createDeployKey: { metadata: { name: "k" } } }));
-  await create(client(), manifestOf("DeployKey", "k", { repositoryRef: "website", readOnly: true, title: "" }, "website"));
+  await creatorOf(client())(manifestOf("DeployKey", "k", { repositoryRef: "website", readOnly: true, title: "" }, "website"));
   expect(asked[0]?.query).toContain("createDeployKey");
   expect(asked[0]?.variables.object).toEqual({
     apiVersion: "code.kedge.faros.sh/v1alpha1",
     kind: "DeployKey",
     metadata: { name: "k", labels: { "code.kedge.faros.sh/repository": "website" } },
     spec: { repositoryRef: "website", readOnly: true },
+  });
+});
+
+describe("a create whose answer is lost", () => {
+  const NOW = "2026-11-30T12:00:00Z";
+  const [BEFORE, LONG_BEFORE] = ["2026-11-30T11:59:59Z", "2026-11-30T11:50:00Z"];
+  const made = { metadata: { creationTimestamp: NOW } };
+  const taken = () => failed('repositories.code.kedge.faros.sh "x" already exists');
+  const gone = () => failed('repositories.code.kedge.faros.sh "x" not found');
+  const kinds = [
+    ["Connection", connection("x", made)],
+    ["Repository", repository("x", made)],
+    ["DeployKey", deployKey("x", made)],
+    ["Collaborator", collaborator("x", made)],
+  ] as const;
+
+  /** An answer for creates, and one for a look at the object. All are dated, as servers do. */
+  function serving(creates: readonly Answer[], look: Answer) {
+    let tries = 0;
+    return serve(async (one) => {
+      const answer = await (one.query.startsWith("mutation") ? creates[tries++] : look)?.(one);
+      answer?.headers.set("Date", new Date(NOW).toUTCString());
+      return answer ?? lost();
+    });
+  }
+
+  /** A client that has had an answer before. */
+  async function warm() {
+    serving([], gone);
+    const one = client();
+    await one.request(operations.GetRepository, { name: "x" }).catch(() => undefined);
+    return one;
+  }
+
+  test.each(kinds)("is a success if the %s is there", async (kind, object) => {
+    const create = creatorOf(await warm());
+    const asked = serving([lost], () => api({ [kind]: object }));
+    expect(await create(manifestOfObject(kind, object))).toEqual({ name: "x", uid: "uid-x" });
+    expect(asked.map(({ query }) => /\{ (\w+)\((name|object):/.exec(query)?.[1])).toEqual([`create${kind}`, kind]);
+  });
+
+  test.each(kinds)("is tried again if the %s cannot be seen, and is a success once it can", async (kind, object) => {
+    const create = creatorOf(await warm());
+    let isBack = false;
+    serving([() => Promise.reject(new TypeError("network error")), taken, taken], () => (isBack ? api({ [kind]: object }) : Promise.reject(new TypeError("network error"))));
+    // Nor is it said that the name is taken, as long as it is not known by whom.
+    for (let tries = 0; tries < 2; tries += 1) await expect(create(manifestOfObject(kind, object))).rejects.toMatchObject({ kind: "unreachable" });
+    isBack = true;
+    expect(await create(manifestOfObject(kind, object))).toEqual({ name: "x", uid: "uid-x" });
+  });
+
+  test("and was not done is done by the next try", async () => {
+    const create = creatorOf(await warm());
+    serving([lost, () => api({ createRepository: { metadata: { name: "x", uid: "u2" } } })], gone);
+    await expect(create(manifestOf("Repository", "x", {}))).rejects.toMatchObject({ kind: "unreachable" });
+    expect(await create(manifestOf("Repository", "x", {}))).toEqual({ name: "x", uid: "u2" });
+  });
+
+  test.each([
+    ["was there before", repository("x", { metadata: { creationTimestamp: LONG_BEFORE } })],
+    ["says something else", repository("x", { ...made, spec: { visibility: "public" } })],
+    ["says more", repository("x", { ...made, spec: { description: "another's" } })],
+    ["is being deleted", repository("x", { metadata: { creationTimestamp: NOW, deletionTimestamp: NOW } })],
+  ])("is refused if the object %s", async (_, found) => {
+    const create = creatorOf(await warm());
+    const manifest = manifestOfObject("Repository", repository("x"));
+    serving([lost, taken], () => api({ Repository: found }));
+    await expect(create(manifest)).rejects.toMatchObject({ kind: "unreachable" });
+    await expect(create(manifest)).rejects.toMatchObject({ kind: "exists" });
+  });
+
+  test("is known by the server's clock, whatever the clock of this machine says", async () => {
+    vi.useFakeTimers({ now: new Date("2031-01-01T00:00:00Z"), toFake: ["Date"] });
+    const create = creatorOf(await warm());
+    serving([lost], () => api({ Repository: repository("x", { metadata: { creationTimestamp: BEFORE } }) }));
+    await create(manifestOfObject("Repository", repository("x")));
+    vi.useRealTimers();
+  });
+
+  test("does not make another object of that name one's own, and one that no answer was lost of is not looked at", async () => {
+    const create = creatorOf(await warm());
+    const asked = serving([lost, taken], gone);
+    await expect(create(manifestOf("Repository", "y", {}))).rejects.toMatchObject({ kind: "unreachable" });
+    await expect(create(manifestOf("Repository", "x", {}))).rejects.toMatchObject({ kind: "exists" });
+    expect(asked).toHaveLength(3);
   });
 });
 
@@ -103,7 +188,7 @@ test("objects are applied whole to take fields away, and for nothing else; no ru
 describe("a Connection", () => {
   test("is made before its Secret, which names it as its owner", async () => {
     const asked = serve(({ query }) => (query.includes("createSecret") ? secrets({ createSecret: {} }) : api({ createConnection: { metadata: { name: "acme", uid: "u1" } } })));
-    const made = await createConnection(client(), manifestOf("Connection", "acme", {}));
+    const made = await creatorOf(client())(manifestOf("Connection", "acme", {}));
     await createToken(client(), made, { name: "acme-token", namespace: "default", key: "token" }, "ghp_x");
     expect(asked.map(({ query }) => /create(Connection|Secret)\(/.exec(query)?.[1])).toEqual(["Connection", "Secret"]);
     expect(asked[1]?.variables.object).toMatchObject({
@@ -126,7 +211,7 @@ describe("a Connection", () => {
 
   test("whose name is taken is refused, in words", async () => {
     serve(() => failed('connections.code.kedge.faros.sh "acme" already exists'));
-    const error = await createConnection(client(), manifestOf("Connection", "acme", {})).catch((reason: unknown) => reason);
+    const error = await creatorOf(client())(manifestOf("Connection", "acme", {})).catch((reason: unknown) => reason);
     expect(writeFailure(error, { kind: "Connection", name: "acme" })).toBe("There is a Connection named acme already. Nothing was changed. Choose another name.");
   });
 
@@ -151,7 +236,7 @@ describe("a refused write in words", () => {
     ["session", "x", /Sign in again/],
     ["unreachable", "x", /not known whether this was done/],
     ["missing", "x", /does not exist any more/],
-    ["preparing", "x", /not served in this workspace yet/],
+    ["preparing", "x", /not ready in this workspace yet/],
     ["invalid", 'Repository.code "website" is invalid: spec.name: Invalid value: "": too short', /^The workspace refused this: spec\.name: Invalid value: "": too short$/],
     ["other", "boom", /^That did not work: boom$/],
   ] as const)("of kind %s", (kind, detail, words) => {

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, async_playwright
 
 from devstack.chromium import WHAT_TO_INSTALL, chromium, find_chromium
 
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -38,7 +38,7 @@ NO_CLOSE = "window.close = () => {}"
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => violated(`${event.violatedDirective} ${event.blockedURI}`))
 """
-WAIT = 10_000
+WAIT = 60_000
 """Milliseconds, as Playwright takes them."""
 
 
@@ -79,7 +79,7 @@ class Place:
                 async with session.get(f"{url}/oauth/github/start?state=x", allow_redirects=False) as answer:
                     return answer.status == 302
 
-            await process.wait_ready(begins, timeout=30)
+            await process.wait_ready(begins, timeout=60)
             yield url
 
 

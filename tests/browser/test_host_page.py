@@ -26,7 +26,7 @@ for (const tag of ["kedge-provider-code", "kedge-dashboard-tile-code"]) {
   });
 }
 """
-BOUND_SECONDS = 15.0
+BOUND_SECONDS = 60.0
 FRAME, TILE = "kedge-provider-code", "kedge-dashboard-tile-code"
 
 

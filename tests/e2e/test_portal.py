@@ -29,7 +29,7 @@ from devstack.paths import REPOSITORY
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Process
 from devstack.provider import ProviderInstallation
-from devstack.scenario import Scenario, unique
+from devstack.scenario import Scenario, repository, unique
 from devstack.simulator import SimulatorProcess
 from devstack.static_users import StaticUser
 from devstack.tenant import Tenant
@@ -45,6 +45,9 @@ CHROMIUM = os.environ.get("CODE_CHROMIUM") or str(find_chromium() or "")
 TIMEOUT = 1740.0
 """Seconds for all of them: about two minutes on two idle processors, ten times as long on busy ones."""
 WORKSPACES = ("journey", "views", "trouble", "many")
+PAUSED = "code.kedge.faros.sh/paused"
+MANY = 500
+MANY_AT_ONCE = 16
 SCOPES = ["repo", "delete_repo", "user", "read:packages"]
 # What a member of a workspace may do who is to look after its connections and see nothing else.
 SOME_RIGHTS = ({"apiGroups": ["code.kedge.faros.sh"], "resources": ["connections"], "verbs": ["get", "list", "watch"]},)
@@ -102,6 +105,8 @@ async def bed(
     made = (devhub.create_tenant(organization=organization, workspace=name, user=first.user) for name in WORKSPACES[1:])
     tenants = dict(zip(WORKSPACES, (first, *await asyncio.gather(*made)), strict=True))
     await asyncio.gather(*(devhub.enable(tenant) for tenant in tenants.values()))
+    if not SPECS or "many" in SPECS:
+        await _make_many(tenants["many"])
     described: dict[str, Any] = {
         "hub": devhub.url,
         "simulator": github_sim.url,
@@ -131,6 +136,23 @@ def _workspace(organization: str, name: str, tenant: Tenant) -> dict[str, str]:
         "organization": tenant.organization,
         "uuid": tenant.workspace,
     }
+
+
+async def _make_many(tenant: Tenant) -> None:
+    """500 Repositories. Their Connection does not exist, so that the host is left alone. All but one are paused.
+
+    Made here, many at once: through the GraphQL gateway, which makes one after the other, they took two minutes.
+    """
+    at_once = asyncio.Semaphore(MANY_AT_ONCE)
+
+    async def make(number: int) -> None:
+        manifest = repository(f"many-{number:03}", "nowhere")
+        if number < MANY - 1:
+            manifest["metadata"]["annotations"] = {PAUSED: "true"}
+        async with at_once:
+            await tenant.create(manifest)
+
+    await asyncio.gather(*(make(number) for number in range(MANY)))
 
 
 async def _account(scenario: Scenario, prefix: str) -> dict[str, str]:

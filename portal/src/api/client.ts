@@ -12,6 +12,8 @@ export interface Client {
   readonly cluster: string;
   /** Ends with the workspace: everything in flight is aborted then, and every later call. */
   readonly signal: AbortSignal;
+  /** Milliseconds since 1970 by the server's clock, as far as its answers tell it. */
+  now(): number;
   request<Result, Variables>(
     document: TypedDocument<Result, Variables>,
     variables: Variables,
@@ -33,6 +35,8 @@ export interface Client {
 export function createClient(context: () => KedgeContext, lifetime: AbortSignal): Client {
   const cluster = context().tenant ?? "";
   const path = `/graphql/${encodeURIComponent(cluster)}`;
+  /** What to add to this machine's clock. Many a laptop is minutes off. */
+  let offset = 0;
 
   async function post(query: string, variables: unknown, accept: string, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
@@ -57,6 +61,8 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
       throw new Problem("unreachable", error instanceof Error ? error.message : "");
     }
     signal.throwIfAborted();
+    const date = Date.parse(response.headers.get("Date") ?? "");
+    if (!Number.isNaN(date)) offset = date - Date.now();
     if (!response.ok) throw await refusal(response);
     return response;
   }
@@ -64,6 +70,7 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
   return {
     cluster,
     signal: lifetime,
+    now: () => Date.now() + offset,
     async request(document, variables, signal) {
       const timeout = new AbortController();
       const timer = setTimeout(() => timeout.abort(), ANSWER_TIMEOUT);
@@ -77,8 +84,10 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
       } catch (error) {
         gone.throwIfAborted();
         if (timeout.signal.aborted) throw new Problem("unreachable", "no answer within 30 seconds");
+        if (error instanceof Problem) throw error;
         if (error instanceof SyntaxError) throw new Problem("unreachable", "the answer is not JSON");
-        throw error;
+        // The connection broke after the head of the answer.
+        throw new Problem("unreachable", error instanceof Error ? error.message : "");
       } finally {
         clearTimeout(timer);
       }

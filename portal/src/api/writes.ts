@@ -1,7 +1,8 @@
-import { type Fields, type Manifest } from "../export/manifests";
+import { manifestOfObject, type Fields, type Manifest } from "../export/manifests";
+import type { Json } from "../export/yaml";
 import type { Client } from "./client";
 import type { TypedDocument } from "./document";
-import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type Connection, type Kind } from "./objects";
+import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type AnyObject, type Connection, type Kind } from "./objects";
 import * as operations from "./operations.gen";
 import { Problem } from "./problem";
 import { withFields } from "./yamlFields";
@@ -19,6 +20,12 @@ const CREATE: ByKind<{ object: Manifest }> = {
   DeployKey: operations.CreateDeployKey,
   Collaborator: operations.CreateCollaborator,
 } as Strings as ByKind<{ object: Manifest }>;
+const GET: ByKind<{ name: string }> = {
+  Connection: operations.GetConnection,
+  Repository: operations.GetRepository,
+  DeployKey: operations.GetDeployKey,
+  Collaborator: operations.GetCollaborator,
+} as Strings as ByKind<{ name: string }>;
 const UPDATE: ByKind<{ name: string; object: Fields }> = {
   Connection: operations.UpdateConnection,
   Repository: operations.UpdateRepository,
@@ -40,7 +47,7 @@ const AS_YAML: Readonly<Record<Exclude<WritableKind, "Connection">, TypedDocumen
 
 /** The one field that an operation asks of our API. */
 function onlyField(result: unknown): unknown {
-  const fields = (result as { code_kedge_faros_sh?: { v1alpha1?: object | null } | null }).code_kedge_faros_sh?.v1alpha1;
+  const fields = (result as { code_kedge_faros_sh?: { v1alpha1?: object | null } | null } | undefined)?.code_kedge_faros_sh?.v1alpha1;
   return Object.values(fields ?? {})[0];
 }
 
@@ -50,9 +57,75 @@ function yamlIn(result: unknown): string {
   return yaml;
 }
 
+/** What another object has to name as its owner. */
+export interface Made {
+  readonly name: string;
+  readonly uid: string;
+}
+
 /** Creates the object. Fails with `exists` rather than overwrite one. */
-export async function create(client: Client, manifest: Manifest): Promise<void> {
-  await client.request(CREATE[manifest.kind as WritableKind], { object: manifest });
+export type Create = (manifest: Manifest) => Promise<Made>;
+
+/** Milliseconds by which the machine that dates answers and the one that dates objects may differ. */
+const CLOCKS_DIFFER = 5_000;
+
+/**
+ * How one form creates objects. The answer to a create may be lost after the server has done it. The form then looks, at once and when it
+ * is sent again: an object that has the spec that was sent, and was made since it was sent first, is taken as created.
+ */
+export function creatorOf(client: Client): Create {
+  /** When a create was sent first whose answer was lost, by kind and name. */
+  const lost = new Map<string, number>();
+
+  return async (manifest) => {
+    const kind = manifest.kind as WritableKind;
+    const { name } = manifest.metadata;
+    const key = `${kind}/${name}`;
+    const sent = client.now();
+    try {
+      return madeIn(onlyField(await client.request(CREATE[kind], { object: manifest })), name);
+    } catch (error) {
+      if (isLost(error)) lost.set(key, lost.get(key) ?? sent);
+      else if (!(error instanceof Problem) || error.kind !== "exists") throw error;
+      const since = lost.get(key);
+      if (since === undefined) throw error;
+      const found = onlyField(await seen(client.request(GET[kind], { name }))) as AnyObject | null | undefined;
+      if (!found || !isSent(found, manifest, since)) throw error;
+      return madeIn(found, name);
+    }
+  };
+}
+
+/** Whether the server may have done what was asked although it did not say so. */
+function isLost(error: unknown): boolean {
+  return error instanceof Problem && (error.kind === "unreachable" || error.kind === "other");
+}
+
+function madeIn(object: unknown, name: string): Made {
+  const { metadata } = (object ?? {}) as Partial<Pick<AnyObject, "metadata">>;
+  return { name: metadata?.name ?? name, uid: metadata?.uid ?? "" };
+}
+
+/** What a look shows; undefined: it is not there, or may not be seen. */
+async function seen<T>(look: Promise<T>): Promise<T | undefined> {
+  try {
+    return await look;
+  } catch (error) {
+    if (error instanceof Problem && (error.kind === "missing" || error.kind === "forbidden")) return undefined;
+    throw error;
+  }
+}
+
+function isSent(found: AnyObject, manifest: Manifest, since: number): boolean {
+  const created = Date.parse(found.metadata?.creationTimestamp ?? "");
+  return created >= since - CLOCKS_DIFFER && !found.metadata?.deletionTimestamp && isSame(manifestOfObject(manifest.kind as Kind, found).spec, manifest.spec);
+}
+
+/** Whether both say the same, whatever the order of their fields. */
+function isSame(one: Json | undefined, other: Json | undefined): boolean {
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return one === other;
+  const [ours, theirs] = [one as Fields, other as Fields];
+  return [...new Set([...Object.keys(ours), ...Object.keys(theirs)])].every((field) => isSame(ours[field], theirs[field]));
 }
 
 /** The object on which changes are based. */
@@ -123,21 +196,9 @@ async function hasSecret(client: Client, name: string, namespace: string): Promi
   }
 }
 
-export interface Made {
-  readonly name: string;
-  readonly uid: string;
-}
-
-/** Creates the Connection alone. Its Secret comes second, because it names its owner. */
-export async function createConnection(client: Client, manifest: Manifest): Promise<Made> {
-  const result = await client.request(operations.CreateConnection, { object: manifest });
-  const metadata = result.code_kedge_faros_sh?.v1alpha1?.createConnection?.metadata;
-  return { name: metadata?.name ?? manifest.metadata.name, uid: metadata?.uid ?? "" };
-}
-
 /**
  * Creates the Secret of a Connection that was just made. It goes with the Connection. One that names the Connection as its owner is from
- * an earlier try whose answer was lost, and is given the token. Fails with `exists` if there is another's.
+ * an earlier try, or this one, whose answer was lost, and is given the token. Fails with `exists` if there is another's.
  */
 export async function createToken(client: Client, owner: Made, secret: SecretEntry, token: string): Promise<void> {
   try {
@@ -154,9 +215,9 @@ export async function createToken(client: Client, owner: Made, secret: SecretEnt
       },
     });
   } catch (error) {
-    if (!(error instanceof Problem) || error.kind !== "exists") throw error;
-    const found = await client.request(operations.FindSecret, { name: secret.name, namespace: secret.namespace });
-    if (!owner.uid || !found.v1?.Secret?.metadata?.ownerReferences?.some((reference) => reference?.uid === owner.uid)) throw error;
+    if (!isLost(error) && !(error instanceof Problem && error.kind === "exists")) throw error;
+    const found = await seen(client.request(operations.FindSecret, { name: secret.name, namespace: secret.namespace }));
+    if (!owner.uid || !found?.v1?.Secret?.metadata?.ownerReferences?.some((reference) => reference?.uid === owner.uid)) throw error;
     await updateToken(client, secret, token);
   }
 }

@@ -46,6 +46,8 @@ export function useEdit<Made extends AnyObject | undefined, Form extends Record<
       await nextTick();
       if (object()?.metadata?.generation !== generation.value) {
         rebase();
+        // An earlier try whose answer was lost, or another, has written the same.
+        if (!Object.keys(changes.value).length) return;
         throw error;
       }
       // Only the status was written meanwhile, which is the provider's.

@@ -7,7 +7,7 @@ export interface Write {
   /** Why the last try failed, in plain words. Empty: it did not. */
   readonly failure: Ref<string>;
   /** Runs `work` unless it runs already. Resolves to whether it succeeded. */
-  readonly run: (work: () => Promise<void>) => Promise<boolean>;
+  readonly run: (work: () => Promise<unknown>) => Promise<boolean>;
 }
 
 /** `subject`: of what the write is, for people. */

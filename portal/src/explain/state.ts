@@ -75,17 +75,23 @@ export function isReady(kind: Kind, object: AnyObject): boolean {
   return kind === "Connection" && isTrue(object, "Validated");
 }
 
+// The table of reasons begins with the condition that a reason stands on, which a page shows beside it.
+const STANDS_ON = /^On `\w+`(, and on `\w+`)?(, which is \w+)?[:.]\s*/;
+
+/** Empty: the reason says no more than its condition. */
 export function meaningOf(reason: string | null | undefined): string {
-  return plain(REASONS[reason ?? ""]?.means);
+  const means = REASONS[reason ?? ""]?.means ?? "";
+  const rest = means.replace(STANDS_ON, "");
+  return plain(rest === means ? means : rest.charAt(0).toUpperCase() + rest.slice(1));
 }
 
 export function meaningOfType(type: string | null | undefined): string {
   return plain(CONDITION_TYPES[type ?? ""]);
 }
 
-/** The tables are written for pages that set code apart. */
+/** The tables are written for pages that set code apart, and note which end of reconciling a case leads to. */
 function plain(words: string | undefined): string {
-  return (words ?? "").replaceAll("`", "");
+  return (words ?? "").replaceAll("`", "").replace(/ \((stalled|retried)\)/g, "");
 }
 
 function told(condition: Condition, frame: (why: string) => string): State {
