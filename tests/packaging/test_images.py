@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import AliasChoices, BaseModel
 
+from code_provider.nats_auth import CONFIG_FILE
 from code_provider.serve_settings import ServeSettings
 from code_provider.services import SERVICES
 from codecommon.process.settings import KUBECONFIG_VARIABLES
@@ -159,6 +160,20 @@ def test_compose_runs_every_service_in_an_image_of_its_target() -> None:
 def test_compose_gives_the_provider_real_settings_alone() -> None:
     for name in (*SERVICES, "init"):
         assert set(COMPOSE["services"][name]["environment"]) <= KNOWN, name
+
+
+def test_nats_of_compose_has_the_users_of_nats_auth_and_each_process_connects_as_its_own() -> None:
+    step, server = COMPOSE["services"]["nats-auth"], COMPOSE["services"]["nats"]
+    subcommand, folder, *_ = step["command"]
+    assert subcommand == "nats-auth"
+    assert step["volumes"] == [f"nats-auth:{folder}"]
+    assert server["command"][:2] == ["-c", f"/etc/nats/{CONFIG_FILE}"]
+    assert server["depends_on"] == {"nats-auth": {"condition": "service_completed_successfully"}}
+    assert "nats-auth:/etc/nats:ro" in server["volumes"]
+    for name in ("init", *SERVICES):
+        assert "nats-auth:/etc/nats:ro" in COMPOSE["services"][name]["volumes"], name
+        # A folder, of which each process takes the key of its own name.
+        assert COMPOSE["services"][name]["environment"]["NATS_NKEY"] == "/etc/nats", name
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
