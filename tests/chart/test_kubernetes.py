@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from kube_apiserver import Kubernetes, Object, start_kubernetes
-from rendering import CHART, EXAMPLES, example, objects, run
+from rendering import CHART, EXAMPLES, RefusedByHelm, example, objects, run
 
 from code_provider.services import SERVICES
 from devstack.tools import require_chart_tool
@@ -96,9 +96,9 @@ class Release:
         group, _, rest = path.partition(" ")
         return await self._kubernetes.get(f"{group}/namespaces/{self.namespace}/{rest}")
 
-    async def scale(self, replicas: int) -> None:
+    async def scale(self, replicas: int, name: str = NAME) -> None:
         """As ``kubectl scale`` does it."""
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{NAME}/scale"
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}/scale"
         answer = await self._kubernetes.http.patch(
             path,
             params={"fieldManager": "kubectl"},
@@ -127,7 +127,7 @@ def release(kubernetes: Kubernetes) -> Callable[[str], Release]:
 
 
 @pytest.mark.parametrize("installed_with", ["helm", "helm3"])
-async def test_a_release_of_the_go_provider_is_upgraded_moved_to_six_services_and_rolled_back(
+async def test_a_release_of_the_go_provider_is_upgraded_moved_to_six_services_and_back_and_rolled_back(
     release: Callable[[str], Release], installed_with: str
 ) -> None:
     code = release(installed_with)
@@ -163,14 +163,33 @@ async def test_a_release_of_the_go_provider_is_upgraded_moved_to_six_services_an
         "bundles",
     }
 
-    code.helm("helm", "upgrade", "code", CHART, "--set", "nats.url=nats://nats:4222", *merged)
+    to_six_services = ("upgrade", "code", CHART, "--set", "nats.url=nats://nats:4222", *merged)
+    code.helm("helm", *to_six_services, "--dry-run=client")
+    with pytest.raises(RefusedByHelm, match=f"scale --replicas=0 deployment/{NAME}\n"):
+        code.helm("helm", *to_six_services)
+    await code.scale(0)
+    code.helm("helm", *to_six_services)
 
     assert await code.identities() == before, "the volume stays, too"
     assert await code.names("/apis/apps/v1 deployments") == {NAME, *(f"{NAME}-{s}" for s in SERVICES if s != "gateway")}
     assert await code.names("/apis/batch/v1 jobs") == {f"{NAME}-init-3"}
     deployment = await code.get(f"/apis/apps/v1 deployments/{NAME}")
     assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
+    assert deployment["spec"]["replicas"] == 2
     assert (await code.get(f"/api/v1 services/{NAME}"))["spec"]["clusterIP"] == address
+
+    to_one_pod = ("upgrade", "code", CHART, "--reset-values", *merged)
+    with pytest.raises(RefusedByHelm, match=f"scale --replicas=0 deployment/{NAME}-watcher deployment/"):
+        code.helm("helm", *to_one_pod)
+    for service in SERVICES:
+        await code.scale(0, NAME if service == "gateway" else f"{NAME}-{service}")
+    code.helm("helm", *to_one_pod)
+
+    assert await code.identities() == before
+    assert await code.names("/apis/apps/v1 deployments") == {NAME}
+    deployment = await code.get(f"/apis/apps/v1 deployments/{NAME}")
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
 
     await code.scale(0)
     code.helm("helm", "rollback", "code", "1", *merged)

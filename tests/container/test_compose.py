@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import time
@@ -80,6 +81,11 @@ def test_up_ends_with_the_address_of_a_portal_and_the_demo_succeeds(stack: Stack
     status, script = get(f"https://127.0.0.1:{stack.hub_port}/ui/providers/code/main.js")
     assert status == 200
     assert b"kedge-provider-code" in script
+    said = stack.compose("exec", "-T", "gateway", "sh", "-c", "code-provider doctor --json || true")
+    found = {finding["check"]: finding["status"] for finding in map(json.loads, said.splitlines())}
+    assert found["nats permissions"] == "ok", said
+    # From inside, GitHub's own hosts are not reached, and a browser's loopback is another one.
+    assert {name for name, status in found.items() if status != "ok"} <= {"git hosts", "oauth redirect"}, said
     # The hub alone starts again, on the workspaces and the simulator's accounts of its first start.
     stack.compose("up", "--detach", "--no-build", "--no-deps", "hub", command="demo", timeout=UP_TIMEOUT)
     code = stack.exit_code_of("hub", SHOW_TIMEOUT)

