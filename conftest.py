@@ -14,10 +14,7 @@ AUTHORITY = Path(__file__).parent / "tests/fixtures/authority.pem"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is collected, and the modules for it, stay until the end: garbage is not looked for among so many objects.
-
-    That was a twelfth of the processor time of all fast tests.
-    """
+    """What is collected, and the modules for it, stay until the end: garbage is not looked for among so many objects."""
     gc.disable()
     try:
         return (yield)
