@@ -1,6 +1,6 @@
 """Spreads the tests of a run over xdist's workers, and starts the one kcp that all workers use.
 
-The controller starts kcp as soon as a worker has collected a test that needs it, and stops it after the last worker.
+The controller starts kcp as soon as a worker has collected a test with the mark ``e2e``, and stops it after the last worker.
 
 A worker runs one test file after the other. Most end-to-end tests use an installation of the provider, which a worker
 starts once and keeps. At most `INSTALLATIONS` workers have one; they run the files that need it first. The other workers
@@ -31,6 +31,8 @@ INSTALLATIONS: Final = 3
 """Each is a dozen processes, and a provider workspace that kcp has to set up: more of them cost more than they save."""
 
 _FOLDER: Final = "kcp_folder"
+_WANTED: Final = "wanted"
+"""The file beside kcp's folder by which a worker says that it has collected a test that needs kcp."""
 _STOP_TIMEOUT: Final = 30.0
 # These need kcp, and start whatever else they need themselves.
 WITH_KCP: Final = (
@@ -63,10 +65,6 @@ TEST_BY_TEST: Final = ("tests/e2e/test_init.py",)
 
 def needs_installation(file: str) -> bool:
     return file.startswith(WITH_INSTALLATION) and not file.startswith(WITH_KCP)
-
-
-def needs_kcp(file: str) -> bool:
-    return file.startswith(WITH_INSTALLATION + WITH_KCP)
 
 
 def _rank(file: str) -> int:
@@ -119,26 +117,42 @@ class _Controller:
         node.workerinput[_FOLDER] = str(self._run / "kcp")
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        wanted = any(needs_kcp(_file(nodeid)) for nodeid in ids)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        wanted = (self._run / _WANTED).exists()
         if wanted and self._keeper is None and not os.environ.get("CODE_DEV_KUBECONFIG"):
             folder = self._run / "kcp"
-            folder.mkdir(parents=True)
+            folder.mkdir()
             self._keeper = subprocess.Popen([sys.executable, "-m", "devstack.kcp", folder], stdin=subprocess.PIPE)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._keeper is None:
-            return
-        self._keeper.communicate(timeout=_STOP_TIMEOUT)
+        if self._keeper is not None:
+            self._keeper.communicate(timeout=_STOP_TIMEOUT)
         if not session.testsfailed:
-            shutil.rmtree(self._run)
+            shutil.rmtree(self._run, ignore_errors=True)
+
+
+class _Worker:
+    """Says whether kcp is needed. The name of a test does not tell: some need it with one of their parameters alone."""
+
+    def __init__(self, kcp: Path) -> None:
+        self._run = kcp.parent
+
+    # Before xdist's hook, which tells the controller that the collection is finished.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if any(item.get_closest_marker("e2e") for item in session.items):
+            self._run.mkdir(parents=True, exist_ok=True)
+            (self._run / _WANTED).touch()
 
 
 def share_kcp_among_workers(config: pytest.Config) -> None:
     """Makes the controller start kcp for its workers. Call it from ``pytest_configure``. Without workers it has no effect."""
-    if not hasattr(config, "workerinput"):
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is None:
         config.pluginmanager.register(_Controller())
+    elif _FOLDER in given:
+        config.pluginmanager.register(_Worker(Path(given[_FOLDER])))
 
 
 async def shared_kcp(config: pytest.Config) -> Path | None:

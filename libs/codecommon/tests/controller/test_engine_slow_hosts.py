@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import aiohttp
 import pytest
 
 from codecommon.api.repository import Repository
@@ -15,6 +18,7 @@ from codecommon.controller.context import ReconcileContext
 from codecommon.githost.github.credential import TokenSecret
 from codecommon.githost.http.proxy import ProxyRules
 from codecommon.githost.http.shares import HostShares
+from codecommon.githost.http.transport import HostTransport
 from codecommon.githost.protocol import HostTarget
 from codecommon.githost.provider import Registry
 from codecommon.githost.registry import open_registry
@@ -27,12 +31,41 @@ from codecommon.testing.objects import InMemoryKcp
 pytestmark = [pytest.mark.nats, pytest.mark.slow]
 
 SLOTS = 64
-# Far below the 20 s after which a request that is not answered ends by itself.
-SOON_SECONDS = 10.0
 NOT_FOUND = (
     b"HTTP/1.1 404 Not Found\r\nDate: Mon, 23 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n"
     b'Content-Length: 23\r\n\r\n{"message":"Not Found"}'
 )
+
+
+@pytest.fixture(autouse=True)
+def no_request_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So whatever gets a slot while hosts do not answer gets it because of the shares, however slow the machine is."""
+    monkeypatch.setattr("codecommon.githost.http.sessions._TIMEOUT", aiohttp.ClientTimeout(total=None))
+    monkeypatch.setattr("codecommon.githost.registry.HostTransport", partial(HostTransport, deadline=3600.0))
+
+
+class PatientShares(HostShares):
+    """No request counts as late before the test loses patience."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self._patient = True
+        self._overdue: list[tuple[Any, Any, Any]] = []
+
+    def _is_late(self, host: Any, asking: Any, limit: Any) -> None:
+        if self._patient:
+            self._overdue.append((host, asking, limit))
+        else:
+            super()._is_late(host, asking, limit)
+
+    def _in_time(self, host: Any, asking: Any) -> None:
+        self._overdue = [overdue for overdue in self._overdue if overdue[1] is not asking]
+        super()._in_time(host, asking)
+
+    def lose_patience(self) -> None:
+        self._patient = False
+        for overdue in self._overdue:
+            super()._is_late(*overdue)
 
 
 @dataclass
@@ -121,24 +154,21 @@ class World:
             names = [f"{n % len(self.slow)}-{n}" for n in range(each)]
             await self.declare(*names, cluster=f"crowd{tenant}")
 
-    async def soon(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(SOON_SECONDS):
-            await until(holds)
-
     @property
     def asked(self) -> int:
         return sum(host.asked for host in self.slow)
 
 
 @asynccontextmanager
-async def world(bus: Bus, kcp: InMemoryKcp, *, slow: int, late_after: float = 1.0) -> AsyncIterator[World]:
+async def world(bus: Bus, kcp: InMemoryKcp, *, slow: int, shares: HostShares | None = None) -> AsyncIterator[World]:
     async with AsyncExitStack() as opened:
         fast = await opened.enter_async_context(loopback_host())
         fast.answering.set()
         hosts = [await opened.enter_async_context(loopback_host()) for _ in range(slow)]
         allowed = [host.url for host in (fast, *hosts)]
-        shares = HostShares(SLOTS, late_after=late_after)
-        registry = await opened.enter_async_context(open_registry(allowed, bus, {}, ProxyRules(), shares))
+        registry = await opened.enter_async_context(
+            open_registry(allowed, bus, {}, ProxyRules(), shares or HostShares(SLOTS))
+        )
         made = World(bus, kcp, registry, fast, hosts)
         await opened.enter_async_context(working(bus, kcp, Calls(made.reconcile), max_in_flight=SLOTS))
         yield made
@@ -152,9 +182,9 @@ async def test_a_host_that_does_not_answer_leaves_slots_to_others_and_its_object
     async with world(bus, kcp, slow=1) as w:
         (slow,) = w.slow
         await w.declare_crowd()
-        await w.soon(lambda: slow.asked == 16)
+        await until(lambda: slow.asked == 16)
         await w.declare("fast-one", cluster="other")
-        await w.soon(lambda: "other/fast-one" in w.done)
+        await until(lambda: "other/fast-one" in w.done)
         assert w.done == {"other/fast-one"}
         assert slow.most_asked == 16
         slow.answering.set()
@@ -162,24 +192,30 @@ async def test_a_host_that_does_not_answer_leaves_slots_to_others_and_its_object
 
 
 async def test_one_host_that_answers_may_have_all_slots_until_it_stops_answering(bus: Bus, kcp: InMemoryKcp) -> None:
-    async with world(bus, kcp, slow=1, late_after=4.0) as w:
+    shares = PatientShares(SLOTS)
+    async with world(bus, kcp, slow=1, shares=shares) as w:
         (host,) = w.slow
         host.answering.set()
         await w.declare("0-first", cluster="crowd0")
-        await w.soon(lambda: len(w.done) == 1)
+        await until(lambda: len(w.done) == 1)
         host.answering.clear()
         await w.declare_crowd()
-        await w.soon(lambda: host.asked == SLOTS)
+        await until(lambda: host.asked == SLOTS)
+        shares.lose_patience()
         await w.declare("fast-one", cluster="other")
-        await w.soon(lambda: "other/fast-one" in w.done)
-        await w.soon(lambda: host.asked <= 16)
+        await until(lambda: "other/fast-one" in w.done)
+        await until(lambda: host.asked <= 16)
 
 
 async def test_many_slow_hosts_together_leave_half_of_the_slots(bus: Bus, kcp: InMemoryKcp) -> None:
-    async with world(bus, kcp, slow=5) as w:
+    shares = HostShares(SLOTS)
+    async with world(bus, kcp, slow=5, shares=shares) as w:
+        # As long as nothing is known of them they may have a quarter more.
+        await w.declare(*(f"{n}-first" for n in range(5)), cluster="first")
+        await until(lambda: sum(host.is_slow for host in shares._hosts.values()) == 5)
         await w.declare_crowd(40)
-        # What is not known yet has a quarter, and each slow host has a quarter of its own.
-        await w.soon(lambda: w.asked >= 30)
+        await until(lambda: w.asked == SLOTS // 2)
         await w.declare("fast-one", cluster="other")
-        await w.soon(lambda: "other/fast-one" in w.done)
-        await w.soon(lambda: w.asked <= 32)
+        await until(lambda: "other/fast-one" in w.done)
+        assert w.asked == SLOTS // 2
+        assert w.done == {"other/fast-one"}
