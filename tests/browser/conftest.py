@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
 
 from devstack.chromium import WHAT_TO_INSTALL, chromium, find_chromium
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 START_SECONDS = 30
 
@@ -29,6 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session")
 async def browser(run_dir: Path) -> AsyncIterator[Browser]:
     """Chromium, for which every name below ``.test`` is this machine."""
+    # Each worker imports this module, and one of them uses Playwright.
+    from playwright.async_api import async_playwright
+
     # As a process of ours, so that it ends with us whatever happens; Playwright only talks to it.
     async with chromium(run_dir / "chromium", ["--host-resolver-rules=MAP *.test 127.0.0.1"]) as process:
         serving = await process.line(r"DevTools listening on (ws://\S+)", timeout=START_SECONDS)

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import pytest_asyncio
 from cryptography.fernet import Fernet
-from playwright.async_api import Browser, BrowserContext, Page, Request
 
 from codecommon.testing.engine import until
 from devstack.devhub import DevHub
@@ -25,6 +24,9 @@ from devstack.githubsim.records import OAuthApp
 from devstack.kcp import Kcp
 from devstack.nats import NatsServer
 from devstack.processes import Process
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Page, Request
 
 PREFIX = "/services/providers/code"
 OPENER = "/ui/providers/code/opener.html"

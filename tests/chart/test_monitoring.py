@@ -63,7 +63,9 @@ def test_promtool_takes_the_rules(rules_file: Path) -> None:
     run(require_chart_tool("promtool"), "check", "rules", "--lint=all", "--lint-fatal", rules_file)
 
 
+@pytest.mark.slow
 def test_alerts_fire_when_they_should_and_only_then(rules_file: Path) -> None:
+    """Slow, because promtool works out hours of samples for each alert."""
     tests = rules_file.with_name("alerts_test.yaml")
     shutil.copy(RULES_TEST, tests)
 

@@ -16,8 +16,10 @@ GO_PROVIDER = ROOT / "tests/fixtures/go-provider"
 
 Json = dict[str, Any]
 
-GO_API: dict[str, Json] = yaml.safe_load((GO_PROVIDER / "api-fields.yaml").read_text())
-CRDS: dict[str, Json] = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")}
+GO_API: dict[str, Json] = yaml.load((GO_PROVIDER / "api-fields.yaml").read_text(), yaml.CSafeLoader)
+CRDS: dict[str, Json] = {
+    path.stem: yaml.load(path.read_text(), yaml.CSafeLoader) for path in (ROOT / "crds").glob("*.yaml")
+}
 
 CONSTRAINTS = (
     "enum",

@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Json = dict[str, Any]
 
-CRDS: dict[str, Json] = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")}
+CRDS: dict[str, Json] = {
+    path.stem: yaml.load(path.read_text(), yaml.CSafeLoader) for path in (ROOT / "crds").glob("*.yaml")
+}
 
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 

@@ -8,18 +8,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-import schemathesis
 import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import Case
-from schemathesis.config import SchemathesisConfig
-from schemathesis.generation import GenerationMode
 
 from codecommon.process.health import Readiness
 from codecommon.process.secrets import SecretValue
@@ -30,6 +26,9 @@ from gateway.oauth.exchange import Grant
 from gateway.oauth.routes import ConnectWithGitHub
 from gateway.routes import build_app
 from gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from schemathesis import Case
 
 FULL = os.environ.get("CODE_SECURITY_TESTS") == "full"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800 if FULL else 120)]
@@ -42,9 +41,7 @@ FUZZED = settings(
     phases=[Phase.explicit, Phase.generate],
 )
 # To send the browser on is to take what it said. 404 is the answer while Connect with GitHub is off.
-CONFIG = SchemathesisConfig.from_dict(
-    {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 302, 404]}}}
-)
+CONFIG = {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 302, 404]}}}
 PAGES = ("config", "start", "callback")
 OAUTH = {
     "GITHUB_OAUTH_CLIENT_ID": "id",
@@ -103,12 +100,18 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 def operations(app: FastAPI) -> dict[str, Any]:
-    schema = schemathesis.openapi.from_dict(app.openapi(), config=CONFIG)
+    # Importing it takes a second. Each worker imports this module, and one of them runs its tests.
+    import schemathesis
+    from schemathesis.config import SchemathesisConfig
+
+    schema = schemathesis.openapi.from_dict(app.openapi(), config=SchemathesisConfig.from_dict(CONFIG))
     return {(found := result.ok()).label: found for result in schema.get_all_operations()}
 
 
 @pytest.mark.parametrize("oauth", [{}, OAUTH], ids=["Connect with GitHub is off", "it is on"])
 def test_every_answer_is_as_documented(tmp_path: Path, oauth: dict[str, str]) -> None:
+    from schemathesis.generation import GenerationMode
+
     gateway = app(tmp_path, **oauth)
     found = operations(gateway)
     assert {"GET /livez", "GET /readyz", *(f"GET /oauth/github/{name}" for name in PAGES)} == found.keys()
@@ -128,6 +131,8 @@ def test_every_answer_is_as_documented(tmp_path: Path, oauth: dict[str, str]) ->
 
 
 def test_every_end_of_a_sign_in_that_began_here_is_answered_as_documented(tmp_path: Path) -> None:
+    from schemathesis.generation import GenerationMode
+
     gateway = app(tmp_path, **OAUTH)
     callback = operations(gateway)["GET /oauth/github/callback"]
     with serving(gateway) as url, requests.Session() as session:
