@@ -6,6 +6,8 @@ PYTEST := $(PYTHON) -m pytest --dist loadscope --no-loadscope-reorder
 # Tests wait now and then, end-to-end tests mostly. So there are more workers than processors;
 # `devstack.workers` says which test runs where.
 WORKERS := --numprocesses 4
+# Fast tests hardly wait, and each worker collects all of them.
+FAST := --numprocesses 3 --ignore tests/e2e --ignore tests/browser -m "not e2e and not slow"
 
 # Each worker compiles 190 test modules, and each process that a test starts compiles the provider, unless an earlier
 # run has left the compiled files.
@@ -77,7 +79,7 @@ screenshots: tools portal ## write pictures of the portal's views to docs/images
 	@CODE_SCREENSHOTS=$(CURDIR)/docs/images CODE_PORTAL_SPECS=views $(PYTEST) --numprocesses 0 tests/e2e/test_portal.py -k browser
 
 test-fast: setup ## run the tests that need no kcp and wait for nothing, for use while working; ARGS as for `test`
-	@$(PYTEST) $(WORKERS) -m "not e2e and not slow" $(ARGS)
+	@$(PYTEST) $(FAST) $(ARGS)
 
 e2e: tools ## run the end-to-end tests only
 	@$(PYTEST) $(WORKERS) tests/e2e $(ARGS)

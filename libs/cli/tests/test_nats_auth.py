@@ -64,6 +64,7 @@ def test_half_of_tls_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.nats
 async def test_a_server_with_tls_takes_clients_that_trust_it_and_show_a_certificate(tmp_path: Path) -> None:
     server_context(tmp_path)
