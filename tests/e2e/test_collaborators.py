@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
-from codecommon.messaging.bus import Bus
-from codecommon.process.settings import NatsSettings
-from codecommon.testing.builders import event_for
 from devstack.errors import ApiError
-from devstack.kcp import Kcp
-from devstack.nats import NatsServer
-from devstack.own_instance import EXPORT
 from devstack.processes import Process
-from devstack.provider import ProviderInstallation
 from devstack.resources import condition, is_gone, is_ready
 from devstack.scenario import Account, Scenario, collaborator, has, repository, unique
 from devstack.tenant import Tenant
@@ -127,19 +117,6 @@ async def test_a_user_who_renames_keeps_being_ours_and_the_deletion_removes_the_
     assert await scenario.control.grants(account.login, "site") == {}
 
 
-async def test_who_takes_the_login_of_a_user_without_access_is_not_invited(
-    services: Process, scenario: Scenario, tenant: Tenant
-) -> None:
-    """Slow, because the resync, which finds the change on the host, comes by every 10 s."""
-    account, guest, renamed = await _renamed_guest(scenario, tenant)
-    await scenario.control.create_user(guest)
-    await scenario.control.edit_repository(account.login, "site", grants={renamed: None})
-    await tenant.wait_for("collaborators", "guest", has("Ready", "False", "UserChanged"), 40)
-    assert await scenario.control.invitations(account.login, "site") == []
-    await tenant.delete("collaborators", "guest")
-    await tenant.wait_for("collaborators", "guest", is_gone)
-
-
 async def test_roles_are_compared_by_name_custom_ones_too(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
@@ -150,78 +127,6 @@ async def test_roles_are_compared_by_name_custom_ones_too(
         assert await _role(scenario, org, member) == seen
     await scenario.control.edit_repository(org, "site", grants={member: "read"})
     await scenario.wait_until(lambda: _role(scenario, org, member), "releaser", timeout=40, what="the role on the host")
-
-
-async def test_access_ends_by_itself(services: Process, scenario: Scenario, tenant: Tenant) -> None:
-    org, member = await _team_site(scenario, tenant)
-    until = datetime.now(UTC) + timedelta(seconds=6)
-    await tenant.apply(collaborator("member", "site", member, expiresAt=until.strftime("%Y-%m-%dT%H:%M:%SZ")))
-    await tenant.wait_for("collaborators", "member", is_ready)
-    assert await _role(scenario, org, member) == "write"
-    await tenant.wait_for("collaborators", "member", has("AccessEnded", "True", "Expired"), 30)
-    assert await _role(scenario, org, member) is None
-
-
-async def test_an_app_as_collaborator_is_told_how_apps_get_access(
-    services: Process, scenario: Scenario, tenant: Tenant
-) -> None:
-    await _site(scenario, tenant)
-    await tenant.apply(collaborator("helper", "site", "helper[bot]"))
-    refused = await tenant.wait_for("collaborators", "helper", has("Ready", "False", "InvalidName"))
-    message = condition(refused, "Ready")["message"]
-    assert "gets access by its installation" in message
-    assert "delete this object" in message
-
-
-async def test_lists_that_leave_out_an_owner_for_long_cost_one_write_of_status_and_none_on_the_host(
-    services: Process,
-    scenario: Scenario,
-    tenant: Tenant,
-    services_nats: NatsServer,
-    provider: ProviderInstallation,
-    kcp: Kcp,
-) -> None:
-    account, guest, org = await scenario.account(), unique("guest"), unique("org")
-    await scenario.control.create_user(guest)
-    await scenario.control.create_org(org, members={account.login: "admin", guest: "admin"})
-    await scenario.connect(tenant, account)
-    await tenant.apply(repository("site", "acme", owner=org))
-    await tenant.apply(collaborator("owner", "site", guest))
-    before = await tenant.wait_for("collaborators", "owner", is_ready)
-    served = await kcp.cluster(provider.provisioned.cluster).get("apiexportendpointslices", EXPORT)
-    assert served is not None
-    endpoint = served["status"]["endpoints"][0]["url"]
-    await scenario.control.add_fault(
-        "status", status=200, body=[], method="GET", path=".*/collaborators", login=account.login, count=None
-    )
-    await scenario.control.clear_journal()
-
-    async def lists() -> int:
-        return sum(entry.path.endswith("/collaborators") for entry in await scenario.requests_of(account.login))
-
-    versions = set[str]()
-    # The resync comes by every 10 s. Here it is asked for, so that ten turns take a few seconds.
-    async with Bus.connect(NatsSettings(url=(services_nats.url,))) as bus:
-        for turn in range(10):
-            found = await tenant.get("collaborators", "owner")
-            assert found is not None
-            versions.add(found["metadata"]["resourceVersion"])
-            done = await lists()
-            await bus.publish(event_for(found, reason="resync", cluster=tenant.cluster, endpoint=endpoint))
-            await scenario.wait_until(
-                lambda done=done: _more(lists, done), True, timeout=30, what=f"the look at the host of turn {turn}"
-            )
-    after = await tenant.get("collaborators", "owner")
-    assert after is not None
-    versions |= {after["metadata"]["resourceVersion"]}
-    assert len(versions - {before["metadata"]["resourceVersion"]}) <= 1
-    assert is_ready(after)
-    assert await scenario.requests_of(account.login, writes_only=True) == []
-    await scenario.control.clear_faults()
-
-
-async def _more(count: Callable[[], Awaitable[int]], than: int) -> bool:
-    return await count() > than
 
 
 async def _role(scenario: Scenario, owner: str, login: str) -> str | None:

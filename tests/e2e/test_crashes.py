@@ -17,8 +17,8 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-COUNT = 100
-"""Enough for the services to have all their slots taken when they are killed."""
+COUNT = 60
+"""More than are made before the kill and than a workspace has slots, so that all its slots are taken then."""
 
 MADE = 20
 """So many are on the host by then."""
@@ -29,7 +29,7 @@ def _children(pid: int) -> list[int]:
     return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
 
 
-async def test_watcher_and_services_killed_in_the_middle_of_a_hundred_creates(
+async def test_watcher_and_services_killed_in_the_middle_of_many_creates(
     services: Process, scenario: Scenario, tenant: Tenant
 ) -> None:
     """Slow, because NATS delivers what the killed services held again only after 15 s."""

@@ -183,7 +183,7 @@ async def test_a_host_that_asks_for_thousands_of_years(
 async def test_large_objects_that_have_to_be_listed(
     scenario: Scenario, attacker: Tenant, neighbours: Neighbourhood, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = 150 if FULL else 12
+    count = 150 if FULL else 8
     account = await scenario.account("attacker")
     await scenario.connect(attacker, account)
     for number in range(count):

@@ -261,7 +261,8 @@ async def test_a_bot_is_told_how_apps_get_access_before_anything_is_sent(
 
     assert isinstance(result, Terminal)
     assert result.reason == "InvalidName"
-    assert "installation" in result.message
+    assert "gets access by its installation" in result.message
+    assert "delete this object" in result.message
     assert "helper[bot]" in result.message
 
 
