@@ -115,8 +115,8 @@ async def working(bus: Bus, kcp: InMemoryKcp, calls: Calls, **options: Any) -> A
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(BOUND_SECONDS):
+async def until(holds: Callable[[], bool | Awaitable[bool]], *, seconds: float = BOUND_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
         while True:
             found = holds()
             if found if isinstance(found, bool) else await found:
