@@ -14,6 +14,7 @@ from hostile_host import HostileHost, serve_hostile_host
 from devstack.enterprise import EnterpriseSim
 from devstack.foreign_host import ForeignHost, foreign_host
 from devstack.githubsim import SimControl
+from devstack.ports import free_ports
 from devstack.scenario import Scenario
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -35,18 +36,23 @@ def paced_authority(github_sim: SimulatorProcess) -> str:
 
 
 @pytest.fixture(scope="session")
-def github_paced_authority(failing_sims: Sequence[SimulatorProcess]) -> str:
-    """A simulator under a second name, to which GitHub's own limits apply."""
-    return failing_sims[-1].authority.replace("127.0.0.1", "localhost")
+def github_paced_authority(failing_hosts: Sequence[SimulatorProcess]) -> str:
+    """The last of `failing_sims` under a second name, to which GitHub's own limits apply."""
+    return failing_hosts[-1].authority.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture(scope="session")
+def failing_hosts(run_dir: Path) -> Sequence[SimulatorProcess]:
+    """The simulators of `failing_sims` before they run. Services of every worker know them, and one or two workers use them."""
+    return [SimulatorProcess(run_dir / f"githubsim-failing-{port}", port=port) for port in free_ports(4)]
 
 
 @pytest_asyncio.fixture(scope="session")
-async def failing_sims(run_dir: Path) -> AsyncIterator[Sequence[SimulatorProcess]]:
+async def failing_sims(failing_hosts: Sequence[SimulatorProcess]) -> AsyncIterator[Sequence[SimulatorProcess]]:
     """A simulator for each kind of outage in `test_outage`, so that all outages last at the same time, and one more."""
-    sims = [SimulatorProcess(run_dir / f"githubsim-failing-{number}") for number in range(4)]
     async with AsyncExitStack() as exits:
-        await asyncio.gather(*(exits.enter_async_context(sim) for sim in sims))
-        yield sims
+        await asyncio.gather(*(exits.enter_async_context(sim) for sim in failing_hosts))
+        yield failing_hosts
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -62,7 +68,7 @@ def services_environment(
     enterprise_sim: EnterpriseSim,
     paced_authority: str,
     github_paced_authority: str,
-    failing_sims: Sequence[SimulatorProcess],
+    failing_hosts: Sequence[SimulatorProcess],
     hostile_server: HostileHost,
 ) -> Mapping[str, str]:
     plain = [
@@ -70,7 +76,7 @@ def services_environment(
         paced_authority,
         github_paced_authority,
         github_sim.downloads_url.removeprefix("http://"),
-        *(sim.authority for sim in failing_sims),
+        *(sim.authority for sim in failing_hosts),
         hostile_server.url.removeprefix("http://"),
     ]
     hosts = [enterprise_sim.host, *(f"http://{authority}" for authority in plain)]
@@ -86,6 +92,14 @@ def services_environment(
 async def scenario(github_sim: SimulatorProcess) -> AsyncIterator[Scenario]:
     async with SimControl(github_sim.url) as control:
         yield Scenario(github_sim, control)
+
+
+@pytest_asyncio.fixture
+async def other_tenant(tenants: TenantPool) -> AsyncIterator[Tenant]:
+    """A second workspace beside ``tenant``, and as empty."""
+    taken = await tenants.take()
+    yield taken
+    await tenants.give_back(taken)
 
 
 @pytest_asyncio.fixture(scope="module")

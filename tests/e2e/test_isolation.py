@@ -32,11 +32,9 @@ FLOOD = 600
 
 
 async def test_same_named_objects_of_two_tenants_never_meet(
-    services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
+    services: Process, scenario: Scenario, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    other = await devhub.create_tenant()
-    await devhub.enable(other)
-    accounts = {tenant: await scenario.account("left"), other: await scenario.account("right")}
+    accounts = {tenant: await scenario.account("left"), other_tenant: await scenario.account("right")}
     for where, account in accounts.items():
         await scenario.connect(where, account)
         await where.apply(repository("site", "acme", description=account.login))
@@ -47,15 +45,13 @@ async def test_same_named_objects_of_two_tenants_never_meet(
         assert {name: repo.description for name, repo in made.items()} == {"site": account.login}
     await tenant.delete("repositories", "site")
     await tenant.wait_for("repositories", "site", lambda r: r is None)
-    assert set(await scenario.repositories_of(accounts[other].login)) == {"site"}
-    await devhub.delete_tenant(other)
+    assert set(await scenario.repositories_of(accounts[other_tenant].login)) == {"site"}
 
 
 async def test_a_name_that_would_lead_into_another_workspace_leads_nowhere(
-    services: Process, scenario: Scenario, devhub: DevHub, tenant: Tenant
+    services: Process, scenario: Scenario, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    victim = await devhub.create_tenant()
-    await devhub.enable(victim)
+    victim = other_tenant
     account = await scenario.account("victim")
     await scenario.connect(victim, account)
     await victim.apply(repository("site", "acme"))
@@ -71,7 +67,6 @@ async def test_a_name_that_would_lead_into_another_workspace_leads_nowhere(
     await tenant.apply(deploy_key("mine", f"{ours}/repositories/site"))
     await tenant.wait_for("deploykeys", "mine", has("Ready", "False", "RepositoryNotFound"))
     assert set(await scenario.repositories_of(account.login)) == {"site"}
-    await devhub.delete_tenant(victim)
 
 
 async def test_credentials_and_private_keys_are_in_their_own_secrets_and_nowhere_else(

@@ -6,7 +6,6 @@ import nats
 import pytest
 
 from codecommon.messaging.bus import OWNERS
-from devstack.devhub import DevHub
 from devstack.nats import NatsServer
 from devstack.processes import Process
 from devstack.resources import is_ready
@@ -19,11 +18,10 @@ PAUSED = {"metadata": {"annotations": {"code.kedge.faros.sh/paused": "true"}}}
 
 
 async def test_what_another_workspace_made_stays_whatever_a_tenant_writes_into_status(
-    services: Process, scenario: Scenario, devhub: DevHub, services_nats: NatsServer, tenant: Tenant
+    services: Process, scenario: Scenario, services_nats: NatsServer, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     """First with the record, then after NATS has lost it, when both objects say that they made the repository."""
-    other = await devhub.create_tenant()
-    await devhub.enable(other)
+    other = other_tenant
     account = await scenario.account()
     for where in (tenant, other):
         await scenario.connect(where, account)
@@ -56,4 +54,3 @@ async def test_what_another_workspace_made_stays_whatever_a_tenant_writes_into_s
     await tenant.patch("repositories", "lost", {"spec": {"deletionPolicy": "Delete"}})
     await tenant.wait_for("repositories", "lost", lambda r: r is None)
     assert set(await scenario.repositories_of(account.login)) == {"kept"}
-    await devhub.delete_tenant(other)

@@ -22,7 +22,6 @@ from hostile import keys
 from hostile_host import HostileHost, nothing_here
 from neighbour import MIB, Figures, Neighbourhood, all_at_once, neighbourhood
 
-from devstack.devhub import DevHub
 from devstack.enterprise import EnterpriseSim
 from devstack.githubsim import SimControl
 from devstack.kcp import Kcp
@@ -31,6 +30,7 @@ from devstack.provider import ProviderInstallation
 from devstack.resources import condition, is_ready
 from devstack.scenario import Scenario, connection, deploy_key, has, repository, secret, unique
 from devstack.tenant import Tenant
+from devstack.tenants import TenantPool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -58,11 +58,8 @@ async def hostile_host(hostile_server: HostileHost) -> AsyncIterator[HostileHost
 
 
 @pytest.fixture
-async def attacker(devhub: DevHub, services: Process) -> AsyncIterator[Tenant]:
-    hostile = await devhub.create_tenant()
-    await devhub.enable(hostile)
-    yield hostile
-    await devhub.delete_tenant(hostile)
+def attacker(services: Process, other_tenant: Tenant) -> Tenant:
+    return other_tenant
 
 
 def nobody_else_suffers(
@@ -203,7 +200,7 @@ async def test_large_objects_that_have_to_be_listed(
 
 async def test_a_host_that_never_answers(
     scenario: Scenario,
-    devhub: DevHub,
+    tenants: TenantPool,
     hostile_host: HostileHost,
     attacker: Tenant,
     neighbours: Neighbourhood,
@@ -211,10 +208,8 @@ async def test_a_host_that_never_answers(
 ) -> None:
     """Four workspaces could take all slots of a process, with a workspace's share each."""
     hostile_host.answer = hostile_host.never
-    others = [await devhub.create_tenant() for _ in range(3 if FULL else 1)]
+    others = [await tenants.take() for _ in range(3 if FULL else 1)]
     attackers = [attacker, *others]
-    for other in others:
-        await devhub.enable(other)
 
     async def connect(number: int) -> None:
         hostile = attackers[number % len(attackers)]
@@ -232,7 +227,7 @@ async def test_a_host_that_never_answers(
     assert hostile_host.asked > 0
     nobody_else_suffers(figures, f"{32 * len(attackers)} Connections to a host that never answers", capsys)
     for other in others:
-        await devhub.delete_tenant(other)
+        await tenants.give_back(other)
 
 
 async def test_clients_that_never_finish_a_request_or_never_read(

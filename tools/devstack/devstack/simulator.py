@@ -11,6 +11,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from devstack.githubsim import SimControl
+from devstack.ports import LOOPBACK
 from devstack.processes import Process
 
 START_TIMEOUT = 20.0
@@ -19,15 +20,16 @@ START_TIMEOUT = 20.0
 class SimulatorProcess:
     """An async context manager; `url` is the host's base URL, `control` seeds it and looks inside.
 
-    `downloads_url` is the other host, from which it serves archives and logs.
+    `downloads_url` is the other host, from which it serves archives and logs. With a `port` the address is known before it
+    runs; 0 leaves the choice to the system.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.url = ""
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
+        self.url = f"http://{LOOPBACK}:{port}" if port else ""
         self.downloads_url = ""
         self.process = Process(
             "githubsim",
-            [sys.executable, "-m", "devstack.githubsim", "--port", "0"],
+            [sys.executable, "-m", "devstack.githubsim", "--port", str(port)],
             log_file=folder / "githubsim.log",
         )
         self._control: SimControl | None = None
