@@ -6,6 +6,7 @@ import base64
 import math
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 
 import jwt
 import pytest
@@ -69,9 +70,15 @@ def pkcs8(der: bytes, algorithm: bytes = RSA_OID) -> bytes:
     return element(0x30, integer(0) + element(0x30, algorithm) + element(0x04, der))
 
 
+@cache
+def generated(size: int) -> rsa.RSAPrivateKey:
+    """Made once for each size: a large one takes seconds."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=size)
+
+
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return generated(2048)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +116,7 @@ def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("form", [PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8])
 @pytest.mark.parametrize("size", [2048, 4096])
 async def test_a_key_as_github_or_openssl_writes_it_signs(size: int, form: PrivateFormat) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=size)
+    key = generated(size)
     token = await app_key(key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()).token()
     claims = jwt.decode(token.reveal(), key.public_key(), algorithms=["RS256"], options={"verify_iat": False})
     assert claims["iss"] == "7"
@@ -199,7 +206,7 @@ def other_keys() -> dict[str, str]:
         return key.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
     curve, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
-    whole = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    whole = generated(2048)
     public = whole.public_key().public_bytes(Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     locked = BestAvailableEncryption(b"passphrase")
     return {
