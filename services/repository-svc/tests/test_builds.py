@@ -134,6 +134,20 @@ async def test_a_log_that_cannot_be_had_does_not_cost_the_report(
     assert [log.splitlines()[-1] for log in logs[2:]] == ["three", "four"]
 
 
+async def test_logs_that_were_read_are_not_read_anew_for_want_of_a_turn_for_the_next(
+    world: World, site: HostRepository
+) -> None:
+    made = run(1)
+    made.jobs[:] = [BuildJob(str(n), f"job {n}", "completed", "failure", has_failed=True) for n in (1, 2)]
+    made.logs |= {"1": "one\n", "2": "two\n"}
+    tree(world, site).runs.append(made)
+    world.host.builds.raise_next("read_log_end", None, HostBusy("host", 5), HostBusy("host", 5))
+    reconciler = BuildReconciler(world.connections, cast(Bus, world.bus), turn_seconds=0)
+    stored = await ask(world, Controller(REPOSITORY_BUILD_STATUSES, reconciler))
+    logs = [job["failureLog"] for job in stored["status"]["run"]["jobs"]]
+    assert [log.splitlines()[-1] for log in logs] == ["one", "two"]
+
+
 async def _again(world: World, builds: Builds) -> object:
     world.add(manifest(REPOSITORY_BUILD_STATUSES, "ask", repositoryRef="site", workflowFileName="ci.yaml"))
     return await world.reconcile(builds, "ask")

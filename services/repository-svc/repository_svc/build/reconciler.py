@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from codecommon.api.results import Interruption, Outcome, Retryable, Terminal
 from codecommon.controller.connections import Connections
 from codecommon.controller.context import ReconcileContext
 from codecommon.controller.target import Target
-from codecommon.githost.builds import BuildJob, BuildRun
+from codecommon.githost.builds import BuildJob, BuildRun, LogEnd
 from codecommon.githost.protocol import CredentialRejected, HostBusy
 from codecommon.messaging.bus import Bus
 from repository_svc.build import decide
@@ -23,6 +23,9 @@ from repository_svc.request import KEPT, answer_once, ask_for_crawl, begin
 _LOGS_SECONDS: Final = 60.0
 """For all logs of a run. Reading them holds a slot of the process."""
 
+_TURN_SECONDS: Final = 1.0
+"""Between two tries to get a turn at the host for the next log."""
+
 _UNCLEAR: Final = frozenset({Reason.HOST_UNAVAILABLE, Reason.UNEXPECTED_ANSWER})
 """After these the host may have done what it was asked for."""
 
@@ -30,10 +33,17 @@ _UNCLEAR: Final = frozenset({Reason.HOST_UNAVAILABLE, Reason.UNEXPECTED_ANSWER})
 class BuildReconciler:
     """Answer one RepositoryBuildStatus."""
 
-    def __init__(self, connections: Connections, bus: Bus, logs_seconds: float = _LOGS_SECONDS) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        bus: Bus,
+        logs_seconds: float = _LOGS_SECONDS,
+        turn_seconds: float = _TURN_SECONDS,
+    ) -> None:
         self._connections = connections
         self._bus = bus
         self._logs_seconds = logs_seconds
+        self._turn_seconds = turn_seconds
 
     async def reconcile(self, ctx: ReconcileContext[RepositoryBuildStatus]) -> Outcome:
         is_rerun = ctx.object.spec.action == RERUN
@@ -60,17 +70,20 @@ class BuildReconciler:
         # Those that there is no time for stay so.
         logs = {job.id: decide.NO_TIME for job in jobs}
         space = decide.LogSpace()
+        has_read = False
         limit = asyncio.timeout(self._logs_seconds)
         try:
             async with limit:
                 for job in jobs:
+                    read = partial(builds.read_log_end, target.repo_id, job.id, lines)
                     try:
-                        end = await builds.read_log_end(target.repo_id, job.id, lines)
+                        end = await (self._in_turn(read) if has_read else read())
                     except (HostBusy, CredentialRejected):
                         raise
                     except (Terminal, Retryable) as failure:
                         logs[job.id] = decide.no_log(failure.message)
                         continue
+                    has_read = True
                     if end is None:
                         logs.pop(job.id, None)
                     else:
@@ -79,6 +92,14 @@ class BuildReconciler:
             if not limit.expired():
                 raise
         return logs
+
+    async def _in_turn(self, read: Callable[[], Awaitable[LogEnd | None]]) -> LogEnd | None:
+        """Wait for a turn at the host. To come back later would be to read anew what was read."""
+        while True:
+            try:
+                return await read()
+            except HostBusy:
+                await asyncio.sleep(self._turn_seconds)
 
     async def _rerun(self, ctx: ReconcileContext[RepositoryBuildStatus], target: Target) -> Mapping[str, Any]:
         spec, builds = ctx.object.spec, target.host.builds
