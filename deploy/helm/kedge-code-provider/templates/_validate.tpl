@@ -73,7 +73,9 @@ cluster and refuse nothing. */}}
 {{- range ternary (without (splitList "," (include "code.services" .)) "gateway") (list "") $single }}
 {{- $name := ternary (include "code.suffixed" (dict "root" $root "suffix" .)) (include "code.fullname" $root) $single }}
 {{- $found := lookup "apps/v1" "Deployment" $root.Release.Namespace $name }}
-{{- $pods := max (dig "spec" "replicas" 0 $found) (dig "status" "replicas" 0 $found) }}
+{{- $status := dig "status" dict $found }}
+{{- /* Pods that are ending count in terminatingReplicas alone, which only newer versions of Kubernetes tell. */}}
+{{- $pods := max (dig "spec" "replicas" 0 $found) (dig "replicas" 0 $status) (dig "terminatingReplicas" 0 $status) }}
 {{- $nats := "" }}
 {{- range dig "spec" "template" "spec" "containers" list $found }}
 {{- range .env }}
