@@ -8,8 +8,8 @@ from prometheus_client import Counter, Histogram
 
 BUNDLE_OPERATIONS: Final = Counter(
     "code_bundle_operations",
-    "What was done with the bundle store (operation: put, read, remove) by result: done, missing (there is no such bundle any "
-    "more), full (no room), invalid (what is stored is no bundle), unavailable (the store does not answer), dropped.",
+    "What was done with the bundle store (operation: find, put, read, remove) by result: done, missing (there is no such bundle, "
+    "yet or any more), full (no room), invalid (what is stored is no bundle), unavailable (the store does not answer), dropped.",
     ("operation", "result"),
 )
 BUNDLE_BYTES: Final = Counter(

@@ -132,7 +132,11 @@ class MeteredBundles:
         await self._store.require_room_for_checkout(cluster)
 
     async def find(self, cluster: str, name: str) -> FoundBundle | None:
-        return await self._store.find(cluster, name)
+        with _metered("find") as operation:
+            found = await self._store.find(cluster, name)
+            if found is None:
+                operation.result = "missing"
+        return found
 
     async def read(self, cluster: str, found: FoundBundle) -> Bundle | None:
         with _metered("read") as operation:
@@ -162,7 +166,7 @@ class _Operation:
 
 
 @contextmanager
-def _metered(name: Literal["put", "read", "remove"]) -> Iterator[_Operation]:
+def _metered(name: Literal["find", "put", "read", "remove"]) -> Iterator[_Operation]:
     began, operation, result = time.monotonic(), _Operation(), "dropped"
     try:
         yield operation
@@ -425,14 +429,14 @@ def _part(name: str | None) -> int:
 
 def _require_room(others: int, their_bytes: int, size: int, part: int, free: int | None = None) -> None:
     """``free``: bytes of the whole store, None where others look after them."""
-    most_bytes = MOST_BYTES_OF_A_WORKSPACE
-    if free is not None:
-        most_bytes = min(most_bytes, free // _PART_OF_FREE)
-    if others >= MOST_OF_A_WORKSPACE // part or their_bytes + size > most_bytes // part:
+    wanted = their_bytes + size
+    if others >= MOST_OF_A_WORKSPACE // part or wanted > MOST_BYTES_OF_A_WORKSPACE // part:
         raise BundlesFull(
             f"{others} bundles of this workspace ({their_bytes} bytes) have not been read yet; "
             "wait until its commits and checkouts are done"
         )
+    if free is not None and wanted > free // _PART_OF_FREE // part:
+        raise BundlesFull(_FULL)
 
 
 def _require_reserve(folder: Path, size: int) -> None:

@@ -44,7 +44,7 @@ async def test_a_bundle_is_read_as_it_was_put(store: BundleStore) -> None:
 
 async def test_what_is_done_with_bundles_is_counted(store: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def counted() -> dict[str, float]:
-        pairs = ("put done", "put full", "read done", "read missing", "remove done")
+        pairs = ("find done", "find missing", "put done", "put full", "read done", "read missing", "remove done")
         found = {pair: dict(zip(("operation", "result"), pair.split(), strict=True)) for pair in pairs}
         values = {pair: REGISTRY.get_sample_value("code_bundle_operations_total", by) for pair, by in found.items()}
         for operation in ("put", "read"):
@@ -54,6 +54,7 @@ async def test_what_is_done_with_bundles_is_counted(store: BundleStore, monkeypa
         return {name: value or 0 for name, value in values.items()}
 
     before = counted()
+    assert await store.find("c1", SMALL.name) is None
     await store.put("c1", SMALL)
     found = await store.find("c1", SMALL.name)
     assert found is not None
@@ -67,7 +68,9 @@ async def test_what_is_done_with_bundles_is_counted(store: BundleStore, monkeypa
 
     after = counted()
     assert {name: after[name] - before[name] for name in after} == {
-        **dict.fromkeys(("put done", "put full", "read done", "read missing", "remove done"), 1),
+        **dict.fromkeys(
+            ("find done", "find missing", "put done", "put full", "read done", "read missing", "remove done"), 1
+        ),
         **{"bytes put": SMALL.size, "times put": 2, "bytes read": SMALL.size, "times read": 2},
     }
 
@@ -166,7 +169,7 @@ async def test_a_workspace_leaves_three_quarters_of_what_is_free_to_others(
         stream = await bus.js.stream_info(f"OBJ_{BUNDLES}")
         config = replace(stream.config, max_bytes=stream.state.bytes + 35_000)
         monkeypatch.setattr(bus.js, "stream_info", partial(_as_configured, bus.js.stream_info, config))
-        with pytest.raises(BundlesFull):
+        with pytest.raises(BundlesFull, match="as many bundles as it can"):
             await store.put("greedy", SMALL)
         await store.put("another", first)
 
