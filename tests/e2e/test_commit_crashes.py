@@ -239,9 +239,9 @@ async def test_a_process_that_is_killed_once_the_answer_is_in_status_does_what_f
 ) -> None:
     name = unique("site")
     ids = await make_repositories(scenario, tenant, account, {name: True})
-    # The last answer of the host is late, and before it comes NATS stops. So status is written, and nothing after it is done.
+    # The last answer of the host comes when NATS has stopped. So status is written, and nothing after it is done.
     path = f"/repositories/{ids[name]}/git/refs/.*"
-    await scenario.control.add_fault("slow", method="PATCH", path=path, applied=True, seconds=4.0)
+    await scenario.control.add_fault("slow", method="PATCH", path=path, applied=True, seconds=60.0)
     bundle = await ask_for_commit(tenant, bundles, name)
 
     async def is_moved() -> int:
@@ -249,6 +249,7 @@ async def test_a_process_that_is_killed_once_the_answer_is_in_status_does_what_f
 
     await scenario.wait_until(is_moved, 2, timeout=WITHIN, what="the commit")
     with stopped(services_nats.process):
+        await scenario.control.clear_faults()
         answered = await over(tenant, COMMITS, name)
         await kill(services)
 

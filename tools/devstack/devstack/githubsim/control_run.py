@@ -100,7 +100,7 @@ async def _read_faults(simulation: Simulation, request: web.Request) -> Any:
 
 
 async def _clear_faults(simulation: Simulation, request: web.Request) -> Any:
-    simulation.faults.rules.clear()
+    simulation.faults.clear()
 
 
 ROUTES: tuple[Route, ...] = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,7 +35,7 @@ class Fault:
     - `secondary_limit`: 403 with the secondary limit's text and `Retry-After: seconds`.
     - `reset`: the connection is reset.
     - `hang`: no answer until the client goes away.
-    - `slow`: the answer comes `seconds` later.
+    - `slow`: the answer comes `seconds` later, or once the faults are cleared.
     - `truncate`: half of the answer's body, then the connection is cut; the request always takes effect.
 
     With `applied` the request takes effect on the host before the fault hits: the answer is lost, not the
@@ -67,6 +69,18 @@ class FaultRules:
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
+        self._cleared = asyncio.Event()
+
+    def clear(self) -> None:
+        """Remove the rules, and let the answers go that are late."""
+        self.rules.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    async def delay(self, seconds: float) -> None:
+        """Return after so many seconds, or once the rules are cleared."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._cleared.wait(), seconds)
 
     def take(self, method: str, path: str, login: str | None, query: Mapping[str, str]) -> Fault | None:
         """The fault that hits this request, counted down, or None."""

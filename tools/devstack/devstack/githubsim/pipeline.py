@@ -109,9 +109,9 @@ class _Exchange:
     async def _late(self, fault: Fault, body: bytes, retry_after: int | None) -> web.StreamResponse:
         if fault.applied:
             performed = self._perform(body, retry_after)
-            await asyncio.sleep(fault.seconds)
+            await self._simulation.faults.delay(fault.seconds)
         else:
-            await asyncio.sleep(fault.seconds)
+            await self._simulation.faults.delay(fault.seconds)
             performed = self._perform(body, retry_after)
         return self._sent(performed)
 

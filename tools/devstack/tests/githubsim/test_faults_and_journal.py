@@ -69,6 +69,16 @@ async def test_a_slow_answer_comes_late_and_others_overtake_it(api: Any, alice: 
     assert time.monotonic() - started >= 0.3
 
 
+async def test_a_slow_answer_comes_once_the_faults_are_cleared(api: Any, alice: Any, control: SimControl) -> None:
+    await control.add_fault("slow", path="/user", seconds=3600)
+    slow = asyncio.create_task(api("GET", "/user", token=alice))
+    async with asyncio.timeout(30):
+        while not any(entry.fault == "slow" for entry in (await control.journal()).entries):
+            await asyncio.sleep(0.01)
+        await control.clear_faults()
+        assert (await slow).status == 200
+
+
 async def test_a_truncated_answer_breaks_off_after_the_request_took_effect(
     api: Any, alice: Any, control: SimControl
 ) -> None:
