@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hostile_host import HostileHost, serve_hostile_host
 from devstack.enterprise import EnterpriseSim
 from devstack.foreign_host import ForeignHost, foreign_host
 from devstack.githubsim import SimControl
-from devstack.ports import free_ports
+from devstack.ports import held_ports
 from devstack.scenario import Scenario
 from devstack.simulator import SimulatorProcess
 from devstack.tenant import Tenant
@@ -42,14 +43,25 @@ def github_paced_authority(failing_hosts: Sequence[SimulatorProcess]) -> str:
 
 
 @pytest.fixture(scope="session")
-def failing_hosts(run_dir: Path) -> Sequence[SimulatorProcess]:
+def failing_ports() -> Iterator[Sequence[socket.socket]]:
+    with held_ports(4) as held:
+        yield held
+
+
+@pytest.fixture(scope="session")
+def failing_hosts(run_dir: Path, failing_ports: Sequence[socket.socket]) -> Sequence[SimulatorProcess]:
     """The simulators of `failing_sims` before they run. Services of every worker know them, and one or two workers use them."""
-    return [SimulatorProcess(run_dir / f"githubsim-failing-{port}", port=port) for port in free_ports(4)]
+    ports = [held.getsockname()[1] for held in failing_ports]
+    return [SimulatorProcess(run_dir / f"githubsim-failing-{port}", port=port) for port in ports]
 
 
 @pytest_asyncio.fixture(scope="session")
-async def failing_sims(failing_hosts: Sequence[SimulatorProcess]) -> AsyncIterator[Sequence[SimulatorProcess]]:
+async def failing_sims(
+    failing_hosts: Sequence[SimulatorProcess], failing_ports: Sequence[socket.socket]
+) -> AsyncIterator[Sequence[SimulatorProcess]]:
     """A simulator for each kind of outage in `test_outage`, so that all outages last at the same time, and one more."""
+    for held in failing_ports:
+        held.close()
     async with AsyncExitStack() as exits:
         await asyncio.gather(*(exits.enter_async_context(sim) for sim in failing_hosts))
         yield failing_hosts

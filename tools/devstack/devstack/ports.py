@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from devstack.errors import PortTaken
 
@@ -35,6 +37,17 @@ def free_ports(count: int) -> list[int]:
             if len(found) == count:
                 return found
     raise PortTaken(f"no {count} free ports between {CANDIDATES.start} and {CANDIDATES.stop} on {LOOPBACK}")
+
+
+@contextmanager
+def held_ports(count: int) -> Iterator[list[socket.socket]]:
+    """Sockets that keep `count` free ports from others. Close one, and start the server of its port at once."""
+    with ExitStack() as exits:
+        # Without SO_REUSEADDR nobody else may bind the port, though nobody listens there.
+        held = [exits.enter_context(socket.socket()) for _ in range(count)]
+        for one, port in zip(held, free_ports(count), strict=True):
+            one.bind((LOOPBACK, port))
+        yield held
 
 
 def require_free(port: int, what: str) -> None:
