@@ -265,17 +265,6 @@ def test_a_binding_that_serves_other_schemas_has_what_lost_its_status_resynced_s
     assert harness.published == [("pruned", "resync")]
 
 
-def test_what_the_go_provider_left_is_resynced_soon_until_a_service_has_recorded_more() -> None:
-    left = repository("left", left_by_go_provider=True)
-    harness = Harness().start(connection(), repository(), left)
-    assert list(harness.schedule.due(0)) == []
-    assert list(harness.schedule.due(SOON_SECONDS)) == [("c1", left.key)]
-    harness.put(repository("left", "12", left_by_go_provider=True))
-    assert ("c1", left.key) in harness.schedule.due(3 * SOON_SECONDS)
-    harness.put(repository("left", "13"))
-    assert ("c1", left.key) not in harness.schedule.due(7 * SOON_SECONDS)
-
-
 def test_secrets_of_an_unbound_workspace_requeue_nobody() -> None:
     harness = Harness().start(connection(), bindings=())
     harness.sinks[SECRETS].put(SecretEntry("c1", TOKEN, "6"))

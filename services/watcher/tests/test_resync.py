@@ -95,7 +95,7 @@ def test_a_tick_is_a_second_at_most() -> None:
     assert ResyncSchedule(timedelta(seconds=5)).tick == pytest.approx(0.1)
 
 
-def test_what_is_asked_for_soon_is_due_ever_more_rarely_until_it_is_settled_and_keeps_its_turns() -> None:
+def test_what_is_asked_for_soon_is_due_once_and_keeps_its_turns() -> None:
     plain, hurried = filled(2), filled(2)
     expected = turns(plain, EPOCH, 1200, 1)
     list(hurried.due(EPOCH))
@@ -104,20 +104,6 @@ def test_what_is_asked_for_soon_is_due_ever_more_rarely_until_it_is_settled_and_
         if second in (10, 12):
             hurried.soon("c1", ObjectKey("repositories", "0"))
             hurried.soon("c1", ObjectKey("repositories", "gone"))
-        if second == 100:
-            hurried.settled("c1", ObjectKey("repositories", "0"))
         found += [(EPOCH + second, key.name) for _, key in hurried.due(EPOCH + second)]
-    begun = EPOCH + 12
-    extra = [begun + SOON_SECONDS * times for times in (1, 3, 7, 15)]
-    assert [turn for turn in found if turn not in expected] == [(at, "0") for at in extra]
+    assert [turn for turn in found if turn not in expected] == [(EPOCH + 12 + SOON_SECONDS, "0")]
     assert set(expected) <= set(found)
-
-
-def test_what_stays_as_it_is_has_its_turns_alone_after_a_while() -> None:
-    plain, hurried = filled(1), filled(1)
-    hurried.soon("c1", ObjectKey("repositories", "0"))
-    list(hurried.due(EPOCH)), list(plain.due(EPOCH))
-    later = EPOCH + 7200
-    for second in range(1, 7200):
-        list(hurried.due(EPOCH + second)), list(plain.due(EPOCH + second))
-    assert turns(hurried, later, 1200, 1) == turns(plain, later, 1200, 1)

@@ -138,11 +138,6 @@ class Feed:
             if before is not None:
                 self._resync.remove(entry.cluster, before.key, before.uid)
             self._resync.add(entry.cluster, entry.key, entry.uid)
-        if not entry.left_by_go_provider:
-            self._resync.settled(entry.cluster, entry.key)
-        elif before is None or not before.left_by_go_provider:
-            # What a service records may be lost while kcp does not serve our schemas yet, and no event tells of that.
-            self._resync.soon(entry.cluster, entry.key)
         if self.live:
             self._publish_all(cluster, translate.object_changed(cluster, before, entry), seen=seen)
             self._publish_crawls(cluster, translate.crawled(cluster, before, entry))
@@ -192,7 +187,7 @@ class Feed:
             )
         if before is not None and after is not None and before.schemas != after.schemas:
             # Under schemas that are not ours kcp drops what they lack. Under ours it can be stored again, and no event tells of
-            # that. kcp serves them to us some time after the binding names them.
+            # that. kcp serves them to us a moment after the binding names them.
             for entry in cluster.objects.values():
                 if entry.left_by_go_provider:
                     self._resync.soon(cluster.id, entry.key)

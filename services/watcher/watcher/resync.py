@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from heapq import heappop, heappush
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 from zlib import crc32
 
 from watcher.index import ObjectKey
 
 SOON_SECONDS: Final = 5.0
-"""How long after ``ResyncSchedule.soon`` an object is resynced for the first time."""
+"""How long after ``ResyncSchedule.soon`` an object is resynced."""
 
 _LONGEST_TICK_SECONDS: Final = 1.0
 _FEWEST_TICKS: Final = 50
@@ -21,13 +21,6 @@ _FEWEST_TICKS: Final = 50
 # same objects in every round, and the objects behind them would never be compared with the host.
 _SPREAD: Final = 1 / 16
 _HASHES: Final = 1 << 16
-
-
-class _Soon(NamedTuple):
-    """``wait``: seconds. ``at``: when it is over; None: it is counted from the next call of ``due``."""
-
-    wait: float
-    at: float | None = None
 
 
 class ResyncSchedule:
@@ -43,7 +36,8 @@ class ResyncSchedule:
         self._uids: dict[tuple[str, ObjectKey], str] = {}
         self._new: list[tuple[str, ObjectKey]] = []
         self._heap: list[tuple[float, str, tuple[str, ObjectKey]]] = []
-        self._soon: dict[tuple[str, ObjectKey], _Soon] = {}
+        self._soon: dict[tuple[str, ObjectKey], float | None] = {}
+        """When the objects of ``soon`` are due. None: counted from the next call of ``due``."""
         self._last: float | None = None
 
     def add(self, cluster: str, key: ObjectKey, uid: str) -> None:
@@ -56,15 +50,8 @@ class ResyncSchedule:
             del self._uids[cluster, key]
 
     def soon(self, cluster: str, key: ObjectKey) -> None:
-        """Have the object be due in ``SOON_SECONDS``, then after twice that, and so on up to the interval, beside its turns.
-
-        Another call begins anew.
-        """
-        self._soon[cluster, key] = _Soon(SOON_SECONDS)
-
-    def settled(self, cluster: str, key: ObjectKey) -> None:
-        """Nothing is expected of the object any more. It keeps its turns."""
-        self._soon.pop((cluster, key), None)
+        """Have the object be due once in ``SOON_SECONDS``, beside its turns. Another call before that begins the wait anew."""
+        self._soon[cluster, key] = None
 
     def due(self, now: float) -> Iterator[tuple[str, ObjectKey]]:
         """The objects whose resync became due since the last call. ``now``: seconds since the epoch. The first call has none.
@@ -73,7 +60,7 @@ class ResyncSchedule:
         """
         if self._last is None or now < self._last:
             self._new, self._heap = list(self._uids), []
-            self._soon = {at: _Soon(soon.wait) for at, soon in self._soon.items()}
+            self._soon = dict.fromkeys(self._soon)
         self._last = now
         for at in self._new:
             uid = self._uids.get(at)
@@ -88,14 +75,12 @@ class ResyncSchedule:
                 due[at] = None
                 heappush(self._heap, (self._after(now, uid), uid, at))
         yield from due
-        for at, soon in list(self._soon.items()):
-            if at not in self._uids or soon.wait > self._interval:
+        for at, when in list(self._soon.items()):
+            if when is None:
+                self._soon[at] = now + SOON_SECONDS
+            elif when <= now:
                 del self._soon[at]
-            elif soon.at is None:
-                self._soon[at] = soon._replace(at=now + soon.wait)
-            elif soon.at <= now:
-                self._soon[at] = _Soon(2 * soon.wait, now + 2 * soon.wait)
-                if at not in due:
+                if at in self._uids and at not in due:
                     yield at
 
     def _after(self, now: float, uid: str) -> float:
