@@ -14,6 +14,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from devstack.cluster import Predicate
 from devstack.devhub import DevHub
 from devstack.devhub.provisioning import provision_provider
 from devstack.githubsim import SimControl
@@ -150,9 +151,8 @@ async def test_what_the_go_provider_left_is_ready_after_the_upgrade_and_its_own_
         for resource, name in left.objects:
             settled = has("InvitationPending", "True") if name == "guest" else is_ready
             recorded = "login" if resource == "connections" else "origin"
-            await tenant.wait_for(
-                resource, name, lambda r, settled=settled, recorded=recorded: settled(r) and recorded in r["status"], 60
-            )
+
+            await _taken_over(left, resource, name, settled, recorded)
         assert await left.scenario.requests_of(left.account.login, writes_only=True) == []
 
     # The operator scales ours to 0, and installs the Go provider's chart again: its init puts its schemas back.
@@ -174,6 +174,19 @@ async def test_what_the_go_provider_left_is_ready_after_the_upgrade_and_its_own_
             {"scopes": after["status"]["scopes"]} if resource == "connections" else {}
         )
     assert await left.scenario.requests_of(left.account.login, writes_only=True) == []
+
+
+async def _taken_over(left: Left, resource: str, name: str, settled: Predicate, recorded: str) -> None:
+    """Return once the object is settled and its status has the field ``recorded``.
+
+    Each look is a read of its own: a watch that began under the schemas before goes on to show what those know.
+    """
+
+    async def is_recorded() -> bool:
+        found = await left.tenant.get(resource, name)
+        return found is not None and settled(found) and recorded in found["status"]
+
+    await left.scenario.wait_until(is_recorded, True, timeout=60, what=f"{resource}/{name} is taken over")
 
 
 def _schema_files() -> list[Path]:
