@@ -12,8 +12,6 @@ export interface Client {
   readonly cluster: string;
   /** Ends with the workspace: everything in flight is aborted then, and every later call. */
   readonly signal: AbortSignal;
-  /** Milliseconds since 1970 by the server's clock, as far as its answers tell it. */
-  now(): number;
   request<Result, Variables>(
     document: TypedDocument<Result, Variables>,
     variables: Variables,
@@ -36,8 +34,6 @@ export interface Client {
 export function createClient(context: () => KedgeContext, lifetime: AbortSignal): Client {
   const cluster = context().tenant ?? "";
   const path = `/graphql/${encodeURIComponent(cluster)}`;
-  /** What to add to this machine's clock. Many a laptop is minutes off. */
-  let offset = 0;
 
   async function post(query: string, variables: unknown, accept: string, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
@@ -63,8 +59,6 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
       throw noAnswer(error);
     }
     signal.throwIfAborted();
-    const date = Date.parse(response.headers.get("Date") ?? "");
-    if (!Number.isNaN(date)) offset = date - Date.now();
     if (!response.ok) throw await refusal(response);
     return response;
   }
@@ -72,7 +66,6 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
   return {
     cluster,
     signal: lifetime,
-    now: () => Date.now() + offset,
     async request(document, variables, signal) {
       const timeout = new AbortController();
       const timer = setTimeout(() => timeout.abort(), ANSWER_TIMEOUT);
