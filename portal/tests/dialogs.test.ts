@@ -249,7 +249,7 @@ describe("a form that is sent again because its answer was lost", () => {
     show(DeployKeyDialog, { ...child, onDone: done }, losing("DeployKey", object));
     await enter("Title", "ci");
     submit();
-    await until(() => root.textContent?.includes("not known whether this was done"));
+    await until(() => root.textContent?.includes("not known whether this was done. Try again in this form: what was done already is not done twice."));
     submit();
     await until(() => done.mock.calls.length);
   });

@@ -227,7 +227,7 @@ describe("a refused write in words", () => {
     ["conflict", "x", /Somebody else, or the provider, changed this object/],
     ["forbidden", "x", /Your account may not do this/],
     ["session", "x", /Sign in again/],
-    ["unreachable", "x", /not known whether this was done/],
+    ["unreachable", "x", /not known whether this was done\. Look whether it was before you try again\.$/],
     ["missing", "x", /does not exist any more/],
     ["preparing", "x", /not ready in this workspace yet/],
     ["invalid", 'Repository.code "website" is invalid: spec.name: Invalid value: "": too short', /^The workspace refused this: spec\.name: Invalid value: "": too short$/],
