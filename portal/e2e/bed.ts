@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import AxeBuilder from "@axe-core/playwright";
-import { expect, test as base, type Locator, type Page } from "@playwright/test";
+import { expect, test as base, type Locator, type Page, type Request } from "@playwright/test";
 
 export interface Workspace {
   /** As the hub's page lists it. */
@@ -69,7 +69,7 @@ export const test = base.extend<Options & { hub: Page }>({
   hub: async ({ page }, use, testInfo) => {
     const problems: string[] = [];
     const unanswered: string[] = [];
-    page.on("requestfailed", (request) => unanswered.push(`${request.method()} ${request.url()}: ${request.failure()?.errorText ?? ""}`));
+    page.on("requestfailed", (request) => unanswered.push(failureOf(request)));
     page.on("pageerror", (error) => problems.push(`uncaught: ${error.message}`));
     page.on("console", (message) => {
       // The browser logs each answer of 4xx and 5xx, which some tests provoke.
@@ -89,14 +89,22 @@ export const test = base.extend<Options & { hub: Page }>({
 
 export { expect };
 
-/** Goes to an address of the hub, as a reload does. */
+function failureOf(request: Request): string {
+  return `${request.method()} ${request.url()}: ${request.failure()?.errorText ?? ""}`;
+}
+
+/** Goes to an address of the hub, as a reload does. Fails if the script of the hub's page does not run. */
 export async function visit(page: Page, path: string): Promise<void> {
+  const unanswered: string[] = [];
+  const note = (request: Request) => void unanswered.push(failureOf(request));
+  page.on("requestfailed", note);
   for (let tries = 0; tries < 3; tries += 1) {
     await page.goto(`${bed.hub}${path}`);
     // A busy machine has lost the script of the hub's page now and then, which the page cannot tell. A person would reload it.
     const runs = await page.locator("#theme").evaluate((select) => (select as HTMLSelectElement).value === localStorage.getItem("kedge-theme"));
-    if (runs) return;
+    if (runs) return void page.off("requestfailed", note);
   }
+  throw new Error(`the script of the hub's page at ${path} did not run in three loads: it has not chosen the theme. No answer came to:\n${unanswered.join("\n")}`);
 }
 
 /** Goes to a sub-path of the portal. */

@@ -1,4 +1,4 @@
-import { bed, chooseWorkspace, createObject, expect, expectAccessible, made, open, test } from "./bed";
+import { bed, chooseWorkspace, createObject, expect, expectAccessible, graphql, made, open, test } from "./bed";
 import type { Page, Request } from "@playwright/test";
 
 const { trouble: one, many: two } = bed.workspaces;
@@ -59,6 +59,26 @@ test("a workspace whose schema is not there yet is waited for", async ({ hub }) 
   await hub.unroute("**/graphql/**");
   await expect(hub.getByRole("link", { name: "of-one" })).toBeVisible();
   await expect(hub.getByText("This workspace is being prepared")).toHaveCount(0);
+});
+
+test("answers to creates that are lost hinder nothing: the form knows its objects again", async ({ hub }) => {
+  const lost: string[] = [];
+  await hub.route("**/graphql/**", async (route) => {
+    const operation = /mutation (Create\w+)/.exec(route.request().postData() ?? "")?.[1];
+    if (!operation) return route.continue();
+    await route.fetch();
+    lost.push(operation);
+    return route.fulfill({ status: 504, body: "" });
+  });
+  await open(hub, "connections");
+  await hub.getByRole("button", { name: "Connect an account" }).click();
+  await hub.getByLabel("Token", { exact: true }).fill("ghp_lost");
+  await hub.getByLabel("Account", { exact: true }).fill("lost");
+  await hub.getByRole("button", { name: "Connect", exact: true }).click();
+  await expect(hub.getByRole("heading", { name: "github-lost" })).toBeVisible();
+  expect(lost).toEqual(["CreateConnection", "CreateSecret"]);
+  const found = await graphql('{ v1 { Secret(name: "github-lost-token", namespace: "default") { data } } }', {}, one);
+  expect(found).toEqual({ v1: { Secret: { data: { token: Buffer.from("ghp_lost").toString("base64") } } } });
 });
 
 test("objects that hold markup are shown as text", async ({ hub }) => {

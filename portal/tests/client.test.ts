@@ -85,6 +85,17 @@ describe("a request", () => {
     expect((await problemOf(client().request(ListConnections, {}))).kind).toBe("unreachable");
   });
 
+  test.each([TypeError, RangeError])("whose answer we fail to read with a %o is no lost answer", async (Defect) => {
+    const response = json({});
+    const answer = { get errors(): never { throw new Defect("ours"); } };
+    vi.spyOn(response, "json").mockResolvedValue(answer);
+    serve(() => response);
+    await expect(client().request(ListConnections, {})).rejects.toThrow(new Defect("ours"));
+    const circular: Record<string, unknown> = {};
+    circular.limit = circular;
+    await expect(client().request(ListConnections, circular as never)).rejects.not.toBeInstanceOf(Problem);
+  });
+
   test("shows no page of a proxy as the server's words", async () => {
     serve(() => new Response("<!doctype html><h1>Bad gateway</h1>", { status: 502 }));
     expect((await problemOf(client().request(ListConnections, {}))).detail).toBe("");

@@ -11,7 +11,7 @@ import DeployKeyDialog from "../src/dialogs/DeployKeyDialog.vue";
 import ReplaceTokenDialog from "../src/dialogs/ReplaceTokenDialog.vue";
 import { SESSION } from "../src/session/session";
 import { collaborator, connection, deployKey, repository } from "./objects";
-import { api, failed, json, lost, serve, stubDialogs, until, type Answer, type Asked } from "./server";
+import { annotationsOf, api, failed, json, lost, serve, stubDialogs, until, type Answer, type Asked } from "./server";
 
 const START = "https://hub.example/services/providers/code/oauth/github/start";
 let app: App | undefined;
@@ -39,6 +39,13 @@ afterEach(() => {
 const secrets = (fields: object) => json({ data: { v1: fields } });
 const secretFailed = (message: string) => json({ data: { v1: null }, errors: [{ message }] });
 const noSecret = () => secretFailed('secrets "acme-token" not found');
+
+/** The Secret as it is stored after the first create of one. */
+const stored = (asked: readonly Asked[]) => ({
+  metadata: { name: "acme-token", resourceVersion: "9", annotations: annotationsOf(asked.find(({ query }) => query.includes("createSecret"))!), ownerReferences: [{ uid: "u1" }] },
+});
+/** The write that gives it the token, and writes no other Secret. */
+const storing = { name: "acme-token", namespace: "default", object: { metadata: { resourceVersion: "9" }, stringData: { token: "ghp_x" } } };
 
 /** Shows the dialog. `config`: of Connect with GitHub. */
 function show(dialog: Component, props: object, answer: Answer, config: object = { enabled: false }): Asked[] {
@@ -118,9 +125,9 @@ describe("connecting", () => {
   });
 
   test.each([
-    ["its own", "u1", true],
-    ["another's", "u2", false],
-  ])("whose Secret is there when it is tried again, and is %s", async (_, uid, isOwn) => {
+    ["its own", true],
+    ["another's, which names the same owner", false],
+  ])("whose Secret is there when it is tried again, and is %s", async (_, isOwn) => {
     // What is asked after the first answer is lost, too.
     let tries = 0;
     const done = vi.fn();
@@ -129,7 +136,7 @@ describe("connecting", () => {
       if (query.includes("createSecret")) return (tries += 1) === 1 ? lost() : secretFailed('secrets "acme-token" already exists');
       if (query.includes("updateSecret")) return secrets({ updateSecret: {} });
       if (tries === 1) return lost();
-      return tries ? secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid }] } } }) : noSecret();
+      return tries ? secrets({ Secret: isOwn ? stored(asked) : { metadata: { ...stored(asked).metadata, annotations: null } } }) : noSecret();
     });
     await fill();
     submit();
@@ -137,7 +144,7 @@ describe("connecting", () => {
     submit();
     if (isOwn) {
       await until(() => done.mock.calls.length);
-      expect(asked.at(-1)?.variables).toEqual({ name: "acme-token", namespace: "default", object: { stringData: { token: "ghp_x" } } });
+      expect(asked.at(-1)?.variables).toEqual(storing);
     } else {
       await until(() => root.textContent?.includes("Secret acme-token is in the way"));
       expect(root.textContent).not.toContain("Choose another name");
@@ -152,40 +159,40 @@ test("a token whose storing is not answered is stored by the same try, if the Se
   const asked = show(ConnectDialog, { onDone: done }, ({ query }) => {
     if (query.includes("createConnection")) return api({ createConnection: { metadata: { name: "acme", uid: "u1" } } });
     if (query.includes("updateSecret")) return secrets({ updateSecret: {} });
-    if (!query.includes("createSecret")) return isThere ? secrets({ Secret: { metadata: { name: "acme-token", ownerReferences: [{ uid: "u1" }] } } }) : noSecret();
+    if (!query.includes("createSecret")) return isThere ? secrets({ Secret: stored(asked) }) : noSecret();
     isThere = true;
     return lost();
   });
   await fill();
   submit();
   await until(() => done.mock.calls.length);
-  expect(asked.at(-1)?.variables).toEqual({ name: "acme-token", namespace: "default", object: { stringData: { token: "ghp_x" } } });
+  expect(asked.at(-1)?.variables).toEqual(storing);
 });
 
 describe("a form that is sent again because its answer was lost", () => {
   /** A server that has made `object` of the first create, and whose answers are lost until it is asked the second time. */
   function losing(kind: string, object: AnyObject) {
     let tries = 0;
+    let annotations: object;
     return (one: Asked): Response => {
-      if (one.query.includes(`create${kind}(`)) return (tries += 1) === 1 ? lost() : failed(`"${nameOf(object)}" already exists`);
-      if (one.query.includes(` ${kind}(`)) return tries > 1 ? api({ [kind]: object }) : lost();
+      if (one.query.includes(`create${kind}(`)) {
+        if ((tries += 1) > 1) return failed(`"${nameOf(object)}" already exists`);
+        annotations = annotationsOf(one);
+        return lost();
+      }
+      if (one.query.includes(` ${kind}(`)) return tries > 1 ? api({ [kind]: { ...object, metadata: { ...object.metadata, annotations } } }) : lost();
       if (one.query.includes("createSecret")) return secrets({ createSecret: {} });
       return noSecret();
     };
   }
-  const made = () => ({ metadata: { creationTimestamp: new Date().toISOString() } });
   const child = { repository: "website", label: "website", reload: () => Promise.resolve() };
 
   test.each(["yes", "no"])("goes on with the connection that it has made: it has stored no token yet (may it see Secrets: %s)", async (may) => {
     const done = vi.fn();
     const asked: Asked[] = [];
-    const answer = losing("Connection", connection());
+    const answer = losing("Connection", connection("acme", { spec: { secretRef: { name: "of-the-first-try" } } }));
     show(ConnectDialog, { onDone: done }, (one) => {
       asked.push(one);
-      if (one.query.includes(" Connection(") && asked.filter(({ query }) => query.includes("createConnection")).length > 1) {
-        const { spec } = asked.find(({ query }) => query.includes("createConnection"))?.variables.object as { spec: object };
-        return api({ Connection: connection("acme", { ...made(), spec }) });
-      }
       if (one.query.includes("FindSecret") && may === "no") return secretFailed('secrets "acme-token" is forbidden');
       return answer(one);
     });
@@ -195,25 +202,61 @@ describe("a form that is sent again because its answer was lost", () => {
     submit();
     await until(() => done.mock.calls.length);
     expect(done).toHaveBeenCalledWith("acme");
-    const secret = asked.find(({ query }) => query.includes("createSecret"))?.variables.object as { metadata: { name: string } };
-    expect(secret).toMatchObject({ metadata: { ownerReferences: [{ name: "acme", uid: "uid-acme" }] }, stringData: { token: "ghp_x" } });
-    expect(asked.findLast(({ query }) => query.includes("createConnection"))?.variables.object).toMatchObject({ spec: { secretRef: { name: secret.metadata.name } } });
+    const secret = asked.find(({ query }) => query.includes("createSecret"))?.variables.object;
+    expect(secret).toMatchObject({ metadata: { name: "of-the-first-try", ownerReferences: [{ name: "acme", uid: "uid-acme" }] }, stringData: { token: "ghp_x" } });
+  });
+
+  test.each([
+    ["refused", () => failed('connections "acme" is invalid: spec.owner')],
+    ["lost, and not done", lost],
+  ])("names no Secret that somebody made since the first create, which was %s", async (_, first) => {
+    const done = vi.fn();
+    let tries = 0;
+    const asked = show(ConnectDialog, { onDone: done }, ({ query }) => {
+      if (query.includes("createConnection")) return (tries += 1) === 1 ? first() : api({ createConnection: { metadata: { name: "acme", uid: "u1" } } });
+      if (query.includes("createSecret")) return secrets({ createSecret: {} });
+      if (query.includes("FindSecret")) return tries ? secrets({ Secret: { metadata: { name: "acme-token" } } }) : noSecret();
+      return failed('connections "acme" not found');
+    });
+    await fill();
+    submit();
+    await until(() => root.querySelector("[role=alert]")?.textContent);
+    submit();
+    await until(() => done.mock.calls.length);
+    const names = asked.filter(({ query }) => query.includes("createConnection")).map(({ variables }) => (variables.object as { spec: { secretRef: { name: string } } }).spec.secretRef.name);
+    expect(names).toEqual(["acme-token", expect.stringMatching(/^acme-token-[0-9a-f]{8}$/)]);
+    expect(asked.at(-1)?.variables.object).toMatchObject({ metadata: { name: names[1] } });
+  });
+
+  test("copies what was entered, without the id by which it knows its object", async () => {
+    const writeText = vi.fn(() => Promise.resolve());
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    const asked = show(ConnectDialog, {}, ({ query }) => (query.includes("FindSecret") ? noSecret() : lost()));
+    await fill();
+    submit();
+    await until(() => root.textContent?.includes("not known whether this was done"));
+    for (const words of ["Copy as YAML", "Copy as MCP call"]) button(words)?.click();
+    const copied = writeText.mock.calls.join();
+    expect(writeText).toHaveBeenCalledTimes(2);
+    expect(copied).not.toContain("portal-request");
+    const id = annotationsOf(asked.find(({ query }) => query.includes("createConnection"))!)["code.kedge.faros.sh/portal-request"];
+    expect(copied).not.toContain(id);
   });
 
   test("adds the deploy key once", async () => {
     const done = vi.fn();
-    const object = deployKey("website-ci", made());
+    const object = deployKey("website-ci");
     show(DeployKeyDialog, { ...child, onDone: done }, losing("DeployKey", object));
     await enter("Title", "ci");
     submit();
-    await until(() => root.textContent?.includes("not known whether this was done"));
+    await until(() => root.textContent?.includes("not known whether this was done. Try again in this form: what was done already is not done twice."));
     submit();
     await until(() => done.mock.calls.length);
   });
 
   test("adds the collaborator once", async () => {
     const done = vi.fn();
-    const object = collaborator("website-rita", { ...made(), spec: { permission: "push" } });
+    const object = collaborator("website-rita", { spec: { permission: "push" } });
     show(CollaboratorDialog, { ...child, onDone: done }, losing("Collaborator", object));
     await enter("Login on the host", "rita");
     submit();
@@ -224,7 +267,7 @@ describe("a form that is sent again because its answer was lost", () => {
 
   test("creates the repository once, and what goes with it", async () => {
     const done = vi.fn();
-    const answer = losing("Repository", repository("website", made()));
+    const answer = losing("Repository", repository("website"));
     const asked = show(CreateRepositoryDialog, { connections: [connection()], onDone: done }, (one) =>
       one.query.includes("createDeployKey") ? api({ createDeployKey: {} }) : answer(one),
     );

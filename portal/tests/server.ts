@@ -38,6 +38,11 @@ export function failed(message: string): Response {
   return json({ data: { code_kedge_faros_sh: { v1alpha1: null } }, errors: [{ message }] });
 }
 
+/** The annotations of what was asked to be created, by which a form knows its object again. */
+export function annotationsOf({ variables }: Asked): Readonly<Record<string, string>> {
+  return (variables.object as { metadata: { annotations: Record<string, string> } }).metadata.annotations;
+}
+
 /** What a server does that does what it is asked, and whose answer is lost. */
 export function lost(): Response {
   return new Response("", { status: 504 });

@@ -9,7 +9,7 @@ import { createToken, creatorOf, freeSecretName, remove, replaceToken, requestRe
 import { writeFailure } from "../src/components/useWrite";
 import { manifestOf, manifestOfObject } from "../src/export/manifests";
 import { collaborator, connection, deployKey, repository } from "./objects";
-import { api, failed, json, list, lost, serve, type Answer } from "./server";
+import { annotationsOf, api, failed, json, list, lost, serve, type Answer } from "./server";
 
 afterEach(() => vi.unstubAllGlobals());
 const client = () => createClient(() => ({ tenant: "one", token: "t" }), new AbortController().signal);
@@ -22,93 +22,86 @@ test("creating is a create mutation with the whole manifest, label included", as
   expect(asked[0]?.variables.object).toEqual({
     apiVersion: "code.kedge.faros.sh/v1alpha1",
     kind: "DeployKey",
-    metadata: { name: "k", labels: { "code.kedge.faros.sh/repository": "website" } },
+    metadata: { name: "k", labels: { "code.kedge.faros.sh/repository": "website" }, annotations: { "code.kedge.faros.sh/portal-request": expect.stringMatching(/^[0-9a-f]{32}$/) } },
     spec: { repositoryRef: "website", readOnly: true },
   });
 });
 
 describe("a create whose answer is lost", () => {
-  const NOW = "2026-11-30T12:00:00Z";
-  const [BEFORE, LONG_BEFORE] = ["2026-11-30T11:59:59Z", "2026-11-30T11:50:00Z"];
-  const made = { metadata: { creationTimestamp: NOW } };
   const taken = () => failed('repositories.code.kedge.faros.sh "x" already exists');
   const gone = () => failed('repositories.code.kedge.faros.sh "x" not found');
+  const made = () => api({ createRepository: { metadata: { name: "x", uid: "u2" } } });
   const kinds = [
-    ["Connection", connection("x", made)],
-    ["Repository", repository("x", made)],
-    ["DeployKey", deployKey("x", made)],
-    ["Collaborator", collaborator("x", made)],
+    ["Connection", connection("x")],
+    ["Repository", repository("x")],
+    ["DeployKey", deployKey("x")],
+    ["Collaborator", collaborator("x")],
   ] as const;
+  type Annotations = Readonly<Record<string, string>>;
 
-  /** An answer for creates, and one for a look at the object. All are dated, as servers do. */
-  function serving(creates: readonly Answer[], look: Answer) {
+  /** An answer for each create, and one for looks at the object. That is told the annotations of the first create. */
+  function serving(creates: readonly Answer[], look: (first: Annotations) => Response | Promise<Response>) {
     let tries = 0;
-    return serve(async (one) => {
-      const answer = await (one.query.startsWith("mutation") ? creates[tries++] : look)?.(one);
-      answer?.headers.set("Date", new Date(NOW).toUTCString());
-      return answer ?? lost();
-    });
-  }
-
-  /** A client that has had an answer before. */
-  async function warm() {
-    serving([], gone);
-    const one = client();
-    await one.request(operations.GetRepository, { name: "x" }).catch(() => undefined);
-    return one;
+    const asked = serve((one) => (one.query.startsWith("mutation") ? creates[tries++]?.(one) : look(annotationsOf(asked[0]!))) ?? lost());
+    return asked;
   }
 
   test.each(kinds)("is a success if the %s is there", async (kind, object) => {
-    const create = creatorOf(await warm());
-    const asked = serving([lost], () => api({ [kind]: object }));
-    expect(await create(manifestOfObject(kind, object))).toEqual({ name: "x", uid: "uid-x" });
+    const asked = serving([lost], (annotations) => api({ [kind]: { ...object, metadata: { ...object.metadata, annotations } } }));
+    expect(await creatorOf(client())(manifestOfObject(kind, object))).toMatchObject({ name: "x", uid: "uid-x" });
     expect(asked.map(({ query }) => /\{ (\w+)\((name|object):/.exec(query)?.[1])).toEqual([`create${kind}`, kind]);
   });
 
   test.each(kinds)("is tried again if the %s cannot be seen, and is a success once it can", async (kind, object) => {
-    const create = creatorOf(await warm());
+    const create = creatorOf(client());
+    const unseen = () => Promise.reject(new TypeError("network error"));
     let isBack = false;
-    serving([() => Promise.reject(new TypeError("network error")), taken, taken], () => (isBack ? api({ [kind]: object }) : Promise.reject(new TypeError("network error"))));
+    serving([unseen, taken, taken], (annotations) => (isBack ? api({ [kind]: { ...object, metadata: { ...object.metadata, annotations } } }) : unseen()));
     // Nor is it said that the name is taken, as long as it is not known by whom.
     for (let tries = 0; tries < 2; tries += 1) await expect(create(manifestOfObject(kind, object))).rejects.toMatchObject({ kind: "unreachable" });
     isBack = true;
-    expect(await create(manifestOfObject(kind, object))).toEqual({ name: "x", uid: "uid-x" });
+    expect(await create(manifestOfObject(kind, object))).toMatchObject({ name: "x", uid: "uid-x" });
   });
 
   test("and was not done is done by the next try", async () => {
-    const create = creatorOf(await warm());
-    serving([lost, () => api({ createRepository: { metadata: { name: "x", uid: "u2" } } })], gone);
+    const create = creatorOf(client());
+    serving([lost, made], gone);
     await expect(create(manifestOf("Repository", "x", {}))).rejects.toMatchObject({ kind: "unreachable" });
-    expect(await create(manifestOf("Repository", "x", {}))).toEqual({ name: "x", uid: "u2" });
+    expect(await create(manifestOf("Repository", "x", {}))).toMatchObject({ name: "x", uid: "u2" });
+  });
+
+  test("is known by its id, and what is stored is told: another try may have chosen otherwise", async () => {
+    const create = creatorOf(client());
+    serving([lost, taken], (annotations) => api({ Connection: connection("x", { metadata: { annotations } }) }));
+    expect(await create(manifestOf("Connection", "x", {}), { secretRef: { name: "x-token" } })).toMatchObject({ spec: { secretRef: { name: "x-token" } } });
+    expect(await create(manifestOf("Connection", "x", {}), { secretRef: { name: "another" } })).toMatchObject({ spec: { secretRef: { name: "x-token" } } });
   });
 
   test.each([
-    ["was there before", repository("x", { metadata: { creationTimestamp: LONG_BEFORE } })],
-    ["says something else", repository("x", { ...made, spec: { visibility: "public" } })],
-    ["says more", repository("x", { ...made, spec: { description: "another's" } })],
-    ["is being deleted", repository("x", { metadata: { creationTimestamp: NOW, deletionTimestamp: NOW } })],
-  ])("is refused if the object %s", async (_, found) => {
-    const create = creatorOf(await warm());
+    ["was made by another, of the same name and spec, right then", () => ({ creationTimestamp: new Date().toISOString() })],
+    ["was made by another form", () => ({ creationTimestamp: new Date().toISOString(), annotations: { "code.kedge.faros.sh/portal-request": "0".repeat(32) } })],
+    ["is being deleted", (annotations: Annotations) => ({ annotations, deletionTimestamp: "2026-11-30T12:00:00Z" })],
+  ])("is refused if the object %s", async (_, metadata) => {
+    const create = creatorOf(client());
     const manifest = manifestOfObject("Repository", repository("x"));
-    serving([lost, taken], () => api({ Repository: found }));
+    serving([lost, taken], (annotations) => api({ Repository: repository("x", { metadata: metadata(annotations) }) }));
     await expect(create(manifest)).rejects.toMatchObject({ kind: "unreachable" });
     await expect(create(manifest)).rejects.toMatchObject({ kind: "exists" });
   });
 
-  test("is known by the server's clock, whatever the clock of this machine says", async () => {
-    vi.useFakeTimers({ now: new Date("2031-01-01T00:00:00Z"), toFake: ["Date"] });
-    const create = creatorOf(await warm());
-    serving([lost], () => api({ Repository: repository("x", { metadata: { creationTimestamp: BEFORE } }) }));
-    await create(manifestOfObject("Repository", repository("x")));
-    vi.useRealTimers();
+  test("is refused if the form says something else by now: what is there does not say it", async () => {
+    const create = creatorOf(client());
+    let isBack = false;
+    serving([lost, taken], (annotations) => (isBack ? api({ Repository: repository("x", { metadata: { annotations } }) }) : lost()));
+    await expect(create(manifestOf("Repository", "x", { visibility: "private" }))).rejects.toMatchObject({ kind: "unreachable" });
+    isBack = true;
+    await expect(create(manifestOf("Repository", "x", { visibility: "public" }))).rejects.toMatchObject({ kind: "exists" });
   });
 
-  test("does not make another object of that name one's own, and one that no answer was lost of is not looked at", async () => {
-    const create = creatorOf(await warm());
-    const asked = serving([lost, taken], gone);
-    await expect(create(manifestOf("Repository", "y", {}))).rejects.toMatchObject({ kind: "unreachable" });
-    await expect(create(manifestOf("Repository", "x", {}))).rejects.toMatchObject({ kind: "exists" });
-    expect(asked).toHaveLength(3);
+  test("is not known to another form", async () => {
+    serving([lost, taken], (annotations) => api({ Repository: repository("x", { metadata: { annotations } }) }));
+    await creatorOf(client())(manifestOf("Repository", "x", {}));
+    await expect(creatorOf(client())(manifestOf("Repository", "x", {}))).rejects.toMatchObject({ kind: "exists" });
   });
 });
 
@@ -189,10 +182,10 @@ describe("a Connection", () => {
   test("is made before its Secret, which names it as its owner", async () => {
     const asked = serve(({ query }) => (query.includes("createSecret") ? secrets({ createSecret: {} }) : api({ createConnection: { metadata: { name: "acme", uid: "u1" } } })));
     const made = await creatorOf(client())(manifestOf("Connection", "acme", {}));
-    await createToken(client(), made, { name: "acme-token", namespace: "default", key: "token" }, "ghp_x");
+    await createToken(client(), made, { name: "acme-token", namespace: "default", key: "token" }, "ghp_x", "i1");
     expect(asked.map(({ query }) => /create(Connection|Secret)\(/.exec(query)?.[1])).toEqual(["Connection", "Secret"]);
     expect(asked[1]?.variables.object).toMatchObject({
-      metadata: { name: "acme-token", ownerReferences: [{ apiVersion: "code.kedge.faros.sh/v1alpha1", kind: "Connection", name: "acme", uid: "u1" }] },
+      metadata: { name: "acme-token", annotations: { "code.kedge.faros.sh/portal-request": "i1" }, ownerReferences: [{ apiVersion: "code.kedge.faros.sh/v1alpha1", kind: "Connection", name: "acme", uid: "u1" }] },
       stringData: { token: "ghp_x" },
     });
   });
@@ -234,7 +227,7 @@ describe("a refused write in words", () => {
     ["conflict", "x", /Somebody else, or the provider, changed this object/],
     ["forbidden", "x", /Your account may not do this/],
     ["session", "x", /Sign in again/],
-    ["unreachable", "x", /not known whether this was done/],
+    ["unreachable", "x", /not known whether this was done\. Look whether it was before you try again\.$/],
     ["missing", "x", /does not exist any more/],
     ["preparing", "x", /not ready in this workspace yet/],
     ["invalid", 'Repository.code "website" is invalid: spec.name: Invalid value: "": too short', /^The workspace refused this: spec\.name: Invalid value: "": too short$/],

@@ -12,8 +12,6 @@ export interface Client {
   readonly cluster: string;
   /** Ends with the workspace: everything in flight is aborted then, and every later call. */
   readonly signal: AbortSignal;
-  /** Milliseconds since 1970 by the server's clock, as far as its answers tell it. */
-  now(): number;
   request<Result, Variables>(
     document: TypedDocument<Result, Variables>,
     variables: Variables,
@@ -30,17 +28,17 @@ export interface Client {
 
 /**
  * A client for one workspace. `context` is asked for each request, so that a renewed token is used at once and none is kept here.
- * Every rejection is a {@link Problem}, or an `AbortError` once the workspace, or the caller, has gone away.
+ * Every rejection is a {@link Problem}, or an `AbortError` once the workspace, or the caller, has gone away. Anything else is a defect
+ * of ours, and says nothing about the server.
  */
 export function createClient(context: () => KedgeContext, lifetime: AbortSignal): Client {
   const cluster = context().tenant ?? "";
   const path = `/graphql/${encodeURIComponent(cluster)}`;
-  /** What to add to this machine's clock. Many a laptop is minutes off. */
-  let offset = 0;
 
   async function post(query: string, variables: unknown, accept: string, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
     const { token } = context();
+    const body = JSON.stringify({ query, variables });
     let response: Response;
     try {
       response = await fetch(path, {
@@ -50,7 +48,7 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
           Accept: accept,
           ...(token ? { Authorization: `Bearer ${token}` } : {}),
         },
-        body: JSON.stringify({ query, variables }),
+        body,
         signal,
         credentials: "omit",
         cache: "no-store",
@@ -58,11 +56,9 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
     } catch (error) {
       lifetime.throwIfAborted();
       signal.throwIfAborted();
-      throw new Problem("unreachable", error instanceof Error ? error.message : "");
+      throw noAnswer(error);
     }
     signal.throwIfAborted();
-    const date = Date.parse(response.headers.get("Date") ?? "");
-    if (!Number.isNaN(date)) offset = date - Date.now();
     if (!response.ok) throw await refusal(response);
     return response;
   }
@@ -70,24 +66,20 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
   return {
     cluster,
     signal: lifetime,
-    now: () => Date.now() + offset,
     async request(document, variables, signal) {
       const timeout = new AbortController();
       const timer = setTimeout(() => timeout.abort(), ANSWER_TIMEOUT);
       const gone = AbortSignal.any(signal ? [lifetime, signal] : [lifetime]);
       try {
         const response = await post(document, variables, "application/json", AbortSignal.any([gone, timeout.signal]));
-        const answer = (await response.json()) as Answer<never>;
+        const answer = (await response.json().catch((error: unknown) => Promise.reject(noAnswer(error)))) as Answer<never>;
         // The body may have come after the workspace was left.
         gone.throwIfAborted();
         return resultOf(answer);
       } catch (error) {
         gone.throwIfAborted();
         if (timeout.signal.aborted) throw new Problem("unreachable", "no answer within 30 seconds");
-        if (error instanceof Problem) throw error;
-        if (error instanceof SyntaxError) throw new Problem("unreachable", "the answer is not JSON");
-        // The connection broke after the head of the answer.
-        throw new Problem("unreachable", error instanceof Error ? error.message : "");
+        throw error;
       } finally {
         clearTimeout(timer);
       }
@@ -106,6 +98,13 @@ export function createClient(context: () => KedgeContext, lifetime: AbortSignal)
       }
     },
   };
+}
+
+/** What `fetch` threw, or reading the body, as a {@link Problem} if it means that no whole answer came. */
+function noAnswer(error: unknown): unknown {
+  // Something in between answered, most often in HTML.
+  if (error instanceof SyntaxError) return new Problem("unreachable", "the answer is not JSON");
+  return error instanceof TypeError || error instanceof DOMException ? new Problem("unreachable", error.message) : error;
 }
 
 interface Answer<Result> {

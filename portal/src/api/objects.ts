@@ -20,6 +20,8 @@ export type Condition = NonNullable<NonNullable<NonNullable<AnyObject["status"]>
 export const API_VERSION = "code.kedge.faros.sh/v1alpha1";
 export const PAUSED = "code.kedge.faros.sh/paused";
 export const RECONCILE_REQUESTED_AT = "code.kedge.faros.sh/reconcile-requested-at";
+/** On what a form of the portal made: a random id, by which the form knows it again. */
+export const PORTAL_REQUEST = "code.kedge.faros.sh/portal-request";
 export const REPOSITORY_LABEL = "code.kedge.faros.sh/repository";
 /** Where Secrets are when a reference names no namespace. */
 export const DEFAULT_NAMESPACE = "default";

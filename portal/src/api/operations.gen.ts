@@ -330,7 +330,7 @@ export type FindSecretQueryVariables = Exact<{
 }>;
 
 
-export type FindSecretQuery = { v1: { Secret: { metadata: { name: string | null, ownerReferences: Array<{ uid: string | null } | null> | null } | null } } | null };
+export type FindSecretQuery = { v1: { Secret: { metadata: { name: string | null, resourceVersion: string | null, annotations: Record<string, string> | null } | null } } | null };
 
 export type CreateConnectionMutationVariables = Exact<{
   object: CodeKedgeFarosShV1alpha1Connection_Input;
@@ -537,7 +537,7 @@ export const GetCollaborator = "fragment CollaboratorFields on CodeKedgeFarosShV
 
 export const ListPackages = "fragment PackageFields on CodeKedgeFarosShV1alpha1Package { metadata { ...Meta } spec { repositoryRef } status { observedGeneration packageName type visibility htmlURL imageRepository versionCount updatedAt lastSyncTime versions { digest tags createdAt } conditions { type status reason message lastTransitionTime observedGeneration } } } fragment Meta on io_k8s_apimachinery_pkg_apis_meta_v1_ObjectMetaMetadata { name uid resourceVersion generation creationTimestamp deletionTimestamp annotations } query ListPackages($selector: String, $limit: Int, $continue: String) { code_kedge_faros_sh { v1alpha1 { Packages(labelselector: $selector, limit: $limit, continue: $continue) { resourceVersion continue remainingItemCount items { ...PackageFields } } } } }" as TypedDocument<ListPackagesQuery, ListPackagesQueryVariables>;
 
-export const FindSecret = "query FindSecret($name: String!, $namespace: String!) { v1 { Secret(name: $name, namespace: $namespace) { metadata { name ownerReferences { uid } } } } }" as TypedDocument<FindSecretQuery, FindSecretQueryVariables>;
+export const FindSecret = "query FindSecret($name: String!, $namespace: String!) { v1 { Secret(name: $name, namespace: $namespace) { metadata { name resourceVersion annotations } } } }" as TypedDocument<FindSecretQuery, FindSecretQueryVariables>;
 
 export const CreateConnection = "mutation CreateConnection($object: CodeKedgeFarosShV1alpha1Connection_Input!) { code_kedge_faros_sh { v1alpha1 { createConnection(object: $object) { metadata { name uid } } } } }" as TypedDocument<CreateConnectionMutation, CreateConnectionMutationVariables>;
 

@@ -1,10 +1,10 @@
-import { manifestOfObject, type Fields, type Manifest } from "../export/manifests";
-import type { Json } from "../export/yaml";
+import type { Fields, Manifest } from "../export/manifests";
 import type { Client } from "./client";
 import type { TypedDocument } from "./document";
-import { API_VERSION, DEFAULT_NAMESPACE, nameOf, RECONCILE_REQUESTED_AT, type AnyObject, type Connection, type Kind } from "./objects";
+import { API_VERSION, DEFAULT_NAMESPACE, isDeleting, nameOf, PORTAL_REQUEST, RECONCILE_REQUESTED_AT, type AnyObject, type Connection, type Kind } from "./objects";
 import * as operations from "./operations.gen";
 import { Problem } from "./problem";
+import { randomId } from "./randomId";
 import { withFields } from "./yamlFields";
 
 /** The kinds that a person makes. */
@@ -57,53 +57,60 @@ function yamlIn(result: unknown): string {
   return yaml;
 }
 
-/** What another object has to name as its owner. */
+/** An object that was created. */
 export interface Made {
   readonly name: string;
   readonly uid: string;
+  /** As it is stored. */
+  readonly spec: Fields;
 }
 
-/** Creates the object. Fails with `exists` rather than overwrite one. */
-export type Create = (manifest: Manifest) => Promise<Made>;
-
-/** Milliseconds by which the machine that dates answers and the one that dates objects may differ. */
-const CLOCKS_DIFFER = 5_000;
+/**
+ * Creates the object. Fails with `exists` rather than overwrite one. `chosen`: fields of spec that nobody entered, and that another try
+ * may choose otherwise.
+ */
+export type Create = (manifest: Manifest, chosen?: Fields) => Promise<Made>;
 
 /**
  * How one form creates objects. The answer to a create may be lost after the server has done it. The form then looks, at once and when it
- * is sent again: an object that has the spec that was sent, and was made since it was sent first, is taken as created.
+ * is sent again: an object that carries its id is taken as created. No other is, whatever it says: somebody else may have made it.
  */
 export function creatorOf(client: Client): Create {
-  /** When a create was sent first whose answer was lost, by kind and name. */
-  const lost = new Map<string, number>();
+  /** Ids by what was sent. A form that was changed since asks for another object, which the one that is there is not. */
+  const ids = new Map<string, string>();
 
-  return async (manifest) => {
+  return async (manifest, chosen = {}) => {
     const kind = manifest.kind as WritableKind;
     const { name } = manifest.metadata;
-    const key = `${kind}/${name}`;
-    const sent = client.now();
+    const sent = JSON.stringify(manifest);
+    const id = ids.get(sent) ?? randomId();
+    ids.set(sent, id);
+    const spec = { ...manifest.spec, ...chosen };
+    const object = { ...manifest, metadata: { ...manifest.metadata, annotations: { [PORTAL_REQUEST]: id } }, spec };
     try {
-      return madeIn(onlyField(await client.request(CREATE[kind], { object: manifest })), name);
+      return madeOf(onlyField(await client.request(CREATE[kind], { object })), name, spec);
     } catch (error) {
-      if (isLost(error)) lost.set(key, lost.get(key) ?? sent);
-      else if (!(error instanceof Problem) || error.kind !== "exists") throw error;
-      const since = lost.get(key);
-      if (since === undefined) throw error;
+      if (!mayBeThere(error)) throw error;
       const found = onlyField(await seen(client.request(GET[kind], { name }))) as AnyObject | null | undefined;
-      if (!found || !isSent(found, manifest, since)) throw error;
-      return madeIn(found, name);
+      if (found?.metadata?.annotations?.[PORTAL_REQUEST] !== id || isDeleting(found)) throw error;
+      return madeOf(found, name, spec);
     }
   };
 }
 
-/** Whether the server may have done what was asked although it did not say so. */
-function isLost(error: unknown): boolean {
-  return error instanceof Problem && (error.kind === "unreachable" || error.kind === "other");
+/** Whether there may be an object that this create, or an earlier one of the same form, has made. */
+function mayBeThere(error: unknown): boolean {
+  return error instanceof Problem && (error.kind === "exists" || isLost(error));
 }
 
-function madeIn(object: unknown, name: string): Made {
-  const { metadata } = (object ?? {}) as Partial<Pick<AnyObject, "metadata">>;
-  return { name: metadata?.name ?? name, uid: metadata?.uid ?? "" };
+/** Whether the server may have done what was asked although it did not say so. */
+function isLost({ kind }: Problem): boolean {
+  return kind === "unreachable" || kind === "other";
+}
+
+function madeOf(object: unknown, name: string, sent: Fields): Made {
+  const { metadata, spec } = (object ?? {}) as Partial<Pick<AnyObject, "metadata" | "spec">>;
+  return { name: metadata?.name ?? name, uid: metadata?.uid ?? "", spec: (spec as Fields | null | undefined) ?? sent };
 }
 
 /** What a look shows; undefined: it is not there, or may not be seen. */
@@ -114,18 +121,6 @@ async function seen<T>(look: Promise<T>): Promise<T | undefined> {
     if (error instanceof Problem && (error.kind === "missing" || error.kind === "forbidden")) return undefined;
     throw error;
   }
-}
-
-function isSent(found: AnyObject, manifest: Manifest, since: number): boolean {
-  const created = Date.parse(found.metadata?.creationTimestamp ?? "");
-  return created >= since - CLOCKS_DIFFER && !found.metadata?.deletionTimestamp && isSame(manifestOfObject(manifest.kind as Kind, found).spec, manifest.spec);
-}
-
-/** Whether both say the same, whatever the order of their fields. */
-function isSame(one: Json | undefined, other: Json | undefined): boolean {
-  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return one === other;
-  const [ours, theirs] = [one as Fields, other as Fields];
-  return [...new Set([...Object.keys(ours), ...Object.keys(theirs)])].every((field) => isSame(ours[field], theirs[field]));
 }
 
 /** The object on which changes are based. */
@@ -182,7 +177,7 @@ export function secretOf(connection: Pick<Connection, "spec">): { readonly name:
 export async function freeSecretName(client: Client, connection: string): Promise<string> {
   const wanted = `${connection}-token`;
   const mayBeTaken = await hasSecret(client, wanted, DEFAULT_NAMESPACE);
-  return mayBeTaken ? `${wanted}-${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}` : wanted;
+  return mayBeTaken ? `${wanted}-${randomId().slice(0, 8)}` : wanted;
 }
 
 /** Also true where the caller may not read Secrets, which is no reason not to make one. */
@@ -197,10 +192,10 @@ async function hasSecret(client: Client, name: string, namespace: string): Promi
 }
 
 /**
- * Creates the Secret of a Connection that was just made. It goes with the Connection. One that names the Connection as its owner is from
- * an earlier try, or this one, whose answer was lost, and is given the token. Fails with `exists` if there is another's.
+ * Creates the Secret of a Connection that was just made. It goes with the Connection. One that carries `id` is from an earlier try, or
+ * this one, whose answer was lost, and is given the token. Fails with `exists` if there is another. `id`: a random one of the form.
  */
-export async function createToken(client: Client, owner: Made, secret: SecretEntry, token: string): Promise<void> {
+export async function createToken(client: Client, owner: Pick<Made, "name" | "uid">, secret: SecretEntry, token: string, id: string): Promise<void> {
   try {
     await client.request(operations.CreateSecret, {
       namespace: secret.namespace,
@@ -208,6 +203,7 @@ export async function createToken(client: Client, owner: Made, secret: SecretEnt
         metadata: {
           name: secret.name,
           namespace: secret.namespace,
+          annotations: { [PORTAL_REQUEST]: id },
           ownerReferences: [{ apiVersion: API_VERSION, kind: "Connection", name: owner.name, uid: owner.uid }],
         },
         type: "Opaque",
@@ -215,17 +211,20 @@ export async function createToken(client: Client, owner: Made, secret: SecretEnt
       },
     });
   } catch (error) {
-    if (!isLost(error) && !(error instanceof Problem && error.kind === "exists")) throw error;
+    if (!mayBeThere(error)) throw error;
     const found = await seen(client.request(operations.FindSecret, { name: secret.name, namespace: secret.namespace }));
-    if (!owner.uid || !found?.v1?.Secret?.metadata?.ownerReferences?.some((reference) => reference?.uid === owner.uid)) throw error;
-    await updateToken(client, secret, token);
+    const metadata = found?.v1?.Secret?.metadata;
+    if (metadata?.annotations?.[PORTAL_REQUEST] !== id) throw error;
+    await updateToken(client, secret, token, metadata.resourceVersion);
   }
 }
 
 type SecretEntry = ReturnType<typeof secretOf>;
 
-async function updateToken(client: Client, { name, namespace, key }: SecretEntry, token: string): Promise<void> {
-  await client.request(operations.UpdateSecret, { name, namespace, object: { stringData: { [key]: token } } });
+/** `version`: fails with `conflict` if the Secret is another one by now. */
+async function updateToken(client: Client, { name, namespace, key }: SecretEntry, token: string, version?: string | null): Promise<void> {
+  const metadata = version ? { metadata: { resourceVersion: version } } : {};
+  await client.request(operations.UpdateSecret, { name, namespace, object: { ...metadata, stringData: { [key]: token } } });
 }
 
 /** Puts another token into the Secret of a Connection, and makes the Secret if it is gone. */
@@ -235,6 +234,6 @@ export async function replaceToken(client: Client, connection: Connection, token
     await updateToken(client, secret, token);
   } catch (error) {
     if (!(error instanceof Problem) || error.kind !== "missing") throw error;
-    await createToken(client, { name: nameOf(connection), uid: connection.metadata?.uid ?? "" }, secret, token);
+    await createToken(client, { name: nameOf(connection), uid: connection.metadata?.uid ?? "" }, secret, token, randomId());
   }
 }

@@ -25,7 +25,7 @@ export function useWrite(subject: () => { readonly kind: string; readonly name: 
         await work();
         return true;
       } catch (error) {
-        if (!isAborted(error)) failure.value = writeFailure(error, subject());
+        if (!isAborted(error)) failure.value = writeFailure(error, subject(), text.problems.write.againHere);
         return false;
       } finally {
         running.value = false;
@@ -34,12 +34,15 @@ export function useWrite(subject: () => { readonly kind: string; readonly name: 
   };
 }
 
-export function writeFailure(error: unknown, { kind, name }: { readonly kind: string; readonly name: string }): string {
+/** `whenUnknown`: what to do where it is not known whether it was done. */
+export function writeFailure(error: unknown, { kind, name }: { readonly kind: string; readonly name: string }, whenUnknown: string = text.problems.write.lookFirst): string {
   const problem = problemOf(error);
   const words = text.problems.write;
   switch (problem.kind) {
     case "exists":
       return kind === "Secret" ? words.secretExists(name) : words.exists(kind, name);
+    case "unreachable":
+      return `${words.unreachable} ${whenUnknown}`;
     case "invalid":
       return `${words.invalid} ${shortened(problem.detail)}`;
     case "other":

@@ -1,4 +1,5 @@
 import { onScopeDispose, ref, type Ref } from "vue";
+import { randomId } from "../api/randomId";
 import { BACKEND, workspaceHeaders } from "../context";
 import { useSession } from "../session/session";
 import { text } from "../text/en";
@@ -53,7 +54,7 @@ export function useOAuth(): OAuth {
     failure.value = "";
     const start = startOf(config.value);
     if (!start) return;
-    const state = randomState();
+    const state = randomId();
     start.searchParams.set("state", state);
     // The real address at once: a page that is written into an empty window makes GitHub see no origin, and refuse.
     const popup = window.open(start, "kedge-github-oauth", "popup,width=720,height=820");
@@ -102,9 +103,4 @@ function startOf({ startURL }: Config): URL | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** 32 hex digits. */
-function randomState(): string {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
