@@ -19,6 +19,7 @@ from devstack.devhub import DevHub
 from devstack.devhub.provisioning import provision_provider
 from devstack.githubsim import SimControl
 from devstack.kcp import SECRETS_CLAIM, Kcp
+from devstack.paths import REPOSITORY
 from devstack.provider import EXPORT, ProviderInstallation, install_provider, run_init, wait_serving
 from devstack.resources import Manifest, is_ready
 from devstack.scenario import (
@@ -38,7 +39,9 @@ from devstack.tenant import Tenant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-GO_SCHEMAS = {"KEDGE_SCHEMAS_DIR": str(Path(__file__).resolve().parents[1] / "fixtures/go-provider/schemas")}
+OURS = REPOSITORY / "crds/kcp"
+GOS = REPOSITORY / "tests/fixtures/go-provider/schemas"
+GO_SCHEMAS = {"KEDGE_SCHEMAS_DIR": str(GOS)}
 LONG_AGO = (datetime.now(UTC) - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -145,6 +148,7 @@ async def test_what_the_go_provider_left_is_ready_after_the_upgrade_and_its_own_
 ) -> None:
     tenant = left.tenant
     await run_init(left.installation)
+    await _bound(tenant, OURS)
     serve = left.installation.command("serve", {"CODE_ALLOWED_GIT_HOSTS": left.scenario.url})
     async with serve:
         await wait_serving(serve, left.installation.url, kcp.session)
@@ -160,8 +164,7 @@ async def test_what_the_go_provider_left_is_ready_after_the_upgrade_and_its_own_
         assert await rollback.wait(60) == 0, rollback.tail()
         assert "rollback: took our finalizer off 1 objects" in rollback.tail()
     await run_init(left.installation, extra=GO_SCHEMAS)
-    bound = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in _schema_files()}
-    await tenant.wait_for("apibindings", "code", lambda binding: _schemas_of(binding) == bound, 60)
+    await _bound(tenant, GOS)
     for (resource, name), before in left.objects.items():
         after = await tenant.get(resource, name)
         assert after is not None
@@ -189,8 +192,10 @@ async def _taken_over(left: Left, resource: str, name: str, settled: Predicate, 
     await left.scenario.wait_until(is_recorded, True, timeout=60, what=f"{resource}/{name} is taken over")
 
 
-def _schema_files() -> list[Path]:
-    return sorted(Path(GO_SCHEMAS["KEDGE_SCHEMAS_DIR"]).glob("*.yaml"))
+async def _bound(tenant: Tenant, schemas: Path) -> None:
+    """Return once the workspace's binding names these schemas."""
+    names = {yaml.safe_load(path.read_text())["metadata"]["name"] for path in schemas.glob("*.yaml")}
+    await tenant.wait_for("apibindings", "code", lambda binding: _schemas_of(binding) == names, 60)
 
 
 def _schemas_of(binding: Manifest | None) -> set[str]:

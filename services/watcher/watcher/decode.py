@@ -80,7 +80,7 @@ def object_decoder(kind: KindSpec[Any], credentials_namespace: str) -> Callable[
             created=str(metadata.get("creationTimestamp", "")),
             reconcile_requested=requested is not None and requested != status.get("lastHandledReconcileAt"),
             finished=request and is_finished(status),
-            left_by_go_provider=left_by_go_provider(status),
+            left_by_go_provider=left_by_go_provider(kind.kind, status),
             parent=intern(str(spec[reference])) if reference else None,
             secret=secret,
             observed_secret=status.get("observedSecretVersion"),

@@ -26,12 +26,16 @@ _IDENTIFIERS: Final = ("repoID", "keyID", "invitationID")
 """Status fields in which the Go provider recorded what an object stands for on the host."""
 
 
-def left_by_go_provider(status: Mapping[str, Any]) -> bool:
+def left_by_go_provider(kind: str, status: Mapping[str, Any]) -> bool:
     """Whether the Go provider bound an object with this status to something on the host. For the watcher.
 
-    The status of a Collaborator whose access is in force has no identifier, so the answer is False for it.
+    The status of a Collaborator whose access is in force has no identifier, and nothing else of ours either.
     """
-    return "origin" not in status and any(field in status for field in _IDENTIFIERS)
+    if "origin" in status:
+        return False
+    if any(field in status for field in _IDENTIFIERS):
+        return True
+    return kind == "Collaborator" and "host" not in status and _is_ready(status)
 
 
 def resolve_origin(origin: ReadOrigin, *, object_created_at: datetime, made_at: datetime | None) -> Origin:

@@ -119,6 +119,15 @@ def test_the_origin(origin: ReadOrigin, made_at: datetime | None, wanted: str) -
 
 @pytest.mark.parametrize("field", ["repoID", "keyID", "invitationID"])
 def test_the_watcher_recognises_an_object_that_was_left(field: str) -> None:
-    assert go_provider.left_by_go_provider({field: "1"})
-    assert not go_provider.left_by_go_provider({field: "1", "origin": "Adopted"})
-    assert not go_provider.left_by_go_provider({})
+    assert go_provider.left_by_go_provider("Repository", {field: "1"})
+    assert not go_provider.left_by_go_provider("Repository", {field: "1", "origin": "Adopted"})
+    assert not go_provider.left_by_go_provider("Repository", {})
+
+
+def test_the_watcher_recognises_access_in_force_that_was_left() -> None:
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    assert go_provider.left_by_go_provider("Collaborator", ready)
+    assert not go_provider.left_by_go_provider("Connection", ready)
+    assert not go_provider.left_by_go_provider("Collaborator", {**ready, "origin": "Created"})
+    assert not go_provider.left_by_go_provider("Collaborator", {**ready, "host": "github.com"})
+    assert not go_provider.left_by_go_provider("Collaborator", {"conditions": [{"type": "Ready", "status": "False"}]})
