@@ -31,7 +31,7 @@ from pydantic.fields import FieldInfo
 
 from code_provider.serve_settings import ServeSettings
 from codecommon.api.kinds import KINDS
-from codecommon.api.reasons import ConditionType, Reason, documented
+from codecommon.api.reasons import ConditionType, Reason, documented, plain
 from codecommon.controller.settings import ReconcilerSettings
 from codecommon.githost.host_names import SignInHost
 from codecommon.process.settings import ServiceSettings
@@ -477,7 +477,7 @@ def reasons_module() -> str:
     """The portal explains in the same words as the gateway's tools and docs/conditions.md."""
     types = {value: meaning for value, _, meaning in documented(ConditionType)}
     reasons = {
-        value: {"means": meaning} | ({"actor": ACTORS[value]} if value in ACTORS else {})
+        value: {"means": plain(meaning)} | ({"actor": ACTORS[value]} if value in ACTORS else {})
         for value, _, meaning in documented(Reason)
     }
     return f"{REASONS_HEADER}{_literal(types)}{REASONS_MIDDLE}{_literal(reasons)};\n"

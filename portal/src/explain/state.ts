@@ -89,9 +89,9 @@ export function meaningOfType(type: string | null | undefined): string {
   return plain(CONDITION_TYPES[type ?? ""]);
 }
 
-/** The tables are written for pages that set code apart, and note which end of reconciling a case leads to. */
+/** The tables are written for pages that set code apart. */
 function plain(words: string | undefined): string {
-  return (words ?? "").replaceAll("`", "").replace(/ \((stalled|retried)\)/g, "");
+  return (words ?? "").replaceAll("`", "");
 }
 
 function told(condition: Condition, frame: (why: string) => string): State {

@@ -29,7 +29,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The object has been worked on for longer than two seconds, and had no other reason yet."
   },
   "CredentialUnavailable": {
-    "means": "The Secret, or its key, is missing or being deleted; the namespace for the Secret of a generated key is missing (retried). On a deleted object: clean-up waits for it; restore it, or set `deletionPolicy: Orphan`.",
+    "means": "The Secret, or its key, is missing or being deleted; the namespace for the Secret of a generated key is missing. On a deleted object: clean-up waits for it; restore it, or set `deletionPolicy: Orphan`.",
     "actor": "workspace"
   },
   "SecretsClaimNotAccepted": {
@@ -70,7 +70,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "actor": "hostAccount"
   },
   "MissingPermission": {
-    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address (retried: the host answers a removal with 404 and still shows the thing).",
+    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address (the host answers a removal with 404 and still shows the thing).",
     "actor": "hostAccount"
   },
   "ConnectionNotFound": {
@@ -81,7 +81,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The Connection is not validated, or is being deleted."
   },
   "DeletionBlocked": {
-    "means": "Kept until the objects that refer to it are gone; the message lists them (retried: the workspace gives up the API, and those say Delete). Or its `deletionPolicy` was lost and is to be set again.",
+    "means": "Kept until the objects that refer to it are gone; the message lists them (the workspace gives up the API, and those say Delete). Or its `deletionPolicy` was lost and is to be set again.",
     "actor": "workspace"
   },
   "InvalidName": {
@@ -91,13 +91,13 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host made the repository under another name."
   },
   "NameTaken": {
-    "means": "The repository exists: not made by this object and `adoptionPolicy: CreateOnly` (stalled); not shown to this credential (retried)."
+    "means": "The repository exists: not made by this object and `adoptionPolicy: CreateOnly`; not shown to this credential."
   },
   "NameRedirected": {
     "means": "The name was given up by a rename on the host."
   },
   "DuplicateRepository": {
-    "means": "Another object of the workspace stands for the same repository (retried: it may be making it now)."
+    "means": "Another object of the workspace stands for the same repository (it may be making it now)."
   },
   "IdentityConflict": {
     "means": "The object is bound to another host than its Connection now says, or to another owner, under which the host does not show the same repository."
@@ -116,7 +116,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host takes no commit on this branch from this credential: it is protected, or a rule of the repository or the organisation forbids it."
   },
   "BundleNotFound": {
-    "means": "The files of the commit are not in the bundle store or not any more after six hours (retried: they are stored a moment after the object, which is given up after 30 s; or the store does not answer)."
+    "means": "The files of the commit are not in the bundle store or not any more after six hours (they are stored a moment after the object, which is given up after 30 s; or the store does not answer)."
   },
   "BundleInvalid": {
     "means": "What is stored under the name is not the bundle of that digest."
@@ -161,13 +161,13 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The workspace refuses to store the key pair: its namespace is being deleted, a quota, an immutable Secret."
   },
   "SecretNameTaken": {
-    "means": "The Secret `deploykey-<name>` is not this DeployKey's (stalled), or is still being deleted (retried)."
+    "means": "The Secret `deploykey-<name>` is not this DeployKey's, or is still being deleted."
   },
   "InvalidPublicKey": {
     "means": "`spec.publicKey` is no public key that the host takes."
   },
   "KeyInUse": {
-    "means": "The deploy key is registered elsewhere on the host (waiting: it was registered here a moment ago, and is not shown by its id any more; looked at again after a minute)."
+    "means": "The deploy key is registered elsewhere on the host (it was registered here a moment ago, and is not shown by its id any more; looked at again after a minute)."
   },
   "DeployKeysDisabled": {
     "means": "The organisation does not allow deploy keys.",

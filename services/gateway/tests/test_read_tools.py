@@ -14,7 +14,7 @@ import pytest
 
 from codecommon.api.annotations import PAUSED, RECONCILE_REQUESTED_AT
 from codecommon.api.kinds import COLLABORATORS, CONNECTIONS, DEPLOY_KEYS, PACKAGES
-from codecommon.api.reasons import Reason, documented
+from codecommon.api.reasons import Reason, documented, plain
 from codecommon.kcp.client import JsonObject, Objects
 from codecommon.testing.builders import (
     DELETED,
@@ -525,7 +525,7 @@ async def test_explain_follows_a_repository_to_the_missing_secret() -> None:
     assert answer["explanation"] == (
         "Repository site is not ready: ConnectionNotReady. In general this means: The Connection is not validated, or is being "
         "deleted. Connection main is not ready: CredentialUnavailable. In general this means: The Secret, or its key, is missing "
-        "or being deleted; the namespace for the Secret of a generated key is missing (retried). On a deleted object: clean-up "
+        "or being deleted; the namespace for the Secret of a generated key is missing. On a deleted object: clean-up "
         'waits for it; restore it, or set `deletionPolicy: Orphan`. The status says "no Secret". Secret default/credential does '
         "not exist. So the cause is Secret default/credential. Somebody who may change objects of this workspace has to act. The "
         'provider goes on by itself after that. Create the Secret default/credential with the entry "token". A person has to do '
@@ -748,7 +748,7 @@ async def test_explain_knows_every_reason(reason: Reason, type_: str) -> None:
     kcp.add(validated_connection("main"))
     kcp.add(secret_object())
     kcp.add(repository_object("site", status=refused(type_, reason)))
-    meaning = {value: meaning for value, _, meaning in documented(Reason)}[reason]
+    meaning = {value: plain(meaning) for value, _, meaning in documented(Reason)}[reason]
 
     answer = await ask(kcp, "explain", kind="Repository", name="site")
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import pairwise
+from typing import Final
 
 
 class ConditionType(StrEnum):
@@ -311,3 +313,11 @@ def documented(enumeration: type[StrEnum]) -> Iterator[tuple[str, str, str]]:
         if not colon:
             raise ValueError(f"{enumeration.__name__}.{member.name} has no docstring of the form 'what: meaning'")
         yield member.value, head, meaning
+
+
+_ENDS: Final = re.compile(r" \((?:stalled|retried|waiting)\)|(?<=\()(?:stalled|retried|waiting): ")
+
+
+def plain(meaning: str) -> str:
+    """A meaning of ``documented`` for people, who are not told which end of reconciling a case leads to."""
+    return _ENDS.sub("", meaning)

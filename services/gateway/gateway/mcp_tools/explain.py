@@ -18,7 +18,7 @@ from codecommon.api.annotations import PAUSED
 from codecommon.api.connection import Connection
 from codecommon.api.kinds import CONNECTIONS, REPOSITORIES, KindSpec
 from codecommon.api.meta import Condition, Resource
-from codecommon.api.reasons import ConditionType, Reason, documented
+from codecommon.api.reasons import ConditionType, Reason, documented, plain
 from codecommon.api.repository import Repository
 from codecommon.kcp.client import Forbidden, JsonObject, NotFound
 from gateway.mcp_tools.shared import (
@@ -296,7 +296,7 @@ def _answer(links: list[Link], beside: list[str]) -> JsonObject:
 @cache
 def _reasons() -> Mapping[str, str]:
     """What each reason means."""
-    return {value: meaning for value, _, meaning in documented(Reason)}
+    return {value: plain(meaning) for value, _, meaning in documented(Reason)}
 
 
 @cache
