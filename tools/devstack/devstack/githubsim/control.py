@@ -254,10 +254,6 @@ class SimControl:
         """
         return SimRun(**await self._send("POST", f"/repos/{owner}/{name}/runs", {"workflow": workflow, **fields}))
 
-    async def edit_run(self, run_id: int, **changes: Any) -> SimRun:
-        """Change `status`, `conclusion` or `jobs`."""
-        return SimRun(**await self._send("PATCH", f"/runs/{run_id}", changes))
-
     async def runs(self, owner: str, name: str) -> list[SimRun]:
         """The oldest first."""
         return [SimRun(**fields) for fields in await self._send("GET", f"/repos/{owner}/{name}/runs")]

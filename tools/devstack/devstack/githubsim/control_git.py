@@ -72,21 +72,11 @@ async def _create_run(simulation: Simulation, request: web.Request) -> Any:
     fields = await read_fields(request, kinds, required=("workflow",))
     branch = fields.get("branch", repository.default_branch)
     run = world.new_run(repository, fields["workflow"], branch, head_sha=fields.get("head_sha"))
-    _edit(simulation, run, fields)
-    return _view(run)
-
-
-async def _edit_run(simulation: Simulation, request: web.Request) -> Any:
-    run = simulation.world.runs[int(request.match_info["number"])]
-    _edit(simulation, run, await read_fields(request, {"status": str, "conclusion": TEXT_OR_NULL, "jobs": list}))
-    return _view(run)
-
-
-def _edit(simulation: Simulation, run: WorkflowRun, fields: dict[str, Any]) -> None:
     run.status = fields.get("status", run.status)
     run.conclusion = fields.get("conclusion", run.conclusion)
     if "jobs" in fields:
-        run.jobs = [WorkflowJob(id=simulation.world.allocate("job"), **job) for job in fields["jobs"]]
+        run.jobs = [WorkflowJob(id=world.allocate("job"), **job) for job in fields["jobs"]]
+    return _view(run)
 
 
 async def _read_runs(simulation: Simulation, request: web.Request) -> Any:
@@ -109,6 +99,5 @@ ROUTES: tuple[Route, ...] = (
     ("GET", _REPOSITORY + "/files", _read_files),
     ("POST", _REPOSITORY + "/runs", _create_run),
     ("GET", _REPOSITORY + "/runs", _read_runs),
-    ("PATCH", r"/runs/{number:\d+}", _edit_run),
     ("GET", "/downloads", _read_downloads),
 )
