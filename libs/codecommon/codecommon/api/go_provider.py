@@ -22,20 +22,21 @@ from codecommon.api.reasons import ConditionType
 
 _JsonObject = dict[str, Any]
 
-_IDENTIFIERS: Final = ("repoID", "keyID", "invitationID")
-"""Status fields in which the Go provider recorded what an object stands for on the host."""
+_IDENTIFIERS: Final = {"Repository": "repoID", "DeployKey": "keyID", "Collaborator": "invitationID"}
+"""By kind, the status field in which the Go provider recorded what an object stands for on the host."""
 
 
 def left_by_go_provider(kind: str, status: Mapping[str, Any]) -> bool:
-    """Whether the Go provider bound an object with this status to something on the host. For the watcher.
+    """Whether the Go provider bound an object with this status to something on the host, and nobody recorded who made that.
 
-    The status of a Collaborator whose access is in force has no identifier, and nothing else of ours either.
+    Of a Collaborator whose access is in force it recorded nothing but Ready. What has a host was written by us.
     """
-    if "origin" in status:
+    identifier = _IDENTIFIERS.get(kind)
+    if identifier is None or status.get("origin"):
         return False
-    if any(field in status for field in _IDENTIFIERS):
-        return True
-    return kind == "Collaborator" and "host" not in status and _is_ready(status)
+    if kind == "Collaborator":
+        return not status.get("host") and (bool(status.get(identifier)) or _is_ready(status))
+    return bool(status.get(identifier))
 
 
 def resolve_origin(origin: ReadOrigin, *, object_created_at: datetime, made_at: datetime | None) -> Origin:
@@ -52,7 +53,7 @@ def resolve_origin(origin: ReadOrigin, *, object_created_at: datetime, made_at: 
 def complete_repository(raw: _JsonObject) -> _JsonObject:
     """A Repository with host, owner and the visibility that was last acted on. The URL tells host and owner."""
     status = _status(raw)
-    if not status.get("repoID") or status.get("origin"):
+    if not left_by_go_provider("Repository", status):
         return raw
     host, owner = _address(status.get("htmlURL") or "")
     return _with_status(
@@ -72,7 +73,7 @@ def complete_deploy_key(raw: _JsonObject) -> _JsonObject:
     """
     status = _status(raw)
     known: _JsonObject = {"secretWithoutOwner": bool(status.get("secretRef")) and not status.get("rotatedAt")}
-    if status.get("keyID") and not status.get("origin"):
+    if left_by_go_provider("DeployKey", status):
         known["origin"] = UNRECORDED
         # A reconcile of ours that was interrupted may have recorded it. An edit since then is to be applied.
         known["baselineGeneration"] = status.get("baselineGeneration") or _generation(raw)
@@ -80,11 +81,8 @@ def complete_deploy_key(raw: _JsonObject) -> _JsonObject:
 
 
 def complete_collaborator(raw: _JsonObject) -> _JsonObject:
-    """A Collaborator. Where the access is in force, the Go provider recorded nothing but Ready."""
-    status = _status(raw)
-    if status.get("origin") or status.get("host"):
-        return raw
-    if not status.get("invitationID") and not _is_ready(status):
+    """A Collaborator with an origin and a baseline."""
+    if not left_by_go_provider("Collaborator", _status(raw)):
         return raw
     return _with_status(raw, origin=UNRECORDED, baselineGeneration=_generation(raw))
 

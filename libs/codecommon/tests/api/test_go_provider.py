@@ -94,6 +94,7 @@ USERS = {
     "an open invitation": ({"invitationID": "5"}, "Unrecorded", 3),
     "origin on record: as it is": ({**READY, "origin": "Adopted", "host": "git.example"}, "Adopted", None),
     "its time had come before it gave anything": ({**READY, "host": "git.example"}, None, None),
+    "a host: what has one is ours": ({"invitationID": "5", "host": "git.example"}, None, None),
     "not ready and not invited": ({"conditions": [condition("Ready", "False", "Failed")]}, None, None),
 }
 
@@ -117,17 +118,23 @@ def test_the_origin(origin: ReadOrigin, made_at: datetime | None, wanted: str) -
     assert go_provider.resolve_origin(origin, object_created_at=MADE, made_at=made_at) == wanted
 
 
-@pytest.mark.parametrize("field", ["repoID", "keyID", "invitationID"])
-def test_the_watcher_recognises_an_object_that_was_left(field: str) -> None:
-    assert go_provider.left_by_go_provider("Repository", {field: "1"})
-    assert not go_provider.left_by_go_provider("Repository", {field: "1", "origin": "Adopted"})
-    assert not go_provider.left_by_go_provider("Repository", {})
+IDENTIFIERS = [("Repository", "repoID"), ("DeployKey", "keyID"), ("Collaborator", "invitationID")]
 
 
-def test_the_watcher_recognises_access_in_force_that_was_left() -> None:
-    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-    assert go_provider.left_by_go_provider("Collaborator", ready)
-    assert not go_provider.left_by_go_provider("Connection", ready)
-    assert not go_provider.left_by_go_provider("Collaborator", {**ready, "origin": "Created"})
-    assert not go_provider.left_by_go_provider("Collaborator", {**ready, "host": "github.com"})
-    assert not go_provider.left_by_go_provider("Collaborator", {"conditions": [{"type": "Ready", "status": "False"}]})
+@pytest.mark.parametrize(("kind", "field"), IDENTIFIERS)
+def test_the_watcher_recognises_an_object_that_was_left(kind: str, field: str) -> None:
+    assert go_provider.left_by_go_provider(kind, {field: "1"})
+    assert not go_provider.left_by_go_provider(kind, {field: "1", "origin": "Adopted"})
+    assert not go_provider.left_by_go_provider(kind, {})
+
+
+@pytest.mark.parametrize(("given", "origin", "_"), USERS.values(), ids=USERS)
+def test_the_watcher_takes_for_left_the_access_that_is_read_as_left(
+    given: dict[str, Any] | None, origin: str | None, _: int | None
+) -> None:
+    assert go_provider.left_by_go_provider("Collaborator", given or {}) is (origin == "Unrecorded")
+
+
+def test_the_watcher_takes_no_other_kind_for_left_because_it_is_ready() -> None:
+    for kind in ("Connection", "Repository", "DeployKey"):
+        assert not go_provider.left_by_go_provider(kind, READY)
