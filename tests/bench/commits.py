@@ -195,7 +195,7 @@ async def measure(made: Bed, bundles: BundleStore, folder: Path, wanted: Options
 @asynccontextmanager
 async def store(made: Bed) -> AsyncIterator[BundleStore]:
     settings = NatsSettings(url=(made.nats.url,))
-    async with Bus.connect(settings, "bench") as bus, open_bundle_store(bus, None) as bundles:
+    async with Bus.connect(settings, "bench") as bus, open_bundle_store(bus) as bundles:
         yield bundles
 
 

@@ -67,7 +67,7 @@ async def bundles(services: Process, services_nats: NatsServer) -> AsyncIterator
     """The store of the services, as the gateway has it."""
     async with (
         Bus.connect(NatsSettings(url=(services_nats.url,)), "test") as bus,
-        open_bundle_store(bus, None) as store,
+        open_bundle_store(bus) as store,
     ):
         yield store
 

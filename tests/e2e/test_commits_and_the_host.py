@@ -33,7 +33,7 @@ STEPS = (
 async def bundles(services: Process, services_nats: NatsServer) -> AsyncIterator[BundleStore]:
     async with (
         Bus.connect(NatsSettings(url=(services_nats.url,)), "test") as bus,
-        open_bundle_store(bus, None) as store,
+        open_bundle_store(bus) as store,
     ):
         yield store
 

@@ -50,7 +50,7 @@ BUNDLES = {
 async def store(nats_server: NatsServer) -> AsyncIterator[BundleStore]:
     async with Bus.connect(NatsSettings(url=(nats_server.url,))) as bus:
         await bus.declare()
-        async with open_bundle_store(bus, None) as opened:
+        async with open_bundle_store(bus) as opened:
             yield opened
 
 

@@ -140,7 +140,7 @@ async def in_nats(folder: Path) -> AsyncIterator[OpenStore]:
         await bus.declare()
 
         def store() -> AbstractAsyncContextManager[BundleStore]:
-            return open_bundle_store(bus, None)
+            return open_bundle_store(bus)
 
         yield store
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from codecommon.api.bundle import Bundle
-from codecommon.messaging.bundles import BundleStore, DirectoryBundles, MeteredBundles, open_bundle_store
+from codecommon.messaging.bundles import BundleStore, open_bundle_store
 from codecommon.messaging.bus import BusUnavailable
 from gateway.nats_connection import NatsConnection
 
@@ -55,8 +55,6 @@ async def no_store() -> AsyncIterator[BundleStore]:
 @asynccontextmanager
 async def open_store(nats: NatsConnection, directory: Path | None) -> AsyncIterator[BundleStore]:
     """The store that the settings name: a directory, or None for the object store in NATS. Raises ``BusUnavailable``."""
-    if directory is not None:
-        yield MeteredBundles(DirectoryBundles(directory))
-        return
-    async with nats.use("bundles") as bus, open_bundle_store(bus, None) as store:
+    opened = nats.use("bundles") if directory is None else nullcontext(directory)
+    async with opened as where, open_bundle_store(where) as store:
         yield store

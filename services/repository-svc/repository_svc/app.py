@@ -36,7 +36,7 @@ _CHECKOUT_AGAIN: Final = timedelta(seconds=5)
 async def main(service: Service[ReconcilerSettings]) -> None:
     async with (
         host_clients(service) as clients,
-        open_bundle_store(clients.bus, service.settings.commit_bundle_dir) as bundles,
+        open_bundle_store(service.settings.commit_bundle_dir or clients.bus) as bundles,
     ):
         connections, bus = clients.connections, clients.bus
         service.spawn(_keep_swept(bundles), "bundles")

@@ -44,7 +44,7 @@ async def main(service: Service[ServiceSettings]) -> None:
         deps = endpoint_watch.Dependencies(
             kcp=kcp,
             bus=bus,
-            bundles=await exits.enter_async_context(open_bundle_store(bus, settings.commit_bundle_dir)),
+            bundles=await exits.enter_async_context(open_bundle_store(settings.commit_bundle_dir or bus)),
             lease=lambda url: Lease(open_leases, url, holder),
             resync_interval=settings.resync_interval,
             credentials_namespace=settings.credentials_namespace,

@@ -109,12 +109,13 @@ class BundleStore(Protocol):
 
 
 @asynccontextmanager
-async def open_bundle_store(bus: Bus, directory: Path | None) -> AsyncIterator[BundleStore]:
-    """The store that the settings name. ``directory`` None: NATS, where ``bus.declare`` has made the object store."""
-    if directory is not None:
-        yield MeteredBundles(DirectoryBundles(directory))
-    else:
-        yield MeteredBundles(NatsBundles(bus.js, await bus.object_store(BUNDLES)))
+async def open_bundle_store(where: Bus | Path) -> AsyncIterator[BundleStore]:
+    """The store in a directory, or the one in NATS, where ``bus.declare`` has made the object store."""
+    match where:
+        case Path() as directory:
+            yield MeteredBundles(DirectoryBundles(directory))
+        case bus:
+            yield MeteredBundles(NatsBundles(bus.js, await bus.object_store(BUNDLES)))
 
 
 class MeteredBundles:

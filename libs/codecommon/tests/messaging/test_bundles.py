@@ -27,8 +27,7 @@ SMALL = Bundle.build([BundleFile("a", b"1"), BundleFile("b", delete=True)])
 
 @pytest_asyncio.fixture(params=["nats", "directory"])
 async def store(request: pytest.FixtureRequest, bus: Bus, tmp_path: Path) -> AsyncIterator[BundleStore]:
-    directory = tmp_path / "bundles" if request.param == "directory" else None
-    async with open_bundle_store(bus, directory) as opened:
+    async with open_bundle_store(tmp_path / "bundles" if request.param == "directory" else bus) as opened:
         yield opened
 
 
@@ -161,7 +160,7 @@ async def test_checkouts_leave_room_for_commits(
 async def test_a_workspace_leaves_three_quarters_of_what_is_free_to_others(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_bundle_store(bus, None) as store:
+    async with open_bundle_store(bus) as store:
         first, second = (Bundle.build([BundleFile(name, b"x" * 10_000)]) for name in "ab")
         await store.put("greedy", first)
         await store.put("greedy", second)
@@ -188,7 +187,7 @@ async def test_a_bundle_that_is_put_again_while_it_is_read_is_read_whole(store: 
 
 
 async def test_a_store_that_is_full_says_so(bus: Bus) -> None:
-    async with open_bundle_store(bus, None) as store:
+    async with open_bundle_store(bus) as store:
         config = (await bus.js.stream_info(f"OBJ_{BUNDLES}")).config
         config.max_bytes = 100
         await bus.js.update_stream(config)
@@ -197,9 +196,9 @@ async def test_a_store_that_is_full_says_so(bus: Bus) -> None:
 
 
 async def test_what_one_process_has_put_another_one_reads(bus: Bus, nats_settings: NatsSettings) -> None:
-    async with Bus.connect(nats_settings) as other, open_bundle_store(bus, None) as one:
+    async with Bus.connect(nats_settings) as other, open_bundle_store(bus) as one:
         await one.put("c1", SMALL)
-        async with open_bundle_store(other, None) as two:
+        async with open_bundle_store(other) as two:
             assert await read(two, "c1", SMALL.name) == SMALL
 
 
