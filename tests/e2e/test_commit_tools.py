@@ -313,13 +313,7 @@ async def test_two_gateways_serve_one_request_and_share_its_contents(
 ) -> None:
     account = await site(scenario, tenant, autoInit=False)
     arguments = {"repositoryRef": "site", "files": as_files({"a": "b"})}
-    headers = {
-        "Authorization": f"Bearer {tenant.mcp_token}",
-        "X-Kedge-Tenant": tenant.cluster,
-        "X-Kedge-Cluster": tenant.cluster,
-    }
-    async with another_gateway(provider, services_nats.url) as url:
-        other = Caller(session, url, first_block, "", headers)
+    async with another_gateway(provider, services_nats.url, session, tenant) as other:
         # Its connection to NATS may not be there yet.
         first, second = await asyncio.gather(
             studio.finish("commit_files", **arguments), stored(lambda: other.finish("commit_files", **arguments))
@@ -342,14 +336,12 @@ async def test_what_either_gateway_stores_either_replica_commits_and_the_other_w
     session: aiohttp.ClientSession,
 ) -> None:
     account = await site(scenario, tenant, autoInit=False)
-    headers = {
-        "Authorization": f"Bearer {tenant.mcp_token}",
-        "X-Kedge-Tenant": tenant.cluster,
-        "X-Kedge-Cluster": tenant.cluster,
-    }
     texts: dict[str, str] = {}
-    async with another_gateway(provider, services_nats.url) as url, another_replica(services, provider) as address:
-        gateways = {"first": studio, "second": Caller(session, url, first_block, "", headers)}
+    async with (
+        another_gateway(provider, services_nats.url, session, tenant) as other,
+        another_replica(services, provider) as address,
+    ):
+        gateways = {"first": studio, "second": other}
 
         async def taken(operation: str) -> dict[str, float]:
             """How many bundles each replica has read for commits, or put for checkouts."""
@@ -401,13 +393,20 @@ async def stored(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any
 
 
 @asynccontextmanager
-async def another_gateway(provider: ProviderInstallation, nats_url: str) -> AsyncIterator[str]:
-    """A second replica; its address."""
+async def another_gateway(
+    provider: ProviderInstallation, nats_url: str, session: aiohttp.ClientSession, tenant: Tenant
+) -> AsyncIterator[Caller]:
+    """A second replica; a caller of it with the headers that the hub's proxy would send for the tenant."""
     [port] = free_ports(1)
     environment = {"PORT": str(port), "NATS_URL": nats_url}
     async with provider.command("gateway", environment, program=[VENV_BIN / "gateway"]) as process:
         await process.line("listening on port", timeout=60)
-        yield f"http://127.0.0.1:{port}/mcp"
+        headers = {
+            "Authorization": f"Bearer {tenant.mcp_token}",
+            "X-Kedge-Tenant": tenant.cluster,
+            "X-Kedge-Cluster": tenant.cluster,
+        }
+        yield Caller(session, f"http://127.0.0.1:{port}/mcp", first_block, "", headers)
 
 
 @asynccontextmanager
