@@ -54,8 +54,7 @@ async def main(service: Service[GatewaySettings]) -> None:
         oauth.open(),
     ):
         app = _app(service, callers, [*mcp.routes(), *oauth.routes()])
-        needs_nats = oauth.enabled or settings.commit_bundle_dir is None
-        await _serve(service, app, nats if needs_nats else None)
+        await _serve(service, app, nats, _purposes_of_nats(settings, oauth))
 
 
 def open_mcp(
@@ -83,7 +82,14 @@ def _app(service: Service[GatewaySettings], callers: CallerLimits, routes: Seque
         raise CannotRun(f"the portal cannot be read (CODE_PORTAL_DIR): {error}") from None
 
 
-async def _serve(service: Service[GatewaySettings], app: FastAPI, nats: NatsConnection | None) -> None:
+def _purposes_of_nats(settings: GatewaySettings, oauth: ConnectWithGitHub) -> list[str]:
+    """What does not work without NATS, as people know it."""
+    bundles = ["commits", "checkouts"] if settings.commit_bundle_dir is None else []
+    return [*bundles, *(["Connect with GitHub"] if oauth.enabled else [])]
+
+
+async def _serve(service: Service[GatewaySettings], app: FastAPI, nats: NatsConnection, purposes: list[str]) -> None:
+    """``purposes``: of the connection to NATS. None is made if there are none."""
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(
@@ -100,8 +106,8 @@ async def _serve(service: Service[GatewaySettings], app: FastAPI, nats: NatsConn
     )
     serving = service.spawn(server.serve(sockets=[listener]), "http")
     _log.info("listening on port %d", listener.getsockname()[1])
-    if nats is not None:
-        service.spawn(nats.run(), "nats")
+    if purposes:
+        service.spawn(nats.run(", ".join(purposes)), "nats")
     # Before the first heartbeat, which tells the hub whether we are ready.
     service.ready()
     if settings.hub_url is None:

@@ -42,15 +42,18 @@ class NatsConnection:
             _log.warning("NATS does not answer for %s: %s", purpose, str(error) or type(error).__name__)
             raise BusUnavailable(type(error).__name__) from None
 
-    async def run(self) -> NoReturn:
-        """Keep a connection for as long as this runs, where others end their process: what makes it fail may be mended."""
+    async def run(self, purposes: str) -> NoReturn:
+        """Keep a connection for as long as this runs, where others end their process: what makes it fail may be mended.
+
+        The log names the ``purposes``, which wait meanwhile.
+        """
         while True:
             try:
                 async with Bus.connect(self._settings, self._name) as self._bus:
                     await self._bus.keep_open()
             except (NatsError, OSError, CannotRun) as error:
                 why = str(error) if isinstance(error, CannotRun) else type(error).__name__
-                _log.warning("commits, checkouts and Connect with GitHub have no NATS and try again: %s", why)
+                _log.warning("no connection to NATS for %s; trying again: %s", purposes, why)
             finally:
                 self._bus = None
             await asyncio.sleep(_RETRY_SECONDS)

@@ -61,7 +61,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(settings: NatsSettings) -> AsyncIterator[Gateway]:
     connection = NatsConnection(settings, "gateway")
-    running = asyncio.create_task(connection.run())
+    running = asyncio.create_task(connection.run("commits, Connect with GitHub"))
     yield Gateway(connection, Flows(connection), Bundles(partial(open_store, connection, None)))
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -118,14 +118,14 @@ async def test_a_connection_that_the_client_gave_up_is_made_anew(
         await until(one.both_work)
 
         assert await server.clients() == ["gateway"]
-    assert "commits, checkouts and Connect with GitHub have no NATS and try again: NATS has closed" in caplog.text
+    assert "no connection to NATS for commits, Connect with GitHub; trying again: NATS has closed" in caplog.text
 
 
 async def test_a_key_that_cannot_be_read_is_tried_again(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
     key = server.keys / "gateway.nk"
     elsewhere = key.rename(key.with_suffix(".away"))
     async with gateway(server.settings()) as one:
-        await until(lambda: f"try again: NATS_NKEY: cannot read {key}" in caplog.text)
+        await until(lambda: f"trying again: NATS_NKEY: cannot read {key}" in caplog.text)
         await one.both_are_refused()
         elsewhere.rename(key)
 

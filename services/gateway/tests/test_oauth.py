@@ -82,7 +82,7 @@ class Hub:
         settings = GatewaySettings.load({**self.environ, **environ})
         nats = NatsConnection(settings.nats, "gateway")
         oauth = ConnectWithGitHub(settings.oauth, nats)
-        running = asyncio.create_task(nats.run())
+        running = asyncio.create_task(nats.run("Connect with GitHub"))
         async with oauth.open():
             yield build_app(Readiness(), routes=oauth.routes())
         running.cancel()

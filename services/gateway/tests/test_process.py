@@ -109,6 +109,25 @@ async def test_a_gateway_with_bundles_in_nats_and_connect_with_github_holds_one_
                 assert (await response.json())["pings"] == {}
 
 
+PURPOSES = {
+    "bundles in NATS": ({}, "commits, checkouts"),
+    "Connect with GitHub": (OAUTH | {"CODE_COMMIT_BUNDLE_DIR": "/nowhere"}, "Connect with GitHub"),
+    "both": (OAUTH, "commits, checkouts, Connect with GitHub"),
+}
+
+
+@pytest.mark.parametrize(("environ", "waiting"), PURPOSES.values(), ids=PURPOSES)
+async def test_a_gateway_without_a_connection_to_nats_says_what_waits_for_it(
+    tmp_path: Path, environ: dict[str, str], waiting: str
+) -> None:
+    key = tmp_path / "gateway.nk"
+    key.write_text("no seed")
+    async with gateway(tmp_path, NATS_NKEY=str(key), **environ) as process:
+        said = json.loads((await process.line("no connection to NATS", timeout=60)).string)
+
+        assert said["message"].startswith(f"no connection to NATS for {waiting}; trying again: NATS_NKEY: ")
+
+
 async def test_a_gateway_with_bundles_in_a_directory_and_without_connect_with_github_never_connects(
     tmp_path: Path,
 ) -> None:
