@@ -3,18 +3,18 @@
 /** What a type of condition means. */
 export const CONDITION_TYPES: Readonly<Record<string, string>> = {
   "Ready": "True: the host is as declared, at this generation. Unknown: the spec changed and the host could not be asked yet.",
-  "Reconciling": "Being worked on, or waiting for another object or for the host.",
-  "Stalled": "Somebody has to act; the message says what to do.",
-  "Validated": "The credential was accepted by the host.",
-  "SettingsDiffer": "Settings on the host that differ from spec and are left as found.",
-  "DefaultBranchPending": "`spec.defaultBranch` names a branch that does not exist yet; Ready is not affected.",
-  "Archived": "Read-only on the host; settings are not sent.",
-  "KeyReplacing": "The key was removed to be registered again with its new title or access, and is not there yet.",
+  "Reconciling": "The object is worked on, or waits for another object or for the host.",
+  "Stalled": "Somebody has to act. The message says what to do.",
+  "Validated": "The host accepted the credential.",
+  "SettingsDiffer": "Some settings on the host differ from spec. They are left as found.",
+  "DefaultBranchPending": "`spec.defaultBranch` names a branch that does not exist yet. Ready is not affected.",
+  "Archived": "The repository is archived, which makes it read-only on the host. Settings are not sent.",
+  "KeyReplacing": "The key was removed from the host, to be registered again with its new title or access. It is not there again yet.",
   "InvitationPending": "The user has to accept the invitation.",
-  "WiderAccess": "The user has more than spec says, through a team, the organisation or its base permission; or another role than spec says, one of the two being a custom one, whose width is not known.",
-  "AccessEnded": "`spec.expiresAt` has passed and the object gives no access any more.",
-  "PackagesAvailable": "What the repository has published is mirrored into Packages, all of it. Ready is not affected.",
-  "Stale": "The host could not be asked for all of it; the message says since when the object shows an earlier state."
+  "WiderAccess": "The user has more access than spec says, through a team, the organisation or its base permission. Or the user has another role than spec says, and one of the two is a custom role, whose width is not known.",
+  "AccessEnded": "`spec.expiresAt` has passed, and the object gives no access any more.",
+  "PackagesAvailable": "All that the repository has published is mirrored into Packages. Ready is not affected.",
+  "Stale": "The host could not be asked for all of the package. The message says since when the object shows an earlier state."
 };
 
 /** What a reason means, and who acts where the conditions alone would say otherwise. */
@@ -26,103 +26,103 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "On `Validated`: the host accepted the credential."
   },
   "Progressing": {
-    "means": "The object has been worked on for longer than two seconds, and had no other reason yet."
+    "means": "The object has been worked on for more than two seconds, and nothing else is to be said of it."
   },
   "CredentialUnavailable": {
-    "means": "The Secret, or its key, is missing or being deleted; the namespace for the Secret of a generated key is missing. On a deleted object: clean-up waits for it; restore it, or set `deletionPolicy: Orphan`.",
+    "means": "The Secret or its key is missing or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object waits for the Secret: restore it, or set `deletionPolicy: Orphan`.",
     "actor": "workspace"
   },
   "SecretsClaimNotAccepted": {
-    "means": "The workspace has not accepted the provider's claim on Secrets."
+    "means": "The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding."
   },
   "CredentialInvalid": {
-    "means": "The Secret holds no token, no usable key of an App (RSA, 2,048 to 4,096 bits), or a token of an installation (`ghs_…`), which ends after an hour; or `githubAppBaseURL` names another host than the Connection; nothing was sent."
+    "means": "Nothing was sent to the host, because the Secret is of no use. It holds no token and no usable key of an App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its `githubAppBaseURL` names another host than the Connection."
   },
   "CredentialRejected": {
-    "means": "The host answered 401, or suspended the account or the App's installation.",
+    "means": "The host does not accept the credential (401), or has suspended the account or the installation of the App.",
     "actor": "hostAccount"
   },
   "ProviderNotFound": {
-    "means": "`spec.provider` is not known here."
+    "means": "No git provider of the name in `spec.provider` is known here."
   },
   "HostNotAllowed": {
-    "means": "`spec.baseURL` is not one of GitHub's hosts and the operator has not named it. Or the host sends us for an archive or a log to one that is neither public nor named by the operator.",
+    "means": "`spec.baseURL` is neither one of GitHub's hosts nor one that the operator allows. Or the host keeps an archive or a log at an address that is neither public nor allowed by the operator.",
     "actor": "operator"
   },
   "CABundleInvalid": {
-    "means": "`spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 64 KiB."
+    "means": "`spec.caBundle` holds no certificate, or one that cannot be read. Or it is longer than 64 KiB."
   },
   "OwnerNotFound": {
     "means": "The host shows no such user or organisation to this credential."
   },
   "OwnerMismatch": {
-    "means": "The owner is another user's account, in which the credential cannot create, or not the account of the App's installation; `githubAppInstallationOwner` is not `spec.owner`; `githubAppInstallationID` is that of another owner than the Repository's."
+    "means": "The credential cannot create under this owner, which is another user's account or not the account that the App is installed on. Or `githubAppInstallationOwner` is not `spec.owner`. Or the installation of `githubAppInstallationID` belongs to another owner than the Repository."
   },
   "AppNotInstalled": {
     "means": "The GitHub App is not installed on the owner's account, or has no installation of the id in the Secret.",
     "actor": "hostAccount"
   },
   "AppCannotCreate": {
-    "means": "GitHub lets no App create a repository in a user's account; refused before the call."
+    "means": "GitHub lets no App create a repository in a user's account. Nothing was sent."
   },
   "SSORequired": {
-    "means": "The organisation wants single sign-on; the message has the address to authorise the token at.",
+    "means": "The organisation wants single sign-on. The message has the address at which to authorise the token.",
     "actor": "hostAccount"
   },
   "MissingPermission": {
-    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address (the host answers a removal with 404 and still shows the thing).",
+    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address. Or the host said that it has nothing to remove, and still shows it.",
     "actor": "hostAccount"
   },
   "ConnectionNotFound": {
-    "means": "`spec.connectionRef` names no Connection.",
+    "means": "The workspace has no Connection of the name in `spec.connectionRef`.",
     "actor": "workspace"
   },
   "ConnectionNotReady": {
     "means": "The Connection is not validated, or is being deleted."
   },
   "DeletionBlocked": {
-    "means": "Kept until the objects that refer to it are gone; the message lists them (the workspace gives up the API, and those say Delete). Or its `deletionPolicy` was lost and is to be set again.",
+    "means": "The object is kept until the objects that refer to it are gone, which the message lists. Or the workspace gives up the API, and those objects are to be deleted on the host first. Or its `deletionPolicy` was lost, and has to be set again.",
     "actor": "workspace"
   },
   "InvalidName": {
-    "means": "A name that the host would refuse or alter, or a username that is no login, or an App's."
+    "means": "The host would refuse or alter the name of the repository. Or the username is no login of a person."
   },
   "NameAltered": {
     "means": "The host made the repository under another name."
   },
   "NameTaken": {
-    "means": "The repository exists: not made by this object and `adoptionPolicy: CreateOnly`; not shown to this credential."
+    "means": "A repository of that name exists. This object did not make it, and `adoptionPolicy: CreateOnly` takes over none. Or the credential may not see it."
   },
   "NameRedirected": {
-    "means": "The name was given up by a rename on the host."
+    "means": "The name leads to a repository that was renamed on the host."
   },
   "DuplicateRepository": {
-    "means": "Another object of the workspace stands for the same repository (it may be making it now)."
+    "means": "Another object of the workspace stands for the same repository, or may be making it now."
   },
   "IdentityConflict": {
-    "means": "The object is bound to another host than its Connection now says, or to another owner, under which the host does not show the same repository."
+    "means": "The object belongs to a repository on another host than its Connection names now. Or it names another owner now, and the host does not show the same repository there."
   },
   "HostObjectMissing": {
-    "means": "The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made in it may still be there; restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
+    "means": "The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: what was made may still be there, because the host does not show the repository. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
   },
   "HostNotYetVisible": {
-    "means": "The host does not show yet what was just made or changed, or for less than ten minutes it has not shown the repository; or it may not know yet the token that it has just made for an App, or makes none yet."
+    "means": "The host does not show yet what was just made or changed. Or it has not shown the repository for less than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet."
   },
   "RepositoryArchived": {
-    "means": "The host refused a write because the repository is archived.",
+    "means": "The host refused the change because the repository is archived.",
     "actor": "hostAccount"
   },
   "BranchProtected": {
-    "means": "The host takes no commit on this branch from this credential: it is protected, or a rule of the repository or the organisation forbids it."
+    "means": "The host takes no commit on this branch from this credential. The branch is protected, or a rule of the repository or the organisation forbids it."
   },
   "BundleNotFound": {
-    "means": "The files of the commit are not in the bundle store or not any more after six hours (they are stored a moment after the object, which is given up after 30 s; or the store does not answer)."
+    "means": "The files of the commit are not there. They were never stored, or the six hours for which they are kept are over. Or they are still on their way, for 30 s at most, or the store does not answer."
   },
   "BundleInvalid": {
-    "means": "What is stored under the name is not the bundle of that digest."
+    "means": "The stored files are not those that the object names by their digest."
   },
   "BundlesFull": {
-    "means": "The workspace has as many unread bundles as it may, or the store is full."
+    "means": "The workspace has as many bundles of files that nobody has read yet as it may have, or the store is full."
   },
   "RefNotFound": {
     "means": "The repository has no such branch, tag or commit."
@@ -131,43 +131,43 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host runs no builds for this repository, or does not offer them to this credential."
   },
   "WorkflowNotFound": {
-    "means": "The repository has no such workflow file, or not on its default branch."
+    "means": "The default branch of the repository has no such workflow file, or the credential may not start it."
   },
   "WorkflowNotDispatchable": {
-    "means": "The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or is disabled."
+    "means": "The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or it is disabled."
   },
   "NotFoundOrNoAccess": {
-    "means": "404 on a write.",
+    "means": "The host answered a change with 404. The thing is not there, or the credential may not change it.",
     "actor": "hostAccount"
   },
   "ValidationFailed": {
-    "means": "The host refused the request, its words are in the message; or it would: `rotateEvery` below a minute, `visibility: internal` in a user's account."
+    "means": "The host refused the request, and the message has its words. Or the host would refuse it, so nothing was sent: `rotateEvery` is below a minute, or `visibility: internal` is for a user's account."
   },
   "Gone": {
     "means": "The host no longer offers this (410)."
   },
   "UnavailableForLegalReasons": {
-    "means": "451.",
+    "means": "The host gives no access to this for legal reasons (451).",
     "actor": "hostAccount"
   },
   "RepositoryNotFound": {
-    "means": "`spec.repositoryRef` names no Repository.",
+    "means": "The workspace has no Repository of the name in `spec.repositoryRef`.",
     "actor": "workspace"
   },
   "RepositoryNotReady": {
     "means": "The Repository is not on the host yet, or is being deleted."
   },
   "SecretNotWritable": {
-    "means": "The workspace refuses to store the key pair: its namespace is being deleted, a quota, an immutable Secret."
+    "means": "The workspace refuses to store the key pair. Its namespace is being deleted, a quota is used up, or the Secret is immutable."
   },
   "SecretNameTaken": {
-    "means": "The Secret `deploykey-<name>` is not this DeployKey's, or is still being deleted."
+    "means": "The Secret `deploykey-<name>` belongs to something else, or is still being deleted."
   },
   "InvalidPublicKey": {
     "means": "`spec.publicKey` is no public key that the host takes."
   },
   "KeyInUse": {
-    "means": "The deploy key is registered elsewhere on the host (it was registered here a moment ago, and is not shown by its id any more; looked at again after a minute)."
+    "means": "The deploy key is registered elsewhere on the host. Or it was registered here a moment ago and is not shown any more, so it is looked at again after a minute."
   },
   "DeployKeysDisabled": {
     "means": "The organisation does not allow deploy keys.",
@@ -180,14 +180,14 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "An older object of the workspace is for the same user."
   },
   "InvitationPending": {
-    "means": "The user has not accepted yet; the resync notices when they do.",
+    "means": "The user has not accepted the invitation yet. Once they have, the object becomes ready when it is next compared with the host.",
     "actor": "invitedUser"
   },
   "InvitationExpired": {
-    "means": "Three invitations have expired; a new `reconcile-requested-at` invites again."
+    "means": "Three invitations have expired. A new value of the annotation `reconcile-requested-at` sends another one."
   },
   "InvitationDeclined": {
-    "means": "The user declined, or the invitation was withdrawn on the host; only a new `reconcile-requested-at`, or an edit, invites again."
+    "means": "The user declined, or the invitation was withdrawn on the host. Another one is sent only after an edit of the object, or for a new value of the annotation `reconcile-requested-at`."
   },
   "InvitationRefused": {
     "means": "The organisation or the user does not admit the invitation.",
@@ -197,40 +197,40 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The invitations that the host allows a repository in a day are used up."
   },
   "UserNotFound": {
-    "means": "The host knows no user `spec.username`, or none any more."
+    "means": "The host knows no user of the name in `spec.username`, or none any more."
   },
   "UserChanged": {
-    "means": "The user whose access it was renamed or deleted their account, has no access any more, and somebody else has the login `spec.username` now, who is not invited. Delete the object, which takes away what access of that user there still is, and create one with the username of whom you mean."
+    "means": "The user who had the access was renamed or deleted their account, and has no access any more. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the first user may still have. Then create one with the username of whom you mean."
   },
   "PermissionUnsupported": {
-    "means": "The host does not have this permission for this kind of owner, it is less than the base permission of the organisation that the user is a member of, the user owns the repository, there is no such custom role, or the host takes it and goes on showing less."
+    "means": "The user cannot have this permission here. The host does not have it for this kind of owner, or the custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the host takes it and goes on showing less."
   },
   "OwnershipUnknown": {
     "means": "NATS does not answer who made the thing on the host."
   },
   "OwnershipDisputed": {
-    "means": "On a deleted object: the record of who made the thing on the host was lost, and several objects say that they did; nothing is deleted until `deletionPolicy` says Delete or Orphan."
+    "means": "On a deleted object: the record of who made the thing on the host was lost, and several objects say that they did. Nothing is deleted until `deletionPolicy` says Delete or Orphan."
   },
   "RateLimited": {
-    "means": "The host's limits for the account or the App are used up, it asked for a pause, or NATS does not answer whether so; waiting until the time in the message."
+    "means": "The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS does not answer whether so. The message says when the object is tried again."
   },
   "HostConflict": {
-    "means": "409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."
+    "means": "The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role was changed."
   },
   "HostUnavailable": {
-    "means": "5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when. Or the host is slow and other objects have its turns now."
+    "means": "The host cannot be reached, or gives no usable answer: a 5xx, a timeout, a problem with TLS or a proxy, a redirect out of the API, or an answer that is not the API's or is longer than 2 MiB. In an outage one request now and then asks whether the host is back. Or the host is slow, and it is the turn of other objects."
   },
   "UnexpectedAnswer": {
-    "means": "Any other answer."
+    "means": "The host gave an answer that no other reason is for."
   },
   "BindingNotVisible": {
-    "means": "Kcp shows no APIBinding while one must be there."
+    "means": "Kcp does not show the APIBinding of the workspace, which must be there."
   },
   "Conflict": {
     "means": "Others keep writing the object."
   },
   "InternalError": {
-    "means": "A defect of ours; the log has the trace.",
+    "means": "The provider has a defect. Its log has the details.",
     "actor": "operator"
   },
   "LeftAsFound": {
@@ -264,13 +264,13 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "On `PackagesAvailable`, which is True."
   },
   "PackagesUnsupportedByToken": {
-    "means": "On `PackagesAvailable`, which is False: GitHub serves packages to classic and OAuth tokens with `read:packages` only. Nothing is asked until the credential is another one."
+    "means": "On `PackagesAvailable`, which is False: GitHub serves packages only to classic and OAuth tokens with `read:packages`. It is not asked again until the credential is another one."
   },
   "PackageLimit": {
-    "means": "On `PackagesAvailable`, which is False: the repository or the workspace has more packages than are mirrored; the message says how many."
+    "means": "On `PackagesAvailable`, which is False: the repository or the workspace has more packages than are mirrored. The message says how many."
   },
   "ListingIncomplete": {
-    "means": "On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or none for want of budget."
+    "means": "On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or the requests that the host allows did not suffice."
   },
   "VersionsIncomplete": {
     "means": "On `Stale`, and on `Ready`, which is Unknown: the versions of the package could not be read."

@@ -22,43 +22,45 @@ class ConditionType(StrEnum):
     host could not be asked yet.
     """
     RECONCILING = "Reconciling"
-    """all; present only while it holds: Being worked on, or waiting for another object or for the host."""
+    """all; present only while it holds: The object is worked on, or waits for another object or for the host."""
     STALLED = "Stalled"
-    """all; present only while it holds: Somebody has to act; the message says what to do."""
+    """all; present only while it holds: Somebody has to act. The message says what to do."""
     VALIDATED = "Validated"
-    """Connection; normal: The credential was accepted by the host."""
+    """Connection; normal: The host accepted the credential."""
     SETTINGS_DIFFER = "SettingsDiffer"
-    """Repository, DeployKey, Collaborator; present only while it holds: Settings on the host that differ from spec and
-    are left as found.
+    """Repository, DeployKey, Collaborator; present only while it holds: Some settings on the host differ from spec.
+    They are left as found.
     """
     DEFAULT_BRANCH_PENDING = "DefaultBranchPending"
-    """Repository; present only while it holds: `spec.defaultBranch` names a branch that does not exist yet; Ready is
+    """Repository; present only while it holds: `spec.defaultBranch` names a branch that does not exist yet. Ready is
     not affected.
     """
     ARCHIVED = "Archived"
-    """Repository; present only while it holds: Read-only on the host; settings are not sent."""
+    """Repository; present only while it holds: The repository is archived, which makes it read-only on the host.
+    Settings are not sent.
+    """
     KEY_REPLACING = "KeyReplacing"
-    """DeployKey; present only while it holds: The key was removed to be registered again with its new title or access,
-    and is not there yet.
+    """DeployKey; present only while it holds: The key was removed from the host, to be registered again with its new
+    title or access. It is not there again yet.
     """
     INVITATION_PENDING = "InvitationPending"
     """Collaborator; False once an invitation came to nothing, else present only while it holds: The user has to accept
     the invitation.
     """
     WIDER_ACCESS = "WiderAccess"
-    """Collaborator; present only while it holds: The user has more than spec says, through a team, the organisation or
-    its base permission; or another role than spec says, one of the two being a custom one, whose width is not known.
+    """Collaborator; present only while it holds: The user has more access than spec says, through a team, the
+    organisation or its base permission. Or the user has another role than spec says, and one of the two is a custom
+    role, whose width is not known.
     """
     ACCESS_ENDED = "AccessEnded"
     """Collaborator; False while the host still shows the access, else present only while it holds: `spec.expiresAt` has
-    passed and the object gives no access any more.
+    passed, and the object gives no access any more.
     """
     PACKAGES_AVAILABLE = "PackagesAvailable"
-    """Repository; normal: What the repository has published is mirrored into Packages, all of it. Ready is not affected.
-    """
+    """Repository; normal: All that the repository has published is mirrored into Packages. Ready is not affected."""
     STALE = "Stale"
-    """Package; present only while it holds: The host could not be asked for all of it; the message says since when the
-    object shows an earlier state.
+    """Package; present only while it holds: The host could not be asked for all of the package. The message says since
+    when the object shows an earlier state.
     """
 
 
@@ -70,132 +72,141 @@ class Reason(StrEnum):
     VALIDATED = "Validated"
     """ready: On `Validated`: the host accepted the credential."""
     PROGRESSING = "Progressing"
-    """running: The object has been worked on for longer than two seconds, and had no other reason yet."""
+    """running: The object has been worked on for more than two seconds, and nothing else is to be said of it."""
     CREDENTIAL_UNAVAILABLE = "CredentialUnavailable"
-    """waiting, retried: The Secret, or its key, is missing or being deleted; the namespace for the Secret of a
-    generated key is missing (retried). On a deleted object: clean-up waits for it; restore it, or set `deletionPolicy:
-    Orphan`.
+    """waiting, retried: The Secret or its key is missing or is being deleted (waiting). Or the namespace for the Secret
+    of a generated key is missing (retried). The clean-up of a deleted object waits for the Secret: restore it, or set
+    `deletionPolicy: Orphan`.
     """
     SECRETS_CLAIM_NOT_ACCEPTED = "SecretsClaimNotAccepted"
-    """stalled: The workspace has not accepted the provider's claim on Secrets."""
+    """stalled: The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding.
+    """
     CREDENTIAL_INVALID = "CredentialInvalid"
-    """stalled: The Secret holds no token, no usable key of an App (RSA, 2,048 to 4,096 bits), or a token of an
-    installation (`ghs_…`), which ends after an hour; or `githubAppBaseURL` names another host than the Connection;
-    nothing was sent.
+    """stalled: Nothing was sent to the host, because the Secret is of no use. It holds no token and no usable key of an
+    App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its
+    `githubAppBaseURL` names another host than the Connection.
     """
     CREDENTIAL_REJECTED = "CredentialRejected"
-    """stalled: The host answered 401, or suspended the account or the App's installation."""
+    """stalled: The host does not accept the credential (401), or has suspended the account or the installation of the
+    App.
+    """
     PROVIDER_NOT_FOUND = "ProviderNotFound"
-    """stalled: `spec.provider` is not known here."""
+    """stalled: No git provider of the name in `spec.provider` is known here."""
     HOST_NOT_ALLOWED = "HostNotAllowed"
-    """stalled: `spec.baseURL` is not one of GitHub's hosts and the operator has not named it. Or the host sends us for an
-    archive or a log to one that is neither public nor named by the operator.
+    """stalled: `spec.baseURL` is neither one of GitHub's hosts nor one that the operator allows. Or the host keeps an
+    archive or a log at an address that is neither public nor allowed by the operator.
     """
     CA_BUNDLE_INVALID = "CABundleInvalid"
-    """stalled: `spec.caBundle` holds no certificate, holds one that cannot be read, or is longer than 64 KiB."""
+    """stalled: `spec.caBundle` holds no certificate, or one that cannot be read. Or it is longer than 64 KiB."""
     OWNER_NOT_FOUND = "OwnerNotFound"
     """stalled: The host shows no such user or organisation to this credential."""
     OWNER_MISMATCH = "OwnerMismatch"
-    """stalled: The owner is another user's account, in which the credential cannot create, or not the account of the
-    App's installation; `githubAppInstallationOwner` is not `spec.owner`; `githubAppInstallationID` is that of another
-    owner than the Repository's.
+    """stalled: The credential cannot create under this owner, which is another user's account or not the account that
+    the App is installed on. Or `githubAppInstallationOwner` is not `spec.owner`. Or the installation of
+    `githubAppInstallationID` belongs to another owner than the Repository.
     """
     APP_NOT_INSTALLED = "AppNotInstalled"
     """stalled: The GitHub App is not installed on the owner's account, or has no installation of the id in the Secret.
     """
     APP_CANNOT_CREATE = "AppCannotCreate"
-    """stalled: GitHub lets no App create a repository in a user's account; refused before the call."""
+    """stalled: GitHub lets no App create a repository in a user's account. Nothing was sent."""
     SSO_REQUIRED = "SSORequired"
-    """stalled: The organisation wants single sign-on; the message has the address to authorise the token at."""
+    """stalled: The organisation wants single sign-on. The message has the address at which to authorise the token."""
     MISSING_PERMISSION = "MissingPermission"
-    """stalled, retried: The credential lacks a scope or permission, which the message names, or an IP allow list refuses
-    our address (retried: the host answers a removal with 404 and still shows the thing).
+    """stalled, retried: The credential lacks a scope or permission, which the message names, or an IP allow list
+    refuses our address (stalled). Or the host said that it has nothing to remove, and still shows it (retried).
     """
     CONNECTION_NOT_FOUND = "ConnectionNotFound"
-    """waiting: `spec.connectionRef` names no Connection."""
+    """waiting: The workspace has no Connection of the name in `spec.connectionRef`."""
     CONNECTION_NOT_READY = "ConnectionNotReady"
     """waiting: The Connection is not validated, or is being deleted."""
     DELETION_BLOCKED = "DeletionBlocked"
-    """waiting, retried: Kept until the objects that refer to it are gone; the message lists them (retried: the
-    workspace gives up the API, and those say Delete). Or its `deletionPolicy` was lost and is to be set again.
+    """waiting, retried: The object is kept until the objects that refer to it are gone, which the message lists
+    (waiting). Or the workspace gives up the API, and those objects are to be deleted on the host first (retried). Or
+    its `deletionPolicy` was lost, and has to be set again (waiting).
     """
     INVALID_NAME = "InvalidName"
-    """stalled: A name that the host would refuse or alter, or a username that is no login, or an App's."""
+    """stalled: The host would refuse or alter the name of the repository. Or the username is no login of a person."""
     NAME_ALTERED = "NameAltered"
     """stalled: The host made the repository under another name."""
     NAME_TAKEN = "NameTaken"
-    """stalled, retried: The repository exists: not made by this object and `adoptionPolicy: CreateOnly` (stalled); not
-    shown to this credential (retried).
+    """stalled, retried: A repository of that name exists. This object did not make it, and `adoptionPolicy: CreateOnly`
+    takes over none (stalled). Or the credential may not see it (retried).
     """
     NAME_REDIRECTED = "NameRedirected"
-    """stalled: The name was given up by a rename on the host."""
+    """stalled: The name leads to a repository that was renamed on the host."""
     DUPLICATE_REPOSITORY = "DuplicateRepository"
-    """stalled, retried: Another object of the workspace stands for the same repository (retried: it may be making it
-    now).
+    """stalled, retried: Another object of the workspace stands for the same repository (stalled), or may be making it
+    now (retried).
     """
     IDENTITY_CONFLICT = "IdentityConflict"
-    """stalled: The object is bound to another host than its Connection now says, or to another owner, under which the
-    host does not show the same repository.
+    """stalled: The object belongs to a repository on another host than its Connection names now. Or it names another
+    owner now, and the host does not show the same repository there.
     """
     HOST_OBJECT_MISSING = "HostObjectMissing"
-    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate; or there
-    is nothing to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so what was made
-    in it may still be there; restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository
-    too.
+    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate. Or
+    there is no repository to adopt. On a deleted DeployKey or Collaborator: what was made may still be there, because
+    the host does not show the repository. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the
+    Repository too.
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
-    """retried: The host does not show yet what was just made or changed, or for less than ten minutes it has not shown
-    the repository; or it may not know yet the token that it has just made for an App, or makes none yet.
+    """retried: The host does not show yet what was just made or changed. Or it has not shown the repository for less
+    than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet.
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
-    """stalled: The host refused a write because the repository is archived."""
+    """stalled: The host refused the change because the repository is archived."""
     BRANCH_PROTECTED = "BranchProtected"
-    """stalled: The host takes no commit on this branch from this credential: it is protected, or a rule of the repository
-    or the organisation forbids it.
+    """stalled: The host takes no commit on this branch from this credential. The branch is protected, or a rule of the
+    repository or the organisation forbids it.
     """
     BUNDLE_NOT_FOUND = "BundleNotFound"
-    """stalled, retried: The files of the commit are not in the bundle store or not any more after six hours
-    (retried: they are stored a moment after the object, which is given up after 30 s; or the store does not answer).
+    """stalled, retried: The files of the commit are not there. They were never stored, or the six hours for which they
+    are kept are over (stalled). Or they are still on their way, for 30 s at most, or the store does not answer
+    (retried).
     """
     BUNDLE_INVALID = "BundleInvalid"
-    """stalled: What is stored under the name is not the bundle of that digest."""
+    """stalled: The stored files are not those that the object names by their digest."""
     BUNDLES_FULL = "BundlesFull"
-    """retried: The workspace has as many unread bundles as it may, or the store is full."""
+    """retried: The workspace has as many bundles of files that nobody has read yet as it may have, or the store is
+    full.
+    """
     REF_NOT_FOUND = "RefNotFound"
     """stalled: The repository has no such branch, tag or commit."""
     BUILDS_UNSUPPORTED = "BuildsUnsupported"
     """stalled: The host runs no builds for this repository, or does not offer them to this credential."""
     WORKFLOW_NOT_FOUND = "WorkflowNotFound"
-    """stalled: The repository has no such workflow file, or not on its default branch."""
+    """stalled: The default branch of the repository has no such workflow file, or the credential may not start it."""
     WORKFLOW_NOT_DISPATCHABLE = "WorkflowNotDispatchable"
-    """stalled: The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or is disabled."""
+    """stalled: The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or it is
+    disabled.
+    """
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
-    """stalled: 404 on a write."""
+    """stalled: The host answered a change with 404. The thing is not there, or the credential may not change it."""
     VALIDATION_FAILED = "ValidationFailed"
-    """stalled: The host refused the request, its words are in the message; or it would: `rotateEvery` below a minute,
-    `visibility: internal` in a user's account.
+    """stalled: The host refused the request, and the message has its words. Or the host would refuse it, so nothing was
+    sent: `rotateEvery` is below a minute, or `visibility: internal` is for a user's account.
     """
     GONE = "Gone"
     """stalled: The host no longer offers this (410)."""
     UNAVAILABLE_FOR_LEGAL_REASONS = "UnavailableForLegalReasons"
-    """stalled: 451."""
+    """stalled: The host gives no access to this for legal reasons (451)."""
     REPOSITORY_NOT_FOUND = "RepositoryNotFound"
-    """waiting: `spec.repositoryRef` names no Repository."""
+    """waiting: The workspace has no Repository of the name in `spec.repositoryRef`."""
     REPOSITORY_NOT_READY = "RepositoryNotReady"
     """waiting: The Repository is not on the host yet, or is being deleted."""
     SECRET_NOT_WRITABLE = "SecretNotWritable"  # noqa: S105
-    """stalled: The workspace refuses to store the key pair: its namespace is being deleted, a quota, an immutable
-    Secret.
+    """stalled: The workspace refuses to store the key pair. Its namespace is being deleted, a quota is used up, or the
+    Secret is immutable.
     """
     SECRET_NAME_TAKEN = "SecretNameTaken"  # noqa: S105
-    """stalled, retried: The Secret `deploykey-<name>` is not this DeployKey's (stalled), or is still being deleted
+    """stalled, retried: The Secret `deploykey-<name>` belongs to something else (stalled), or is still being deleted
     (retried).
     """
     INVALID_PUBLIC_KEY = "InvalidPublicKey"
     """stalled: `spec.publicKey` is no public key that the host takes."""
     KEY_IN_USE = "KeyInUse"
-    """stalled, waiting: The deploy key is registered elsewhere on the host (waiting: it was registered here a moment ago,
-    and is not shown by its id any more; looked at again after a minute).
+    """stalled, waiting: The deploy key is registered elsewhere on the host (stalled). Or it was registered here a
+    moment ago and is not shown any more, so it is looked at again after a minute (waiting).
     """
     DEPLOY_KEYS_DISABLED = "DeployKeysDisabled"
     """stalled: The organisation does not allow deploy keys."""
@@ -204,54 +215,60 @@ class Reason(StrEnum):
     DUPLICATE_COLLABORATOR = "DuplicateCollaborator"
     """stalled: An older object of the workspace is for the same user."""
     INVITATION_PENDING = "InvitationPending"
-    """waiting: The user has not accepted yet; the resync notices when they do."""
+    """waiting: The user has not accepted the invitation yet. Once they have, the object becomes ready when it is next
+    compared with the host.
+    """
     INVITATION_EXPIRED = "InvitationExpired"
-    """stalled: Three invitations have expired; a new `reconcile-requested-at` invites again."""
+    """stalled: Three invitations have expired. A new value of the annotation `reconcile-requested-at` sends another
+    one.
+    """
     INVITATION_DECLINED = "InvitationDeclined"
-    """stalled: The user declined, or the invitation was withdrawn on the host; only a new `reconcile-requested-at`, or
-    an edit, invites again.
+    """stalled: The user declined, or the invitation was withdrawn on the host. Another one is sent only after an edit
+    of the object, or for a new value of the annotation `reconcile-requested-at`.
     """
     INVITATION_REFUSED = "InvitationRefused"
     """stalled: The organisation or the user does not admit the invitation."""
     INVITATION_LIMIT = "InvitationLimit"
     """retried: The invitations that the host allows a repository in a day are used up."""
     USER_NOT_FOUND = "UserNotFound"
-    """stalled: The host knows no user `spec.username`, or none any more."""
+    """stalled: The host knows no user of the name in `spec.username`, or none any more."""
     USER_CHANGED = "UserChanged"
-    """stalled: The user whose access it was renamed or deleted their account, has no access any more, and somebody else
-    has the login `spec.username` now, who is not invited. Delete the object, which takes away what access of that user
-    there still is, and create one with the username of whom you mean.
+    """stalled: The user who had the access was renamed or deleted their account, and has no access any more. Somebody
+    else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the
+    first user may still have. Then create one with the username of whom you mean.
     """
     PERMISSION_UNSUPPORTED = "PermissionUnsupported"
-    """stalled: The host does not have this permission for this kind of owner, it is less than the base permission of
-    the organisation that the user is a member of, the user owns the repository, there is no such custom role, or the
+    """stalled: The user cannot have this permission here. The host does not have it for this kind of owner, or the
+    custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the
     host takes it and goes on showing less.
     """
     OWNERSHIP_UNKNOWN = "OwnershipUnknown"
     """retried: NATS does not answer who made the thing on the host."""
     OWNERSHIP_DISPUTED = "OwnershipDisputed"
     """stalled: On a deleted object: the record of who made the thing on the host was lost, and several objects say that
-    they did; nothing is deleted until `deletionPolicy` says Delete or Orphan.
+    they did. Nothing is deleted until `deletionPolicy` says Delete or Orphan.
     """
     RATE_LIMITED = "RateLimited"
-    """retried: The host's limits for the account or the App are used up, it asked for a pause, or NATS does not answer
-    whether so; waiting until the time in the message.
+    """retried: The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS
+    does not answer whether so. The message says when the object is tried again.
     """
     HOST_CONFLICT = "HostConflict"
-    """retried: 409 of the host, or an invitation was accepted, declined or withdrawn while its role was changed."""
+    """retried: The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role
+    was changed.
+    """
     HOST_UNAVAILABLE = "HostUnavailable"
-    """retried: 5xx, timeout, TLS, proxy, a redirect out of the API, or an answer that is not the API's or is longer
-    than 2 MiB; in an outage the host is asked by a probe now and then, and the log says since when. Or the host is slow and
-    other objects have its turns now.
+    """retried: The host cannot be reached, or gives no usable answer: a 5xx, a timeout, a problem with TLS or a proxy,
+    a redirect out of the API, or an answer that is not the API's or is longer than 2 MiB. In an outage one request now
+    and then asks whether the host is back. Or the host is slow, and it is the turn of other objects.
     """
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
-    """retried: Any other answer."""
+    """retried: The host gave an answer that no other reason is for."""
     BINDING_NOT_VISIBLE = "BindingNotVisible"
-    """retried: Kcp shows no APIBinding while one must be there."""
+    """retried: Kcp does not show the APIBinding of the workspace, which must be there."""
     CONFLICT = "Conflict"
     """retried: Others keep writing the object."""
     INTERNAL_ERROR = "InternalError"
-    """retried: A defect of ours; the log has the trace."""
+    """retried: The provider has a defect. Its log has the details."""
     LEFT_AS_FOUND = "LeftAsFound"
     """condition: On `SettingsDiffer`."""
     BRANCH_MISSING = "BranchMissing"
@@ -273,16 +290,16 @@ class Reason(StrEnum):
     PACKAGES_MIRRORED = "PackagesMirrored"
     """condition: On `PackagesAvailable`, which is True."""
     PACKAGES_UNSUPPORTED_BY_TOKEN = "PackagesUnsupportedByToken"  # noqa: S105
-    """condition: On `PackagesAvailable`, which is False: GitHub serves packages to classic and OAuth tokens with
-    `read:packages` only. Nothing is asked until the credential is another one.
+    """condition: On `PackagesAvailable`, which is False: GitHub serves packages only to classic and OAuth tokens with
+    `read:packages`. It is not asked again until the credential is another one.
     """
     PACKAGE_LIMIT = "PackageLimit"
     """condition: On `PackagesAvailable`, which is False: the repository or the workspace has more packages than are
-    mirrored; the message says how many.
+    mirrored. The message says how many.
     """
     LISTING_INCOMPLETE = "ListingIncomplete"
-    """condition: On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or none for want
-    of budget.
+    """condition: On `Stale`, and on `Ready`, which is Unknown: a page of the host's list could not be read, or the
+    requests that the host allows did not suffice.
     """
     VERSIONS_INCOMPLETE = "VersionsIncomplete"
     """condition: On `Stale`, and on `Ready`, which is Unknown: the versions of the package could not be read."""
@@ -315,7 +332,7 @@ def documented(enumeration: type[StrEnum]) -> Iterator[tuple[str, str, str]]:
         yield member.value, head, meaning
 
 
-_ENDS: Final = re.compile(r" \((?:stalled|retried|waiting)\)|(?<=\()(?:stalled|retried|waiting): ")
+_ENDS: Final = re.compile(r" \((?:stalled|retried|waiting)\)")
 
 
 def plain(meaning: str) -> str:

@@ -10,8 +10,7 @@ from codecommon.api.reasons import plain
 @pytest.mark.parametrize(
     ("meaning", "wanted"),
     [
-        ("It is there (stalled); it is not shown (retried).", "It is there; it is not shown."),
-        ("It is in use (waiting: it was made a moment ago).", "It is in use (it was made a moment ago)."),
+        ("It is there (stalled). Or it is not shown (retried).", "It is there. Or it is not shown."),
         ("The request is retried (in vain).", "The request is retried (in vain)."),
     ],
 )
