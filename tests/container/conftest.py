@@ -1,4 +1,4 @@
-"""One engine and one set of images for all tests here."""
+"""One engine for all tests here. All run twice, with the images of either builder."""
 
 from __future__ import annotations
 
@@ -9,13 +9,30 @@ from engine import Engine, build_images, missing, networking, provide_base_image
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
-    why_not = missing()
-    if why_not is not None:
-        pytest.skip(why_not)
+def bare_engine() -> Iterator[Engine | None]:
+    """The engine with the images to build from; None where there can be no engine."""
+    if missing() is not None:
+        yield None
+        return
     before = networking()
     with running_engine() as running:
         provide_base_images(running)
-        build_images(running)
         yield running
     assert networking() == before, "the engine has changed the host's networking"
+
+
+@pytest.fixture(scope="session", params=["docker-compose", "Compose v2 and BuildKit"])
+def engine_or_none(bare_engine: Engine | None, request: pytest.FixtureRequest) -> Engine | None:
+    """The engine with all images. Those of the second run replace those of the first, by the same names."""
+    if bare_engine is None:
+        return None
+    engine = bare_engine if request.param == "docker-compose" else bare_engine.with_buildkit()
+    build_images(engine)
+    return engine
+
+
+@pytest.fixture
+def engine(engine_or_none: Engine | None) -> Engine:
+    if engine_or_none is None:
+        pytest.skip(str(missing()))
+    return engine_or_none

@@ -3,6 +3,9 @@
 The engine is Debian's, started by hand. It gets no bridge, and neither iptables rules nor forwarding, so the host's networking
 stays as it is: builds use the host's network, and Docker's own proxy publishes ports on loopback. Its data stays in
 ``.dev/container`` until `make clean`, so that a second run has the layers of the first.
+
+Two sets of command lines lead to it: Docker's builder before BuildKit with docker-compose 1.29, both Debian's, and BuildKit with
+Docker Compose v2, which are built like the tools of `make tools`.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from devstack.paths import CONTROLPLANE_MODULE, REPOSITORY, RUNS
-from devstack.tools import build_environment, find_go, wanted_go_version
+import yaml
+
+from devstack.paths import CONTAINER_MODULE, CONTROLPLANE_MODULE, REPOSITORY, RUNS, TOOLS_BIN
+from devstack.tools import CONTAINER, build, build_environment, find_go, wanted_go_version
 
 FOLDER: Final = RUNS / "container"
 SUITE: Final = "bookworm"
@@ -59,9 +64,21 @@ def say(line: str) -> None:
 
 @dataclass(frozen=True)
 class Engine:
-    """The running engine. `environ` leads the command lines to it."""
+    """The running engine. `environ` leads the command lines to it, `compose` is the one that runs docker-compose.yaml."""
 
     environ: Mapping[str, str]
+    compose: Sequence[str] = ("docker-compose",)
+
+    def with_buildkit(self) -> Engine:
+        """The same engine, with BuildKit and Compose v2 as plugins of `docker`."""
+        build(CONTAINER_MODULE, TOOLS_BIN, build_environment(os.environ), CONTAINER)
+        plugins = FOLDER / "cli" / "cli-plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        for name in CONTAINER.packages:
+            (plugins / name).unlink(missing_ok=True)
+            (plugins / name).symlink_to(TOOLS_BIN / name)
+        environ = {**self.environ, "DOCKER_CONFIG": str(plugins.parent), "DOCKER_BUILDKIT": "1"}
+        return replace(self, environ=environ, compose=("docker", "compose"))
 
     def run(
         self,
@@ -191,19 +208,28 @@ def _import(engine: Engine, root: Path, image: str) -> None:
 
 
 def build_images(engine: Engine) -> None:
-    """All images that docker-compose.yaml names, the provider's by `tools/images.sh`."""
-    options = _build_options()
-    say("building the provider's images with the builder before BuildKit (minutes, the first time)")
-    engine.run("tools/images.sh", timeout=BUILD_TIMEOUT, environ={"BUILD_OPTIONS": " ".join(options)})
-    for name in ("devstack", "controlplane"):
-        say(f"building the image of tools/{name}")
-        dockerfile = ("--file", f"tools/{name}/Dockerfile")
-        tag = ("--tag", f"code-provider-{name}:dev")
-        engine.docker("build", "-q", *options, *dockerfile, *tag, ".", timeout=BUILD_TIMEOUT)
+    """The provider's images by `tools/images.sh`, and then all that docker-compose.yaml names by Compose, on the same layers."""
+    arguments = build_arguments()
+    options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    say(f"building the provider's images for {' '.join(engine.compose)} (minutes, the first time)")
+    engine.run(
+        "tools/images.sh", timeout=BUILD_TIMEOUT, environ={"BUILD_OPTIONS": " ".join(["--network=host", *options])}
+    )
+    say(f"building all images with {' '.join(engine.compose)} (minutes, the first time)")
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())["services"]
+    on_host = {name: {"build": {"network": "host"}} for name, service in services.items() if "build" in service}
+    network = FOLDER / "network.yaml"
+    network.write_text(yaml.safe_dump({"services": on_host}))
+    files = ("--file", "docker-compose.yaml", "--file", str(network))
+    revision = engine.run("git", "rev-parse", "HEAD").stdout.strip()
+    engine.run(
+        *(*engine.compose, *files, "build", *options, "--build-arg", f"REVISION={revision}"), timeout=BUILD_TIMEOUT
+    )
 
 
-def _build_options() -> Sequence[str]:
-    given = {
+def build_arguments() -> Mapping[str, str]:
+    """The images to build from, and what the network of this machine wants."""
+    return {
         "NODE_IMAGE": BUILD_IMAGE,
         "PYTHON_IMAGE": BUILD_IMAGE,
         "RUNTIME_IMAGE": RUNTIME_IMAGE,
@@ -217,7 +243,6 @@ def _build_options() -> Sequence[str]:
             if name in os.environ
         },
     }
-    return ["--network=host", *(part for name, value in given.items() for part in ("--build-arg", f"{name}={value}"))]
 
 
 def networking() -> str:

@@ -33,7 +33,9 @@ class Stack:
 
     def compose(self, *arguments: str, command: str = "hub", timeout: float = 300.0) -> str:
         environ = {**self._environ, "CODE_DEV_COMMAND": command}
-        return self._engine.run("docker-compose", "-p", PROJECT, *arguments, environ=environ, timeout=timeout).stdout
+        return self._engine.run(
+            *self._engine.compose, "-p", PROJECT, *arguments, environ=environ, timeout=timeout
+        ).stdout
 
     def hub_says(self, wanted: str, timeout: float) -> str:
         """What the hub has said, once `wanted` is in it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nats
 import pytest
-from engine import Engine, missing
+from engine import Engine
 from nats.js.api import RetentionPolicy, StreamConfig
 from nats.js.errors import KeyWrongLastSequenceError
 from testcontainers.core.container import DockerContainer
@@ -23,12 +23,11 @@ START_TIMEOUT = 60.0
 
 
 @pytest.fixture
-def nats_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def nats_url(engine_or_none: Engine | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (port,) = free_ports(1)
     command = ["-a", LOOPBACK, "-p", str(port), "-js", "-sd"]
-    if missing() is None:
-        engine: Engine = request.getfixturevalue("engine")
-        monkeypatch.setenv("DOCKER_HOST", engine.environ["DOCKER_HOST"])
+    if engine_or_none is not None:
+        monkeypatch.setenv("DOCKER_HOST", engine_or_none.environ["DOCKER_HOST"])
         server = in_container([*command, "/var/lib/kedge-code/nats"])
     else:
         server = as_process([*command, str(tmp_path)])

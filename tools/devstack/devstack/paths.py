@@ -12,6 +12,7 @@ TOOLS_SCHEMAS = REPOSITORY / ".tools" / "schemas"
 CONTROLPLANE_MODULE = REPOSITORY / "tools" / "controlplane"
 CHART_MODULES = REPOSITORY / "tools" / "chart"
 """The Go modules of the tools with which the Helm chart is tested, one folder for each."""
+CONTAINER_MODULE = REPOSITORY / "tools" / "container"
 RUNS = REPOSITORY / ".dev"
 """Data and logs of everything that devstack starts, one folder per run; ignored by git."""
 

@@ -1,7 +1,8 @@
 """``make tools``: builds the real control plane (kcp and the GraphQL gateway) once into ``.tools/bin``.
 
 ``python -m devstack.tools chart`` builds what the tests of the Helm chart use, in the same way: helm, kubeconform, helm-unittest
-and promtool, and the schemas of Kubernetes' objects. ``chart-k8s`` and ``chart-helm3`` build what those targets of make need.
+and promtool, and the schemas of Kubernetes' objects. ``chart-k8s`` and ``chart-helm3`` build what those targets of make need,
+and `make test-container` builds Docker Compose v2 and buildx in this way.
 
 It also provides the OpenSSH server that tests of deploy keys use, see `devstack.openssh`. ``make test`` installs the browser
 that the tests of tests/browser use, see `devstack.chromium`: ``python -m devstack.tools browser``.
@@ -86,6 +87,14 @@ CHART_K8S = {
         linker_flags=f"-s -w -X {_VERSION}.gitVersion=v1.36.0 -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36",
     )
 }
+CONTAINER = Toolset(
+    {"docker-compose": "github.com/docker/compose/v2/cmd", "docker-buildx": "github.com/docker/buildx/cmd/buildx"},
+    stamp=".key-container",
+    # Compose asks buildx for its version.
+    linker_flags="-s -w -X github.com/docker/compose/v2/internal.Version=v2.40.3"
+    " -X github.com/docker/buildx/version.Version=v0.29.1",
+    minutes="three minutes",
+)
 PROGRESS_INTERVAL = 5.0
 SCHEMAS_SOURCE = Path(__file__).with_name("kubernetes_schemas.py")
 NO_BROWSER = TOOLS_BIN.parent / "no-browser"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import pytest
 
 from devstack import tools
 from devstack.errors import BinaryMissing, DiskFull, StackError
-from devstack.paths import CHART_MODULES
+from devstack.paths import CHART_MODULES, CONTAINER_MODULE
 
 FAKE_GO = """#!/bin/sh
 if [ "$1" = env ]; then echo "${FAKE_GO_VERSION:-go1.26.8}"; exit; fi
@@ -88,10 +89,18 @@ def test_every_tool_of_the_chart_has_a_module_and_no_two_toolsets_write_the_same
     toolsets = tools.CHART | tools.CHART_HELM3 | tools.CHART_K8S
     for name in toolsets:
         assert {"go.mod", "go.sum"} <= {path.name for path in (CHART_MODULES / name).iterdir()}
-    every = [*toolsets.values(), tools.CONTROL_PLANE]
+    every = [*toolsets.values(), tools.CONTROL_PLANE, tools.CONTAINER]
     assert len({toolset.stamp for toolset in every}) == len(every)
     names = [name for toolset in every for name in toolset.packages]
     assert len(set(names)) == len(names)
+
+
+def test_the_versions_that_compose_and_buildx_say_are_those_of_their_modules() -> None:
+    modules = (CONTAINER_MODULE / "go.mod").read_text()
+    said = re.findall(r"-X (github\.com/docker/\w+(?:/v2)?)\S*\.Version=(\S+)", tools.CONTAINER.linker_flags)
+    assert len(said) == len(tools.CONTAINER.packages)
+    for module, version in said:
+        assert f"\t{module} {version}" in modules
 
 
 @pytest.mark.parametrize(
