@@ -120,7 +120,9 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
     assert condition(ready, "KeyReplacing") is None
     writes = await scenario.requests_of(account.login, writes_only=True)
     removed = next(number for number, entry in enumerate(writes) if entry.method == "DELETE")
-    assert writes[removed + 1].path.endswith("/keys"), "nobody else has the turn between"
+    again = next(number for number, entry in enumerate(writes) if number > removed and entry.path.endswith("/keys"))
+    # Usually nobody has the turn between. Others do not wait for an object that is late, as on a busy machine.
+    assert again - removed - 1 < len(after) // 2, "it does not stand in line again behind those who came after it"
     assert len(writes) - removed > len(after) / 2, "there was a line: most of those that came later are made later"
 
 

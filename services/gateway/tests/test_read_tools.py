@@ -524,11 +524,12 @@ async def test_explain_follows_a_repository_to_the_missing_secret() -> None:
 
     assert answer["explanation"] == (
         "Repository site is not ready: ConnectionNotReady. In general this means: The Connection is not validated, or is being "
-        "deleted. Connection main is not ready: CredentialUnavailable. In general this means: The Secret, or its key, is missing "
-        "or being deleted; the namespace for the Secret of a generated key is missing. On a deleted object: clean-up "
-        'waits for it; restore it, or set `deletionPolicy: Orphan`. The status says "no Secret". Secret default/credential does '
-        "not exist. So the cause is Secret default/credential. Somebody who may change objects of this workspace has to act. The "
-        'provider goes on by itself after that. Create the Secret default/credential with the entry "token". A person has to do '
+        "deleted. Connection main is not ready: CredentialUnavailable. In general this means: The Secret or its key is missing "
+        "or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object "
+        'waits for the Secret: restore it, or set `deletionPolicy: Orphan`. The status says "no Secret". Secret '
+        "default/credential does not exist. So the cause is Secret default/credential. Somebody who may change objects of this "
+        "workspace has to act. The provider goes on by itself after that. Create the Secret default/credential with the entry "
+        '"token". A person has to do '
         "that: never ask for a token in a conversation."
     )
     assert answer["ready"] is False
@@ -676,8 +677,8 @@ async def test_explain_says_that_all_is_well_and_what_else_holds() -> None:
     assert answer["ready"] is True
     assert "cause" not in answer
     assert answer["explanation"] == (
-        "Repository site is ready. Nothing has to be done. SettingsDiffer: Settings on the host that differ from spec and are "
-        'left as found. The status says "visibility".'
+        "Repository site is ready. Nothing has to be done. SettingsDiffer: Some settings on the host differ from spec. They "
+        'are left as found. The status says "visibility".'
     )
 
 
