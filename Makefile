@@ -5,7 +5,7 @@ ARGS ?=
 PYTEST := $(PYTHON) -m pytest --dist loadscope --no-loadscope-reorder
 # Tests wait now and then, end-to-end tests mostly. So there are more workers than processors;
 # `devstack.workers` says which test runs where.
-WORKERS := --numprocesses 4
+WORKERS := --numprocesses 5
 # Fast tests hardly wait, and each worker collects all of them.
 FAST := --numprocesses 3 --ignore tests/e2e --ignore tests/browser -m "not e2e and not slow"
 
