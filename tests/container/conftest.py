@@ -21,7 +21,10 @@ def bare_engine() -> Iterator[Engine | None]:
     assert networking() == before, "the engine has changed the host's networking"
 
 
-@pytest.fixture(scope="session", params=["docker-compose", "Compose v2 and BuildKit"])
+BUILDERS = ["docker-compose", "Compose v2 and BuildKit"] if missing() is None else ["no engine"]
+
+
+@pytest.fixture(scope="session", params=BUILDERS)
 def engine_or_none(bare_engine: Engine | None, request: pytest.FixtureRequest) -> Engine | None:
     """The engine with all images. Those of the second run replace those of the first, by the same names."""
     if bare_engine is None:

@@ -5,7 +5,7 @@ stays as it is: builds use the host's network, and Docker's own proxy publishes 
 ``.dev/container`` until `make clean`, so that a second run has the layers of the first.
 
 Two sets of command lines lead to it: Docker's builder before BuildKit with docker-compose 1.29, both Debian's, and BuildKit with
-Docker Compose v2, which are built like the tools of `make tools`.
+buildx and Docker Compose v2, which are built like the tools of `make tools`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,7 @@ BUILD_TIMEOUT: Final = 3000.0
 PROGRAMS: Final = ("dockerd", "docker", "docker-compose", "debootstrap", "iptables", "node", "npm")
 
 
+@cache
 def missing() -> str | None:
     """Why there can be no engine here; None if there can."""
     if os.geteuid() != 0 or not Path("/etc/debian_version").is_file():
@@ -54,6 +56,11 @@ def missing() -> str | None:
         return (
             f"no container engine is started: {', '.join(absent)} missing "
             "(apt install docker.io docker-compose debootstrap iptables; npm of Node.js 20 or later)"
+        )
+    asked = subprocess.run(["docker-compose", "version", "--short"], capture_output=True, text=True, check=False)
+    if not asked.stdout.startswith("1.29."):
+        return (
+            f"no container engine is started: docker-compose is {asked.stdout.strip() or 'broken'}, and 1.29 is tested"
         )
     return None
 
@@ -70,7 +77,7 @@ class Engine:
     compose: Sequence[str] = ("docker-compose",)
 
     def with_buildkit(self) -> Engine:
-        """The same engine, with BuildKit and Compose v2 as plugins of `docker`."""
+        """The same engine, by its BuildKit, with buildx and Compose v2 as plugins of `docker`."""
         build(CONTAINER_MODULE, TOOLS_BIN, build_environment(os.environ), CONTAINER)
         plugins = FOLDER / "cli" / "cli-plugins"
         plugins.mkdir(parents=True, exist_ok=True)
@@ -208,22 +215,22 @@ def _import(engine: Engine, root: Path, image: str) -> None:
 
 
 def build_images(engine: Engine) -> None:
-    """The provider's images by `tools/images.sh`, and then all that docker-compose.yaml names by Compose, on the same layers."""
+    """All that docker-compose.yaml names by Compose, and then the provider's images by `tools/images.sh`, on the same layers.
+
+    The images of the latter are tested.
+    """
     arguments = build_arguments()
     options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-    say(f"building the provider's images for {' '.join(engine.compose)} (minutes, the first time)")
-    engine.run(
-        "tools/images.sh", timeout=BUILD_TIMEOUT, environ={"BUILD_OPTIONS": " ".join(["--network=host", *options])}
-    )
     say(f"building all images with {' '.join(engine.compose)} (minutes, the first time)")
     services = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())["services"]
     on_host = {name: {"build": {"network": "host"}} for name, service in services.items() if "build" in service}
     network = FOLDER / "network.yaml"
     network.write_text(yaml.safe_dump({"services": on_host}))
     files = ("--file", "docker-compose.yaml", "--file", str(network))
-    revision = engine.run("git", "rev-parse", "HEAD").stdout.strip()
+    engine.run(*engine.compose, *files, "build", *options, timeout=BUILD_TIMEOUT)
+    say("building the provider's images with tools/images.sh")
     engine.run(
-        *(*engine.compose, *files, "build", *options, "--build-arg", f"REVISION={revision}"), timeout=BUILD_TIMEOUT
+        "tools/images.sh", timeout=BUILD_TIMEOUT, environ={"BUILD_OPTIONS": " ".join(["--network=host", *options])}
     )
 
 

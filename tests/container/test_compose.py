@@ -53,7 +53,7 @@ class Stack:
         return int(self._engine.docker("wait", self._container(service), timeout=timeout).stdout)
 
     def _container(self, service: str) -> str:
-        return self.compose("ps", "-q", service).strip()
+        return self.compose("ps", "--all", "-q", service).strip()
 
 
 @pytest.fixture

@@ -29,14 +29,14 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The object has been worked on for more than two seconds, and nothing else is to be said of it."
   },
   "CredentialUnavailable": {
-    "means": "The Secret or its key is missing or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object waits for the Secret: restore it, or set `deletionPolicy: Orphan`.",
+    "means": "The Secret or its key is missing or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object waits for the credential: restore it, or set `deletionPolicy: Orphan`.",
     "actor": "workspace"
   },
   "SecretsClaimNotAccepted": {
     "means": "The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding."
   },
   "CredentialInvalid": {
-    "means": "Nothing was sent to the host, because the Secret is of no use. It holds no token and no usable key of an App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its `githubAppBaseURL` names another host than the Connection."
+    "means": "Nothing was sent to the host, because the Secret is of no use. It does not hold what `spec.type` asks for: a token, or the id and a usable key of an App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its `githubAppBaseURL` names another host than the Connection."
   },
   "CredentialRejected": {
     "means": "The host does not accept the credential (401), or has suspended the account or the installation of the App.",
@@ -56,21 +56,21 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host shows no such user or organisation to this credential."
   },
   "OwnerMismatch": {
-    "means": "The credential cannot create under this owner, which is another user's account or not the account that the App is installed on. Or `githubAppInstallationOwner` is not `spec.owner`. Or the installation of `githubAppInstallationID` belongs to another owner than the Repository."
+    "means": "The credential cannot create under this owner, which is another user's account or not the account that the App is installed on. Or `githubAppInstallationOwner` is not `spec.owner`. Or the installation of `githubAppInstallationID` is on another account than `spec.owner` or the owner of the Repository."
   },
   "AppNotInstalled": {
     "means": "The GitHub App is not installed on the owner's account, or has no installation of the id in the Secret.",
     "actor": "hostAccount"
   },
   "AppCannotCreate": {
-    "means": "GitHub lets no App create a repository in a user's account. Nothing was sent."
+    "means": "GitHub lets no App create a repository in a user's account, so it was not asked to."
   },
   "SSORequired": {
-    "means": "The organisation wants single sign-on. The message has the address at which to authorise the token.",
+    "means": "The organisation wants single sign-on. The message says where to authorise the token.",
     "actor": "hostAccount"
   },
   "MissingPermission": {
-    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address. Or the host said that it has nothing to remove, and still shows it.",
+    "means": "The credential lacks a scope or permission, which the message names, or an IP allow list refuses our address. Or the host answered a removal with 404, and still shows the thing.",
     "actor": "hostAccount"
   },
   "ConnectionNotFound": {
@@ -81,11 +81,11 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The Connection is not validated, or is being deleted."
   },
   "DeletionBlocked": {
-    "means": "The object is kept until the objects that refer to it are gone, which the message lists. Or the workspace gives up the API, and those objects are to be deleted on the host first. Or its `deletionPolicy` was lost, and has to be set again.",
+    "means": "The object is kept until the objects that refer to it are gone, which the message lists. Or the workspace gives up the API, and objects that refer to this one and say `deletionPolicy: Delete` are cleaned up first. Or the `deletionPolicy` of the object was lost, and has to be set again.",
     "actor": "workspace"
   },
   "InvalidName": {
-    "means": "The host would refuse or alter the name of the repository. Or the username is no login of a person."
+    "means": "The host would refuse or alter the name of the repository. Or the owner or the username is no login. Or the username is an App's."
   },
   "NameAltered": {
     "means": "The host made the repository under another name."
@@ -103,26 +103,26 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The object belongs to a repository on another host than its Connection names now. Or it names another owner now, and the host does not show the same repository there."
   },
   "HostObjectMissing": {
-    "means": "The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: what was made may still be there, because the host does not show the repository. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
+    "means": "The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate, or the repository cannot be made again. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so the key or the access may still be there. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
   },
   "HostNotYetVisible": {
     "means": "The host does not show yet what was just made or changed. Or it has not shown the repository for less than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet."
   },
   "RepositoryArchived": {
-    "means": "The host refused the change because the repository is archived.",
+    "means": "The repository is archived on the host, which takes no change of it.",
     "actor": "hostAccount"
   },
   "BranchProtected": {
     "means": "The host takes no commit on this branch from this credential. The branch is protected, or a rule of the repository or the organisation forbids it."
   },
   "BundleNotFound": {
-    "means": "The files of the commit are not there. They were never stored, or the six hours for which they are kept are over. Or they are still on their way, for 30 s at most, or the store does not answer."
+    "means": "The files of the commit are not in the bundle store. They were never stored, or the six hours for which they are kept are over. Or they are still on their way, for 30 s at most. Or the bundle store does not answer a commit or a checkout."
   },
   "BundleInvalid": {
     "means": "The stored files are not those that the object names by their digest."
   },
   "BundlesFull": {
-    "means": "The workspace has as many bundles of files that nobody has read yet as it may have, or the store is full."
+    "means": "Too many files of the workspace wait in the bundle store to be read, or the store is full."
   },
   "RefNotFound": {
     "means": "The repository has no such branch, tag or commit."
@@ -137,11 +137,11 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The workflow file does not say that it may be started by hand (`on: workflow_dispatch`), or it is disabled."
   },
   "NotFoundOrNoAccess": {
-    "means": "The host answered a change with 404. The thing is not there, or the credential may not change it.",
+    "means": "The host answered 404. The thing is not there, or the credential may not see or change it.",
     "actor": "hostAccount"
   },
   "ValidationFailed": {
-    "means": "The host refused the request, and the message has its words. Or the host would refuse it, so nothing was sent: `rotateEvery` is below a minute, or `visibility: internal` is for a user's account."
+    "means": "The host refused the request, and the message has its words. Or it was not asked, because a value cannot be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`: the reason of `Ready` says more."
   },
   "Gone": {
     "means": "The host no longer offers this (410)."
@@ -151,11 +151,11 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "actor": "hostAccount"
   },
   "RepositoryNotFound": {
-    "means": "The workspace has no Repository of the name in `spec.repositoryRef`.",
+    "means": "The workspace has no Repository of the name in `spec.repositoryRef`. Or the Repository of a request is gone, and another one has its name now.",
     "actor": "workspace"
   },
   "RepositoryNotReady": {
-    "means": "The Repository is not on the host yet, or is being deleted."
+    "means": "The Repository is not on the host yet, is not shown by the host, or is being deleted."
   },
   "SecretNotWritable": {
     "means": "The workspace refuses to store the key pair. Its namespace is being deleted, a quota is used up, or the Secret is immutable."
@@ -184,10 +184,10 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "actor": "invitedUser"
   },
   "InvitationExpired": {
-    "means": "Three invitations have expired. A new value of the annotation `reconcile-requested-at` sends another one."
+    "means": "Three invitations have expired. Another one is sent only after an edit of the object, or for a new value of the annotation `code.kedge.faros.sh/reconcile-requested-at`."
   },
   "InvitationDeclined": {
-    "means": "The user declined, or the invitation was withdrawn on the host. Another one is sent only after an edit of the object, or for a new value of the annotation `reconcile-requested-at`."
+    "means": "The user declined, or the invitation was withdrawn on the host. Another one is sent only after an edit of the object, or for a new value of the annotation `code.kedge.faros.sh/reconcile-requested-at`."
   },
   "InvitationRefused": {
     "means": "The organisation or the user does not admit the invitation.",
@@ -200,22 +200,22 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host knows no user of the name in `spec.username`, or none any more."
   },
   "UserChanged": {
-    "means": "The user who had the access was renamed or deleted their account, and has no access any more. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the first user may still have. Then create one with the username of whom you mean."
+    "means": "The user whom the object is for was renamed or deleted their account, and the host shows no access of theirs. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the first user may still have. Then create one with the username of whom you mean."
   },
   "PermissionUnsupported": {
     "means": "The user cannot have this permission here. The host does not have it for this kind of owner, or the custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the host takes it and goes on showing less."
   },
   "OwnershipUnknown": {
-    "means": "NATS does not answer who made the thing on the host."
+    "means": "It is not known yet who made the thing on the host: NATS does not answer, or the records are being written or rebuilt."
   },
   "OwnershipDisputed": {
     "means": "On a deleted object: the record of who made the thing on the host was lost, and several objects say that they did. Nothing is deleted until `deletionPolicy` says Delete or Orphan."
   },
   "RateLimited": {
-    "means": "The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS does not answer whether so. The message says when the object is tried again."
+    "means": "The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS does not tell whether they are. The message says when the object is tried again."
   },
   "HostConflict": {
-    "means": "The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role was changed."
+    "means": "The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role was changed. Or others changed the branch each time before the commit, or the host lost what was uploaded for it."
   },
   "HostUnavailable": {
     "means": "The host cannot be reached, or gives no usable answer: a 5xx, a timeout, a problem with TLS or a proxy, a redirect out of the API, or an answer that is not the API's or is longer than 2 MiB. In an outage one request now and then asks whether the host is back. Or the host is slow, and it is the turn of other objects."
@@ -224,7 +224,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host gave an answer that no other reason is for."
   },
   "BindingNotVisible": {
-    "means": "Kcp does not show the APIBinding of the workspace, which must be there."
+    "means": "The APIBinding of the workspace must be there, and kcp does not show it."
   },
   "Conflict": {
     "means": "Others keep writing the object."

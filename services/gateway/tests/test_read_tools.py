@@ -526,7 +526,7 @@ async def test_explain_follows_a_repository_to_the_missing_secret() -> None:
         "Repository site is not ready: ConnectionNotReady. In general this means: The Connection is not validated, or is being "
         "deleted. Connection main is not ready: CredentialUnavailable. In general this means: The Secret or its key is missing "
         "or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object "
-        'waits for the Secret: restore it, or set `deletionPolicy: Orphan`. The status says "no Secret". Secret '
+        'waits for the credential: restore it, or set `deletionPolicy: Orphan`. The status says "no Secret". Secret '
         "default/credential does not exist. So the cause is Secret default/credential. Somebody who may change objects of this "
         "workspace has to act. The provider goes on by itself after that. Create the Secret default/credential with the entry "
         '"token". A person has to do '

@@ -29,7 +29,7 @@ _IDENTIFIERS: Final = {"Repository": "repoID", "DeployKey": "keyID", "Collaborat
 def left_by_go_provider(kind: str, status: Mapping[str, Any]) -> bool:
     """Whether the Go provider bound an object with this status to something on the host, and nobody recorded who made that.
 
-    Of a Collaborator whose access is in force it recorded nothing but Ready. What has a host was written by us.
+    Of a Collaborator whose access is in force it recorded nothing but Ready. A Collaborator that has a host was written by us.
     """
     identifier = _IDENTIFIERS.get(kind)
     if identifier is None or status.get("origin"):

@@ -75,16 +75,16 @@ class Reason(StrEnum):
     """running: The object has been worked on for more than two seconds, and nothing else is to be said of it."""
     CREDENTIAL_UNAVAILABLE = "CredentialUnavailable"
     """waiting, retried: The Secret or its key is missing or is being deleted (waiting). Or the namespace for the Secret
-    of a generated key is missing (retried). The clean-up of a deleted object waits for the Secret: restore it, or set
-    `deletionPolicy: Orphan`.
+    of a generated key is missing (retried). The clean-up of a deleted object waits for the credential: restore it, or
+    set `deletionPolicy: Orphan`.
     """
     SECRETS_CLAIM_NOT_ACCEPTED = "SecretsClaimNotAccepted"
     """stalled: The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding.
     """
     CREDENTIAL_INVALID = "CredentialInvalid"
-    """stalled: Nothing was sent to the host, because the Secret is of no use. It holds no token and no usable key of an
-    App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its
-    `githubAppBaseURL` names another host than the Connection.
+    """stalled: Nothing was sent to the host, because the Secret is of no use. It does not hold what `spec.type` asks
+    for: a token, or the id and a usable key of an App (RSA, 2,048 to 4,096 bits). Or it holds the token of an
+    installation (`ghs_…`), which ends after an hour. Or its `githubAppBaseURL` names another host than the Connection.
     """
     CREDENTIAL_REJECTED = "CredentialRejected"
     """stalled: The host does not accept the credential (401), or has suspended the account or the installation of the
@@ -103,18 +103,18 @@ class Reason(StrEnum):
     OWNER_MISMATCH = "OwnerMismatch"
     """stalled: The credential cannot create under this owner, which is another user's account or not the account that
     the App is installed on. Or `githubAppInstallationOwner` is not `spec.owner`. Or the installation of
-    `githubAppInstallationID` belongs to another owner than the Repository.
+    `githubAppInstallationID` is on another account than `spec.owner` or the owner of the Repository.
     """
     APP_NOT_INSTALLED = "AppNotInstalled"
     """stalled: The GitHub App is not installed on the owner's account, or has no installation of the id in the Secret.
     """
     APP_CANNOT_CREATE = "AppCannotCreate"
-    """stalled: GitHub lets no App create a repository in a user's account. Nothing was sent."""
+    """stalled: GitHub lets no App create a repository in a user's account, so it was not asked to."""
     SSO_REQUIRED = "SSORequired"
-    """stalled: The organisation wants single sign-on. The message has the address at which to authorise the token."""
+    """stalled: The organisation wants single sign-on. The message says where to authorise the token."""
     MISSING_PERMISSION = "MissingPermission"
     """stalled, retried: The credential lacks a scope or permission, which the message names, or an IP allow list
-    refuses our address (stalled). Or the host said that it has nothing to remove, and still shows it (retried).
+    refuses our address (stalled). Or the host answered a removal with 404, and still shows the thing (retried).
     """
     CONNECTION_NOT_FOUND = "ConnectionNotFound"
     """waiting: The workspace has no Connection of the name in `spec.connectionRef`."""
@@ -122,11 +122,13 @@ class Reason(StrEnum):
     """waiting: The Connection is not validated, or is being deleted."""
     DELETION_BLOCKED = "DeletionBlocked"
     """waiting, retried: The object is kept until the objects that refer to it are gone, which the message lists
-    (waiting). Or the workspace gives up the API, and those objects are to be deleted on the host first (retried). Or
-    its `deletionPolicy` was lost, and has to be set again (waiting).
+    (waiting). Or the workspace gives up the API, and objects that refer to this one and say `deletionPolicy: Delete`
+    are cleaned up first (retried). Or the `deletionPolicy` of the object was lost, and has to be set again (waiting).
     """
     INVALID_NAME = "InvalidName"
-    """stalled: The host would refuse or alter the name of the repository. Or the username is no login of a person."""
+    """stalled: The host would refuse or alter the name of the repository. Or the owner or the username is no login. Or
+    the username is an App's.
+    """
     NAME_ALTERED = "NameAltered"
     """stalled: The host made the repository under another name."""
     NAME_TAKEN = "NameTaken"
@@ -144,32 +146,30 @@ class Reason(StrEnum):
     owner now, and the host does not show the same repository there.
     """
     HOST_OBJECT_MISSING = "HostObjectMissing"
-    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate. Or
-    there is no repository to adopt. On a deleted DeployKey or Collaborator: what was made may still be there, because
-    the host does not show the repository. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the
-    Repository too.
+    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate, or the
+    repository cannot be made again. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: the
+    host does not show the repository, so the key or the access may still be there. Restore the credential's access, set
+    `deletionPolicy: Orphan`, or delete the Repository too.
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
     """retried: The host does not show yet what was just made or changed. Or it has not shown the repository for less
     than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet.
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
-    """stalled: The host refused the change because the repository is archived."""
+    """stalled: The repository is archived on the host, which takes no change of it."""
     BRANCH_PROTECTED = "BranchProtected"
     """stalled: The host takes no commit on this branch from this credential. The branch is protected, or a rule of the
     repository or the organisation forbids it.
     """
     BUNDLE_NOT_FOUND = "BundleNotFound"
-    """stalled, retried: The files of the commit are not there. They were never stored, or the six hours for which they
-    are kept are over (stalled). Or they are still on their way, for 30 s at most, or the store does not answer
-    (retried).
+    """stalled, retried: The files of the commit are not in the bundle store. They were never stored, or the six hours
+    for which they are kept are over (stalled). Or they are still on their way, for 30 s at most (retried). Or the
+    bundle store does not answer a commit or a checkout (retried).
     """
     BUNDLE_INVALID = "BundleInvalid"
     """stalled: The stored files are not those that the object names by their digest."""
     BUNDLES_FULL = "BundlesFull"
-    """retried: The workspace has as many bundles of files that nobody has read yet as it may have, or the store is
-    full.
-    """
+    """retried: Too many files of the workspace wait in the bundle store to be read, or the store is full."""
     REF_NOT_FOUND = "RefNotFound"
     """stalled: The repository has no such branch, tag or commit."""
     BUILDS_UNSUPPORTED = "BuildsUnsupported"
@@ -181,19 +181,22 @@ class Reason(StrEnum):
     disabled.
     """
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
-    """stalled: The host answered a change with 404. The thing is not there, or the credential may not change it."""
+    """stalled: The host answered 404. The thing is not there, or the credential may not see or change it."""
     VALIDATION_FAILED = "ValidationFailed"
-    """stalled: The host refused the request, and the message has its words. Or the host would refuse it, so nothing was
-    sent: `rotateEvery` is below a minute, or `visibility: internal` is for a user's account.
+    """stalled: The host refused the request, and the message has its words. Or it was not asked, because a value cannot
+    be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`: the
+    reason of `Ready` says more.
     """
     GONE = "Gone"
     """stalled: The host no longer offers this (410)."""
     UNAVAILABLE_FOR_LEGAL_REASONS = "UnavailableForLegalReasons"
     """stalled: The host gives no access to this for legal reasons (451)."""
     REPOSITORY_NOT_FOUND = "RepositoryNotFound"
-    """waiting: The workspace has no Repository of the name in `spec.repositoryRef`."""
+    """waiting, stalled: The workspace has no Repository of the name in `spec.repositoryRef` (waiting). Or the
+    Repository of a request is gone, and another one has its name now (stalled).
+    """
     REPOSITORY_NOT_READY = "RepositoryNotReady"
-    """waiting: The Repository is not on the host yet, or is being deleted."""
+    """waiting: The Repository is not on the host yet, is not shown by the host, or is being deleted."""
     SECRET_NOT_WRITABLE = "SecretNotWritable"  # noqa: S105
     """stalled: The workspace refuses to store the key pair. Its namespace is being deleted, a quota is used up, or the
     Secret is immutable.
@@ -219,12 +222,12 @@ class Reason(StrEnum):
     compared with the host.
     """
     INVITATION_EXPIRED = "InvitationExpired"
-    """stalled: Three invitations have expired. A new value of the annotation `reconcile-requested-at` sends another
-    one.
+    """stalled: Three invitations have expired. Another one is sent only after an edit of the object, or for a new value
+    of the annotation `code.kedge.faros.sh/reconcile-requested-at`.
     """
     INVITATION_DECLINED = "InvitationDeclined"
     """stalled: The user declined, or the invitation was withdrawn on the host. Another one is sent only after an edit
-    of the object, or for a new value of the annotation `reconcile-requested-at`.
+    of the object, or for a new value of the annotation `code.kedge.faros.sh/reconcile-requested-at`.
     """
     INVITATION_REFUSED = "InvitationRefused"
     """stalled: The organisation or the user does not admit the invitation."""
@@ -233,9 +236,9 @@ class Reason(StrEnum):
     USER_NOT_FOUND = "UserNotFound"
     """stalled: The host knows no user of the name in `spec.username`, or none any more."""
     USER_CHANGED = "UserChanged"
-    """stalled: The user who had the access was renamed or deleted their account, and has no access any more. Somebody
-    else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the
-    first user may still have. Then create one with the username of whom you mean.
+    """stalled: The user whom the object is for was renamed or deleted their account, and the host shows no access of
+    theirs. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away
+    what access the first user may still have. Then create one with the username of whom you mean.
     """
     PERMISSION_UNSUPPORTED = "PermissionUnsupported"
     """stalled: The user cannot have this permission here. The host does not have it for this kind of owner, or the
@@ -243,18 +246,20 @@ class Reason(StrEnum):
     host takes it and goes on showing less.
     """
     OWNERSHIP_UNKNOWN = "OwnershipUnknown"
-    """retried: NATS does not answer who made the thing on the host."""
+    """retried: It is not known yet who made the thing on the host: NATS does not answer, or the records are being
+    written or rebuilt.
+    """
     OWNERSHIP_DISPUTED = "OwnershipDisputed"
     """stalled: On a deleted object: the record of who made the thing on the host was lost, and several objects say that
     they did. Nothing is deleted until `deletionPolicy` says Delete or Orphan.
     """
     RATE_LIMITED = "RateLimited"
     """retried: The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS
-    does not answer whether so. The message says when the object is tried again.
+    does not tell whether they are. The message says when the object is tried again.
     """
     HOST_CONFLICT = "HostConflict"
     """retried: The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role
-    was changed.
+    was changed. Or others changed the branch each time before the commit, or the host lost what was uploaded for it.
     """
     HOST_UNAVAILABLE = "HostUnavailable"
     """retried: The host cannot be reached, or gives no usable answer: a 5xx, a timeout, a problem with TLS or a proxy,
@@ -264,7 +269,7 @@ class Reason(StrEnum):
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     """retried: The host gave an answer that no other reason is for."""
     BINDING_NOT_VISIBLE = "BindingNotVisible"
-    """retried: Kcp does not show the APIBinding of the workspace, which must be there."""
+    """retried: The APIBinding of the workspace must be there, and kcp does not show it."""
     CONFLICT = "Conflict"
     """retried: Others keep writing the object."""
     INTERNAL_ERROR = "InternalError"
