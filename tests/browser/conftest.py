@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,10 +36,14 @@ async def browser(run_dir: Path) -> AsyncIterator[Browser]:
     # Each worker imports this module, and one of them uses Playwright.
     from playwright.async_api import async_playwright
 
+    # With a clone at a long path, too, it must work.
+    folder = run_dir / "chromium-in-a-clone-at-a-long-path".ljust(120, "-")
+    resolving = "--host-resolver-rules=MAP *.test 127.0.0.1"
     # As a process of ours, so that it ends with us whatever happens; Playwright only talks to it.
-    async with chromium(run_dir / "chromium", ["--host-resolver-rules=MAP *.test 127.0.0.1"]) as process:
-        serving = await process.line(r"DevTools listening on (ws://\S+)", timeout=START_SECONDS)
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.connect_over_cdp(serving[1], timeout=START_SECONDS * 1000)
-            yield browser
-            await browser.close()
+    with TemporaryDirectory(prefix="chromium-") as sockets:
+        async with chromium(folder, Path(sockets), [resolving]) as process:
+            serving = await process.line(r"DevTools listening on (ws://\S+)", timeout=START_SECONDS)
+            async with async_playwright() as playwright:
+                browser = await playwright.chromium.connect_over_cdp(serving[1], timeout=START_SECONDS * 1000)
+                yield browser
+                await browser.close()

@@ -118,7 +118,7 @@ def test_a_machine_without_apt_get_is_told_what_to_install(machine: Path, capsys
 
 def test_a_browser_that_is_not_there_says_what_to_install(machine: Path) -> None:
     with pytest.raises(BinaryMissing, match="install Chromium"):
-        chromium(machine)
+        chromium(machine, machine)
 
 
 @pytest.mark.usefixtures("machine")
@@ -127,15 +127,16 @@ def test_only_root_gives_up_the_sandbox_and_nothing_is_kept_elsewhere(
 ) -> None:
     tools.provide_chromium()
 
-    as_root = chromium(tmp_path / "run")
+    as_root = chromium(tmp_path / "run", tmp_path / "sockets")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    as_somebody = chromium(tmp_path / "run")
+    as_somebody = chromium(tmp_path / "run", tmp_path / "sockets")
 
     assert "--no-sandbox" in as_root.argv
     assert "--no-sandbox" not in as_somebody.argv
     assert f"--user-data-dir={tmp_path / 'run' / 'profile'}" in as_root.argv
     assert as_root.env is not None
-    assert as_root.env["HOME"] == as_root.env["TMPDIR"] == str(tmp_path / "run")
+    assert as_root.env["HOME"] == str(tmp_path / "run")
+    assert as_root.env["TMPDIR"] == str(tmp_path / "sockets")
 
 
 def test_a_snap_is_no_browser_that_the_tests_can_use(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
