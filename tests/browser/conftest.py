@@ -36,12 +36,12 @@ async def browser(run_dir: Path) -> AsyncIterator[Browser]:
     # Each worker imports this module, and one of them uses Playwright.
     from playwright.async_api import async_playwright
 
-    # With a clone at a long path, too, it must work.
+    # The browser has to start in a clone at a long path, too.
     folder = run_dir / "chromium-in-a-clone-at-a-long-path".ljust(120, "-")
     resolving = "--host-resolver-rules=MAP *.test 127.0.0.1"
     # As a process of ours, so that it ends with us whatever happens; Playwright only talks to it.
-    with TemporaryDirectory(prefix="chromium-") as sockets:
-        async with chromium(folder, Path(sockets), [resolving]) as process:
+    with TemporaryDirectory(prefix="chromium-") as temporary:
+        async with chromium(folder, Path(temporary), [resolving]) as process:
             serving = await process.line(r"DevTools listening on (ws://\S+)", timeout=START_SECONDS)
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.connect_over_cdp(serving[1], timeout=START_SECONDS * 1000)

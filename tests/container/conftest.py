@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import pytest
 from engine import Engine, build_images, missing, networking, provide_base_images, running_engine
 
+WHY_NOT = missing()
+"""Why there can be no engine; None if there can."""
+
+BUILDERS = ["docker-compose", "Compose v2 and BuildKit"] if WHY_NOT is None else ["no engine"]
+
 
 @pytest.fixture(scope="session")
 def bare_engine() -> Iterator[Engine | None]:
     """The engine with the images to build from; None where there can be no engine."""
-    if missing() is not None:
+    if WHY_NOT is not None:
         yield None
         return
     before = networking()
@@ -19,9 +24,6 @@ def bare_engine() -> Iterator[Engine | None]:
         provide_base_images(running)
         yield running
     assert networking() == before, "the engine has changed the host's networking"
-
-
-BUILDERS = ["docker-compose", "Compose v2 and BuildKit"] if missing() is None else ["no engine"]
 
 
 @pytest.fixture(scope="session", params=BUILDERS)
@@ -36,6 +38,7 @@ def engine_or_none(bare_engine: Engine | None, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def engine(engine_or_none: Engine | None) -> Engine:
-    if engine_or_none is None:
-        pytest.skip(str(missing()))
+    if WHY_NOT is not None:
+        pytest.skip(WHY_NOT)
+    assert engine_or_none is not None
     return engine_or_none

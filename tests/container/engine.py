@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +45,6 @@ BUILD_TIMEOUT: Final = 3000.0
 PROGRAMS: Final = ("dockerd", "docker", "docker-compose", "debootstrap", "iptables", "node", "npm")
 
 
-@cache
 def missing() -> str | None:
     """Why there can be no engine here; None if there can."""
     if os.geteuid() != 0 or not Path("/etc/debian_version").is_file():
@@ -59,9 +57,7 @@ def missing() -> str | None:
         )
     asked = subprocess.run(["docker-compose", "version", "--short"], capture_output=True, text=True, check=False)
     if not asked.stdout.startswith("1.29."):
-        return (
-            f"no container engine is started: docker-compose is {asked.stdout.strip() or 'broken'}, and 1.29 is tested"
-        )
+        return f"no container engine is started: docker-compose is {asked.stdout.strip() or 'broken'}, and the tests need 1.29"
     return None
 
 
@@ -215,12 +211,11 @@ def _import(engine: Engine, root: Path, image: str) -> None:
 
 
 def build_images(engine: Engine) -> None:
-    """All that docker-compose.yaml names by Compose, and then the provider's images by `tools/images.sh`, on the same layers.
+    """Compose builds all that docker-compose.yaml names. Then `tools/images.sh` builds the provider's images on the same layers.
 
-    The images of the latter are tested.
+    The tests look at the latter.
     """
-    arguments = build_arguments()
-    options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    options = _build_options()
     say(f"building all images with {' '.join(engine.compose)} (minutes, the first time)")
     services = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())["services"]
     on_host = {name: {"build": {"network": "host"}} for name, service in services.items() if "build" in service}
@@ -234,9 +229,9 @@ def build_images(engine: Engine) -> None:
     )
 
 
-def build_arguments() -> Mapping[str, str]:
+def _build_options() -> Sequence[str]:
     """The images to build from, and what the network of this machine wants."""
-    return {
+    given = {
         "NODE_IMAGE": BUILD_IMAGE,
         "PYTHON_IMAGE": BUILD_IMAGE,
         "RUNTIME_IMAGE": RUNTIME_IMAGE,
@@ -250,6 +245,7 @@ def build_arguments() -> Mapping[str, str]:
             if name in os.environ
         },
     }
+    return [part for name, value in given.items() for part in ("--build-arg", f"{name}={value}")]
 
 
 def networking() -> str:

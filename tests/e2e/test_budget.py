@@ -123,7 +123,7 @@ async def test_a_key_that_is_removed_to_be_made_again_keeps_its_turn_for_that(
     again = next(number for number, entry in enumerate(writes) if number > removed and entry.path.endswith("/keys"))
     later = len(writes) - removed - 2
     assert later > len(after) / 2, "there was a line: most of those that came later are made later"
-    # Usually nobody has the turn between. Others do not wait for an object that is late, as on a busy machine.
+    # Usually nobody has a turn in between. On a busy machine the key may be late, and others do not wait for it.
     assert again - removed - 1 < later / 2, "it does not stand in line again behind those who came after it"
 
 

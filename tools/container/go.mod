@@ -2,7 +2,7 @@ module code.kedge.faros.sh/tools/container
 
 go 1.24.9
 
-// As the go.mod of Compose does, for what modules of Kubernetes ask for.
+// The go.mod of Compose excludes these, which modules of Kubernetes ask for.
 exclude (
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2

@@ -26,14 +26,14 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "On `Validated`: the host accepted the credential."
   },
   "Progressing": {
-    "means": "The object has been worked on for more than two seconds, and nothing else is to be said of it."
+    "means": "The work on the object has taken more than two seconds, and the object had no other reason yet."
   },
   "CredentialUnavailable": {
     "means": "The Secret or its key is missing or is being deleted. Or the namespace for the Secret of a generated key is missing. The clean-up of a deleted object waits for the credential: restore it, or set `deletionPolicy: Orphan`.",
     "actor": "workspace"
   },
   "SecretsClaimNotAccepted": {
-    "means": "The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding."
+    "means": "The workspace has not accepted that the provider uses its Secrets. Accept the claim in the APIBinding."
   },
   "CredentialInvalid": {
     "means": "Nothing was sent to the host, because the Secret is of no use. It does not hold what `spec.type` asks for: a token, or the id and a usable key of an App (RSA, 2,048 to 4,096 bits). Or it holds the token of an installation (`ghs_…`), which ends after an hour. Or its `githubAppBaseURL` names another host than the Connection."
@@ -103,10 +103,10 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The object belongs to a repository on another host than its Connection names now. Or it names another owner now, and the host does not show the same repository there."
   },
   "HostObjectMissing": {
-    "means": "The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate, or the repository cannot be made again. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so the key or the access may still be there. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
+    "means": "The host has not shown the repository for ten minutes. `missingPolicy` does not say Recreate, or the repository cannot be made again. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: the host does not show the repository, so the key or the access may still be there. Restore the credential's access, set `deletionPolicy: Orphan`, or delete the Repository too."
   },
   "HostNotYetVisible": {
-    "means": "The host does not show yet what was just made or changed. Or it has not shown the repository for less than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet."
+    "means": "The host does not show yet what was just made or changed. Or the repository has been out of sight for less than ten minutes. Or the host does not accept yet the token that it has just made for an App, or makes none yet."
   },
   "RepositoryArchived": {
     "means": "The repository is archived on the host, which takes no change of it.",
@@ -122,7 +122,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The stored files are not those that the object names by their digest."
   },
   "BundlesFull": {
-    "means": "Too many files of the workspace wait in the bundle store to be read, or the store is full."
+    "means": "Too many files of the workspace wait in the bundle store, or the store is full."
   },
   "RefNotFound": {
     "means": "The repository has no such branch, tag or commit."
@@ -141,7 +141,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "actor": "hostAccount"
   },
   "ValidationFailed": {
-    "means": "The host refused the request, and the message has its words. Or it was not asked, because a value cannot be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`: the reason of `Ready` says more."
+    "means": "The host refused the request, and the message has its words. Or the host was not asked, because a value cannot be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`: the reason of `Ready` says more."
   },
   "Gone": {
     "means": "The host no longer offers this (410)."
@@ -200,10 +200,10 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "The host knows no user of the name in `spec.username`, or none any more."
   },
   "UserChanged": {
-    "means": "The user whom the object is for was renamed or deleted their account, and the host shows no access of theirs. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the first user may still have. Then create one with the username of whom you mean."
+    "means": "The user whom the object is for was renamed or deleted their account, and the host shows no access of theirs. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away what access the first user may still have. Then create one with the right username."
   },
   "PermissionUnsupported": {
-    "means": "The user cannot have this permission here. The host does not have it for this kind of owner, or the custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the host takes it and goes on showing less."
+    "means": "The user cannot have this permission here. The host does not have it for this kind of owner, or the custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the host accepts it and goes on showing less access."
   },
   "OwnershipUnknown": {
     "means": "It is not known yet who made the thing on the host: NATS does not answer, or the records are being written or rebuilt."
@@ -212,7 +212,7 @@ export const REASONS: Readonly<Record<string, { readonly means: string; readonly
     "means": "On a deleted object: the record of who made the thing on the host was lost, and several objects say that they did. Nothing is deleted until `deletionPolicy` says Delete or Orphan."
   },
   "RateLimited": {
-    "means": "The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS does not tell whether they are. The message says when the object is tried again."
+    "means": "The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS does not answer how much is left of them. The message says when the object is tried again."
   },
   "HostConflict": {
     "means": "The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role was changed. Or others changed the branch each time before the commit, or the host lost what was uploaded for it."

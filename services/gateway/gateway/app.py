@@ -89,7 +89,7 @@ def _purposes_of_nats(settings: GatewaySettings, oauth: ConnectWithGitHub) -> li
 
 
 async def _serve(service: Service[GatewaySettings], app: FastAPI, nats: NatsConnection, purposes: list[str]) -> None:
-    """``purposes``: of the connection to NATS. None is made if there are none."""
+    """``purposes``: what needs the connection to NATS. Without any, no connection is made."""
     settings = service.settings
     listener = _listen(settings.host, settings.port)
     server = _Server(

@@ -280,7 +280,7 @@ def test_an_object_costs_less_than_a_kilobyte() -> None:
     try:
         for number in range(count):
             _fill(index, number)
-        # Python looks for garbage more rarely in a process that holds much.
+        # Python collects garbage more rarely in a process that holds much.
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
     finally:

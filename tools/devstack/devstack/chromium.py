@@ -63,10 +63,10 @@ def install_chromium() -> str | None:
     return None if find_chromium() else "the package has no program of that name"
 
 
-def chromium(folder: Path, sockets: Path, arguments: Sequence[str] = ()) -> Process:
-    """A browser without windows, not started yet, that keeps everything in `folder`, but for a socket in `sockets`.
+def chromium(folder: Path, temporary: Path, arguments: Sequence[str] = ()) -> Process:
+    """A browser without windows, not started yet. It keeps its profile and its log in `folder`.
 
-    The path of a socket has room for 107 bytes, and that of a clone may be long.
+    It makes a socket in `temporary`, whose path has to be short: that of a socket has room for 107 bytes.
     Once it serves, it logs ``DevTools listening on <address>``. Raises `BinaryMissing` where there is no browser.
     """
     program = find_chromium()
@@ -90,5 +90,5 @@ def chromium(folder: Path, sockets: Path, arguments: Sequence[str] = ()) -> Proc
             "about:blank",
         ],
         log_file=folder / "chromium.log",
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(sockets)},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(temporary)},
     )

@@ -13,6 +13,7 @@ CONTROLPLANE_MODULE = REPOSITORY / "tools" / "controlplane"
 CHART_MODULES = REPOSITORY / "tools" / "chart"
 """The Go modules of the tools with which the Helm chart is tested, one folder for each."""
 CONTAINER_MODULE = REPOSITORY / "tools" / "container"
+"""The Go module of Docker Compose v2 and buildx."""
 RUNS = REPOSITORY / ".dev"
 """Data and logs of everything that devstack starts, one folder per run; ignored by git."""
 

@@ -127,16 +127,16 @@ def test_only_root_gives_up_the_sandbox_and_nothing_is_kept_elsewhere(
 ) -> None:
     tools.provide_chromium()
 
-    as_root = chromium(tmp_path / "run", tmp_path / "sockets")
+    as_root = chromium(tmp_path / "run", tmp_path / "temporary")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    as_somebody = chromium(tmp_path / "run", tmp_path / "sockets")
+    as_somebody = chromium(tmp_path / "run", tmp_path / "temporary")
 
     assert "--no-sandbox" in as_root.argv
     assert "--no-sandbox" not in as_somebody.argv
     assert f"--user-data-dir={tmp_path / 'run' / 'profile'}" in as_root.argv
     assert as_root.env is not None
     assert as_root.env["HOME"] == str(tmp_path / "run")
-    assert as_root.env["TMPDIR"] == str(tmp_path / "sockets")
+    assert as_root.env["TMPDIR"] == str(tmp_path / "temporary")
 
 
 def test_a_snap_is_no_browser_that_the_tests_can_use(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,14 +72,14 @@ class Reason(StrEnum):
     VALIDATED = "Validated"
     """ready: On `Validated`: the host accepted the credential."""
     PROGRESSING = "Progressing"
-    """running: The object has been worked on for more than two seconds, and nothing else is to be said of it."""
+    """running: The work on the object has taken more than two seconds, and the object had no other reason yet."""
     CREDENTIAL_UNAVAILABLE = "CredentialUnavailable"
     """waiting, retried: The Secret or its key is missing or is being deleted (waiting). Or the namespace for the Secret
     of a generated key is missing (retried). The clean-up of a deleted object waits for the credential: restore it, or
     set `deletionPolicy: Orphan`.
     """
     SECRETS_CLAIM_NOT_ACCEPTED = "SecretsClaimNotAccepted"
-    """stalled: The workspace has not accepted that the provider uses its Secrets. Accept the claim in its APIBinding.
+    """stalled: The workspace has not accepted that the provider uses its Secrets. Accept the claim in the APIBinding.
     """
     CREDENTIAL_INVALID = "CredentialInvalid"
     """stalled: Nothing was sent to the host, because the Secret is of no use. It does not hold what `spec.type` asks
@@ -146,14 +146,15 @@ class Reason(StrEnum):
     owner now, and the host does not show the same repository there.
     """
     HOST_OBJECT_MISSING = "HostObjectMissing"
-    """stalled: The host has not shown the repository for ten minutes, and `missingPolicy` does not say Recreate, or the
+    """stalled: The host has not shown the repository for ten minutes. `missingPolicy` does not say Recreate, or the
     repository cannot be made again. Or there is no repository to adopt. On a deleted DeployKey or Collaborator: the
     host does not show the repository, so the key or the access may still be there. Restore the credential's access, set
     `deletionPolicy: Orphan`, or delete the Repository too.
     """
     HOST_NOT_YET_VISIBLE = "HostNotYetVisible"
-    """retried: The host does not show yet what was just made or changed. Or it has not shown the repository for less
-    than ten minutes. Or it does not know yet the token that it has just made for an App, or makes none yet.
+    """retried: The host does not show yet what was just made or changed. Or the repository has been out of sight for
+    less than ten minutes. Or the host does not accept yet the token that it has just made for an App, or makes none
+    yet.
     """
     REPOSITORY_ARCHIVED = "RepositoryArchived"
     """stalled: The repository is archived on the host, which takes no change of it."""
@@ -169,7 +170,7 @@ class Reason(StrEnum):
     BUNDLE_INVALID = "BundleInvalid"
     """stalled: The stored files are not those that the object names by their digest."""
     BUNDLES_FULL = "BundlesFull"
-    """retried: Too many files of the workspace wait in the bundle store to be read, or the store is full."""
+    """retried: Too many files of the workspace wait in the bundle store, or the store is full."""
     REF_NOT_FOUND = "RefNotFound"
     """stalled: The repository has no such branch, tag or commit."""
     BUILDS_UNSUPPORTED = "BuildsUnsupported"
@@ -183,9 +184,9 @@ class Reason(StrEnum):
     NOT_FOUND_OR_NO_ACCESS = "NotFoundOrNoAccess"
     """stalled: The host answered 404. The thing is not there, or the credential may not see or change it."""
     VALIDATION_FAILED = "ValidationFailed"
-    """stalled: The host refused the request, and the message has its words. Or it was not asked, because a value cannot
-    be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`: the
-    reason of `Ready` says more.
+    """stalled: The host refused the request, and the message has its words. Or the host was not asked, because a value
+    cannot be right, such as `rotateEvery` below a minute or `visibility: internal` in a user's account. On `Validated`:
+    the reason of `Ready` says more.
     """
     GONE = "Gone"
     """stalled: The host no longer offers this (410)."""
@@ -238,12 +239,12 @@ class Reason(StrEnum):
     USER_CHANGED = "UserChanged"
     """stalled: The user whom the object is for was renamed or deleted their account, and the host shows no access of
     theirs. Somebody else has the login `spec.username` now, and is not invited. Delete the object, which takes away
-    what access the first user may still have. Then create one with the username of whom you mean.
+    what access the first user may still have. Then create one with the right username.
     """
     PERMISSION_UNSUPPORTED = "PermissionUnsupported"
     """stalled: The user cannot have this permission here. The host does not have it for this kind of owner, or the
     custom role does not exist. Or the user owns the repository, or has more as a member of the organisation. Or the
-    host takes it and goes on showing less.
+    host accepts it and goes on showing less access.
     """
     OWNERSHIP_UNKNOWN = "OwnershipUnknown"
     """retried: It is not known yet who made the thing on the host: NATS does not answer, or the records are being
@@ -255,7 +256,7 @@ class Reason(StrEnum):
     """
     RATE_LIMITED = "RateLimited"
     """retried: The limits of the host for the account or the App are used up, or the host asked for a pause. Or NATS
-    does not tell whether they are. The message says when the object is tried again.
+    does not answer how much is left of them. The message says when the object is tried again.
     """
     HOST_CONFLICT = "HostConflict"
     """retried: The host reported a conflict (409), or an invitation was accepted, declined or withdrawn while its role
